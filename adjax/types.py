@@ -1,0 +1,70 @@
+"""The contracts of adjax, on one page.
+
+Everything that can be exchanged (a method, a scorer) is a NamedTuple of *pure functions over pytrees*: so `jit`,
+`vmap`, `grad`, `shard_map`, donation, saving and exporting come for free. Everywhere in adjax
+
+* a **higher score means more anomalous**; label 1 = anomalous, 0 = normal;
+* images are `uint8[N, H, W, C]` at the edges, float inside;
+* scores and statistics are float32 or better;
+* random keys are explicit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+PyTree = Any
+Outputs = Mapping[str, jax.Array]
+"""What a network says of a batch: named arrays with N rows, such as `features` [N, D] and `logits` [N, K]."""
+Metrics = Mapping[str, jax.Array]
+"""Named float32 scalars of one training step."""
+
+
+class Method(NamedTuple):
+    """What training optimises: one file in `adjax/methods/`, made by a factory whose keyword arguments configure it.
+
+    A method knows nothing of scorers, thresholds or devices. Its state is a pytree of arrays that holds *everything*
+    that training changes or a hyper-parameter sets, so that a stack of states is a table of independent runs.
+
+    Attributes:
+      init: `(key, hparams) -> state`, with `hparams` a dict of float32 scalars (arrays, so that runs may differ).
+      step: `(state, batch, key, axis_name=None) -> (state, metrics)`, one optimiser step. `batch` holds
+        `images` float32 [B, H, W, C] and `labels` int32 [B]. Under an `axis_name` the batch is this device's share
+        and gradients and metrics are averaged over that axis, by `jax.shard_map` or `jax.pmap` alike.
+      outputs: `(state, images float32[N, H, W, C]) -> {"features", "logits", ...}`, the inference pass.
+      hparams: the default hyper-parameters, by name.
+      scorer: name in `adjax.scorers.SCORERS` of the scorer that this method is published with.
+    """
+
+    init: Callable[[jax.Array, Mapping[str, jax.Array]], PyTree]
+    step: Callable[..., tuple[PyTree, Metrics]]
+    outputs: Callable[[PyTree, jax.Array], Outputs]
+    hparams: Mapping[str, float]
+    scorer: str
+
+
+class Scorer(NamedTuple):
+    """Outputs of a network to one number an image: one file in `adjax/scorers/`; knows nothing of networks.
+
+    Fitting is one pass over batches in any order and any chunking: `update` is a running sum, `merge` adds two of
+    them, so statistics from many devices or machines combine into exactly what one would have found.
+
+    Attributes:
+      init: `(dim, classes) -> stats`, the statistics of no image at all.
+      update: `(stats, outputs, labels int32[N], mask bool[N]) -> stats`; rows where `mask` is False count for nothing.
+      merge: `(stats, stats) -> stats`.
+      finalize: `(stats) -> state`, what scoring needs.
+      score: `(state, outputs) -> f32[N]`, higher = more anomalous.
+      distances: `(state, outputs) -> f32[N, K]`, how far each image is from each of the K classes (K = 1 for a scorer
+        that knows no classes), from which `adjax.thresholds` calibrates one threshold a class.
+    """
+
+    init: Callable[[int, int], PyTree]
+    update: Callable[[PyTree, Outputs, jax.Array, jax.Array], PyTree]
+    merge: Callable[[PyTree, PyTree], PyTree]
+    finalize: Callable[[PyTree], PyTree]
+    score: Callable[[PyTree, Outputs], jax.Array]
+    distances: Callable[[PyTree, Outputs], jax.Array]
