@@ -1,0 +1,263 @@
+"""From scores to decisions: one threshold a class, moved by one common quantile; conformal guarantees.
+
+The rule of the center-loss paper: class i's threshold t_i is the 97.5 % quantile of the distances d_i over
+class i's own training images; an image is normal if *any* class has d_i <= t_i. The ROC curve moves all
+thresholds together by one quantile level. Turned round, that is a score: `common_quantile`, the smallest
+class-wise quantile level of an image, for which `level <= 0.975` is the paper's rule exactly, to the last
+bit. Calibration is a table of quantiles (`Calibration`) rather than the training distances: 281 numbers a
+class whatever the size of the training set.
+
+Everywhere: higher = more anomalous, and a NaN is never normal (`is_anomalous`). Training values that are not
+  finite are
+left out of a calibration (only `conformal` counts them, as +inf, for its guarantee is about every image).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Bool, Float, Int
+
+_STEPS = np.concatenate([np.arange(0, 9000, 100), np.arange(9000, 9900, 10), np.arange(9900, 10001)])
+LEVELS = _STEPS / 10_000
+"""Quantile levels of a `Calibration`: steps of 0.01 to 0.9, 0.001 to 0.99, 0.0001 to 1."""
+_MEDIAN = 50  # LEVELS[50] == 0.5
+_TINY = float(np.finfo(np.float32).tiny)
+
+
+class Calibration(NamedTuple):
+    """What thresholding remembers of the training set: a quantile table for each of K classes.
+
+    Attributes:
+      levels: float32 [L], ascending from 0 to 1, with 0.9, 0.95, 0.975 and 0.99 among them.
+      knots: float32 [K, L], class k's training distances at these levels, so a column is one threshold a
+        class (see `class_thresholds`). A class without images has -inf: no distance is within it.
+      scale: float32 [K], positive: the distance that counts as one level outside of the training range.
+    """
+
+    levels: Float[Array, " L"]
+    knots: Float[Array, "K L"]
+    scale: Float[Array, " K"]
+
+
+def _interpolate(values: Array, start: Array, count: Array, steps: Array) -> Array:
+    """Quantiles of `values[start : start + count]`, sorted, interpolated linearly as `numpy.quantile` does.
+
+    Levels are whole ten-thousandths, so that the position between two values is exact in int32: in float32
+    0.9999 * 5999 is off by 5e-4 of a gap that is wide out there, and 0.975 * 40 may miss the 39 that it is.
+    """
+    last = jnp.maximum(count - 1, 0)
+    whole, rest = last // 10_000, (last % 10_000) * steps
+    low = start + whole * steps + rest // 10_000
+    part = (rest % 10_000).astype(jnp.float32) / 10_000
+    a, b = (values[jnp.clip(i, 0, values.shape[0] - 1)] for i in (low, jnp.minimum(low + 1, start + last)))
+    return jnp.minimum(a + part * (b - a), b)
+
+
+def calibrate(
+    distances: Float[Array, "N K"], labels: Int[Array, " N"], mask: Bool[Array, " N"] | None = None
+) -> Calibration:
+    """Tabulates, class by class, the quantiles of the class's own training distances.
+
+    One sort of N numbers, whatever K.
+
+    Args:
+      distances: [N, K], distance of each image from each class.
+      labels: [N], true class in 0 … K−1; rows with another label count for nothing. With K = 1 (a scorer that
+        knows no classes) every row belongs to class 0 whatever its label.
+      mask: [N], False for padding.
+
+    Returns:
+      A `Calibration`. Distances that are not finite are left out; a class without any image never accepts
+      one.
+    """
+    distances = jnp.asarray(distances, jnp.float32)
+    classes = distances.shape[1]
+    labels = jnp.zeros_like(labels) if classes == 1 else jnp.asarray(labels)
+    own = jnp.take_along_axis(distances, jnp.clip(labels, 0, classes - 1)[:, None], axis=1)[:, 0]
+    known = jnp.isfinite(own) & (labels >= 0) & (labels < classes)
+    if mask is not None:
+        known = known & mask
+    labels = jnp.where(known, labels, classes).astype(jnp.int32)
+    _, own = lax.sort((labels, jnp.where(known, own, jnp.inf)), num_keys=2)
+    count = jnp.sum(labels[:, None] == jnp.arange(classes)[None, :], axis=0, dtype=jnp.int32)
+    levels, steps = jnp.asarray(LEVELS, jnp.float32), jnp.asarray(_STEPS, jnp.int32)
+    knots = jax.vmap(lambda start, n: _interpolate(own, start, n, steps))(jnp.cumsum(count) - count, count)
+    empty = count == 0
+    knots = jnp.where(empty[:, None], 0.0, knots)
+    top = jnp.max(jnp.abs(knots[:, jnp.array([0, -1])]), axis=1)
+    scale = jnp.maximum(knots[:, -1] - knots[:, _MEDIAN], 1e-6 * top)
+    knots = jnp.where(empty[:, None], -jnp.inf, knots)
+    return Calibration(levels, knots, jnp.where(scale > _TINY, scale, 1.0))
+
+
+def class_thresholds(calibration: Calibration, level: float | Float[Array, ""] = 0.975) -> Float[Array, " K"]:
+    """The K thresholds t_k at one common level; between tabulated levels, those of the next level above."""
+    return calibration.knots[:, jnp.searchsorted(calibration.levels, jnp.asarray(level, jnp.float32))]
+
+
+def class_quantiles(calibration: Calibration, distances: Float[Array, "N K"]) -> Float[Array, "N K"]:
+    """Level of each distance among its class's training distances, the inverse of the quantile table.
+
+    * Inside the training range: the smallest level whose quantile reaches d, linear between knots, in [0, 1].
+      A result lies in (levels[j−1], levels[j]] exactly when d lies in (knots[j−1], knots[j]], in float32 as
+      on paper.
+    * Beyond the largest training distance: 1 + (d − d_max) / scale, and likewise −(d_min − d) / scale below
+      the smallest, with scale = d_max − median of the class. So the score never saturates: no tied mass bends
+      a ROC curve, and with one class it ranks images as the distance itself does. A spread, rather than d /
+      d_max, because it asks neither that distances be positive (a negative log-likelihood is not) nor that
+      d_max be other than 0, and a change of unit or origin leaves it as it is. A class whose distances are
+      all equal has no spread: its scale is a millionth of their size, or 1 if they are 0.
+
+    Returns:
+      float32 [N, K]; NaN where the distance is; +inf for a class without training images, whatever the
+      distance. The gradient is the slope of the piece, finite everywhere.
+    """
+    levels, knots, scale = calibration
+    empty = knots[:, -1] == -jnp.inf
+    knots = jnp.where(empty[:, None], 0.0, knots)
+    width = jnp.maximum(jnp.diff(knots, axis=1), _TINY)  # a zero width (ties) is never looked up
+    tail = (1 / scale)[:, None]
+    # Piece j ends at knot j and meets it exactly: level_j - (knot_j - d) * slope_j. The last one is the tail.
+    slopes = jnp.concatenate([tail, jnp.diff(levels)[None, :] / width, tail], axis=1)
+    ends = jnp.concatenate([knots, knots[:, -1:]], axis=1)
+    tops = jnp.concatenate([levels, levels[-1:]])
+    floors = jnp.concatenate([jnp.array([-jnp.inf], jnp.float32), jnp.nextafter(levels, jnp.float32(2))])
+
+    def one(d: Array, knots: Array, slopes: Array, ends: Array) -> Array:
+        j = jnp.searchsorted(knots, d)
+        return jnp.maximum(tops[j] + (d - ends[j]) * slopes[j], lax.stop_gradient(floors[j]))
+
+    value = jax.vmap(one, in_axes=(1, 0, 0, 0), out_axes=1)(
+        jnp.asarray(distances, jnp.float32), knots, slopes, ends
+    )
+    return jnp.where(empty[None, :], jnp.inf, value)
+
+
+def common_quantile(calibration: Calibration, distances: Float[Array, "N K"]) -> Float[Array, " N"]:
+    """The paper's score: the lowest level at which thresholds that move together would accept the image.
+
+    `common_quantile(c, d) <= level` equals `any_k d_k <= class_thresholds(c, level)[k]` for every tabulated
+    level.
+
+    Args:
+      calibration: of the training set.
+      distances: [N, K], distance of each image from each class.
+
+    Returns:
+      float32 [N]: in [0, 1] within the training range of some class, above 1 beyond all of them (see
+      `class_quantiles`); NaN where any distance to a class with training images is NaN.
+    """
+    return jnp.min(class_quantiles(calibration, distances), axis=1)
+
+
+def nearest(calibration: Calibration, distances: Float[Array, "N K"]) -> Int[Array, " N"]:
+    """int32 [N]: the class which attains `common_quantile`, the first among equals; NaNs are passed over."""
+    value = class_quantiles(calibration, distances)
+    return jnp.argmin(jnp.where(jnp.isnan(value), jnp.inf, value), axis=1).astype(jnp.int32)
+
+
+def is_anomalous(scores: Float[Array, "*n"], threshold: float | Float[Array, ""]) -> Bool[Array, "*n"]:
+    """`not (score <= threshold)`: what is not shown to be normal is anomalous, a NaN above all."""
+    return ~(jnp.asarray(scores) <= jnp.asarray(threshold))
+
+
+def conformal(scores: Float[Array, " n"], alpha: float) -> Float[Array, ""]:
+    """Threshold with a guarantee: a new normal image is flagged with probability at most alpha, whatever n.
+
+    The ⌈(n+1)(1−α)⌉-th smallest score of n normal images that were not trained on. Where a plain quantile of
+    100 images gives 1.9 % false positives for 1 % asked, this gives 1 %.
+
+    Args:
+      scores: [n], normal calibration scores, exchangeable with those to come; NaN counts as +inf.
+      alpha: false positive rate to keep below, static, in (0, 1).
+
+    Raises:
+      ValueError: alpha outside of (0, 1), or too few images, n < 1/α − 1.
+
+    References:
+      Vovk, Gammerman & Shafer 2005; Bates et al. 2023, "Testing for outliers with conformal p-values".
+    """
+    n = scores.shape[0]
+    if not 0 < alpha < 1:
+        raise ValueError(f"alpha={alpha}: the false positive rate must lie between 0 and 1")
+    flagged = math.floor((n + 1) * alpha * (1 + 1e-12))
+    if flagged < 1:
+        needed = math.ceil((1 / alpha - 1) * (1 - 1e-12))
+        raise ValueError(
+            f"n={n} normal images can't guarantee alpha={alpha}: {needed} are needed (n >= 1/alpha - 1)"
+        )
+    scores = jnp.asarray(scores, jnp.float32)
+    return jnp.sort(jnp.where(jnp.isnan(scores), jnp.inf, scores))[n - flagged]
+
+
+def p_value(calibration_scores_sorted: Float[Array, " n"], scores: Float[Array, " m"]) -> Float[Array, " m"]:
+    """Conformal p-value (1 + #{calibration >= score}) / (n + 1), from n normal scores in ascending order.
+
+    Returns:
+      float32 [m] in [1/(n+1), 1]; a NaN score has the smallest, NaN calibration scores (sorted last) count as
+      +inf.
+    """
+    normal, scores = (jnp.asarray(x, jnp.float32) for x in (calibration_scores_sorted, scores))
+    n = normal.shape[0]
+    below = jnp.searchsorted(jnp.where(jnp.isnan(normal), jnp.inf, normal), scores)
+    return (1 + jnp.where(jnp.isnan(scores), 0, n - below)).astype(jnp.float32) / (n + 1)
+
+
+def quantile(scores: Float[Array, " n"], level: float = 0.975) -> Float[Array, ""]:
+    """The plain quantile of the finite normal scores; -inf, which accepts nothing, if there are none.
+
+    Args:
+      scores: [n], of normal images.
+      level: share to accept, in [0, 1], static; to four decimals.
+    """
+    scores = jnp.asarray(scores, jnp.float32)
+    known = jnp.isfinite(scores)
+    ordered, count = jnp.sort(jnp.where(known, scores, jnp.inf)), jnp.sum(known, dtype=jnp.int32)
+    value = _interpolate(ordered, jnp.int32(0), count, jnp.int32(round(level * 10_000)))
+    return jnp.where(count > 0, value, -jnp.inf)
+
+
+def mean_sigma(scores: Float[Array, " n"], k: float = 3.0) -> Float[Array, ""]:
+    """Mean + k·σ (ddof = 0) of the finite normal scores: "log-likelihood below mean − 3σ" turned round."""
+    scores = jnp.asarray(scores, jnp.float32)
+    known = jnp.isfinite(scores)
+    return jnp.mean(scores, where=known) + k * jnp.std(scores, where=known)
+
+
+def best_f1(
+    scores: Float[Array, " n"],
+    labels: Int[Array, " n"] | Bool[Array, " n"],
+    mask: Bool[Array, " n"] | None = None,
+) -> Float[Array, ""]:
+    """The threshold with the highest F1 for `is_anomalous` on labelled validation images (1 = anomalous).
+
+    Half way between the highest score that it accepts and the next one; among equals the highest threshold.
+    So where there is no anomaly to learn from, nothing that was seen is flagged. If flagging everything is
+    best: -inf.
+
+    Returns:
+      float32; never NaN. NaN scores are always flagged, so they count as such.
+    """
+    scores = jnp.asarray(scores, jnp.float32)
+    kept = jnp.ones(scores.shape, bool) if mask is None else mask
+    anomalous, total = (jnp.asarray(labels) != 0) & kept, jnp.sum(kept, dtype=jnp.int32)
+    top = jnp.isnan(scores) | ~kept
+    s, anomalous, kept = lax.sort((jnp.where(top, jnp.inf, scores), anomalous, kept), num_keys=1)
+    positives = jnp.sum(anomalous, dtype=jnp.int32)
+    # Candidate i accepts the i smallest scores; tied scores go together, and +inf is never accepted.
+    s = jnp.concatenate([jnp.full(1, -jnp.inf, s.dtype), s, jnp.full(1, jnp.inf, s.dtype)])
+    caught, accepted = (jnp.concatenate([jnp.zeros(1, jnp.int32), jnp.cumsum(x)]) for x in (anomalous, kept))
+    caught = positives - caught
+    flagged = total - accepted
+    value = (2 * caught).astype(jnp.float32) / jnp.maximum(flagged + positives, 1).astype(jnp.float32)
+    value = jnp.where(s[:-1] < s[1:], value, -1.0)
+    best = value.shape[0] - 1 - jnp.argmax(value[::-1])
+    low, high = s[best], s[best + 1]
+    middle = low / 2 + high / 2
+    return jnp.where((middle > low) & (middle < high), middle, low)
