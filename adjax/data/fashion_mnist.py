@@ -1,4 +1,4 @@
-"""Fashion-MNIST (Xiao, Rasul, Vollgraf 2017): 70,000 pieces of clothing, 28×28 grey; and where it can be had."""
+"""Fashion-MNIST (Xiao, Rasul, Vollgraf 2017): 70,000 clothes, 28×28 grey; and where it can be had."""
 
 from __future__ import annotations
 
@@ -27,7 +27,10 @@ FASHION_MNIST = Published(
         "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
         "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
     },
-    unordered={},
+    unordered={
+        "train": "124c184aaf21c8358c5cb27cc8a39134acd90ec89185abd10d6775e42cee6fab",
+        "test": "d49e2f330203fe2e64229d5bf6537e75134a615c50869b08254fd85f6de2470a",
+    },
     package=("apt", "dataset-fashion-mnist"),
     members="usr/share/datasets/fashion-mnist/{}.gz",
     system=Path("/usr/share/datasets/fashion-mnist"),

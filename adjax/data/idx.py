@@ -1,4 +1,4 @@
-"""IDX, the file format of MNIST and its relatives: four magic bytes, big-endian sizes, then the bytes themselves."""
+"""IDX, the file format of MNIST and its relatives: four magic bytes, big-endian sizes, then the pixels."""
 
 from __future__ import annotations
 
@@ -84,6 +84,13 @@ def load_folder(folder: Path, split: str) -> Split:
         raise DataError(f"{folder} has no {split} split: put {stems[0]} and {stems[1]} there (.gz or not)")
     images, labels = (read_idx(files[stem]) for stem in stems)
     return make_split(images, labels, folder)
+
+
+def class_names(folder: Path) -> tuple[str, ...]:
+    """IDX files have no names for their classes: "0".."K-1"."""
+    found = (find_files(folder, stems) for stems in STEMS.values())
+    labels = [read_idx(files[stems[1]]) for files, stems in zip(found, STEMS.values(), strict=True) if files]
+    return tuple(str(label) for label in range(1 + max(int(array.max(initial=0)) for array in labels)))
 
 
 def _read(path: Path) -> np.ndarray:

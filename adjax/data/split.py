@@ -11,7 +11,7 @@ SPLITS = ("train", "test")
 
 
 class DataError(ValueError):
-    """A data set that can't be found or isn't what it should be; the message names the value, the limit, the mend."""
+    """A data set that can't be had or isn't what it should be; the message names value, limit and mend."""
 
 
 class Split(NamedTuple):
@@ -27,7 +27,7 @@ class Split(NamedTuple):
 
 
 def digest(split: Split) -> str:
-    """SHA-256 (hex) over the shape, dtype and bytes of images and labels: two splits agree if and only if it does.
+    """SHA-256 (hex) over shape, dtype and bytes of images and labels: splits agree if and only if it does.
 
     It stands in results.json and in checkpoints, so that a run can be told from one on other data.
 
@@ -78,7 +78,7 @@ def make_split(images: np.ndarray, labels: np.ndarray, where: object) -> Split:
         labels = labels[:, 0]
     if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
         raise DataError(
-            f"{where}: labels are {labels.dtype}{list(labels.shape)}, but must be integers [{len(images)}], one an image"
+            f"{where}: labels are {labels.dtype}{list(labels.shape)}, but must be integers [{len(images)}]"
         )
     if labels.min() < 0 or labels.max() > np.iinfo(np.int32).max:
         raise DataError(

@@ -1,0 +1,47 @@
+"""`python -m adjax COMMAND`: each command is one line in `COMMANDS`, imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+COMMANDS = {
+    "data": ("adjax.data.cli", "list and fetch data sets"),
+}
+"""Command → (module with `main(arguments) -> exit code`, what it does)."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs one command.
+
+    Returns:
+      0 if all went well, 1 after an error that a message explains, 2 for a command line that makes no sense.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if arguments else 2
+    command, *rest = arguments
+    if command not in COMMANDS:
+        print(f"no command {command!r}\n{usage()}", file=sys.stderr)
+        return 2
+    try:
+        return importlib.import_module(COMMANDS[command][0]).main(rest)
+    except (
+        ValueError,
+        OSError,
+    ) as error:  # how adjax tells of a user's mistake, with the mend in the message
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def usage() -> str:
+    """The list of commands."""
+    lines = [f"  {name:10}{about}" for name, (_, about) in COMMANDS.items()]
+    return "\n".join(["usage: python -m adjax COMMAND [--help]", "", *lines])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""`python -m adjax data`: which sets there are, where they lie, and fetching them."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from adjax.data import cache
+from adjax.data.published import provide, where
+from adjax.data.registry import DATASETS, TFDS, find
+from adjax.data.split import DataError
+
+EPILOG = """\
+examples:
+  python -m adjax data list                               what there is, and where it lies
+  python -m adjax data fetch mnist                        into the cache
+  python -m adjax data fetch mnist --data-dir /mnt/data   into /mnt/data/mnist, to carry elsewhere
+
+Your own images need no fetching. Wherever a set is named, a path does as well:
+  set.npz     arrays x_train, y_train, x_test, y_test; or images, labels
+  folder/     IDX files under their standard names; or
+              train/<class>/*.png and test/<class>/*.png; or <class>/*.png
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Runs `python -m adjax data ARGUMENTS`; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m adjax data",
+        description="Data sets: which there are, where they lie, and how to get them.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    listing = commands.add_parser("list", help="show all sets and whether they are on this machine")
+    fetching = commands.add_parser("fetch", help="get a set and check its SHA-256")
+    fetching.add_argument("name", metavar="NAME", help=f"{', '.join(DATASETS)}, or {TFDS}NAME")
+    for command in (listing, fetching):
+        command.add_argument(
+            "--data-dir",
+            type=Path,
+            metavar="DIR",
+            help="your folder of data sets (default: look in $ADJAX_DATA_DIR, fetch into $ADJAX_CACHE)",
+        )
+    chosen = parser.parse_args(arguments)
+    if chosen.command == "list":
+        return show(chosen.data_dir)
+    return fetch(chosen.name, chosen.data_dir)
+
+
+def show(data_dir: Path | None) -> int:
+    """Prints the table of data sets."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("name", "train + test images", "classes", "status", box=None)
+    table.add_column("where, or how to get it", overflow="fold")  # a path is no use cut short
+    for name, dataset in DATASETS.items():
+        if dataset.published is None:
+            status, place = "ready", "inside scikit-learn"
+        elif (folder := where(dataset.published, data_dir)) is not None:
+            status, place = "ready", str(folder)
+        else:
+            status, place = "not here", f"python -m adjax data fetch {name}"
+        table.add_row(name, dataset.about, str(len(dataset.classes)), status, place)
+    table.add_row(f"{TFDS}NAME", "", "", "", f"python -m adjax data fetch {TFDS}NAME")
+    table.add_row("PATH", "", "", "", "your .npz file, IDX folder or image folder")
+    console = Console()
+    console.print(table)
+    console.print(f"cache: {cache.cache_dir()}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def fetch(name: str, data_dir: Path | None) -> int:
+    """Gets one set and says where it lies."""
+    published = DATASETS[name].published if name in DATASETS else None
+    if published is not None:
+        print(f"{name}: in {provide(published, data_dir)}, all SHA-256 right")
+    elif name in DATASETS:
+        print(f"{name}: nothing to fetch, it is inside scikit-learn")
+    elif name.startswith(TFDS):
+        print(f"{name}: in {find(name, data_dir).about}")
+    else:
+        find(name, data_dir)  # a typo is an error, with a hint
+        raise DataError(f"{name} is a path: there is nothing to fetch, give it wherever a data set is named")
+    return 0

@@ -1,0 +1,146 @@
+"""A user's own image folder: one folder a class, all images of one size.
+
+    root/train/<class>/...  and  root/test/<class>/...    or ImageNet-30's one_class_train and one_class_test
+    root/<class>/...                                      split here, by `stratify.own_split`
+
+Classes are numbered in the order of their names: first those that have training images, then those that only
+turn up in testing, such as the defects of an inspection set. Hidden files and symbolic links are passed over.
+"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from adjax.data.picture import SUFFIXES, Header, read_header, read_pixels
+from adjax.data.split import DataError, Split, make_split
+from adjax.data.stratify import own_split
+
+HALVES = {"train": ("train", "one_class_train"), "test": ("test", "one_class_test")}
+THREADS = min(8, os.cpu_count() or 1)
+
+
+class Listing(NamedTuple):
+    """What a folder holds: class names, and for each split its files and their labels."""
+
+    classes: tuple[str, ...]
+    files: dict[str, list[Path]]
+    labels: dict[str, np.ndarray]
+
+
+def load_folder(root: Path, split: str) -> Split:
+    """One split of an image folder.
+
+    Args:
+      root: the folder; see above.
+      split: "train" or "test".
+
+    Returns:
+      images uint8 [N, H, W, 1] if every file of both splits is grey, else [N, H, W, 3]; in the order of
+      class, then path.
+
+    Raises:
+      DataError: no images, several sizes, or a file that can't be read or doesn't fit into 8 bits; it is
+        named.
+    """
+    listing = list_folder(root)
+    headers = _headers(listing)
+    channels = max(header.channels for header in headers)
+    files = listing.files[split]
+    height, width = headers[0].height, headers[0].width
+    images = np.empty((len(files), height, width, channels), np.uint8)
+
+    def fill(row: int) -> None:
+        images[row] = read_pixels(files[row], channels)
+
+    with ThreadPoolExecutor(THREADS) as pool:  # Pillow decodes outside the interpreter's lock
+        list(pool.map(fill, range(len(files))))
+    return make_split(images, listing.labels[split], root)
+
+
+def list_folder(root: Path) -> Listing:
+    """Finds classes and files, opening none of them."""
+    halves = {split: _half(root, names) for split, names in HALVES.items()}
+    if not any(halves.values()):
+        return _split_here(root)
+    found = {}
+    for split, half in halves.items():
+        if half is None:
+            raise DataError(
+                f"{root} has no {split} folder beside the other: add {root / HALVES[split][0]}/<class>/"
+            )
+        found[split] = _classes_in(half)
+    only_test = [name for name in found["test"] if name not in found["train"]]
+    classes = (*found["train"], *only_test)
+    number = {name: label for label, name in enumerate(classes)}
+    trees = {
+        split: [(number[name], file) for name in named for file in named[name]]
+        for split, named in found.items()
+    }
+    return Listing(
+        classes,
+        {split: [file for _, file in tree] for split, tree in trees.items()},
+        {split: np.array([label for label, _ in tree], np.int32) for split, tree in trees.items()},
+    )
+
+
+def _half(root: Path, names: tuple[str, ...]) -> Path | None:
+    folders = (root / name for name in names)
+    return next((path for path in folders if path.is_dir() and not _passed_over(path)), None)
+
+
+def _split_here(root: Path) -> Listing:
+    named = _classes_in(root)
+    files = [file for name in named for file in named[name]]
+    labels = np.repeat(np.arange(len(named), dtype=np.int32), [len(named[name]) for name in named])
+    rows = {split: own_split(labels, split) for split in HALVES}
+    return Listing(
+        tuple(named),
+        {split: [files[row] for row in rows[split]] for split in HALVES},
+        {split: labels[rows[split]] for split in HALVES},
+    )
+
+
+def _classes_in(folder: Path) -> dict[str, list[Path]]:
+    """Class name → its image files, both sorted; folders without an image are no classes."""
+    children = sorted(path for path in folder.iterdir() if path.is_dir() and not _passed_over(path))
+    named = {child.name: _images_under(child) for child in children}
+    named = {name: files for name, files in named.items() if files}
+    if not named:
+        raise DataError(
+            f"{folder} has no images: put them into {folder}/<class>/ as {', '.join(sorted(SUFFIXES))} "
+            "(hidden files and symbolic links are passed over)"
+        )
+    return named
+
+
+def _images_under(folder: Path) -> list[Path]:
+    files = []
+    for root, folders, names in os.walk(folder):  # follows no links
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        paths = (Path(root) / name for name in sorted(names))
+        files += [path for path in paths if path.suffix.lower() in SUFFIXES and not _passed_over(path)]
+    return files
+
+
+def _passed_over(path: Path) -> bool:
+    return path.name.startswith(".") or path.is_symlink()
+
+
+def _headers(listing: Listing) -> list[Header]:
+    """The headers of all files of both splits, so that both get the same size and channels."""
+    files = [file for split in HALVES for file in listing.files[split]]
+    with ThreadPoolExecutor(THREADS) as pool:
+        headers = list(pool.map(read_header, files))
+    first = headers[0]
+    for file, header in zip(files, headers, strict=True):
+        if (header.height, header.width) != (first.height, first.width):
+            raise DataError(
+                f"{file} is {header.width}×{header.height} pixels, but {files[0]} "
+                f"{first.width}×{first.height}: all must have one size, so resize or crop them first"
+            )
+    return headers

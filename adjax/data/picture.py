@@ -1,0 +1,114 @@
+"""One image file to uint8 pixels, and never a silent loss: what doesn't fit 8-bit grey or RGB is refused.
+
+Pixels are taken as they are stored: a camera's orientation tag is not applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from adjax.data.split import DataError
+
+SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
+FORMATS = ("PNG", "JPEG", "MPO", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+MAX_PIXELS = 4096 * 4096  # a file of 300 bytes can claim 81 megapixels
+CHANNELS = {"1": 1, "L": 1, "LA": 1, "RGB": 3, "RGBA": 3, "P": 3}
+"""Pillow's modes that map to grey or RGB without loss, if nothing is transparent."""
+
+
+class Header(NamedTuple):
+    """What a file says of itself before it is decoded."""
+
+    height: int
+    width: int
+    channels: int
+
+
+def read_header(path: Path) -> Header:
+    """Reads size and colour.
+
+    Raises:
+      DataError: unreadable, too large, more than 8 bits a channel, several frames, or a mode such as CMYK.
+    """
+    with _opened(path) as image:
+        return _header(image, path)
+
+
+def read_pixels(path: Path, channels: int) -> np.ndarray:
+    """Decodes one file.
+
+    Args:
+      path: the file.
+      channels: 1, for files that are grey; or 3, for any.
+
+    Returns:
+      uint8 [H, W, channels].
+
+    Raises:
+      DataError: as `read_header`; cut short or damaged; or with transparent pixels.
+    """
+    with _opened(path) as image:
+        _header(image, path)
+        transparent = image.mode in ("LA", "RGBA") or "transparency" in image.info
+        if transparent and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
+            raise DataError(
+                f"{path} has transparent pixels, whose colour is undefined: lay it on a background first"
+            )
+        pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
+    return pixels.reshape(*pixels.shape[:2], channels)
+
+
+def _header(image: Any, path: Path) -> Header:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise DataError(f"{path} claims {width}×{height} pixels, more than {MAX_PIXELS:,}: resize it first")
+    bits = _bits(image)
+    if bits > 8 or image.mode not in CHANNELS:
+        raise DataError(
+            f"{path} is of mode {image.mode} with {bits} bits a channel, but 8-bit grey or RGB is needed: "
+            "scale and convert it yourself, since clipping would spoil it"
+        )
+    if (
+        getattr(image, "n_frames", 1) > 1 and image.format != "MPO"
+    ):  # a camera's JPEG with a preview behind it
+        raise DataError(f"{path} has {image.n_frames} frames: save one of them alone")
+    return Header(height, width, CHANNELS[image.mode])
+
+
+def _bits(image: Any) -> int:
+    """Bits a channel in the file; Pillow shows RGB of 16 bits as if it had 8."""
+    if image.format == "PNG":
+        before = image.fp.tell()
+        image.fp.seek(24)  # signature, then IHDR: length, type, width, height, bit depth
+        depth = image.fp.read(1)[0]
+        image.fp.seek(before)
+        return depth
+    if image.format == "TIFF":
+        return max(image.tag_v2.get(258, (1,)))
+    if image.format == "PPM" and len(image.tile[0][3]) > 1:
+        return image.tile[0][3][1].bit_length()  # the maximum that its header tells
+    return 8 if image.mode in CHANNELS else 16
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    from PIL import Image
+
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            yield image
+    except DataError:
+        raise
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        Image.DecompressionBombError,
+        Image.DecompressionBombWarning,
+    ) as error:
+        raise DataError(f"cannot read {path}: {error}; repair it or take it out") from error
