@@ -8,10 +8,9 @@ answers are right to about 1e-7 for up to 2^24 images without x64, and do not de
 images, bit for bit.
 
 Everywhere: a higher score is more anomalous; label 1 = anomalous, 0 = normal; **a NaN score ranks as +inf**,
-  the most
-anomalous; rows where `mask` is False (padding) count for nothing. All functions are pure and run under `jit`
-and under `vmap` over a leading axis of members. With one class only, a ranking metric is undefined and **NaN
-is returned**: a traced program can't raise, its caller on the host should.
+the most anomalous; rows where `mask` is False (padding) count for nothing. All functions are pure and run
+under `jit` and under `vmap` over a leading axis of members. With one class only, a ranking metric is
+undefined and **NaN is returned**: a traced program can't raise, its caller on the host should.
 """
 
 from __future__ import annotations
@@ -23,11 +22,12 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 Scalar = Float[Array, ""]
-Labels = Int[Array, " n"] | Bool[Array, " n"]
-Mask = Bool[Array, " n"] | None
+Scores = Float[ArrayLike, " n"]
+Labels = Int[ArrayLike, " n"] | Bool[ArrayLike, " n"]
+Mask = Bool[ArrayLike, " n"] | None
 
 
 class Interval(NamedTuple):
@@ -51,11 +51,11 @@ class _Ranks(NamedTuple):
     anomalies: Array
 
 
-def _rank(scores: Array, labels: Array, mask: Array | None) -> _Ranks:
+def _rank(scores: Scores, labels: Labels, mask: Mask) -> _Ranks:
     scores = jnp.asarray(scores, jnp.float32)
-    group = jnp.where(jnp.asarray(labels) != 0, 1, 0)
+    group = jnp.asarray(labels).astype(bool).astype(jnp.int32)
     if mask is not None:
-        group = jnp.where(mask, group, 2)
+        group = jnp.where(jnp.asarray(mask), group, 2)
     scores = jnp.where(jnp.isnan(scores), jnp.inf, scores)
     scores, group = lax.sort((scores, group), num_keys=1, is_stable=False)
     step, end = scores[1:] != scores[:-1], jnp.ones(1, bool)
@@ -86,7 +86,7 @@ def _defined(value: Array, ranks: _Ranks) -> Scalar:
     return jnp.where((ranks.normals > 0) & (ranks.anomalies > 0), value, jnp.nan)
 
 
-def auroc(scores: Float[Array, " n"], labels: Labels, mask: Mask = None) -> Scalar:
+def auroc(scores: Scores, labels: Labels, mask: Mask = None) -> Scalar:
     """Area under the ROC curve: the chance that an anomaly scores above a normal image, a tie counting ½.
 
     The Mann-Whitney statistic with mid-ranks, equal to `sklearn.metrics.roc_auc_score`.
@@ -103,12 +103,15 @@ def auroc(scores: Float[Array, " n"], labels: Labels, mask: Mask = None) -> Scal
       >>> float(auroc(jnp.array([0.1, 0.4, 0.4, 0.8]), jnp.array([0, 0, 1, 1])))
       0.875
     """
-    r = _rank(scores, labels, mask)
+    return _auroc(_rank(scores, labels, mask))
+
+
+def _auroc(r: _Ranks) -> Scalar:
     doubled = _mean(r.normal_below + r.normal_upto, r.anomalous, r.anomalies)
     return _defined(doubled / (2 * r.normals).astype(jnp.float32), r)
 
 
-def aupr(scores: Float[Array, " n"], labels: Labels, mask: Mask = None) -> Scalar:
+def aupr(scores: Scores, labels: Labels, mask: Mask = None) -> Scalar:
     """Average precision, anomalies being the positive class: the mean precision at each anomaly's score.
 
     Equal to `sklearn.metrics.average_precision_score`: a step-wise sum, not the optimistic trapezoid. For
@@ -125,7 +128,7 @@ def aupr(scores: Float[Array, " n"], labels: Labels, mask: Mask = None) -> Scala
 
 
 def fpr_at_tpr(
-    scores: Float[Array, " n"],
+    scores: Scores,
     labels: Labels,
     mask: Mask = None,
     *,
@@ -168,22 +171,19 @@ def fpr_at_tpr(
     return _defined(wrong.astype(jnp.float32) / negatives.astype(jnp.float32), r)
 
 
-def _share(hits: Array, mask: Array | None) -> Scalar:
-    kept = jnp.ones_like(hits) if mask is None else mask
-    return jnp.sum(hits & kept).astype(jnp.float32) / jnp.sum(kept).astype(jnp.float32)
-
-
 def accuracy(pred: Labels, labels: Labels, mask: Mask = None) -> Scalar:
     """Share of the rows where `pred == labels`; NaN if there is no row."""
-    return _share(jnp.asarray(pred).astype(jnp.int32) == jnp.asarray(labels).astype(jnp.int32), mask)
+    right = jnp.asarray(pred, jnp.int32) == jnp.asarray(labels, jnp.int32)
+    kept = jnp.ones_like(right) if mask is None else jnp.asarray(mask)
+    return jnp.sum(right & kept).astype(jnp.float32) / jnp.sum(kept).astype(jnp.float32)
 
 
 def f1(pred: Labels, labels: Labels, mask: Mask = None) -> Scalar:
     """F1 of the anomalous class, 2·TP / (2·TP + FP + FN), in [0, 1]; 0 where that is 0 / 0."""
-    return _f1_counts(jnp.asarray(pred) != 0, jnp.asarray(labels) != 0, mask)[0]
+    return _f1_counts(jnp.asarray(pred).astype(bool), jnp.asarray(labels).astype(bool), mask)[0]
 
 
-def macro_f1(pred: Int[Array, " n"], labels: Int[Array, " n"], classes: int, mask: Mask = None) -> Scalar:
+def macro_f1(pred: Labels, labels: Labels, classes: int, mask: Mask = None) -> Scalar:
     """Unweighted mean over classes of the one-vs-rest F1: the classification figure of the center-loss paper.
 
     Equal to `sklearn.metrics.f1_score(average="macro")`. A class that is in neither `pred` nor `labels` is
@@ -204,16 +204,14 @@ def macro_f1(pred: Int[Array, " n"], labels: Int[Array, " n"], classes: int, mas
     return jnp.sum(each) / jnp.sum(present).astype(jnp.float32)
 
 
-def _f1_counts(pred: Array, labels: Array, mask: Array | None) -> tuple[Array, Array]:
+def _f1_counts(pred: Array, labels: Array, mask: Mask) -> tuple[Array, Array]:
     if mask is not None:
-        pred, labels = pred & mask, labels & mask
+        pred, labels = pred & jnp.asarray(mask), labels & jnp.asarray(mask)
     both, either = jnp.sum(pred & labels), jnp.sum(pred) + jnp.sum(labels)
     return (2 * both).astype(jnp.float32) / jnp.maximum(either, 1).astype(jnp.float32), either > 0
 
 
-def auroc_interval(
-    scores: Float[Array, " n"], labels: Labels, mask: Mask = None, *, level: float = 0.95
-) -> Interval:
+def auroc_interval(scores: Scores, labels: Labels, mask: Mask = None, *, level: float = 0.95) -> Interval:
     """AUROC with DeLong's confidence interval, by mid-ranks in O(n log n).
 
     The limits are AUROC ± z·σ, clipped to [0, 1]. At perfect separation σ is 0 and the interval is a point,
@@ -229,7 +227,7 @@ def auroc_interval(
       DeLong, DeLong & Clarke-Pearson 1988; Sun & Xu 2014 (the mid-rank form).
     """
     r = _rank(scores, labels, mask)
-    value = auroc(scores, labels, mask)
+    value = _auroc(r)
     m, n = r.anomalies.astype(jnp.float32), r.normals.astype(jnp.float32)
     above = 2 * r.anomalies - r.anomalous_below - r.anomalous_upto
     v_anomalous = (r.normal_below + r.normal_upto).astype(jnp.float32) / (2 * n)
@@ -243,7 +241,7 @@ def auroc_interval(
 def bootstrap(
     metric: Callable[..., Array],
     key: Array,
-    scores: Float[Array, " n"],
+    scores: Scores | Labels,
     labels: Labels,
     mask: Mask = None,
     *,
@@ -266,13 +264,13 @@ def bootstrap(
     Returns:
       `Interval(value, low, high)`, the value being that of the data themselves.
     """
-    rest = () if mask is None else (mask,)
-    strata = jnp.asarray(labels).astype(jnp.int32)
-    strata = strata if mask is None else jnp.where(mask, strata, jnp.iinfo(jnp.int32).max)
+    data = tuple(jnp.asarray(x) for x in (scores, labels, mask) if x is not None)
+    strata = data[1].astype(jnp.int32)
+    if mask is not None:
+        strata = jnp.where(data[2], strata, jnp.iinfo(jnp.int32).max)
     order = jnp.argsort(strata)
     grouped = strata[order]
     start, stop = jnp.searchsorted(grouped, grouped), jnp.searchsorted(grouped, grouped, side="right")
-    data = (scores, labels, *rest)
 
     def draw(key: Array) -> Array:
         rows = order[jax.random.randint(key, strata.shape, start, stop)]

@@ -8,8 +8,7 @@ bit. Calibration is a table of quantiles (`Calibration`) rather than the trainin
 class whatever the size of the training set.
 
 Everywhere: higher = more anomalous, and a NaN is never normal (`is_anomalous`). Training values that are not
-  finite are
-left out of a calibration (only `conformal` counts them, as +inf, for its guarantee is about every image).
+finite are left out of a calibration; only `conformal` counts a NaN, as +inf: it promises for every image.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
 _STEPS = np.concatenate([np.arange(0, 9000, 100), np.arange(9000, 9900, 10), np.arange(9900, 10001)])
 LEVELS = _STEPS / 10_000
@@ -60,7 +59,9 @@ def _interpolate(values: Array, start: Array, count: Array, steps: Array) -> Arr
 
 
 def calibrate(
-    distances: Float[Array, "N K"], labels: Int[Array, " N"], mask: Bool[Array, " N"] | None = None
+    distances: Float[ArrayLike, "N K"],
+    labels: Int[ArrayLike, " N"],
+    mask: Bool[ArrayLike, " N"] | None = None,
 ) -> Calibration:
     """Tabulates, class by class, the quantiles of the class's own training distances.
 
@@ -73,17 +74,16 @@ def calibrate(
       mask: [N], False for padding.
 
     Returns:
-      A `Calibration`. Distances that are not finite are left out; a class without any image never accepts
-      one.
+      A `Calibration`. Distances that are not finite are left out; a class without images accepts none.
     """
     distances = jnp.asarray(distances, jnp.float32)
     classes = distances.shape[1]
-    labels = jnp.zeros_like(labels) if classes == 1 else jnp.asarray(labels)
+    labels = jnp.zeros(len(distances), jnp.int32) if classes == 1 else jnp.asarray(labels, jnp.int32)
     own = jnp.take_along_axis(distances, jnp.clip(labels, 0, classes - 1)[:, None], axis=1)[:, 0]
     known = jnp.isfinite(own) & (labels >= 0) & (labels < classes)
     if mask is not None:
-        known = known & mask
-    labels = jnp.where(known, labels, classes).astype(jnp.int32)
+        known = known & jnp.asarray(mask)
+    labels = jnp.where(known, labels, classes)
     _, own = lax.sort((labels, jnp.where(known, own, jnp.inf)), num_keys=2)
     count = jnp.sum(labels[:, None] == jnp.arange(classes)[None, :], axis=0, dtype=jnp.int32)
     levels, steps = jnp.asarray(LEVELS, jnp.float32), jnp.asarray(_STEPS, jnp.int32)
@@ -96,12 +96,16 @@ def calibrate(
     return Calibration(levels, knots, jnp.where(scale > _TINY, scale, 1.0))
 
 
-def class_thresholds(calibration: Calibration, level: float | Float[Array, ""] = 0.975) -> Float[Array, " K"]:
-    """The K thresholds t_k at one common level; between tabulated levels, those of the next level above."""
-    return calibration.knots[:, jnp.searchsorted(calibration.levels, jnp.asarray(level, jnp.float32))]
+def class_thresholds(
+    calibration: Calibration, level: float | Float[ArrayLike, ""] = 0.975
+) -> Float[Array, " K"]:
+    """The K thresholds t_k at one common level: quantiles at the next tabulated one; above 1, the tail."""
+    level = jnp.asarray(level, jnp.float32)
+    column = jnp.searchsorted(calibration.levels[:-1], level)
+    return calibration.knots[:, column] + jnp.maximum(level - 1, 0) * calibration.scale
 
 
-def class_quantiles(calibration: Calibration, distances: Float[Array, "N K"]) -> Float[Array, "N K"]:
+def class_quantiles(calibration: Calibration, distances: Float[ArrayLike, "N K"]) -> Float[Array, "N K"]:
     """Level of each distance among its class's training distances, the inverse of the quantile table.
 
     * Inside the training range: the smallest level whose quantile reaches d, linear between knots, in [0, 1].
@@ -109,10 +113,11 @@ def class_quantiles(calibration: Calibration, distances: Float[Array, "N K"]) ->
       on paper.
     * Beyond the largest training distance: 1 + (d − d_max) / scale, and likewise −(d_min − d) / scale below
       the smallest, with scale = d_max − median of the class. So the score never saturates: no tied mass bends
-      a ROC curve, and with one class it ranks images as the distance itself does. A spread, rather than d /
-      d_max, because it asks neither that distances be positive (a negative log-likelihood is not) nor that
-      d_max be other than 0, and a change of unit or origin leaves it as it is. A class whose distances are
-      all equal has no spread: its scale is a millionth of their size, or 1 if they are 0.
+      a ROC curve, and with one class it ranks images as the distance itself does, up to float32 rounding. A
+      spread, rather than d / d_max, because it asks neither that distances be positive (a negative
+      log-likelihood is not) nor that d_max be other than 0, and a change of unit or origin leaves it as it
+      is. A class whose distances are all equal has no spread: its scale is a millionth of their size, or 1 if
+      they are 0.
 
     Returns:
       float32 [N, K]; NaN where the distance is; +inf for a class without training images, whatever the
@@ -127,7 +132,8 @@ def class_quantiles(calibration: Calibration, distances: Float[Array, "N K"]) ->
     slopes = jnp.concatenate([tail, jnp.diff(levels)[None, :] / width, tail], axis=1)
     ends = jnp.concatenate([knots, knots[:, -1:]], axis=1)
     tops = jnp.concatenate([levels, levels[-1:]])
-    floors = jnp.concatenate([jnp.array([-jnp.inf], jnp.float32), jnp.nextafter(levels, jnp.float32(2))])
+    above = jnp.maximum(jnp.nextafter(levels, jnp.float32(2)), _TINY)  # what comes after 0 flushes to 0
+    floors = jnp.concatenate([jnp.array([-jnp.inf], jnp.float32), above])
 
     def one(d: Array, knots: Array, slopes: Array, ends: Array) -> Array:
         j = jnp.searchsorted(knots, d)
@@ -139,7 +145,7 @@ def class_quantiles(calibration: Calibration, distances: Float[Array, "N K"]) ->
     return jnp.where(empty[None, :], jnp.inf, value)
 
 
-def common_quantile(calibration: Calibration, distances: Float[Array, "N K"]) -> Float[Array, " N"]:
+def common_quantile(calibration: Calibration, distances: Float[ArrayLike, "N K"]) -> Float[Array, " N"]:
     """The paper's score: the lowest level at which thresholds that move together would accept the image.
 
     `common_quantile(c, d) <= level` equals `any_k d_k <= class_thresholds(c, level)[k]` for every tabulated
@@ -153,21 +159,25 @@ def common_quantile(calibration: Calibration, distances: Float[Array, "N K"]) ->
       float32 [N]: in [0, 1] within the training range of some class, above 1 beyond all of them (see
       `class_quantiles`); NaN where any distance to a class with training images is NaN.
     """
-    return jnp.min(class_quantiles(calibration, distances), axis=1)
+    value = class_quantiles(calibration, distances)
+    # Not jnp.min, whose gradient is NaN where the minimum is. Like it, argmin takes a NaN for the smallest.
+    return jnp.take_along_axis(value, jnp.argmin(value, axis=1)[:, None], axis=1)[:, 0]
 
 
-def nearest(calibration: Calibration, distances: Float[Array, "N K"]) -> Int[Array, " N"]:
+def nearest(calibration: Calibration, distances: Float[ArrayLike, "N K"]) -> Int[Array, " N"]:
     """int32 [N]: the class which attains `common_quantile`, the first among equals; NaNs are passed over."""
     value = class_quantiles(calibration, distances)
     return jnp.argmin(jnp.where(jnp.isnan(value), jnp.inf, value), axis=1).astype(jnp.int32)
 
 
-def is_anomalous(scores: Float[Array, "*n"], threshold: float | Float[Array, ""]) -> Bool[Array, "*n"]:
+def is_anomalous(
+    scores: Float[ArrayLike, "*n"], threshold: float | Float[ArrayLike, ""]
+) -> Bool[Array, "*n"]:
     """`not (score <= threshold)`: what is not shown to be normal is anomalous, a NaN above all."""
     return ~(jnp.asarray(scores) <= jnp.asarray(threshold))
 
 
-def conformal(scores: Float[Array, " n"], alpha: float) -> Float[Array, ""]:
+def conformal(scores: Float[ArrayLike, " n"], alpha: float) -> Float[Array, ""]:
     """Threshold with a guarantee: a new normal image is flagged with probability at most alpha, whatever n.
 
     The ⌈(n+1)(1−α)⌉-th smallest score of n normal images that were not trained on. Where a plain quantile of
@@ -183,6 +193,7 @@ def conformal(scores: Float[Array, " n"], alpha: float) -> Float[Array, ""]:
     References:
       Vovk, Gammerman & Shafer 2005; Bates et al. 2023, "Testing for outliers with conformal p-values".
     """
+    scores = jnp.asarray(scores, jnp.float32)
     n = scores.shape[0]
     if not 0 < alpha < 1:
         raise ValueError(f"alpha={alpha}: the false positive rate must lie between 0 and 1")
@@ -192,11 +203,12 @@ def conformal(scores: Float[Array, " n"], alpha: float) -> Float[Array, ""]:
         raise ValueError(
             f"n={n} normal images can't guarantee alpha={alpha}: {needed} are needed (n >= 1/alpha - 1)"
         )
-    scores = jnp.asarray(scores, jnp.float32)
     return jnp.sort(jnp.where(jnp.isnan(scores), jnp.inf, scores))[n - flagged]
 
 
-def p_value(calibration_scores_sorted: Float[Array, " n"], scores: Float[Array, " m"]) -> Float[Array, " m"]:
+def p_value(
+    calibration_scores_sorted: Float[ArrayLike, " n"], scores: Float[ArrayLike, " m"]
+) -> Float[Array, " m"]:
     """Conformal p-value (1 + #{calibration >= score}) / (n + 1), from n normal scores in ascending order.
 
     Returns:
@@ -209,13 +221,18 @@ def p_value(calibration_scores_sorted: Float[Array, " n"], scores: Float[Array, 
     return (1 + jnp.where(jnp.isnan(scores), 0, n - below)).astype(jnp.float32) / (n + 1)
 
 
-def quantile(scores: Float[Array, " n"], level: float = 0.975) -> Float[Array, ""]:
+def quantile(scores: Float[ArrayLike, " n"], level: float = 0.975) -> Float[Array, ""]:
     """The plain quantile of the finite normal scores; -inf, which accepts nothing, if there are none.
 
     Args:
       scores: [n], of normal images.
       level: share to accept, in [0, 1], static; to four decimals.
+
+    Raises:
+      ValueError: level outside of [0, 1].
     """
+    if not 0 <= level <= 1:
+        raise ValueError(f"level={level}: a quantile level lies between 0 and 1")
     scores = jnp.asarray(scores, jnp.float32)
     known = jnp.isfinite(scores)
     ordered, count = jnp.sort(jnp.where(known, scores, jnp.inf)), jnp.sum(known, dtype=jnp.int32)
@@ -223,17 +240,20 @@ def quantile(scores: Float[Array, " n"], level: float = 0.975) -> Float[Array, "
     return jnp.where(count > 0, value, -jnp.inf)
 
 
-def mean_sigma(scores: Float[Array, " n"], k: float = 3.0) -> Float[Array, ""]:
-    """Mean + k·σ (ddof = 0) of the finite normal scores: "log-likelihood below mean − 3σ" turned round."""
+def mean_sigma(scores: Float[ArrayLike, " n"], k: float = 3.0) -> Float[Array, ""]:
+    """Mean + k·σ (ddof = 0) of the finite normal scores: "log-likelihood below mean − 3σ" turned round.
+
+    NaN, which accepts nothing, if no score is finite.
+    """
     scores = jnp.asarray(scores, jnp.float32)
     known = jnp.isfinite(scores)
     return jnp.mean(scores, where=known) + k * jnp.std(scores, where=known)
 
 
 def best_f1(
-    scores: Float[Array, " n"],
-    labels: Int[Array, " n"] | Bool[Array, " n"],
-    mask: Bool[Array, " n"] | None = None,
+    scores: Float[ArrayLike, " n"],
+    labels: Int[ArrayLike, " n"] | Bool[ArrayLike, " n"],
+    mask: Bool[ArrayLike, " n"] | None = None,
 ) -> Float[Array, ""]:
     """The threshold with the highest F1 for `is_anomalous` on labelled validation images (1 = anomalous).
 
@@ -245,8 +265,8 @@ def best_f1(
       float32; never NaN. NaN scores are always flagged, so they count as such.
     """
     scores = jnp.asarray(scores, jnp.float32)
-    kept = jnp.ones(scores.shape, bool) if mask is None else mask
-    anomalous, total = (jnp.asarray(labels) != 0) & kept, jnp.sum(kept, dtype=jnp.int32)
+    kept = jnp.ones(scores.shape, bool) if mask is None else jnp.asarray(mask)
+    anomalous, total = jnp.asarray(labels).astype(bool) & kept, jnp.sum(kept, dtype=jnp.int32)
     top = jnp.isnan(scores) | ~kept
     s, anomalous, kept = lax.sort((jnp.where(top, jnp.inf, scores), anomalous, kept), num_keys=1)
     positives = jnp.sum(anomalous, dtype=jnp.int32)
