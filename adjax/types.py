@@ -31,10 +31,11 @@ class Method(NamedTuple):
 
     Attributes:
       init: `(key, hparams) -> state`, with `hparams` a dict of float32 scalars (arrays, so that runs may differ).
+        `state["params"]` is the part that `outputs` needs, and all that a detector keeps.
       step: `(state, batch, key, axis_name=None) -> (state, metrics)`, one optimiser step. `batch` holds
         `images` float32 [B, H, W, C] and `labels` int32 [B]. Under an `axis_name` the batch is this device's share
         and gradients and metrics are averaged over that axis, by `jax.shard_map` or `jax.pmap` alike.
-      outputs: `(state, images float32[N, H, W, C]) -> {"features", "logits", ...}`, the inference pass.
+      outputs: `(params, images float32[N, H, W, C]) -> {"features", "logits", ...}`, the inference pass.
       hparams: the default hyper-parameters, by name.
       scorer: name in `adjax.scorers.SCORERS` of the scorer that this method is published with.
     """

@@ -1,0 +1,63 @@
+"""Features to one number an image. A new scorer is one file here and one line in `SCORERS`; a user's own needs neither."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from adjax.scorers.mahalanobis import mahalanobis
+from adjax.types import Outputs, PyTree, Scorer
+
+SCORERS: dict[str, Callable[..., Scorer]] = {
+    "mahalanobis": partial(mahalanobis, covariance="tied"),
+    "mahalanobis_perclass": partial(mahalanobis, covariance="class"),
+}
+"""Name -> factory; its keyword arguments configure it."""
+
+__all__ = ["SCORERS", "fit", "mahalanobis", "make"]
+
+
+def make(name: str, **options) -> Scorer:
+    """The scorer of that name.
+
+    Raises:
+      ValueError: no such scorer.
+    """
+    if name not in SCORERS:
+        raise ValueError(f"no scorer {name!r}; there are: {', '.join(sorted(SCORERS))}")
+    return SCORERS[name](**options)
+
+
+def fit(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, batch_size: int = 2048) -> PyTree:
+    """Fits a scorer to outputs that lie in memory, chunk by chunk, inside or outside of `jit`.
+
+    Args:
+      scorer: what to fit.
+      outputs: named arrays of N rows, N ≥ 1, among them `features` [N, D].
+      labels: int32[N] in 0 … classes−1.
+      classes: K.
+      batch_size: rows a chunk; changes the result only by rounding.
+
+    Returns:
+      The scorer's state.
+    """
+    labels = jnp.asarray(labels)
+    n = labels.shape[0]
+    batch_size = min(batch_size, n)
+    chunks = -(-n // batch_size)
+
+    def chunked(x: jax.Array) -> jax.Array:
+        x = jnp.asarray(x)
+        x = jnp.pad(x, [(0, chunks * batch_size - n)] + [(0, 0)] * (x.ndim - 1))
+        return x.reshape(chunks, batch_size, *x.shape[1:])
+
+    def body(stats, chunk):
+        return scorer.update(stats, *chunk), None
+
+    parts = (jax.tree.map(chunked, dict(outputs)), chunked(labels), chunked(jnp.ones(n, bool)))
+    stats, _ = lax.scan(body, scorer.init(outputs["features"].shape[-1], classes), parts)
+    return scorer.finalize(stats)

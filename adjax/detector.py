@@ -1,0 +1,263 @@
+"""Where method, scorer and threshold meet: what a user keeps.
+
+A `Detector` is one pytree: preprocessing, network parameters, scorer state and thresholds as arrays, and a small static
+`Spec` that says which functions they belong to. So `score`, `predict` and `classify` run inside other people's `jit`,
+`vmap` and `grad`; called with plain arrays they run compiled, in batches, in flat memory.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from adjax import features, methods, models, scorers, thresholds
+from adjax.augment import Normalise
+from adjax.types import Method, Outputs, PyTree, Scorer
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Which functions a detector's arrays belong to. Hashable, and all JSON.
+
+    Attributes:
+      method, model, scorer: names in the registries.
+      image_shape: (height px, width px, channels).
+      classes: names of the classes, in the order of the labels.
+      scorer_options: sorted (name, value) pairs.
+    """
+
+    method: str
+    model: str
+    scorer: str
+    image_shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    scorer_options: tuple[tuple[str, Any], ...] = ()
+
+
+class Parts(NamedTuple):
+    """The functions that a `Spec` names."""
+
+    method: Method
+    scorer: Scorer
+
+
+@functools.lru_cache
+def parts(spec: Spec) -> Parts:
+    """Looks a spec's functions up. Training settings don't matter here: only `outputs` of the method is used."""
+    network = models.make(spec.model, spec.image_shape, len(spec.classes))
+    method = methods.make(spec.method, network, spec.image_shape, len(spec.classes), steps=1)
+    return Parts(method, scorers.make(spec.scorer, **dict(spec.scorer_options)))
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["normalise", "params", "scorer", "calibration", "normal_levels", "threshold"],
+    meta_fields=["spec"],
+)
+@dataclass(frozen=True)
+class Detector:
+    """Scores images: higher = more anomalous.
+
+    The score is the *common quantile* (see `adjax.thresholds`): the lowest level at which the class thresholds, moving
+    together, would accept the image; in [0, 1] within the range of the training images of some class, above 1 beyond.
+    A threshold of 0.975 on it is the rule of the center-loss paper.
+
+    Attributes:
+      normalise: pixel values to network input.
+      params: the network's parameters.
+      scorer: the scorer's fitted state.
+      calibration: quantiles of the training distances, class by class.
+      normal_levels: float32[n], scores of normal images that were held out of training, ascending; n may be 0.
+      threshold: float32[], scores that are not ≤ it are anomalous.
+      spec: what the arrays belong to.
+    """
+
+    normalise: Normalise
+    params: PyTree
+    scorer: PyTree
+    calibration: thresholds.Calibration
+    normal_levels: jax.Array
+    threshold: jax.Array
+    spec: Spec
+
+    def outputs(self, images: jax.Array) -> Outputs:
+        """What the network says: `features` [N, D], `logits` [N, K] and the model's named intermediates."""
+        return self._run(_outputs, images)
+
+    def score(self, images: jax.Array) -> jax.Array:
+        """How anomalous each image is.
+
+        Args:
+          images: uint8[N, H, W, C], or float in the same range 0..255 (to differentiate by pixels); H, W, C as trained.
+
+        Returns:
+          float32[N]; NaN where an image holds one, which `predict` never takes for normal.
+
+        Raises:
+          ValueError: images of another shape or dtype.
+        """
+        return self._run(_score, images)
+
+    def predict(self, images: jax.Array) -> jax.Array:
+        """bool[N]: True = anomalous, that is, not (score ≤ threshold)."""
+        return self._run(_predict, images)
+
+    def classify(self, images: jax.Array) -> jax.Array:
+        """int32[N]: the class that the network takes each image for, an index into `spec.classes`."""
+        return self._run(_classify, images)
+
+    def p_value(self, images: jax.Array) -> jax.Array:
+        """float32[N] in (0, 1]: conformal p-value, the share of held-out normal images at least as anomalous.
+
+        Raises:
+          ValueError: the detector was made without held-out normal images.
+        """
+        if self.normal_levels.shape[0] == 0:
+            raise ValueError(
+                "no p-values: this detector was fitted without held-out normal images; give fit() `held_out`"
+            )
+        return self._run(_p_value, images)
+
+    def with_quantile(self, level: float = 0.975) -> Detector:
+        """The same detector with each class's threshold at that quantile of its own training distances."""
+        if not 0 < level <= 1:
+            raise ValueError(f"quantile level {level} must lie in (0, 1]")
+        return dataclasses.replace(self, threshold=jnp.float32(level))
+
+    def with_false_positive_rate(self, alpha: float) -> Detector:
+        """The same detector with a conformal threshold: a new normal image is flagged with probability ≤ alpha.
+
+        Raises:
+          ValueError: alpha outside of (0, 1), or too few held-out normal images to promise it; says how many it takes.
+        """
+        return dataclasses.replace(self, threshold=thresholds.conformal(self.normal_levels, alpha))
+
+    def save(self, directory) -> None:
+        """Writes the detector to a directory; see `adjax.artefact.save`."""
+        from adjax import artefact
+
+        artefact.save(self, directory)
+
+    def _run(self, function: Callable, images: jax.Array) -> Any:
+        _check(images, self.spec)
+        leaves = jax.tree.leaves(self)
+        if any(isinstance(x, jax.core.Tracer) for x in (images, *leaves)):
+            return function(self, images)
+        images = np.asarray(images)
+        if images.dtype != np.uint8 and len(images) and 0 <= images.min() and 0 < images.max() <= 1:
+            warnings.warn(
+                f"float images between 0 and {images.max():.3g}: adjax takes pixel values 0..255", stacklevel=3
+            )
+        return features.apply(_jitted(function), self, images)
+
+
+def fit(
+    spec: Spec,
+    params: PyTree,
+    normalise: Normalise,
+    images: np.ndarray,
+    labels: np.ndarray,
+    held_out: np.ndarray | None = None,
+    *,
+    quantile: float = 0.975,
+    outputs: Outputs | None = None,
+) -> Detector:
+    """Makes a detector from a trained network: fits the scorer and the class thresholds on the training images.
+
+    Args:
+      spec: what to make.
+      params: of the trained method, `state["params"]`.
+      normalise: as in training.
+      images, labels: the training images uint8[N, H, W, C] and their classes int32[N].
+      held_out: normal images uint8[n, H, W, C] not trained on, for p-values and conformal thresholds.
+      quantile: level of the class thresholds.
+      outputs: the network's outputs on `images`, if they are at hand already (extract once, fit many scorers).
+
+    Returns:
+      The detector.
+
+    Raises:
+      ValueError: the fitted distances are not finite; images that don't fit the spec.
+    """
+    _check(images, spec)
+    if outputs is None:
+        outputs = extract(spec, params, normalise, images)
+    state, calibration = _fit(outputs, jnp.asarray(labels), spec=spec)
+    if not np.isfinite(np.asarray(calibration.knots)).any():
+        raise ValueError(f"no training image has a finite {spec.scorer} distance: the network has diverged")
+    detector = Detector(
+        normalise, params, state, calibration, jnp.zeros(0), jnp.float32(quantile), spec
+    )
+    if held_out is None:
+        return detector
+    return dataclasses.replace(detector, normal_levels=jnp.sort(jnp.asarray(detector.score(held_out))))
+
+
+def extract(spec: Spec, params: PyTree, normalise: Normalise, images: np.ndarray) -> Outputs:
+    """`features` and `logits` of all images, NumPy on the host: extract once, score with many."""
+    _check(images, spec)
+    return features.apply(_extract(spec), (params, normalise), images)
+
+
+def levels(detector: Detector, outputs: Outputs) -> jax.Array:
+    """The score from network outputs, float32[N]; a pure function."""
+    distances = parts(detector.spec).scorer.distances(detector.scorer, outputs)
+    return thresholds.common_quantile(detector.calibration, distances)
+
+
+@functools.lru_cache
+def _extract(spec: Spec) -> Callable:
+    def function(state, images):
+        params, normalise = state
+        outputs = parts(spec).method.outputs(params, normalise(images))
+        return {name: outputs[name] for name in ("features", "logits") if name in outputs}
+
+    return jax.jit(function)
+
+
+@partial(jax.jit, static_argnames="spec")
+def _fit(outputs, labels, spec):
+    scorer = parts(spec).scorer
+    state = scorers.fit(scorer, outputs, labels, len(spec.classes))
+    return state, thresholds.calibrate(scorer.distances(state, outputs), labels)
+
+
+def _outputs(detector: Detector, images: jax.Array) -> Outputs:
+    return parts(detector.spec).method.outputs(detector.params, detector.normalise(images))
+
+
+def _score(detector, images):
+    return levels(detector, _outputs(detector, images))
+
+
+def _predict(detector, images):
+    return thresholds.is_anomalous(_score(detector, images), detector.threshold)
+
+
+def _classify(detector, images):
+    return _outputs(detector, images)["logits"].argmax(-1).astype(jnp.int32)
+
+
+def _p_value(detector, images):
+    return thresholds.p_value(detector.normal_levels, _score(detector, images))
+
+
+_jitted = functools.lru_cache(jax.jit)
+
+
+def _check(images: Any, spec: Spec) -> None:
+    shape, dtype = np.shape(images), getattr(images, "dtype", None)
+    if len(shape) != 4 or shape[1:] != tuple(spec.image_shape):
+        h, w, c = spec.image_shape
+        raise ValueError(f"images of shape {shape}: this detector takes [N, {h}, {w}, {c}]")
+    if dtype != np.uint8 and not jnp.issubdtype(dtype, jnp.floating):
+        raise ValueError(f"images of dtype {dtype}: must be uint8, or float with values 0..255")

@@ -1,0 +1,98 @@
+"""The host's side of training: dispatch, fetch metrics one dispatch late, save, and stop cleanly when asked."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from types import FrameType
+
+import jax
+import numpy as np
+
+from adjax.checkpoint import Checkpoints
+from adjax.sharding import to_host
+from adjax.train import Program, State, epochs
+
+
+class StopSignal:
+    """A context in which SIGTERM and SIGINT ask for a clean stop instead of ending the process.
+
+    With several processes the signal may reach only some of them: JAX's preemption service then makes all stop after
+    the same step.
+    """
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+        self._previous: dict[int, object] = {}
+
+    def __enter__(self) -> StopSignal:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            if jax.process_count() == 1 or number == signal.SIGINT:
+                self._previous[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)  # type: ignore[arg-type]
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None:  # asked twice: no patience left
+            raise KeyboardInterrupt
+        self.received = number
+
+    def asked(self, step: int) -> bool:
+        """Whether to stop after `step` steps; the same answer on every process."""
+        if jax.process_count() == 1:
+            return self.received is not None
+        from jax.experimental import multihost_utils
+
+        if multihost_utils.reached_preemption_sync_point(step):
+            self.received = self.received or signal.SIGTERM
+            return True
+        return False
+
+
+def train(
+    program: Program,
+    steps: int,
+    checkpoints: Checkpoints | None = None,
+    *,
+    checkpoint_every: int | None = None,
+    stop: StopSignal | None = None,
+    report: Callable[[int, dict[str, np.ndarray]], None] = lambda step, metrics: None,
+    resumed: Callable[[int], None] = lambda step: None,
+) -> State:
+    """Trains a compiled program up to `steps`, from its newest checkpoint if it has one.
+
+    Args:
+      program: from `adjax.train.compile_program`.
+      steps: where to end, in optimiser steps from the start.
+      checkpoints: where to save; None to save nothing.
+      checkpoint_every: steps between saves, once an epoch by default; saved at the next end of a dispatch.
+      stop: asked after every dispatch; if it says so, the state is saved and returned early.
+      report: called with (steps done, metrics, float32[M] each) while later steps run already.
+      resumed: called once with the step that training starts from.
+
+    Returns:
+      The state, `state.step` < `steps` only if it was stopped.
+    """
+    state = program.init(program.table)
+    if checkpoints is not None:
+        state = checkpoints.restore(state) or state
+    step = int(state.step)
+    resumed(step)
+    checkpoint_every = checkpoint_every or program.steps_per_epoch
+    saved, pending = step, None
+    for step, state, metrics in epochs(program, state, steps):  # noqa: B007
+        if pending is not None:
+            report(pending[0], to_host(pending[1]))
+        pending = (step, metrics)
+        asked = stop is not None and stop.asked(step)
+        if checkpoints is not None and (asked or step >= steps or step - saved >= checkpoint_every):
+            checkpoints.save(step, state)
+            saved = step
+        if asked:
+            break
+    if pending is not None:
+        report(pending[0], to_host(pending[1]))
+    return state

@@ -1,0 +1,102 @@
+"""Center loss: a classifier whose classes lie close round learned centers, so that strangers are far from all of them.
+
+Loss = softmax cross-entropy + λ · ½ · mean over the batch of ‖f(x) − c_y‖², with f the last hidden layer (equations 1
+and 2 of "Anomaly Detection in Image Datasets Using CNN, Center Loss, and Mahalanobis Distance"). The centers c follow
+the features by the rule of Wen, Zhang, Li, Qiao, "A discriminative feature learning approach for deep face recognition"
+(ECCV 2016), equation 4, not by the optimiser:
+
+    c_j ← c_j − α · Σ_{i: y_i = j} (c_j − f(x_i)) / (1 + #{i: y_i = j})
+
+so they are learned at λ = 0 too and no λ changes how fast.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from adjax.methods import collective
+from adjax.models import Network
+from adjax.types import Method
+
+
+def centerloss(
+    network: Network,
+    image_shape: tuple[int, int, int],
+    classes: int,
+    *,
+    steps: int,
+    warmup_steps: int = 200,
+    center_rate: float = 0.5,
+) -> Method:
+    """Trains `network` as a classifier with center loss, by Adam with a warm-up and a cosine decay to zero.
+
+    Args:
+      network: gives `features` [N, D] and `logits` [N, classes].
+      image_shape: (height px, width px, channels) of its input.
+      classes: number of classes, at least 2.
+      steps: optimiser steps of the whole training, over which the learning rate decays.
+      warmup_steps: steps over which the learning rate rises from zero; at most a tenth of `steps` is taken.
+      center_rate: α above, in (0, 1].
+
+    Hyper-parameters (arrays, one a member): `lam`, the weight λ ≥ 0 of the center loss; `learning_rate` > 0, its peak.
+
+    Raises:
+      ValueError: fewer than two classes.
+    """
+    if classes < 2:
+        raise ValueError(f"center loss separates classes and needs at least 2, not {classes}: use a one-class method")
+    schedule = optax.warmup_cosine_decay_schedule(0.0, 1.0, min(warmup_steps, steps // 10), steps)
+    adam = optax.chain(optax.scale_by_adam(), optax.scale_by_schedule(schedule))
+
+    def init(key, hparams):
+        weights = network.init(key)
+        dim = jax.eval_shape(network.apply, weights, jnp.zeros((1, *image_shape)))["features"].shape[-1]
+        return {
+            "params": {"network": weights, "centers": jnp.zeros((classes, dim))},
+            "optimizer": adam.init(weights),
+            "hparams": {name: jnp.asarray(hparams[name], jnp.float32) for name in HPARAMS},
+        }
+
+    def step(state, batch, key, axis_name=None):
+        del key  # neither the network nor the loss draws anything
+        labels, hparams = batch["labels"], state["hparams"]
+        weights, centers = state["params"]["network"], state["params"]["centers"]
+
+        def loss(weights):
+            outputs = network.apply(weights, batch["images"])
+            entropy = optax.softmax_cross_entropy_with_integer_labels(outputs["logits"], labels).mean()
+            spread = 0.5 * jnp.square(outputs["features"] - centers[labels]).sum(-1).mean()
+            metrics = {
+                "loss": entropy + hparams["lam"] * spread,
+                "cross_entropy": entropy,
+                "center_loss": spread,
+                "accuracy": jnp.mean(outputs["logits"].argmax(-1) == labels, dtype=jnp.float32),
+            }
+            return metrics["loss"], (metrics, outputs["features"])
+
+        grads, (metrics, features) = jax.grad(loss, has_aux=True)(weights)
+        grads, metrics = collective.mean((grads, metrics), axis_name)
+        updates, optimizer = adam.update(grads, state["optimizer"], weights)
+        weights = jax.tree.map(lambda w, u: w - hparams["learning_rate"] * u, weights, updates)
+
+        member = jax.nn.one_hot(labels, classes)
+        sums, counts = collective.total((member.T @ features, member.sum(0)), axis_name)
+        centers = centers - center_rate * (counts[:, None] * centers - sums) / (1 + counts[:, None])
+
+        state = {
+            "params": {"network": weights, "centers": centers},
+            "optimizer": optimizer,
+            "hparams": hparams,
+        }
+        return state, metrics
+
+    def outputs(params, images):
+        return network.apply(params["network"], images)
+
+    return Method(init, step, outputs, HPARAMS, scorer="mahalanobis")
+
+
+HPARAMS = {"lam": 0.1, "learning_rate": 3e-3}
+"""Defaults; chosen on validation data, see `experiments/results/centerloss_validation.json`."""

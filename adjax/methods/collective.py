@@ -1,0 +1,17 @@
+"""Sums and means over the devices that share a batch: what makes a step data-parallel under any named axis."""
+
+from __future__ import annotations
+
+from jax import lax
+
+from adjax.types import PyTree
+
+
+def mean(tree: PyTree, axis_name: str | None) -> PyTree:
+    """Averages every leaf over the named axis of devices; without an axis there is one device and nothing to do."""
+    return tree if axis_name is None else lax.pmean(tree, axis_name)
+
+
+def total(tree: PyTree, axis_name: str | None) -> PyTree:
+    """Adds every leaf over the named axis of devices."""
+    return tree if axis_name is None else lax.psum(tree, axis_name)

@@ -1,0 +1,51 @@
+"""Which device holds what: a mesh with the axes ("member", "data").
+
+Members (independent runs) are spread first, since they never talk to each other; devices left over share each member's
+batches. One CPU is the mesh of one device, and no special case.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from adjax.types import PyTree
+
+MEMBER, DATA = "member", "data"
+
+
+def make_mesh(members: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
+    """The mesh on which `members` runs train: gcd(members, devices) rows of devices, each row sharing batches.
+
+    Args:
+      members: how many independent runs, at least 1.
+      devices: all devices of all processes by default.
+    """
+    devices = jax.devices() if devices is None else list(devices)
+    rows = math.gcd(members, len(devices))
+    shape = (rows, len(devices) // rows)
+    return jax.make_mesh(shape, (MEMBER, DATA), axis_types=(AxisType.Auto, AxisType.Auto), devices=devices)
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Every device holds all of it."""
+    return NamedSharding(mesh, P())
+
+
+def by_member(mesh: Mesh) -> NamedSharding:
+    """The leading axis is spread over the rows of the mesh."""
+    return NamedSharding(mesh, P(MEMBER))
+
+
+def to_host(tree: PyTree) -> PyTree:
+    """All of every leaf as NumPy arrays, on every process, wherever its parts lie."""
+    if jax.process_count() == 1:
+        return jax.device_get(tree)
+    from jax.experimental import multihost_utils
+
+    return jax.tree.map(lambda x: np.asarray(multihost_utils.process_allgather(x, tiled=True)), tree)
