@@ -235,6 +235,7 @@ def auroc_interval(scores: Scores, labels: Labels, mask: Mask = None, *, level: 
     s_anomalous = jnp.sum(jnp.where(r.anomalous, (v_anomalous - value) ** 2, 0)) / (m - 1)
     s_normal = jnp.sum(jnp.where(r.normal, (v_normal - value) ** 2, 0)) / (n - 1)
     half = NormalDist().inv_cdf(0.5 + level / 2) * jnp.sqrt(s_anomalous / m + s_normal / n)
+    half = jnp.where(jnp.minimum(m, n) > 1, half, jnp.nan)
     return Interval(value, jnp.clip(value - half, 0, 1), jnp.clip(value + half, 0, 1))
 
 
@@ -276,6 +277,8 @@ def bootstrap(
         rows = order[jax.random.randint(key, strata.shape, start, stop)]
         return metric(*(x[rows] for x in data))
 
-    values = lax.map(draw, jax.random.split(key, resamples), batch_size=at_once)
-    low, high = jnp.quantile(values, jnp.array([0.5 - level / 2, 0.5 + level / 2]))
+    # Whole batches only: a remainder would be compiled once more. fold_in: the draws don't depend on at_once.
+    number = jnp.arange(-(-resamples // at_once) * at_once).reshape(-1, at_once)
+    values = lax.map(jax.vmap(lambda i: draw(jax.random.fold_in(key, i))), number)
+    low, high = jnp.quantile(values.ravel()[:resamples], jnp.array([0.5 - level / 2, 0.5 + level / 2]))
     return Interval(metric(*data), low, high)
