@@ -1,0 +1,98 @@
+"""What a run leaves behind: JSON written whole or not at all, a metrics log that survives a resume, and the environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import psutil
+
+SCHEMA = 1
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes to a temporary file beside `path`, then renames."""
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=True) + "\n")
+    fresh.replace(path)
+
+
+class MetricsLog:
+    """metrics.jsonl: one line a dispatch, `{"step", "time_s", "metrics": {name: [a value a member]}}`."""
+
+    def __init__(self, path: Path, step: int):
+        """Opens the log to go on from `step`; lines of later steps (written after the last checkpoint) are dropped."""
+        kept = [record for record in read_log(path) if record["step"] <= step] if step else []
+        path.write_text("".join(json.dumps(record) + "\n" for record in kept))
+        self._file = open(path, "a", buffering=1)  # noqa: SIM115
+        self._began = time.time()
+
+    def write(self, step: int, metrics: dict[str, Any]) -> None:
+        """Appends one line."""
+        values = {name: [float(f"{x:.6g}") for x in value] for name, value in metrics.items()}
+        line = {"step": step, "time_s": round(time.time() - self._began, 3), "metrics": values}
+        self._file.write(json.dumps(line) + "\n")
+
+    def close(self) -> None:
+        """Closes the file."""
+        self._file.close()
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The records of a metrics.jsonl, up to a line that a kill cut short; none if there is no file."""
+    records: list[dict[str, Any]] = []
+    if path.is_file():
+        for line in path.read_text().splitlines():
+            try:
+                records.append(json.loads(line))
+            except ValueError:
+                break
+    return records
+
+
+def environment() -> dict[str, Any]:
+    """Hardware, versions and command: what a figure must be quoted with."""
+    packages = ("adjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
+    devices = jax.devices()
+    return {
+        "command": " ".join(["python", "-m", "experiments.run", *sys.argv[1:]]),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        "python": platform.python_version(),
+        "versions": {name: metadata.version(name) for name in packages},
+        "platform": platform.platform(),
+        "cpu": _cpu(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "devices": {"kind": devices[0].device_kind, "platform": devices[0].platform, "count": len(devices)},
+        "processes": jax.process_count(),
+        "revision": _revision(),
+    }
+
+
+def _cpu() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+def _revision() -> str | None:
+    """Git revision of the source, with "+" if it was changed since; None outside of a checkout."""
+    git = ["git", "-C", str(Path(__file__).parent)]
+    try:
+        revision = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
+        changed = subprocess.run(
+            [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, timeout=10
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return revision.stdout.strip()[:12] + ("+" if changed.stdout.strip() else "")
