@@ -9,13 +9,15 @@ images, bit for bit.
 
 Everywhere: a higher score is more anomalous; label 1 = anomalous, 0 = normal; **a NaN score ranks as +inf**,
 the most anomalous; rows where `mask` is False (padding) count for nothing. All functions are pure and run
-under `jit` and under `vmap` over a leading axis of members. With one class only, a ranking metric is
-undefined and **NaN is returned**: a traced program can't raise, its caller on the host should.
+under `jit` and under `vmap` over a leading axis of members; called as they are, they compile once a shape.
+With one class only, a ranking metric is undefined and **NaN is returned**: a traced program can't raise, its
+caller on the host should.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from statistics import NormalDist
 from typing import Literal, NamedTuple
 
@@ -44,8 +46,8 @@ class _Ranks(NamedTuple):
     normal: Array
     anomalous: Array
     normal_below: Array
-    normal_upto: Array
     anomalous_below: Array
+    normal_upto: Array
     anomalous_upto: Array
     normals: Array
     anomalies: Array
@@ -59,17 +61,13 @@ def _rank(scores: Scores, labels: Labels, mask: Mask) -> _Ranks:
     scores = jnp.where(jnp.isnan(scores), jnp.inf, scores)
     scores, group = lax.sort((scores, group), num_keys=1, is_stable=False)
     step, end = scores[1:] != scores[:-1], jnp.ones(1, bool)
-    first, last = jnp.concatenate([end, step]), jnp.concatenate([step, end])
-
-    def count(member: Array) -> tuple[Array, Array]:
-        member = member.astype(jnp.int32)
-        upto = jnp.cumsum(member)
-        below = lax.cummax(jnp.where(first, upto - member, 0))
-        return below, lax.cummin(jnp.where(last, upto, upto[-1]), reverse=True)
-
-    normal, anomalous = group == 0, group == 1
-    counts = *count(normal), *count(anomalous)
-    return _Ranks(normal, anomalous, *counts, counts[1][-1], counts[3][-1])
+    first, last = jnp.concatenate([end, step])[None], jnp.concatenate([step, end])[None]
+    member = jnp.stack([group == 0, group == 1])
+    upto = jnp.cumsum(member.astype(jnp.int32), axis=1)
+    total = upto[:, -1]
+    below = lax.cummax(jnp.where(first, upto - member.astype(jnp.int32), 0), axis=1)
+    upto = lax.cummin(jnp.where(last, upto, total[:, None]), axis=1, reverse=True)
+    return _Ranks(*member, *below, *upto, *total)
 
 
 def _mean(values: Array, where: Array, count: Array) -> Scalar:
@@ -86,6 +84,7 @@ def _defined(value: Array, ranks: _Ranks) -> Scalar:
     return jnp.where((ranks.normals > 0) & (ranks.anomalies > 0), value, jnp.nan)
 
 
+@jax.jit
 def auroc(scores: Scores, labels: Labels, mask: Mask = None) -> Scalar:
     """Area under the ROC curve: the chance that an anomaly scores above a normal image, a tie counting ½.
 
@@ -111,6 +110,7 @@ def _auroc(r: _Ranks) -> Scalar:
     return _defined(doubled / (2 * r.normals).astype(jnp.float32), r)
 
 
+@jax.jit
 def aupr(scores: Scores, labels: Labels, mask: Mask = None) -> Scalar:
     """Average precision, anomalies being the positive class: the mean precision at each anomaly's score.
 
@@ -127,6 +127,7 @@ def aupr(scores: Scores, labels: Labels, mask: Mask = None) -> Scalar:
     return _defined(_mean(precision * 2.0**30, r.anomalous, r.anomalies) / 2.0**30, r)
 
 
+@partial(jax.jit, static_argnames="positive")
 def fpr_at_tpr(
     scores: Scores,
     labels: Labels,
@@ -151,14 +152,13 @@ def fpr_at_tpr(
       scores: float[n], higher = more anomalous.
       labels: int or bool [n], 1 = anomalous.
       mask: bool[n], False for padding.
-      tpr: share of the positive class to get right, in (0, 1].
+      tpr: share of the positive class to get right, in (0, 1]; to four decimals.
       positive: the class whose recall is fixed.
 
     Returns:
       float32 in [0, 1]; NaN if either class is absent.
     """
     r = _rank(scores, labels, mask)
-    needed = tpr * (1 - 2e-7)  # two float32 roundings of slack: 19 of 20 *is* 95 %
     if positive == "normal":
         right, positives, wrong, negatives = r.normal_upto, r.normals, r.anomalous_upto, r.anomalies
     elif positive == "anomalous":
@@ -166,8 +166,10 @@ def fpr_at_tpr(
         wrong, negatives = r.normals - r.normal_below, r.normals
     else:
         raise ValueError(f"positive={positive!r}: choose 'normal' or 'anomalous'")
-    enough = right.astype(jnp.float32) >= needed * positives.astype(jnp.float32)
-    wrong = jnp.min(jnp.where(enough, wrong, negatives))
+    # ceil(tpr * positives) in whole ten-thousandths, for 19 of 20 *is* 95 %, which float32 may miss.
+    part = jnp.round(tpr * 10_000).astype(jnp.int32)
+    needed = positives // 10_000 * part - (-(positives % 10_000) * part) // 10_000
+    wrong = jnp.min(jnp.where(right >= needed, wrong, negatives))
     return _defined(wrong.astype(jnp.float32) / negatives.astype(jnp.float32), r)
 
 
@@ -183,6 +185,7 @@ def f1(pred: Labels, labels: Labels, mask: Mask = None) -> Scalar:
     return _f1_counts(jnp.asarray(pred).astype(bool), jnp.asarray(labels).astype(bool), mask)[0]
 
 
+@partial(jax.jit, static_argnames="classes")
 def macro_f1(pred: Labels, labels: Labels, classes: int, mask: Mask = None) -> Scalar:
     """Unweighted mean over classes of the one-vs-rest F1: the classification figure of the center-loss paper.
 
@@ -211,6 +214,7 @@ def _f1_counts(pred: Array, labels: Array, mask: Mask) -> tuple[Array, Array]:
     return (2 * both).astype(jnp.float32) / jnp.maximum(either, 1).astype(jnp.float32), either > 0
 
 
+@partial(jax.jit, static_argnames="level")
 def auroc_interval(scores: Scores, labels: Labels, mask: Mask = None, *, level: float = 0.95) -> Interval:
     """AUROC with DeLong's confidence interval, by mid-ranks in O(n log n).
 
@@ -239,6 +243,7 @@ def auroc_interval(scores: Scores, labels: Labels, mask: Mask = None, *, level: 
     return Interval(value, jnp.clip(value - half, 0, 1), jnp.clip(value + half, 0, 1))
 
 
+@partial(jax.jit, static_argnames=("metric", "level", "resamples", "at_once"))
 def bootstrap(
     metric: Callable[..., Array],
     key: Array,

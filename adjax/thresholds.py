@@ -58,6 +58,7 @@ def _interpolate(values: Array, start: Array, count: Array, steps: Array) -> Arr
     return jnp.minimum(a + part * (b - a), b)
 
 
+@jax.jit
 def calibrate(
     distances: Float[ArrayLike, "N K"],
     labels: Int[ArrayLike, " N"],
@@ -105,6 +106,7 @@ def class_thresholds(
     return calibration.knots[:, column] + jnp.maximum(level - 1, 0) * calibration.scale
 
 
+@jax.jit
 def class_quantiles(calibration: Calibration, distances: Float[ArrayLike, "N K"]) -> Float[Array, "N K"]:
     """Level of each distance among its class's training distances, the inverse of the quantile table.
 
@@ -145,6 +147,7 @@ def class_quantiles(calibration: Calibration, distances: Float[ArrayLike, "N K"]
     return jnp.where(empty[None, :], jnp.inf, value)
 
 
+@jax.jit
 def common_quantile(calibration: Calibration, distances: Float[ArrayLike, "N K"]) -> Float[Array, " N"]:
     """The paper's score: the lowest level at which thresholds that move together would accept the image.
 
@@ -250,6 +253,7 @@ def mean_sigma(scores: Float[ArrayLike, " n"], k: float = 3.0) -> Float[Array, "
     return jnp.mean(scores, where=known) + k * jnp.std(scores, where=known)
 
 
+@jax.jit
 def best_f1(
     scores: Float[ArrayLike, " n"],
     labels: Int[ArrayLike, " n"] | Bool[ArrayLike, " n"],

@@ -1,0 +1,349 @@
+"""Thresholds against NumPy quantiles, the paper's rule, brute force and simulated guarantees."""
+
+import math
+from fractions import Fraction
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from sklearn import metrics as sk
+
+from adjax import thresholds as t
+
+calibrate, common_quantile, best_f1 = t.calibrate, t.common_quantile, t.best_f1
+class_thresholds = jax.jit(t.class_thresholds)
+nearest, p_value, mean_sigma = (jax.jit(f) for f in (t.nearest, t.p_value, t.mean_sigma))
+quantile, conformal = (jax.jit(f, static_argnums=1) for f in (t.quantile, t.conformal))
+N, K = 60, 3  # one shape for most tests, so that little is compiled
+
+
+@jax.jit
+def value_and_slope(calibration, distances):
+    def one(d):
+        return t.common_quantile(calibration, d[None])[0]
+
+    return jax.vmap(jax.value_and_grad(one))(distances)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _strict():
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        yield
+
+
+def training(n=2000, classes=K, seed=0, shape=3.0):
+    rng = np.random.default_rng(seed)
+    distances = rng.gamma(shape, size=(n, classes)) * np.arange(1, classes + 1)
+    return distances.astype(np.float32), rng.integers(0, classes, n)
+
+
+def test_the_usual_levels_are_tabulated():
+    levels = np.asarray(calibrate(*training()).levels)
+    assert {0.0, 0.5, 0.9, 0.95, 0.975, 0.99, 0.999, 1.0} <= set(t.LEVELS)
+    assert np.all(np.diff(levels) > 0)
+    assert t.LEVELS[t._MEDIAN] == 0.5
+    assert np.all(levels == t.LEVELS.astype(np.float32))
+
+
+@pytest.mark.parametrize("n", [6, 40, 123, 60_000])
+def test_knots_are_numpy_quantiles(n):
+    distances, labels = training(n)
+    knots = np.asarray(calibrate(distances, labels).knots)
+    for k in range(K):
+        own = distances[labels == k, k]
+        np.testing.assert_allclose(knots[k], np.quantile(own.astype(float), t.LEVELS), rtol=1e-6)
+    assert np.all(np.diff(knots, axis=1) >= 0)
+
+
+def test_threshold_on_an_order_statistic_is_that_very_number():
+    own = np.random.default_rng(0).gamma(2, size=(41, 1)).astype(np.float32)
+    assert (
+        float(class_thresholds(calibrate(own, np.zeros(41, int)))[0]) == np.sort(own[:, 0])[39]
+    )  # 0.975 * 40
+
+
+def test_rows_that_do_not_count():
+    distances, labels = training(N)
+    wanted = calibrate(distances, labels)
+    junk = np.array([np.nan, np.inf, -np.inf, 1e9, 7.0], np.float32)
+    more = np.concatenate([distances, np.tile(junk[:, None], (1, K))])
+    number = np.concatenate([labels, [0, 1, 2, -1, K]])  # not finite, or not a class
+    jax.tree.map(np.testing.assert_array_equal, calibrate(more, number), wanted)
+    masked = calibrate(more, np.concatenate([labels, np.zeros(5, int)]), np.arange(N + 5) < N)
+    jax.tree.map(np.testing.assert_array_equal, masked, wanted)
+
+
+def test_one_column_means_one_class_whatever_the_labels():
+    distances, labels = training(N, 1)
+    jax.tree.map(
+        np.testing.assert_array_equal, calibrate(distances, labels + 7), calibrate(distances, labels * 0)
+    )
+
+
+def test_a_class_without_images_accepts_none():
+    distances, labels = training()
+    calibration = calibrate(distances, np.where(labels == 1, 0, labels))
+    images = np.array([[1e3, 0, 1e3], [1e3, -np.inf, 1e3], [0, np.nan, 1e3], [1e3, 5, 0]], np.float32)
+    score = np.asarray(common_quantile(calibration, images))
+    assert np.all(score[:2] > 1)
+    assert np.all(np.isfinite(score))
+    assert np.all(score[2:] <= 0)
+    assert np.all(np.asarray(nearest(calibration, images)) == [2, 2, 0, 2])
+    assert class_thresholds(calibration)[1] == -np.inf
+    nobody = calibrate(distances, np.full_like(labels, -1))
+    assert np.all(np.asarray(common_quantile(nobody, images)) == np.inf)
+    assert not np.any(
+        jax.tree.reduce(lambda a, b: a | bool(jnp.isnan(b).any()), (calibration, nobody), False)
+    )
+    assert np.all(np.isfinite(value_and_slope(calibration, images)[1]))
+
+
+def assert_papers_rule(calibration, distances):
+    """At every tabulated level the common score accepts the images that the paper's thresholds accept."""
+    score, levels, knots = (
+        np.asarray(x)
+        for x in (common_quantile(calibration, distances), calibration.levels, calibration.knots)
+    )
+    ours = score[:, None] <= levels
+    paper = np.any(distances[:, :, None] <= knots, axis=1)
+    np.testing.assert_array_equal(ours, paper)
+
+
+def test_common_quantile_is_the_papers_rule():
+    calibration = calibrate(*training())
+    distances = 4 * training(5000, seed=1)[0]
+    knots = np.asarray(calibration.knots)
+    boundary = np.concatenate([knots.T, np.nextafter(knots.T, np.inf), np.nextafter(knots.T, -np.inf)])
+    far = np.full_like(boundary, 1e6)
+    for k in range(K):  # each boundary alone, the other classes far away
+        distances = np.concatenate([distances, np.where(np.arange(K) == k, boundary, far)])
+    assert_papers_rule(calibration, distances)
+    accepted = ~np.asarray(t.is_anomalous(common_quantile(calibration, distances), 0.975))
+    np.testing.assert_array_equal(accepted, np.any(distances <= np.asarray(class_thresholds(calibration)), 1))
+    assert 0.5 < accepted[:5000].mean() < 1
+
+
+number = st.integers(-3, 6).map(float) | st.floats(-3, 6, width=32)
+table = hnp.arrays(np.float32, (N, K), elements=number)
+
+
+@settings(max_examples=60, deadline=None)
+@given(table, table, hnp.arrays(int, N, elements=st.integers(-1, K - 1)), st.sampled_from([1e-20, 1.0, 1e20]))
+def test_the_papers_rule_with_ties_and_few_images(fit, new, labels, scale):
+    fit, new = (np.where(np.abs(x) < 1e-9, 0, x * np.float32(scale)) for x in (fit, new))  # no subnormals
+    calibration = calibrate(fit, labels)
+    assert_papers_rule(calibration, np.concatenate([fit, new]))
+    score, slope = (np.asarray(x) for x in value_and_slope(calibration, new))
+    assert not np.any(np.isnan(score))
+    assert np.all(np.isfinite(slope) & (slope >= 0))
+
+
+@pytest.mark.parametrize("shift", [0.0, -50.0])  # a negative log-likelihood is a distance too
+def test_increasing_also_outside_of_the_training_range(shift):
+    distances, labels = training(classes=1)
+    calibration = calibrate(distances + np.float32(shift), labels)
+    low, high = (float(calibration.knots[0, i]) for i in (0, -1))
+    spread = high - low
+    x = np.linspace(low - 3 * spread, high + 30 * spread, 20_001, dtype=np.float32)[:, None]
+    score = np.asarray(common_quantile(calibration, x))
+    assert np.all(np.diff(score) > 0)
+    assert score[0] < 0
+    assert score[-1] > 10
+    edge = np.array([[high], [high + 1e-4 * spread]], np.float32)
+    at, after = np.asarray(common_quantile(calibration, edge))
+    assert at == 1
+    assert 1 < after < 1.001
+    for level in (1.0, 1.5, 7.0):  # the thresholds go on with the score
+        np.testing.assert_allclose(
+            common_quantile(calibration, class_thresholds(calibration, level)[:, None]), level, rtol=1e-5
+        )
+
+
+def test_one_class_ranks_as_the_distance_does():
+    calibration = calibrate(*training(classes=1))
+    rng = np.random.default_rng(3)
+    new = np.concatenate([rng.gamma(3, size=4000), rng.gamma(9, size=4000)]).astype(np.float32)
+    labels = np.repeat([0, 1], 4000)
+    ours = sk.roc_auc_score(labels, common_quantile(calibration, new[:, None]))
+    np.testing.assert_allclose(ours, sk.roc_auc_score(labels, new), atol=1e-6)
+
+
+def test_unit_and_origin_do_not_matter():
+    (fit, labels), (new, _) = training(), training(seed=1)
+    a = common_quantile(calibrate(fit, labels), new * 2)
+    b = common_quantile(calibrate(8 * fit + 64, labels), 16 * new + 64)
+    np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [0.0, 5.0, -5.0])
+def test_a_class_of_equal_distances(value):
+    calibration = calibrate(np.full((9, 1), value, np.float32), np.zeros(9, int))
+    step = max(abs(value), 1.0)
+    new = np.array([[value - step], [value], [value + step], [value + 2 * step]], np.float32)
+    score, slope = value_and_slope(calibration, new)
+    score = np.asarray(score)
+    assert np.all(np.diff(score) > 0)
+    assert score[1] <= 0
+    assert score[2] > 1
+    assert np.all(np.isfinite(score))
+    assert np.all(np.isfinite(slope))
+
+
+def test_gradient_is_the_slope():
+    calibration = calibrate(*training())
+    new = np.array([[3.0, 90, 90], [90, 3.0, 90], [30, 80, 120], [0, 90, 90]], np.float32)
+    grad = np.asarray(value_and_slope(calibration, new)[1])
+    h = 1e-3
+    for k in range(K):
+        up, down = (np.asarray(common_quantile(calibration, new + s * h * np.eye(K)[k])) for s in (1, -1))
+        np.testing.assert_allclose(grad[:, k], (up - down) / (2 * h), atol=2e-3)
+    assert np.all(np.abs(grad).max(1) > 1e-3)
+
+
+def test_nan_is_never_normal():
+    calibration = calibrate(*training())
+    new = np.array([[np.nan, 0, 0], [0, 0, 0], [np.inf, np.inf, np.inf]], np.float32)
+    score = common_quantile(calibration, new)
+    assert np.isnan(score[0])
+    assert score[2] == np.inf
+    np.testing.assert_array_equal(t.is_anomalous(score, 0.975), [True, False, True])
+    np.testing.assert_array_equal(t.is_anomalous(np.array([0.0, np.nan], np.float32), np.nan), [True, True])
+    np.testing.assert_array_equal(t.is_anomalous(np.array([1.0, np.nan]), np.inf), [False, True])
+    assert np.all(np.isfinite(value_and_slope(calibration, new)[1]))
+
+
+def test_nearest():
+    calibration = calibrate(*training())
+    new = np.array([[1, 90, 90], [90, 1, 90], [90, 90, 1], [np.nan, 90, 1]], np.float32)
+    np.testing.assert_array_equal(nearest(calibration, new), [0, 1, 2, 2])
+
+
+@pytest.mark.slow
+def test_jit_changes_nothing():
+    (fit, labels), (new, _) = training(N), training(N, seed=1)
+    scores = common_quantile(calibrate(fit, labels), new)
+    with jax.disable_jit():
+        eager = common_quantile(calibrate(fit, labels), new)
+    np.testing.assert_allclose(scores, eager, rtol=1e-5, atol=1e-6)
+
+
+def test_members_by_vmap():
+    fits, labels = (np.stack(x) for x in zip(*(training(N, seed=s) for s in range(4)), strict=True))
+    new = np.stack([training(N, seed=9 + s)[0] for s in range(4)])
+    many = jax.jit(jax.vmap(t.calibrate))(fits, labels)
+    scores = jax.jit(jax.vmap(t.common_quantile))(many, new)
+    for i in range(4):
+        one = calibrate(fits[i], labels[i])
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a[i], b, rtol=1e-6), many, one)  # noqa: B023
+        np.testing.assert_allclose(scores[i], common_quantile(one, new[i]), rtol=1e-5, atol=1e-6)
+
+
+def test_memory_does_not_grow_with_the_table():
+    calibration = jax.eval_shape(t.calibrate, *training(N, 10))
+    new = jax.ShapeDtypeStruct((100_000, 10), jnp.float32)
+    memory = common_quantile.lower(calibration, new).compile().memory_analysis()
+    assert memory.temp_size_in_bytes < 16 * 4 * 100_000 * 10  # N x K x L would be 281
+
+
+@pytest.mark.parametrize("alpha", ["0.01", "0.03", "0.05", "0.1", "0.3", "1/3", "0.5", "0.9"])
+def test_conformal_is_the_smallest_that_may_be(alpha):
+    def rank(n):
+        return math.ceil((n + 1) * (1 - Fraction(alpha)))
+
+    needed = next(n for n in range(1, 1000) if rank(n) <= n)
+    value = float(Fraction(alpha))
+    for n in {1, needed // 2, needed - 1} - {0, needed}:
+        with pytest.raises(ValueError, match=rf"n={n} .*alpha={value}: {needed} are needed"):
+            t.conformal(np.zeros(n, np.float32), value)
+    for n in {needed, 19, 99, 199}:
+        if n >= needed:
+            scores = np.random.default_rng(n).permutation(n).astype(np.float32)
+            assert float(t.conformal(scores, value)) == rank(n) - 1
+
+
+@pytest.mark.parametrize("alpha", [0.0, 1.0, -0.1, 2.0, float("nan")])
+def test_conformal_refuses_a_rate_that_is_none(alpha):
+    with pytest.raises(ValueError, match="alpha"):
+        conformal(np.zeros(100, np.float32), alpha)
+
+
+def test_conformal_keeps_its_promise_where_a_quantile_does_not():
+    scores = jax.random.exponential(jax.random.key(0), (20_000, 101))
+    past, new = scores[:, :100], scores[:, 100]
+    ours = jax.jit(jax.vmap(lambda s: t.conformal(s, 0.01)))(past)
+    plain = jax.jit(jax.vmap(lambda s: t.quantile(s, 0.99)))(past)
+    assert np.mean(t.is_anomalous(new, ours)) < 0.01 + 3 * np.sqrt(0.01 / 20_000)
+    assert np.mean(t.is_anomalous(new, plain)) > 0.015
+
+
+numbers = st.lists(st.integers(-5, 5) | st.just(float("nan")), min_size=30, max_size=30)
+
+
+@settings(max_examples=60, deadline=None)
+@given(numbers, numbers, st.sampled_from([0.05, 0.1, 0.25, 0.5]))
+def test_p_values_and_conformal_threshold_agree(normal, new, alpha):
+    normal, new = np.array(normal, np.float32), np.array(new, np.float32)
+    p = np.asarray(p_value(jnp.sort(jnp.asarray(normal)), new))
+    ranked = np.where(np.isnan(normal), np.inf, normal)
+    wanted = [(1 + (0 if np.isnan(s) else np.sum(ranked >= s))) / 31 for s in new]
+    np.testing.assert_allclose(p, wanted, rtol=1e-6)
+    np.testing.assert_array_equal(p <= alpha + 1e-6, t.is_anomalous(new, conformal(normal, alpha)))
+
+
+def test_quantile_and_mean_sigma():
+    scores = np.random.default_rng(0).gamma(2, size=777).astype(np.float32)
+    dirty = np.concatenate([scores, [np.nan, np.inf, -np.inf]]).astype(np.float32)
+    for level in (0.0, 0.31, 0.9999, 1.0):
+        np.testing.assert_allclose(
+            quantile(dirty, level), np.quantile(scores.astype(float), level), rtol=1e-6
+        )
+    for k in (3.0, -1.0):
+        wanted = scores.mean(dtype=float) + k * scores.std(dtype=float)
+        np.testing.assert_allclose(mean_sigma(dirty, k), wanted, rtol=1e-6)
+    nothing = np.full(3, np.nan, np.float32)
+    assert float(quantile(nothing)) == -np.inf
+    assert np.all(t.is_anomalous(scores, mean_sigma(nothing)))
+    with pytest.raises(ValueError, match=r"97\.5"):
+        quantile(scores, 97.5)
+
+
+labelled = st.lists(
+    st.tuples(st.integers(-4, 4) | st.just(float("nan")), st.booleans(), st.booleans()),
+    min_size=25,
+    max_size=25,
+)
+
+
+@settings(max_examples=80, deadline=None)
+@given(labelled)
+def test_best_f1_is_the_best_of_all_thresholds(rows):
+    scores, labels, mask = (np.array(x) for x in zip(*rows, strict=True))
+    scores = scores.astype(np.float32)
+    threshold = float(best_f1(scores, labels, mask))
+    s, y = scores[mask], labels[mask]
+
+    def f1(at):
+        return sk.f1_score(y, ~(s <= at), zero_division=0.0) if y.size else 0.0
+
+    everywhere = [-np.inf, *np.unique(s[np.isfinite(s)])]
+    best = max(f1(at) for at in everywhere)
+    np.testing.assert_allclose(f1(threshold), best, atol=1e-6)
+    assert not np.isnan(threshold)
+    if not y.any() and np.isfinite(s).any():  # no anomaly to learn from: no finite score is flagged
+        assert threshold == np.nanmax(s)
+
+
+def test_best_f1_leaves_a_margin():
+    scores, labels = np.array([0, 1, 2, 6, 7], np.float32), np.array([0, 0, 0, 1, 1])
+    assert float(best_f1(scores, labels)) == 4
+    close = np.array([1, np.nextafter(np.float32(1), 2)], np.float32)  # nothing lies between
+    np.testing.assert_array_equal(t.is_anomalous(close, best_f1(close, np.array([0, 1]))), [False, True])
+    members = jnp.stack([scores, -scores, scores * 2])
+    np.testing.assert_array_equal(
+        jax.jit(jax.vmap(t.best_f1, in_axes=(0, None)))(members, labels),
+        [float(best_f1(m, labels)) for m in members],
+    )
