@@ -27,10 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     try:
         return importlib.import_module(COMMANDS[command][0]).main(rest)
-    except (
-        ValueError,
-        OSError,
-    ) as error:  # how adjax tells of a user's mistake, with the mend in the message
+    except (ValueError, OSError) as error:  # a user's mistake, with the mend in the message
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

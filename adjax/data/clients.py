@@ -17,7 +17,7 @@ from pathlib import Path
 
 from adjax.data.split import DataError
 
-STALL_SECONDS = 5.0  # a client that has written nothing for so long can't reach its registry
+STALL_SECONDS = 6.0  # a client that has written nothing for so long can't reach its registry
 TOTAL_SECONDS = 1800.0
 MAX_MEMBER_BYTES = 1 << 30
 
@@ -110,6 +110,7 @@ def run_client(command: list[str], folder: Path, stdout: Path | None = None) -> 
             stdin=subprocess.DEVNULL,
             stdout=output if stdout else log,
             stderr=log,
+            env=os.environ | {"LC_ALL": "C"},  # its messages are read, so in one language
             start_new_session=True,  # so that its children can be ended with it
         )
         try:

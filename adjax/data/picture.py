@@ -73,9 +73,8 @@ def _header(image: Any, path: Path) -> Header:
             f"{path} is of mode {image.mode} with {bits} bits a channel, but 8-bit grey or RGB is needed: "
             "scale and convert it yourself, since clipping would spoil it"
         )
-    if (
-        getattr(image, "n_frames", 1) > 1 and image.format != "MPO"
-    ):  # a camera's JPEG with a preview behind it
+    # A camera's JPEG with a preview behind it opens as MPO: its first frame is the picture.
+    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
         raise DataError(f"{path} has {image.n_frames} frames: save one of them alone")
     return Header(height, width, CHANNELS[image.mode])
 
@@ -99,16 +98,11 @@ def _bits(image: Any) -> int:
 def _opened(path: Path) -> Iterator[Any]:
     from PIL import Image
 
+    bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
     try:
         with Image.open(path, formats=FORMATS) as image:
             yield image
     except DataError:
         raise
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        Image.DecompressionBombError,
-        Image.DecompressionBombWarning,
-    ) as error:
+    except (OSError, SyntaxError, ValueError, *bombs) as error:
         raise DataError(f"cannot read {path}: {error}; repair it or take it out") from error

@@ -47,7 +47,7 @@ DATASETS: dict[str, Dataset] = {
 }
 
 
-def find(name: str, data_dir: Path | None = None) -> Dataset:
+def find(name: str, data_dir: str | Path | None = None) -> Dataset:
     """The data set of this name.
 
     Args:
@@ -62,7 +62,7 @@ def find(name: str, data_dir: Path | None = None) -> Dataset:
     if name in DATASETS:
         return DATASETS[name]
     if name.startswith(TFDS):
-        return _of_tfds(name, data_dir)
+        return _of_tfds(name, Path(data_dir) if data_dir is not None else None)
     path = Path(name).expanduser()
     if path.is_dir() or path.suffix == ".npz" or len(path.parts) > 1:
         return _of_path(name, path)
