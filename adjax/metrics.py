@@ -133,7 +133,7 @@ def fpr_at_tpr(
     labels: Labels,
     mask: Mask = None,
     *,
-    tpr: float = 0.95,
+    tpr: float | Scalar = 0.95,
     positive: Literal["normal", "anomalous"] = "normal",
 ) -> Scalar:
     """FPR95: the error on one class at the tightest threshold that gets 95 % of the positive class right.

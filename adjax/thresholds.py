@@ -174,9 +174,12 @@ def nearest(calibration: Calibration, distances: Float[ArrayLike, "N K"]) -> Int
 
 
 def is_anomalous(
-    scores: Float[ArrayLike, "*n"], threshold: float | Float[ArrayLike, ""]
+    scores: Float[ArrayLike, "*n"], threshold: float | Float[ArrayLike, "*#n"]
 ) -> Bool[Array, "*n"]:
-    """`not (score <= threshold)`: what is not shown to be normal is anomalous, a NaN above all."""
+    """`not (score <= threshold)`: what is not shown to be normal is anomalous, a NaN above all.
+
+    A threshold for each score is as welcome as one for all.
+    """
     return ~(jnp.asarray(scores) <= jnp.asarray(threshold))
 
 
@@ -243,7 +246,7 @@ def quantile(scores: Float[ArrayLike, " n"], level: float = 0.975) -> Float[Arra
     return jnp.where(count > 0, value, -jnp.inf)
 
 
-def mean_sigma(scores: Float[ArrayLike, " n"], k: float = 3.0) -> Float[Array, ""]:
+def mean_sigma(scores: Float[ArrayLike, " n"], k: float | Float[ArrayLike, ""] = 3.0) -> Float[Array, ""]:
     """Mean + k·σ (ddof = 0) of the finite normal scores: "log-likelihood below mean − 3σ" turned round.
 
     NaN, which accepts nothing, if no score is finite.
