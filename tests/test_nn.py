@@ -1,0 +1,241 @@
+"""Convolution and pooling against XLA's own, values and gradients, over a range of shapes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax import export, lax
+
+from adjax import nn
+
+NHWC = ("NHWC", "HWIO", "NHWC")
+PADDINGS = ["SAME", "VALID", "SAME_LOWER", ((2, 1), (0, 3)), ((1, 0), (-1, 2))]
+
+
+def problem(image, kernel, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.normal(size=image).astype(np.float32), rng.normal(size=kernel).astype(np.float32)
+
+
+def conv(function, *args, **kwargs):
+    return lambda x, w: function(x, w, *args, dimension_numbers=NHWC, **kwargs)
+
+
+def value_and_gradients(function, x, w):
+    """y, dx, dw for a fixed random cotangent."""
+    y, pull = jax.vjp(function, x, w)
+    g = jnp.sin(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape)
+    return y, *pull(g)
+
+
+def assert_equal_to_xla(x, w, *args, function=nn.conv_general_dilated, **kwargs):
+    @jax.jit
+    def both(x, w):
+        ours = value_and_gradients(conv(function, *args, **kwargs), x, w)
+        return ours, value_and_gradients(conv(lax.conv_general_dilated, *args, **kwargs), x, w)
+
+    for ours, xla in zip(*both(x, w), strict=True):
+        assert ours.shape == xla.shape
+        assert ours.dtype == xla.dtype
+        np.testing.assert_allclose(ours, xla, rtol=1e-5, atol=1e-5 * max(np.abs(xla).max(initial=0), 1e-30))
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    n=st.integers(1, 3),
+    size=st.tuples(st.integers(1, 12), st.integers(1, 12)),
+    kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    channels=st.tuples(st.integers(1, 5), st.integers(1, 20)),
+    strides=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    padding=st.sampled_from(PADDINGS),
+)
+def test_convolution_is_that_of_xla(n, size, kernel, channels, strides, padding):
+    x, w = problem((n, *size, channels[0]), (*kernel, *channels))
+    assert_equal_to_xla(x, w, strides, padding)
+
+
+@pytest.mark.parametrize("form", [nn.banded, nn.im2col], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("strides", [(1, 1), (2, 1), (1, 3)])
+def test_each_form_is_that_of_xla(form, strides):
+    """Whichever of the two `_form` chooses."""
+
+    x, w = problem((2, 9, 11, 3), (3, 4, 3, 5))
+    both = jax.jit(lambda x, w: (form(x, w, strides), conv(lax.conv_general_dilated, strides, "VALID")(x, w)))
+    np.testing.assert_allclose(*both(x, w), rtol=1e-5, atol=1e-5)
+
+
+FALLBACKS = {
+    "kernel dilation": dict(rhs_dilation=(2, 1)),
+    "image dilation": dict(lhs_dilation=(1, 2), padding=((0, 0), (1, 1))),
+    "groups": dict(feature_group_count=2),
+    "batch groups": dict(batch_group_count=2),
+    "wider result": dict(preferred_element_type=np.float32),
+}
+
+
+@pytest.mark.parametrize("options", FALLBACKS.values(), ids=FALLBACKS)
+def test_everything_else_goes_to_xla(options):
+    options = dict(options)
+    groups = options.get("feature_group_count", 1)
+    x, w = problem((2, 6, 7, 4), (3, 2, 4 // groups, 6))
+    assert_equal_to_xla(x, w, (1, 2), options.pop("padding", "VALID"), **options)
+
+
+def test_other_layouts_go_to_xla():
+    x, w = problem((2, 3, 8, 8), (4, 3, 3, 3))
+    ours = nn.conv_general_dilated(x, w, (1, 1), "SAME")  # NCHW, OIHW
+    np.testing.assert_allclose(ours, lax.conv_general_dilated(x, w, (1, 1), "SAME"))
+    x, w = problem((2, 9, 3), (4, 3, 5))
+    dims = ("NWC", "WIO", "NWC")
+    ours = nn.conv_general_dilated(x, w, (2,), "SAME", dimension_numbers=dims)
+    np.testing.assert_allclose(ours, lax.conv_general_dilated(x, w, (2,), "SAME", dimension_numbers=dims))
+
+
+def test_an_image_smaller_than_the_kernel_gives_an_empty_result():
+    x, w = problem((2, 3, 3, 1), (5, 5, 1, 4))
+    assert conv(nn.conv_general_dilated, (1, 1), "VALID")(x, w).shape == (2, 0, 0, 4)
+
+
+WRONG = {
+    "padding": (((2, 8, 8, 3), (3, 3, 3, 4)), ((1, 1), "AROUND"), "AROUND"),
+    "pads": (((2, 8, 8, 3), (3, 3, 3, 4)), ((1, 1), ((1, 1),)), "pads"),
+    "channels": (((2, 8, 8, 3), (3, 3, 2, 4)), ((1, 1), "SAME"), "3"),
+    "strides": (((2, 8, 8, 3), (3, 3, 3, 4)), ((1, 1, 1), "VALID"), "stride"),
+    "rank": (((8, 8, 3), (3, 3, 3, 4)), ((1, 1), "SAME"), "3"),
+}
+
+
+@pytest.mark.parametrize(("shapes", "args", "told"), WRONG.values(), ids=WRONG)
+def test_nonsense_is_refused_in_the_words_of_xla(shapes, args, told):
+    x, w = problem(*shapes)
+    errors = []
+    for function in (lax.conv_general_dilated, nn.conv_general_dilated):
+        with pytest.raises((ValueError, TypeError, RuntimeError), match=told) as caught:
+            conv(function, *args)(x, w)
+        errors.append((caught.type, str(caught.value)))
+    assert errors[0] == errors[1]
+
+
+def test_convolution_under_every_transformation():
+    x, w = problem((4, 8, 8, 2), (3, 3, 2, 5))
+    ours, xla = (conv(f, (1, 1), "SAME") for f in (nn.conv_general_dilated, lax.conv_general_dilated))
+
+    def vmapped(f):
+        return jax.vmap(f)(jnp.stack([x, x + 1]), jnp.stack([w, -w]))
+
+    def scanned(f):
+        return lax.scan(lambda c, image: (c + f(image[None], w).sum(), f(image[None], c * w)), 1.0, x)
+
+    def pushed(f):
+        return jax.jvp(f, (x, w), (jnp.cos(x), jnp.sin(w)))
+
+    def hessian_product(f):
+        return jax.grad(lambda w: jnp.square(jax.grad(lambda w: jnp.square(f(x, w)).sum())(w)).sum())(w)
+
+    for transformed in (vmapped, scanned, pushed, hessian_product):
+        got, expected = (jax.jit(transformed, static_argnums=0)(f) for f in (ours, xla))
+        for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(
+                a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max(), err_msg=transformed.__name__
+            )
+
+
+@pytest.mark.parametrize("gradient", [False, True])
+def test_matmuls_on_cpu_and_true_convolutions_on_accelerators(gradient):
+    f = conv(nn.conv_general_dilated, (1, 1), "SAME")
+    if gradient:
+        f = jax.grad(lambda x, w, f=f: jnp.square(f(x, w)).sum(), (0, 1))
+    x, w = (jax.ShapeDtypeStruct(s, np.float32) for s in ((8, 14, 14, 6), (5, 5, 6, 16)))
+    for platform, convolutions in {"cpu": False, "cuda": True, "tpu": True}.items():
+        text = export.export(jax.jit(f), platforms=[platform])(x, w).mlir_module()
+        assert ("stablehlo.convolution" in text) == convolutions, platform
+        assert ("stablehlo.dot" in text) != convolutions, platform
+
+
+def test_one_exported_program_serves_every_platform_and_batch_size():
+    f = jax.jit(conv(nn.conv_general_dilated, (1, 1), "SAME"))
+    (n,) = export.symbolic_shape("n")
+    x, w = jax.ShapeDtypeStruct((n, 14, 14, 6), np.float32), jax.ShapeDtypeStruct((5, 5, 6, 16), np.float32)
+    program = export.deserialize(export.export(f, platforms=["cpu", "cuda", "tpu"])(x, w).serialize())
+    for operation in ("stablehlo.convolution", "stablehlo.dot"):
+        assert operation in program.mlir_module()
+    for batch in (1, 5):
+        x, w = problem((batch, 14, 14, 6), (5, 5, 6, 16))
+        np.testing.assert_allclose(program.call(x, w), f(x, w), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("image", "kernel", "form"),
+    [
+        ((28, 28, 1), (5, 5, 1, 6), nn.banded),  # LeNet-5
+        ((14, 14, 6), (5, 5, 6, 16), nn.banded),
+        ((8, 8, 1), (5, 5, 1, 6), nn.banded),  # LeNet-5 on digits
+        ((32, 32, 3), (3, 3, 3, 32), nn.im2col),  # banded took 7 times as long
+        ((224, 224, 3), (3, 3, 3, 32), None),  # banded 10 times; columns of 5 MB an image
+        ((14, 14, 256), (1, 1, 256, 512), nn.im2col),  # nothing to gather: a plain matmul
+    ],
+)
+def test_the_form_follows_from_the_shape(image, kernel, form):
+    x, w = (jax.ShapeDtypeStruct(s, np.float32) for s in ((4, *image), kernel))
+    out = jax.eval_shape(conv(nn.conv_general_dilated, (1, 1), "SAME"), x, w)
+    assert nn._form(out.shape, kernel, image[1] + kernel[1] - 1) is form
+
+
+def xla_pool(x):
+    return lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 7), st.integers(1, 7), st.integers(1, 3)),
+    seed=st.integers(0, 9),
+)
+def test_pooling_and_its_gradient_are_those_of_xla(shape, seed):
+    """Few distinct values: every kind of tie. Odd sizes: the last row and column get nothing."""
+    x = np.random.default_rng(seed).integers(-1, 2, shape).astype(np.float32)
+
+    @jax.jit
+    def both(x):
+        def one(f):
+            y, pull = jax.vjp(f, x)
+            return y, pull(1 + jnp.arange(y.size, dtype=jnp.float32).reshape(y.shape))[0]
+
+        return one(nn.max_pool_2x2), one(xla_pool)
+
+    for ours, xla in zip(*both(x), strict=True):
+        np.testing.assert_array_equal(ours, xla)
+
+
+POOLS = nn.max_pool_2x2, xla_pool
+
+
+def test_pooling_passes_nan_and_infinity_on():
+    x = np.zeros((1, 4, 4, 1), np.float32)
+    x[0, 1, 0], x[0, 2:, 2:], x[0, 0, 2] = np.nan, -np.inf, np.inf
+    y = nn.max_pool_2x2(x)[0, :, :, 0]
+    np.testing.assert_array_equal(y, [[np.nan, np.inf], [0, -np.inf]])
+    np.testing.assert_array_equal(y, xla_pool(x)[0, :, :, 0])
+
+
+def test_pooling_under_every_transformation():
+    x = problem((3, 6, 6, 2), (1,))[0]
+    t = problem((3, 6, 6, 2), (1,), 1)[0]
+    for transform in (
+        lambda f: jax.vmap(f)(jnp.stack([x, -x])),
+        lambda f: jax.jvp(f, (x,), (t,)),
+        lambda f: lax.scan(lambda c, image: (c, f(image[None])), 0, x)[1],
+        lambda f: jax.grad(lambda s: jnp.square(f(s * x)).sum())(2.0),
+    ):
+        for a, b in zip(
+            *(jax.tree.leaves(jax.jit(transform, static_argnums=0)(f)) for f in POOLS), strict=True
+        ):
+            np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+def test_pooling_lowers_without_scatter():
+    """XLA's own gradient is a select-and-scatter, ten times as slow on CPU."""
+    gradient = jax.jit(jax.grad(lambda x: jnp.square(nn.max_pool_2x2(x)).sum()))
+    text = gradient.lower(jax.ShapeDtypeStruct((2, 8, 8, 3), np.float32)).as_text()
+    assert "scatter" not in text
