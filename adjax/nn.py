@@ -1,15 +1,18 @@
 """Convolution and pooling: one meaning, the lowering that is fast on the device it runs on.
 
 `conv_general_dilated` has the signature and the values of `jax.lax.conv_general_dilated`, so it is what
-`flax.nnx.Conv(conv_general_dilated=...)` takes. On accelerators it *is* XLA's convolution. On CPU XLA's convolutions are
-slow for small images and few channels (and slower still inside a loop), so plain NHWC convolutions become matmuls there:
+`flax.nnx.Conv(conv_general_dilated=...)` takes. On accelerators it *is* XLA's convolution. On CPU XLA's
+convolutions are slow for small images and few channels (and slower still inside a loop), so plain NHWC
+convolutions become matmuls there:
 
-* `banded`: the whole image row is one vector; the kernel becomes a banded matrix [kh·W·C, W_out·O] and a convolution
-  one matmul on kh stacked rows. W/kw times the arithmetic, far less memory traffic: wins on narrow images.
+* `banded`: the whole image row is one vector; the kernel becomes a banded matrix [kh·W·C, W_out·O] and a
+  convolution one matmul on kh stacked rows. W/kw times the arithmetic, far less memory traffic: wins on narrow
+  images.
 * `im2col`: kh·kw shifted copies of the image side by side, one matmul with the kernel [kh·kw·C, O].
 
 Which of them follows from shapes alone (`_form`). Whether at all is decided while lowering
-(`jax.lax.platform_dependent`), never by asking which device is there: one traced, exported program serves all.
+(`jax.lax.platform_dependent`), never by asking which device is there: one traced, exported program serves all
+platforms.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ from jax import lax
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
 _MACS_PER_COPY = 64
-"""Multiply-adds that take as long as writing one float, on an AVX-512 CPU: the rate at which `banded` trades them."""
+"""Multiply-adds that take as long as copying one float, on an AVX-512 CPU: `banded` trades one for the other."""
 _MAX_COLUMNS = 2**19
 """Floats an image that `im2col` may write; larger images would fill the memory with copies of themselves."""
 
@@ -45,13 +48,13 @@ def conv_general_dilated(
     Args:
       lhs: images, [N, H, W, C] for the fast lowerings; any layout that `dimension_numbers` names otherwise.
       rhs: kernel, [kh, kw, C, O] for the fast lowerings.
-      window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count, precision: as in
-        `jax.lax.conv_general_dilated`.
-      **options: passed on (`preferred_element_type`, `out_sharding`); any that is not None selects XLA's convolution.
+      window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count, precision: as
+        in `jax.lax.conv_general_dilated`.
+      **options: passed on (`preferred_element_type`, …); any that is not None selects XLA's convolution.
 
     Returns:
-      [N, H_out, W_out, O]; equal to XLA's up to float rounding, gradients too. A NaN or infinite pixel may spoil more
-      of its own image than the windows it lies in; never another image.
+      [N, H_out, W_out, O]; equal to XLA's up to float rounding, gradients too. A NaN or infinite pixel may
+      spoil more of its own image than the windows it lies in; never another image.
 
     Raises:
       TypeError, ValueError, RuntimeError: as `jax.lax.conv_general_dilated`.
@@ -100,9 +103,9 @@ def conv_general_dilated(
 def _form(out: Sequence[int], kernel: Sequence[int], width: int) -> Callable | None:
     """The matmul form that suits a convolution, or None for XLA's own.
 
-    An output row costs im2col kh·kw·C·W_out·(copy + O) and banded kh·C·W_out·(copy + W·O), so banded is the faster one
-    if O·(W − kw) ≤ (kw − 1)·copy, with the cost of a copy in multiply-adds. Of 15 shapes measured forwards and
-    backwards, from LeNet's to 226 px, this chose the faster of the two in 14 and lost 2 % in the other.
+    An output row costs im2col kh·kw·C·W_out·(copy + O) and banded kh·C·W_out·(copy + W·O), so banded is the
+    faster one if O·(W − kw) ≤ (kw − 1)·copy, with the cost of a copy in multiply-adds. Of 15 shapes measured
+    forwards and backwards, from LeNet's to 226 px, this chose the faster of the two in 14 and lost 2 % in one.
     """
     kh, kw, channels, features = kernel
     if features * (width - kw) <= _MACS_PER_COPY * (kw - 1):
@@ -145,8 +148,8 @@ def im2col(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], precision=
 def max_pool_2x2(x: jax.Array) -> jax.Array:
     """Maximum over 2×2 blocks, [N, H, W, C] -> [N, H//2, W//2, C]; an odd last row or column is dropped.
 
-    The gradient goes to the first of equal maxima, as in XLA's own pooling, but as a mask instead of a scatter
-    (measured 3 times faster on CPU). NaN in a block gives NaN.
+    The gradient goes to the first of equal maxima, as in XLA's own pooling, but as a mask instead of a
+    scatter (measured 3 times faster on CPU). NaN in a block gives NaN.
     """
     a, b, c, d = _blocks(x)
     return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))

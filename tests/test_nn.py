@@ -67,11 +67,11 @@ def test_each_form_is_that_of_xla(form, strides):
 
 
 FALLBACKS = {
-    "kernel dilation": dict(rhs_dilation=(2, 1)),
-    "image dilation": dict(lhs_dilation=(1, 2), padding=((0, 0), (1, 1))),
-    "groups": dict(feature_group_count=2),
-    "batch groups": dict(batch_group_count=2),
-    "wider result": dict(preferred_element_type=np.float32),
+    "kernel dilation": {"rhs_dilation": (2, 1)},
+    "image dilation": {"lhs_dilation": (1, 2), "padding": ((0, 0), (1, 1))},
+    "groups": {"feature_group_count": 2},
+    "batch groups": {"batch_group_count": 2},
+    "wider result": {"preferred_element_type": np.float32},
 }
 
 
