@@ -11,8 +11,7 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding
-from jax.sharding import PartitionSpec as P
+from jax.sharding import AxisType, Mesh
 
 from adjax.types import PyTree
 
@@ -32,20 +31,15 @@ def make_mesh(members: int, devices: Sequence[jax.Device] | None = None) -> Mesh
     return jax.make_mesh(shape, (MEMBER, DATA), axis_types=(AxisType.Auto, AxisType.Auto), devices=devices)
 
 
-def replicated(mesh: Mesh) -> NamedSharding:
-    """Every device holds all of it."""
-    return NamedSharding(mesh, P())
-
-
-def by_member(mesh: Mesh) -> NamedSharding:
-    """The leading axis is spread over the rows of the mesh."""
-    return NamedSharding(mesh, P(MEMBER))
-
-
 def to_host(tree: PyTree) -> PyTree:
     """All of every leaf as NumPy arrays, on every process, wherever its parts lie."""
     if jax.process_count() == 1:
         return jax.device_get(tree)
     from jax.experimental import multihost_utils
 
-    return jax.tree.map(lambda x: np.asarray(multihost_utils.process_allgather(x, tiled=True)), tree)
+    def fetch(x):
+        if x.is_fully_replicated:  # lies here already
+            return np.asarray(x.addressable_data(0))
+        return np.asarray(multihost_utils.process_allgather(x, tiled=True))
+
+    return jax.tree.map(fetch, tree)

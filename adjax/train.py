@@ -8,13 +8,15 @@ convolutions were measured 2-4 times slower). The data set lies on the device as
 normalising are compiled in; the step counter lives on the device, so an epoch moves nothing between host and device but
 the metrics, which are fetched while the next steps run.
 
-Everything random is a function of (seed, step), so a run that was killed continues bit for bit from its checkpoint.
+Everything random is a function of (seed, step), so a run that was killed continues bit for bit from its checkpoint; and
+a member's run is a function of its own row alone, whoever trains beside it.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -25,7 +27,8 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from adjax.augment import Normalise, random_shift
-from adjax.sharding import DATA, MEMBER, by_member, make_mesh, replicated
+from adjax.methods import collective
+from adjax.sharding import DATA, MEMBER, make_mesh
 from adjax.types import Method, PyTree
 
 
@@ -48,27 +51,36 @@ class Members(NamedTuple):
 
 
 def members(
-    hparams: dict[str, Any], seeds: Any, rows: list[np.ndarray], labels: list[np.ndarray]
+    hparams: dict[str, Any], seeds: Any, rows: Sequence[np.ndarray], labels: Sequence[np.ndarray]
 ) -> Members:
     """Builds the table; `rows[m]` and `labels[m]` are member m's own, of any length ≥ 1.
 
     Raises:
-      ValueError: the columns differ in length, or a member has no rows.
+      ValueError: the columns differ in length; a member has no rows, another number of labels than rows, rows or
+        labels that are no integers ≥ 0.
     """
     seeds = np.atleast_1d(np.asarray(seeds, np.int32))
-    columns = {"rows": rows, "labels": labels, **{k: np.atleast_1d(v) for k, v in hparams.items()}}
-    for name, column in columns.items():
+    values = {name: np.atleast_1d(np.asarray(value, np.float32)) for name, value in hparams.items()}
+    for name, column in {"rows": rows, "labels": labels, **values}.items():
         if len(column) != len(seeds):
             raise ValueError(f"a table of {len(seeds)} members needs as many {name}, not {len(column)}")
+    if not len(seeds):
+        raise ValueError("a table of no members: give at least one seed")
+    for m, pair in enumerate(zip(rows, labels, strict=True)):
+        for name, column in zip(("rows", "labels"), map(np.asarray, pair), strict=True):
+            if column.ndim != 1 or not len(column):
+                raise ValueError(f"member {m} has {name} of shape {column.shape}: must be [n], n ≥ 1")
+            if not np.issubdtype(column.dtype, np.integer):  # a mask would be taken for rows 0 and 1
+                raise ValueError(f"member {m} has {name} of dtype {column.dtype}: must be integers")
+            if column.min() < 0:
+                raise ValueError(f"member {m} has {name} down to {column.min()}: must be ≥ 0")
+        if len(pair[0]) != len(pair[1]):
+            raise ValueError(f"member {m} has {len(pair[0])} rows but {len(pair[1])} labels: must be as many")
     count = np.array([len(r) for r in rows], np.int32)
-    if count.min() < 1:
-        raise ValueError(f"member {int(count.argmin())} has no image to train on")
     padded = np.zeros((2, len(rows), count.max()), np.int32)
     for m, (r, y) in enumerate(zip(rows, labels, strict=True)):
         padded[:, m, : len(r)] = r, y
-    return Members(
-        {k: np.atleast_1d(np.asarray(v, np.float32)) for k, v in hparams.items()}, seeds, *padded, count
-    )
+    return Members(values, seeds, *padded, count)
 
 
 class State(NamedTuple):
@@ -83,7 +95,9 @@ class Program(NamedTuple):
 
     Attributes:
       init: `(table) -> State`.
-      epoch_order: `(table, step) -> order`, the shuffled rows and labels of the epoch that `step` lies in.
+      epoch_order: `(table, step) -> order`, the rows and labels of all batches of the epoch that `step` lies in,
+        int32[M, steps_per_epoch, batch size]. An epoch is the largest member's; a smaller one begins anew, shuffled
+        anew, as soon as its own images are through.
       run: `(state, seed, order, images) -> (State, metrics)`, the next `steps_per_dispatch` steps or what is left of
         the epoch; `state` is donated; metrics are means over these steps, float32[M].
       steps_per_epoch, steps_per_dispatch: as they say.
@@ -129,50 +143,46 @@ def compile_program(
       mesh: by default all devices, see `make_mesh`.
 
     Raises:
-      ValueError: a batch that the devices can't share evenly or that exceeds the images; an unknown layout.
+      ValueError: a batch that the devices can't share evenly or that exceeds the images; members that the mesh can't
+        share; rows that are not there; hyper-parameters that are not the method's; an unknown layout.
     """
     mesh = make_mesh(len(table.seed)) if mesh is None else mesh
-    shards = mesh.shape[DATA]
-    if batch_size < 1 or batch_size % shards:
-        raise ValueError(
-            f"batch size {batch_size} can't be shared evenly by {shards} devices: take a multiple of {shards}"
-        )
-    if batch_size > table.count.min():
-        raise ValueError(
-            f"batch size {batch_size} exceeds the {table.count.min()} training images of the smallest member: lower it"
-        )
-    if len(table.seed) % mesh.shape[MEMBER]:
-        raise ValueError(
-            f"{len(table.seed)} members can't be spread evenly over {mesh.shape[MEMBER]} mesh rows"
-        )
+    _check(method, images, table, mesh, batch_size, shift_px, steps_per_dispatch)
     steps_per_epoch = int(table.count.max()) // batch_size
     each = _layout(layout, mesh)
 
     def init(table: Members) -> State:
         keys = jax.vmap(lambda s: jax.random.fold_in(jax.random.key(s), _INIT))(table.seed)
-        states = lax.map(lambda x: method.init(*x), (keys, table.hparams))
-        return State(jnp.int32(0), states)
+        return State(jnp.int32(0), lax.map(lambda x: method.init(*x), (keys, table.hparams)))
 
     def epoch_order(table: Members, step: jax.Array):
+        steps = step // steps_per_epoch * steps_per_epoch + jnp.arange(steps_per_epoch)
+
         def one(member):
             seed, rows, labels, count = member
-            key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _ORDER), step // steps_per_epoch)
-            draw = jnp.where(jnp.arange(rows.size) < count, jax.random.uniform(key, rows.shape), 2.0)
-            order = jnp.argsort(draw)  # padding last
-            order = order[jnp.arange(steps_per_epoch * batch_size) % count]  # a smaller member goes round again
-            shape = (steps_per_epoch, batch_size)
-            return rows[order].reshape(shape), labels[order].reshape(shape)
+            epoch, within = jnp.divmod(steps, count // batch_size)  # the member's own
+            places = within[:, None] * batch_size + jnp.arange(batch_size)
 
-        return lax.map(one, (table.seed, table.rows, table.labels, table.count))
+            def shuffle(e, order):
+                key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _ORDER), e)
+                draw = jax.random.bits(key, rows.shape)
+                draw = jnp.where(jnp.arange(rows.size) < count, draw, np.uint32(2**32 - 1))
+                shuffled = jnp.argsort(draw)  # stable, so the padding comes last
+                return jnp.where((epoch == e)[:, None], shuffled[places], order)
+
+            order = lax.fori_loop(epoch[0], epoch[-1] + 1, shuffle, jnp.zeros_like(places))
+            return rows[order], labels[order]
+
+        return each(one)((table.seed, table.rows, table.labels, table.count))
 
     def train_step(seed, order, images, step, state):
         """Step number `step` of one member, on this device's share of the batch."""
         rows, labels = (lax.dynamic_index_in_dim(x, step % steps_per_epoch, keepdims=False) for x in order)
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _STEP), step)
-        place = lax.axis_index(DATA) * rows.size + jnp.arange(rows.size)
+        key, shift_key = jax.random.split(key)
         batch = images[rows]
         if shift_px:
-            batch = random_shift(jax.vmap(jax.random.fold_in, (None, 0))(key, place), batch, shift_px)
+            batch = random_shift(collective.keys(shift_key, rows.size, DATA), batch, shift_px)
         return method.step(state, {"images": normalise(batch), "labels": labels}, key, axis_name=DATA)
 
     def dispatch(state: State, seed, order, images):
@@ -195,39 +205,44 @@ def compile_program(
         states, metrics = each(one)((seed, order, state.members))
         return State(state.step + steps, states), metrics
 
-    member = P(MEMBER)
-    shares = State(P(), member)
-    sharded = jax.shard_map(
-        dispatch,
-        mesh=mesh,
-        in_specs=(shares, member, P(MEMBER, None, DATA), P()),
-        out_specs=(shares, member),
-        check_vma=False,  # the method averages over DATA itself, as under pmap
-    )
-    on_rows, everywhere = by_member(mesh), replicated(mesh)
-    at = State(everywhere, on_rows)
-    order_at = jax.sharding.NamedSharding(mesh, P(MEMBER, None, DATA))
-    table = jax.device_put(table, on_rows)
-    images = jax.device_put(images, everywhere)
+    # What each device holds and does; a method averages over DATA itself, as under pmap, hence check_vma=False.
+    here = partial(jax.shard_map, mesh=mesh, check_vma=False)
+    row, everywhere = P(MEMBER), P()
+    shares = State(everywhere, row)
+    at = partial(jax.tree.map, partial(jax.sharding.NamedSharding, mesh))
+    table, images = jax.device_put(table, at(row)), jax.device_put(images, at(everywhere))
+
+    def abstract(function, shardings, *args):
+        """Shapes and places of what the function returns."""
+        shapes = jax.eval_shape(function, *args)
+        places = jax.tree.broadcast(shardings, shapes)
+        return jax.tree.map(lambda x, p: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=p), shapes, places)
 
     started = time.perf_counter()
-    jit_init = jax.jit(init, out_shardings=at).lower(table).compile()
-    abstract = jax.tree.map(
-        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
-        jax.eval_shape(init, table),
-        jax.tree.map(lambda _: on_rows, jax.eval_shape(init, table))._replace(step=everywhere),
+    start = jax.jit(here(init, in_specs=row, out_specs=shares), out_shardings=at(shares))
+    state = abstract(start, at(shares), table)
+    shuffle = jax.jit(
+        here(epoch_order, in_specs=(row, everywhere), out_specs=row), out_shardings=at(P(MEMBER, None, DATA))
     )
-    jit_order = jax.jit(epoch_order, out_shardings=order_at).lower(table, abstract.step).compile()
-    order = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=order_at),
-        jax.eval_shape(epoch_order, table, abstract.step),
+    order = abstract(shuffle, at(P(MEMBER, None, DATA)), table, state.step)
+    run = jax.jit(
+        here(
+            dispatch,
+            in_specs=(shares, row, P(MEMBER, None, DATA), everywhere),
+            out_specs=(shares, row),
+        ),
+        donate_argnums=0,
+        out_shardings=(at(shares), at(everywhere)),
     )
-    run = jax.jit(sharded, donate_argnums=0, out_shardings=(at, everywhere))
-    run = run.lower(abstract, table.seed, order, images).compile()
+    # Drawing weights is a hundred small kernels, run once: optimised like a step they took longer to compile than it.
+    cheap = {"xla_backend_optimization_level": 1} if _platform(mesh) == "cpu" else None
+    compiled = (
+        start.lower(table).compile(cheap),
+        shuffle.lower(table, state.step).compile(),
+        run.lower(state, table.seed, order, images).compile(),
+    )
     compile_s = time.perf_counter() - started
-    return Program(
-        jit_init, jit_order, run, steps_per_epoch, steps_per_dispatch, table, images, mesh, compile_s
-    )
+    return Program(*compiled, steps_per_epoch, steps_per_dispatch, table, images, mesh, compile_s)
 
 
 def epochs(program: Program, state: State, until_step: int) -> Iterator[tuple[int, State, dict]]:
@@ -235,7 +250,7 @@ def epochs(program: Program, state: State, until_step: int) -> Iterator[tuple[in
 
     The yielded state is donated to the next dispatch: copy or save it before asking for more.
     """
-    step, order, order_epoch = int(state.step), None, -1
+    step, order, order_epoch = int(jax.device_get(state.step)), None, -1
     while step < until_step:
         epoch = step // program.steps_per_epoch
         if epoch != order_epoch:
@@ -251,9 +266,40 @@ _INIT, _ORDER, _STEP = range(3)  # streams of randomness of one seed
 
 def _layout(layout: str, mesh: Mesh) -> Callable:
     if layout == "auto":
-        layout = "map" if mesh.devices.flat[0].platform == "cpu" else "vmap"
+        layout = "map" if _platform(mesh) == "cpu" else "vmap"
     if layout == "vmap":
         return jax.vmap
     if layout == "map":
         return lambda f: lambda xs: lax.map(f, xs)
     raise ValueError(f"layout {layout!r}: must be 'vmap', 'map' or 'auto'")
+
+
+def _platform(mesh: Mesh) -> str:
+    return mesh.devices.flat[0].platform
+
+
+def _check(method, images, table, mesh, batch_size, shift_px, steps_per_dispatch) -> None:
+    if images.ndim != 4 or images.dtype != np.uint8:
+        raise ValueError(f"images of shape {images.shape}, {images.dtype}: must be uint8 [N, H, W, C]")
+    if table.rows.max() >= len(images):
+        raise ValueError(f"row {table.rows.max()} is not among the {len(images)} images: rows count from 0")
+    if set(table.hparams) != set(method.hparams):
+        given, wanted = (", ".join(sorted(names)) or "none" for names in (table.hparams, method.hparams))
+        raise ValueError(f"hyper-parameters {given}: the method takes {wanted}; give each member each of them")
+    shards = mesh.shape[DATA]
+    if batch_size < 1 or batch_size % shards:
+        raise ValueError(
+            f"batch size {batch_size} can't be shared evenly by {shards} devices: take a multiple of {shards}"
+        )
+    if batch_size > table.count.min():
+        raise ValueError(
+            f"batch size {batch_size} exceeds the {table.count.min()} training images of the smallest member: lower it"
+        )
+    if len(table.seed) % mesh.shape[MEMBER]:
+        raise ValueError(
+            f"{len(table.seed)} members can't be spread evenly over {mesh.shape[MEMBER]} mesh rows: take "
+            f"adjax.sharding.make_mesh({len(table.seed)})"
+        )
+    for name, value, least in (("shift_px", shift_px, 0), ("steps_per_dispatch", steps_per_dispatch, 1)):
+        if value < least:
+            raise ValueError(f"{name} {value}: must be at least {least}")

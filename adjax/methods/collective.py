@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import jax
+import jax.numpy as jnp
 from jax import lax
 
 from adjax.types import PyTree
@@ -15,3 +17,9 @@ def mean(tree: PyTree, axis_name: str | None) -> PyTree:
 def total(tree: PyTree, axis_name: str | None) -> PyTree:
     """Adds every leaf over the named axis of devices."""
     return tree if axis_name is None else lax.psum(tree, axis_name)
+
+
+def keys(key: jax.Array, rows: int, axis_name: str | None) -> jax.Array:
+    """A key for each image of the whole batch, this device's `rows` of them: draws don't depend on the devices."""
+    first = 0 if axis_name is None else lax.axis_index(axis_name) * rows
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(rows))
