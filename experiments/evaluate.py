@@ -20,7 +20,8 @@ PAPER_FORM = ("mahalanobis_perclass", (("shrinkage", 0.0),))
 """The center-loss paper's scorer, each class's plain covariance: always reported beside the chosen one."""
 
 
-_levels = jax.jit(detectors.levels)
+levels = jax.jit(detectors.levels)
+"""Scores from network outputs that lie in memory, compiled."""
 
 
 class Judged(NamedTuple):
@@ -67,7 +68,7 @@ def judge(
         fitted = detectors.fit(
             spec, params, normalise, everything["train"], labels, quantile=quantile, outputs=outputs["train"]
         )
-        level = {k: np.asarray(_levels(fitted, outputs[k])) for k in ("held_out", "test", "ood")}
+        level = {k: np.asarray(levels(fitted, outputs[k])) for k in ("held_out", "test", "ood")}
         fitted = dataclasses.replace(fitted, normal_levels=jnp.sort(jnp.asarray(level["held_out"])))
         return fitted, figures(level, quantile), np.concatenate([level["test"], level["ood"]])
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -58,12 +59,12 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def environment() -> dict[str, Any]:
-    """Hardware, versions and command: what a figure must be quoted with."""
+def environment(program: str = "experiments.run") -> dict[str, Any]:
+    """Hardware, versions and command (`python -m PROGRAM …`): what a figure must be quoted with."""
     packages = ("adjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
     devices = jax.devices()
     return {
-        "command": " ".join(["python", "-m", "experiments.run", *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", program, *sys.argv[1:]]),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "python": platform.python_version(),
         "versions": {name: metadata.version(name) for name in packages},
