@@ -20,6 +20,8 @@ from adjax.scorers import SCORERS
 
 SWEEP_LAMS = (0.0, 0.001, 0.01, 0.1, 1.0)
 """λ of the center-loss paper."""
+EPOCHS, MIN_STEPS = 20, 4000
+"""The default length of a training: so many epochs, and of a small set at least so many steps."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,9 @@ class Config:
     sweep: Annotated[bool, arg(help="the paper's sweep: same as --lam 0 0.001 0.01 0.1 1")] = False
     seeds: Annotated[int, arg(help="independent runs of each setting, trained as one program")] = 3
     seed: Annotated[int, arg(help="the first seed; the others follow it")] = 0
-    epochs: Annotated[int, arg(help="passes over the training images")] = 20
+    epochs: Annotated[
+        int | None, arg(help=f"passes over the training images. Unset: {EPOCHS}, or what {MIN_STEPS:,} steps take")
+    ] = None
     batch_size: Annotated[int, arg(help="images a step and member, over all devices")] = 128
     learning_rate: Annotated[float, arg(help="peak of Adam's learning rate")] = 3e-3
     weight_decay: Annotated[float, arg(help="decoupled weight decay, as in AdamW")] = 0.1
@@ -95,13 +99,18 @@ class Config:
         }
         for name, (low, high) in bounds.items():
             value = getattr(self, name)
-            if not (value >= low and (high is None or value <= high)):
+            if value is not None and not (value >= low and (high is None or value <= high)):
                 limit = f"at least {low}" if high is None else f"between {low} and {high}"
                 raise ValueError(f"--{name.replace('_', '-')} {value}: must be {limit}")
         if not self.lam or not all(0 <= v < float("inf") for v in self.lam):
             raise ValueError(f"--lam {' '.join(map(str, self.lam))}: each must be finite and at least 0")
         if not 0 < self.learning_rate < float("inf"):
             raise ValueError(f"--learning-rate {self.learning_rate}: must be finite and above 0")
+
+    def steps(self, images: int) -> int:
+        """Optimiser steps of the whole training, for so many training images of the largest member."""
+        each = max(images // self.batch_size, 1)
+        return each * (self.epochs or max(EPOCHS, -(-MIN_STEPS // each)))
 
     def json(self) -> dict[str, Any]:
         """As JSON values."""

@@ -124,9 +124,7 @@ def _figure_metric_against_lam(
     members: Records, metric: str, title: str, reference: References, note: str
 ) -> Figure:
     figure, (ax,) = _canvas(1, 6.4, 4.6, title, note)
-    lams = np.array(
-        [float(f"{_number(m['hparams'].get('lam')):.6g}") for m in members]
-    )  # float32(0.1) is 0.1
+    lams = np.array([float(f"{_number(m['hparams'].get('lam')):.6g}") for m in members])  # 0.1, not float32's
     values = np.array([_number(m["metrics"].get(metric)) for m in members])
     good = np.isfinite(lams) & np.isfinite(values)
     levels = np.unique(lams[good])
@@ -143,13 +141,10 @@ def _figure_metric_against_lam(
         sd = [g.std(ddof=1) if len(g) > 1 else 0.0 for g in groups] if sizes[-1] > 1 else None
         runs = f"n = {'–'.join(f'{n}' for n in dict.fromkeys((sizes[0], sizes[-1])))} runs per λ"
         label = f"mean ± sample sd, {runs}" if sd else "n = 1 run per λ, spread unknown"
-        ax.errorbar(
-            levels, [g.mean() for g in groups], sd, c=BLUE, marker="o", capsize=4, lw=1.8, label=label
-        )
+        mean = [g.mean() for g in groups]
+        ax.errorbar(levels, mean, sd, c=BLUE, marker="o", capsize=4, lw=1.8, label=label)
         aside = ax.transData + ScaledTranslation(8 / 72, 0, figure.dpi_scale_trans)
-        ax.plot(
-            lams[good], values[good], "D", ms=4, mfc="w", mec=INK, mew=0.8, transform=aside, label="one run"
-        )
+        ax.plot(lams[good], values[good], "D", ms=4, mfc="w", mec=INK, transform=aside, label="one run")
     else:
         _say(ax, f"no finite value of {metric!r}")
     ax.set_xscale("symlog", linthresh=bend, linscale=0.8)
@@ -157,7 +152,8 @@ def _figure_metric_against_lam(
     low, high = drawn.transform(np.array([min(levels, default=0.0), max(levels, default=0.0)]))
     air = 0.08 * (high - low) or 0.5 * bend
     ax.set_xlim(*drawn.inverted().transform(np.array([low - air, high + air])))
-    ticks = [x for x in levels if len(levels) <= 8 or x <= 0 or np.log10(x) % 1 == 0]
+    decades = [x for x in levels if x <= 0 or abs(np.log10(x) - np.round(np.log10(x))) < 1e-6]
+    ticks = levels if len(levels) <= 8 else decades or levels[::4]
     ax.set_xticks(ticks, [f"{x:g}" for x in ticks])
     ax.set_xlabel(f"center-loss weight λ (no unit; log scale, linear below {bend:g})")
     ax.set_ylabel(f"{METRICS.get(metric, metric.replace('_', ' '))} (0–1)")
@@ -241,12 +237,10 @@ def _project(features: ArrayLike, labels: ArrayLike, ood_features: ArrayLike) ->
     # Fewer than two independent class means leave the plane open: features, then any axis, complete it.
     basis = np.zeros((0, dim))
     for rows in (centers, inside, ood, np.eye(dim)):
-        rest = rows - rows @ basis.T @ basis
-        if len(basis) < 2 and len(rest):
-            _, values, vectors = np.linalg.svd(
-                rest if len(rest) <= dim else rest.T @ rest, full_matrices=False
-            )
-            basis = np.concatenate([basis, vectors[values > 1e-6 * max(values[0], 1e-9)][: 2 - len(basis)]])
+        if len(basis) < 2 and len(rows):
+            rest = np.linalg.qr(rows - rows @ basis.T @ basis, mode="r")
+            _, values, vectors = np.linalg.svd(rest, full_matrices=False)
+            basis = np.concatenate([basis, vectors[values > 1e-9 * np.linalg.norm(rows)][: 2 - len(basis)]])
     seen = (centers if len(centers) else ood) @ basis.T  # an SVD leaves the signs open
     basis[seen.max(0, initial=0) < -seen.min(0, initial=0)] *= -1
     at = centers @ basis.T
@@ -280,22 +274,20 @@ def _figure_feature_view(panels: Panels, title: str, note: str) -> Figure:
         ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), box_aspect=1)
         ax.set_title(name, fontsize=11)
         drawn = np.concatenate([view.points[inside], ood])
+        lost = len(np.asarray(features)) - n + len(np.asarray(ood_features)) - m
         cut = int(((drawn < low) | (drawn > high)).any(1).sum())
         text = f"direction 1 ({view.shares[0]:.0%} of Σ‖c‖²)\n"
         text += "median ‖f‖ in all dimensions: ID {:.3g}, OOD {:.3g}\n".format(*view.norms)
-        text += f"drawn: {len(inside):,} of {n:,} ID, {len(outside):,} of {m:,} OOD" + f", {cut} cut off" * (
-            cut > 0
-        )
+        text += f"drawn: {len(inside):,} of {n:,} ID, {len(outside):,} of {m:,} OOD"
+        text += f", {cut} cut off" * (cut > 0) + f"\n{lost:,} not finite" * (lost > 0)
         ax.set_xlabel(text, fontsize=8.5)
         ax.set_ylabel(f"direction 2 ({view.shares[1]:.0%} of Σ‖c‖²)", fontsize=8.5)
     if not panels:
         _say(axes[0], "no features")
     legend["OOD"] = Line2D([], [], ls="", marker="o", color=INK, alpha=0.6, ms=5)
     legend["zero vector"] = Line2D([], [], ls="", marker="X", mfc=NOTE, mec="w", ms=11)
-    remark = (
-        "Features f, projected orthogonally and without centering onto the two leading singular vectors of "
-    )
-    remark += "the class means c. Numbered circles stand at c. Both axes have the same unit."
+    remark = "Features f projected orthogonally, without centering, onto the two leading singular vectors"
+    remark += " of the class means c (numbered circles); one unit on both axes."
     _legend(figure, list(legend.values()), list(legend), remark=remark, columns=min(count, 3) * 4)
     return figure
 
@@ -318,32 +310,32 @@ def _figure_score_histogram(
     marks = np.concatenate([*known, [threshold] if np.isfinite(threshold) else []])
     low, high = min(marks, default=0.0), max(marks, default=1.0)
     bulk = np.quantile(known[0], [0.05, 0.95]) if len(known[0]) else np.zeros(2)
-    spread, bend = (
-        bulk[1] - bulk[0],
-        max(np.abs(bulk).max(), abs(np.nan_to_num(threshold, posinf=0, neginf=0))),
-    )
+    spread, bend = bulk[1] - bulk[0], max(np.abs([*bulk, threshold if np.isfinite(threshold) else 0.0]))
     heavy, where = 0 < 8 * spread < high - low, ""
     if heavy and bend < 20 * spread:
         where = f" (log scale beyond {'±' * bool(low < 0)}{bend:.3g})"
         low = 0.0 if 0 < low < bend / 4 else low
         ax.set_xscale("symlog", linthresh=bend, linscale=0.8)
         near = np.array(MaxNLocator(4).tick_values(max(low, -bend), min(high, bend)))
-        tens = 10.0 ** np.arange(np.ceil(np.log10(1.8 * bend)), 39)
+        tens = np.outer(10.0 ** np.arange(-40, 39), (1, 2, 5) if high < 1e3 * bend else (1,)).ravel()
+        tens = tens[tens > 1.5 * bend]
         ticks = np.concatenate([-tens[::-1], near[np.abs(near) <= bend], tens])
         ticks = ticks[(ticks >= low) & (ticks <= high)]
         ax.set_xticks(ticks, [f"{x:g}" for x in ticks])
+        ax.set_xticks([], minor=True)
     elif heavy:  # far from zero a log scale would not help
         where = " (outermost bins: all beyond)"
-        low, high = (
-            max(low, min(bulk[0] - 8 * spread, threshold)),
-            min(high, max(bulk[1] + 8 * spread, threshold)),
-        )
+        low = max(low, np.fmin(bulk[0] - 8 * spread, threshold))
+        high = min(high, np.fmax(bulk[1] + 8 * spread, threshold))
     drawn = ax.xaxis.get_transform()
-    ends = drawn.transform(np.array([low, high]))
-    air = 0.02 * (ends[1] - ends[0]) or 0.5 * max(abs(high), 1.0)
-    edges = drawn.inverted().transform(
-        np.linspace(float(ends[0] - air * (low != 0)), float(ends[1] + air), 61)
-    )
+    first, last = drawn.transform(np.array([low, high]))
+    air = 0.02 * (last - first) or 0.5 * max(abs(high), 1.0)
+    first, last = first - air * (low != 0), last + air
+    # No bin lies astride the threshold.
+    split = drawn.transform(np.array([threshold]))[0] if np.isfinite(threshold) else first
+    below = round(60 * (split - first) / (last - first))
+    edges = np.r_[np.linspace(first, split, below + 1)[:-1], np.linspace(split, last, 61 - below)]
+    edges = drawn.inverted().transform(edges)
     styles = (("normal", BLUE, "-", ""), ("OOD", VERMILION, "--", "////"))
     for every, finite, (name, colour, dash, hatch) in zip(groups, known, styles, strict=True):
         share = np.histogram(np.clip(finite, edges[0], edges[-1]), edges)[0] * 100 / max(len(every), 1)
@@ -364,20 +356,20 @@ def _figure_score_histogram(
 def _figure_training_curves(records: Records, title: str, note: str) -> Figure:
     figure, axes = _canvas(2, 4.2, 4.2, title, note)
     records = sorted(records, key=lambda r: r["step"])
-    steps = [r["step"] for r in records]
-    names = sorted(
-        dict.fromkeys(name for r in records for name in r["metrics"]), key=lambda name: "acc" in name
-    )
-    for name, colour, dash in zip(names, cycle((BLUE, VERMILION, GREEN, ORANGE, PURPLE)), cycle(DASHES)):
+    found = dict.fromkeys(name for r in records for name in r["metrics"])
+    names = sorted(found, key=lambda name: "acc" in name)
+    for name, colour in zip(names, cycle((BLUE, VERMILION, GREEN, PURPLE, ORANGE))):
         ax = axes["acc" in name]
-        rows = [np.ravel(np.asarray(r["metrics"].get(name, np.nan), float)) for r in records]
-        table = np.full((len(rows), max(map(len, rows))), np.nan)
+        dash = DASHES[len(ax.lines) % len(DASHES)]
+        steps = [r["step"] for r in records if name in r["metrics"]]
+        rows = [np.ravel(np.asarray(r["metrics"][name], float)) for r in records if name in r["metrics"]]
+        table = np.full((len(rows), max(1, *map(len, rows))), np.nan)
         for i, row in enumerate(rows):
             table[i, : len(row)] = row
         lost = int((~np.isfinite(table)).any(0).sum())
         known = np.ma.masked_invalid(table)
         mean, low, high = (np.ma.filled(f(axis=1), np.nan) for f in (known.mean, known.min, known.max))
-        text = f"{name.replace('_', ' ')}, n = {table.shape[1]}" + f", {lost} with gaps or NaN" * (lost > 0)
+        text = f"{name.replace('_', ' ')}, n = {table.shape[1]}" + f", {lost} not always finite" * (lost > 0)
         ax.plot(steps, mean, c=colour, ls=dash, lw=1.6, marker="o" * (len(steps) < 20), ms=4, label=text)
         ax.fill_between(steps, low, high, color=colour, alpha=0.2, lw=0)
     for ax, label in zip(axes, ("loss (no unit)", "accuracy (0–1)"), strict=True):
@@ -387,9 +379,8 @@ def _figure_training_curves(records: Records, title: str, note: str) -> Figure:
         log = ax is axes[0] and bool(0 < 30 * low < high < np.inf)
         ax.set(xlabel="training step", ylabel=label + ", log scale" * log, yscale="log" if log else "linear")
     handles, labels = (a + b for a, b in zip(*(ax.get_legend_handles_labels() for ax in axes), strict=True))
-    _legend(
-        figure, handles, labels, remark="line: mean over n members, band: from lowest to highest", columns=3
-    )
+    remark = "line: mean over n members, band: from lowest to highest"
+    _legend(figure, handles, labels, remark=remark, columns=3)
     return figure
 
 
@@ -397,16 +388,17 @@ def _canvas(panels: int, width: float, height: float, title: str, note: str) -> 
     """A figure of up to three panels a row, each `width` × `height` inches, with room for title and note."""
     columns = min(panels, 3)
     rows = -(-panels // columns)
-    warning = textwrap.wrap(note, int(columns * width * 10))
-    room = 0.21 * len(warning) + 0.1 * bool(warning)
-    size = columns * width, rows * height + room
-    figure = Figure(figsize=size, dpi=DPI, layout="constrained")
-    text = textwrap.fill(title, int(size[0] * 9), break_on_hyphens=False)
-    figure.suptitle(text, y=1 - (room + 0.08) / size[1], va="top", fontsize=12, weight="bold", color=INK)
-    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - room / size[1]))  # type: ignore[union-attr, call-arg]
-    figure.text(
-        0.5, 1 - 0.08 / size[1], "\n".join(warning), size=11, color=NOTE, weight="bold", ha="center", va="top"
-    )
+    wide = columns * width
+    warning = textwrap.wrap(note, int(8 * wide))
+    heading = textwrap.wrap(title, int(9 * wide), break_on_hyphens=False)
+    above = 0.21 * len(warning) + 0.1
+    room = above + 0.22 * len(heading)
+    tall = rows * height + room
+    figure = Figure(figsize=(wide, tall), dpi=DPI, layout="constrained")
+    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - room / tall))  # type: ignore[union-attr, call-arg]
+    style: dict[str, Any] = {"weight": "bold", "ha": "center", "va": "top"}
+    figure.text(0.5, 1 - 0.05 / tall, "\n".join(warning), size=11, color=NOTE, **style)
+    figure.text(0.5, 1 - above / tall, "\n".join(heading), size=12, color=INK, **style)
     axes = [figure.add_subplot(rows, columns, i + 1) for i in range(panels)]
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
@@ -417,18 +409,10 @@ def _canvas(panels: int, width: float, height: float, title: str, note: str) -> 
 
 def _legend(figure: Figure, handles: list, labels: list[str], *, remark: str = "", columns: int = 0) -> None:
     """Below all panels, where it hides nothing; `remark` is its heading."""
-    remark = textwrap.fill(remark, int(figure.get_figwidth() * 13))
-    legend = figure.legend(
-        handles,
-        labels,
-        loc="outside lower center",
-        ncols=columns or 1 + (len(labels) > 3),
-        frameon=False,
-        handlelength=3,
-        fontsize=8.5,
-        title=remark or None,
-        title_fontsize=8.5,
-    )
+    style: dict[str, Any] = {"fontsize": 8.5, "title_fontsize": 8.5, "frameon": False, "handlelength": 3}
+    style |= {"loc": "outside lower center", "ncols": columns or 1 + (len(labels) > 3)}
+    heading = textwrap.fill(remark, int(14 * figure.get_figwidth())) or None
+    legend = figure.legend(handles, labels, title=heading, **style)
     legend.get_title().set_multialignment("center")
 
 

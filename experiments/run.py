@@ -62,14 +62,14 @@ def run(config: Config, console: Console) -> int:
         rows=[splits[seed][0] for _, seed in settings],
         labels=[task.train.labels[splits[seed][0]] for _, seed in settings],
     )
-    steps = config.epochs * (int(table.count.max()) // config.batch_size)
+    steps = config.steps(int(table.count.max()))
     network = models.make(config.model, shape, classes)
     method = methods.make(config.method, network, shape, classes, steps=steps)
     normalise = normalise_of(task.train.images)
 
     console.print(
         f"{config.method} on {task.name}: {len(settings)} members (λ {', '.join(f'{v:g}' for v in config.lam)}; seeds "
-        f"{seeds[0]}–{seeds[-1]}), {table.count.max():,} images each, {config.epochs} epochs, "
+        f"{seeds[0]}–{seeds[-1]}), {table.count.max():,} images each, {steps:,} steps, "
         f"{len(jax.devices())} {jax.devices()[0].platform} device(s)",
         highlight=False,
     )

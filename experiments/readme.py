@@ -1,0 +1,68 @@
+"""The results tables of README, written from the committed results: `python -m experiments.readme`.
+
+Everything between `<!-- results: NAME.json -->` and `<!-- end -->` is replaced by a table of
+`experiments/results/NAME.json`; a test checks that README is up to date.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from experiments.console import COLUMNS
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parent / "results"
+_BLOCK = re.compile(r"(<!-- results: ([\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def table(results: dict[str, Any]) -> str:
+    """One results.json as a Markdown table with its command, hardware, versions and spread."""
+    lines = [
+        "| | " + " | ".join(title for title, _ in COLUMNS.values()) + " |",
+        "|---|" + "---|" * len(COLUMNS),
+    ]
+    for group in results["groups"]:
+        lines.append(_row(f"**adjax**, λ = {group['hparams']['lam']:g}", group["summary"]))
+    lines += [_row(name, figures) for name, figures in results["comparisons"].items()]
+    lines += [_row(f"*{reference['name']}*", reference["metrics"]) for reference in results["references"]]
+    timing, where = results["timing"], results["environment"]
+    versions = ", ".join(f"{name} {where['versions'][name]}" for name in ("jax", "flax"))
+    n = results["summary"]["ood_auroc"]["n"]
+    lines += [
+        "",
+        f"Mean ± standard deviation of n = {n} seeds; {results['dataset']['name']} → {results['ood']['name']}, test sets. "
+        f"`{where['command']}`, {where['date']}: {timing['total_s']:.0f} s ({timing['compile_s']:.0f} s of them compiling; "
+        f"training {timing['train_images_per_s']:,.0f} images/s, scoring {timing['score_images_per_s']:,.0f} images/s) on "
+        f"{where['cores']} cores of {where['cpu']} ({where['devices']['platform']}), {versions}, Python {where['python']}.",
+    ]
+    return "\n".join(lines)
+
+
+def render(text: str) -> str:
+    """README with every results block made anew."""
+
+    def block(match: re.Match) -> str:
+        results = json.loads((RESULTS / match[2]).read_text())
+        return f"{match[1]}{table(results)}\n{match[3]}"
+
+    return _BLOCK.sub(block, text)
+
+
+def _row(name: str, figures: dict[str, Any]) -> str:
+    cells = []
+    for key, (_, form) in COLUMNS.items():
+        value = figures.get(key)
+        if isinstance(value, dict):
+            spread = f" ± {form.format(value['sd'])}" if value["n"] > 1 else ""
+            cells.append(form.format(value["mean"]) + spread)
+        else:
+            cells.append("" if value is None else value if isinstance(value, str) else form.format(value))
+    return f"| {name} | " + " | ".join(cells) + " |"
+
+
+if __name__ == "__main__":
+    path = ROOT / "README.md"
+    path.write_text(render(path.read_text()))

@@ -1,0 +1,179 @@
+"""The command as its users see it: what it writes, what it refuses, and that a stopped run goes on as if nothing happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import adjax
+from adjax.data import DataError
+from experiments import config, readme, rundir
+from experiments.run import main
+
+QUICK = ["--dataset", "digits", "--epochs", "6", "--batch-size", "64"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Path:
+    """A small but whole run: two λ, two seeds."""
+    out = tmp_path_factory.mktemp("run")
+    assert main([*QUICK, "--lam", "0", "0.1", "--seeds", "2", "--out", str(out)]) == 0
+    return out
+
+
+def test_run_directory_is_complete(finished):
+    results = json.loads((finished / "results.json").read_text())
+    assert results["schema"] == rundir.SCHEMA
+    for name in ("method", "model", "dataset", "ood", "config", "summary", "timing", "environment", "references"):
+        assert name in results
+    assert len(results["dataset"]["sha256"]["train"]) == 64
+    assert [(m["hparams"]["lam"], m["seed"]) for m in results["members"]] == pytest.approx(
+        [(0, 0), (0, 1), (0.1, 0), (0.1, 1)]
+    )
+    wanted = {"accuracy", "f1", "ood_auroc", "ood_fpr95", "ood_aupr", "ood_f1", "id_rejected"}
+    for member in results["members"]:
+        assert wanted <= member["metrics"].keys()
+        assert all(0 <= v <= 1 for v in member["metrics"].values())
+    assert results["summary"]["accuracy"]["n"] == 2
+    by_hand = np.mean([m["metrics"]["ood_auroc"] for m in results["members"][2:]])
+    assert results["summary"]["ood_auroc"]["mean"] == pytest.approx(by_hand)
+    assert {"compile_s", "train_s", "train_images_per_s", "score_images_per_s"} <= results["timing"].keys()
+    assert len(list(finished.glob("*.png"))) == 6
+    assert json.loads((finished / "config.json").read_text())["lam"] == [0, 0.1]
+    steps = [record["step"] for record in rundir.read_log(finished / "metrics.jsonl")]
+    assert steps == sorted(set(steps))
+
+
+def test_trained_network_beats_untrained_one(finished):
+    results = json.loads((finished / "results.json").read_text())
+    untrained = results["comparisons"]["same network, untrained"]
+    assert results["summary"]["accuracy"]["mean"] > untrained["accuracy"]["mean"] + 0.4
+
+
+def test_kept_detector_gives_the_reported_figures(finished):
+    results = json.loads((finished / "results.json").read_text())
+    task = config.task("digits", "holdout:0")
+    detector = adjax.load(finished / "detector")
+    member = results["members"][results["kept"]["member"]]["metrics"]
+    assert float((detector.classify(task.test.images) == task.test.labels).mean()) == pytest.approx(member["accuracy"])
+    assert float(np.mean(detector.predict(task.test.images))) == pytest.approx(member["id_rejected"])
+
+
+def test_same_command_again_trains_nothing(finished, capsys):
+    before = json.loads((finished / "results.json").read_text())
+    assert main([*QUICK, "--lam", "0", "0.1", "--seeds", "2", "--out", str(finished)]) == 0
+    after = json.loads((finished / "results.json").read_text())
+    assert after["members"] == before["members"]
+    assert after["timing"]["resumed_from_step"] > 0
+
+
+@pytest.mark.parametrize("change", [["--batch-size", "32"], ["--epochs", "7"], ["--ood", "holdout:1"]])
+def test_run_that_does_not_fit_the_checkpoint_is_refused(finished, change, capsys):
+    before = (finished / "results.json").read_bytes()
+    options = [*QUICK, "--lam", "0", "0.1", "--seeds", "2", "--out", str(finished), *change]
+    assert main(options) == 1
+    assert change[0].strip("-").replace("-", "_") in capsys.readouterr().out
+    assert (finished / "results.json").read_bytes() == before
+
+
+def test_stopped_run_goes_on_bit_for_bit(tmp_path):
+    command = [sys.executable, "-m", "experiments.run", *QUICK, "--epochs", "120", "--seeds", "1"]
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    subprocess.run([*command, "--out", whole], check=True, stdout=subprocess.DEVNULL, timeout=300)
+    process = subprocess.Popen([*command, "--out", parts], stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 240
+    log = parts / "metrics.jsonl"
+    while not (log.exists() and log.stat().st_size > 400):
+        assert process.poll() is None, "ended before it could be stopped"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) == 0
+    assert not (parts / "results.json").exists()
+    subprocess.run([*command, "--out", parts], check=True, stdout=subprocess.DEVNULL, timeout=300)
+    results = json.loads((parts / "results.json").read_text())
+    assert results["timing"]["resumed_from_step"] > 0
+    assert results["members"] == json.loads((whole / "results.json").read_text())["members"]
+    arrays = "detector/arrays.safetensors"
+    assert (parts / arrays).read_bytes() == (whole / arrays).read_bytes()
+
+
+def _no_mnist(monkeypatch):
+    real = config.task
+
+    def task(dataset, ood, data_dir=None):
+        if dataset == "mnist":
+            raise DataError("mnist can't be had: tried nothing")
+        return real(dataset, ood, data_dir)
+
+    monkeypatch.setattr(config, "task", task)
+
+
+def test_only_the_unset_data_set_falls_back_and_says_so(monkeypatch, tmp_path, capsys):
+    _no_mnist(monkeypatch)
+    assert main(["--epochs", "1", "--seeds", "1", "--out", str(tmp_path / "run")]) == 0
+    assert "STAND-IN DATA" in capsys.readouterr().out
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert "STAND-IN DATA" in results["note"]
+    assert results["dataset"]["name"] == "digits"
+
+
+def test_named_data_set_is_never_replaced(monkeypatch, tmp_path, capsys):
+    _no_mnist(monkeypatch)
+    assert main(["--dataset", "mnist", "--epochs", "1", "--out", str(tmp_path / "run")]) == 1
+    assert "mnist can't be had" in capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--epochs", "0"], "--epochs 0: must be at least 1"),
+        (["--shrinkage", "1.5"], "--shrinkage 1.5: must be between 0 and 1"),
+        (["--lam", "-1"], "--lam -1"),
+        (["--learning-rate", "nan"], "--learning-rate nan"),
+        (["--batchsize", "3"], "--batch-size"),  # the typo hint
+        (["--method", "centerlos"], "centerloss"),
+    ],
+)
+def test_mistakes_on_the_command_line_are_explained(options, said):
+    env = {**os.environ, "COLUMNS": "200"}
+    result = subprocess.run(
+        [sys.executable, "-m", "experiments.run", *options], capture_output=True, text=True, env=env, timeout=120
+    )
+    assert result.returncode in (1, 2)
+    assert said in result.stderr + result.stdout
+    assert "Traceback" not in result.stderr
+
+
+def test_help_teaches():
+    env = {**os.environ, "COLUMNS": "200"}
+    result = subprocess.run(
+        [sys.executable, "-m", "experiments.run", "--help"], capture_output=True, text=True, env=env, timeout=120
+    )
+    assert result.returncode == 0
+    for option in "--method --dataset --ood --model --lam --seeds --sweep --epochs --batch-size --out --resume --data-dir".split():
+        assert option in result.stdout
+    assert "Fashion-MNIST" in result.stdout
+
+
+def test_metrics_log_drops_what_came_after_the_checkpoint(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    path.write_text('{"step": 1, "metrics": {}}\n{"step": 2, "metrics": {}}\n{"step": 3, "met')
+    log = rundir.MetricsLog(path, 1)
+    log.write(2, {"loss": np.ones(1)})
+    log.close()
+    assert [r["step"] for r in rundir.read_log(path)] == [1, 2]
+
+
+def test_readme_shows_the_committed_results():
+    text = (readme.ROOT / "README.md").read_text()
+    assert readme.render(text) == text, "README is behind experiments/results: python -m experiments.readme"
