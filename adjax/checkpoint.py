@@ -8,7 +8,9 @@ checkpoint whose bytes are whole.
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
+import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +19,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from adjax.sharding import to_host
+from adjax.sharding import on_all_processes, to_host
 from adjax.types import PyTree
 
 KEEP = 2
@@ -32,14 +34,19 @@ class Checkpoints:
     """The checkpoints of one run, in one directory. A context manager; use from the main thread of every process."""
 
     def __init__(self, directory: str | Path, facts: Mapping[str, Any]):
-        """Opens or creates `directory`. `facts`: JSON values that a run must share with its checkpoints."""
+        """Opens or creates `directory`, and clears away what a kill left half-written there.
+
+        Args:
+          directory: shared by all processes.
+          facts: JSON values that a run must share with its checkpoints.
+        """
         from orbax.checkpoint import v1 as ocp
 
-        logging.getLogger("absl").setLevel(logging.ERROR)
-        self.facts = dict(facts)
+        logging.getLogger("absl").setLevel(logging.ERROR)  # orbax tells each step of each save
+        self.facts = json.loads(_json(facts))  # as they will be read back: tuples are lists
+        self._damaged: list[int] = []
         self._orbax = ocp.training.Checkpointer(
             Path(directory).absolute(),
-            save_decision_policy=ocp.training.save_decision_policies.FixedIntervalPolicy(1),
             preservation_policy=ocp.training.preservation_policies.LatestN(KEEP),
             cleanup_tmp_directories=True,
         )
@@ -51,11 +58,19 @@ class Checkpoints:
         self._orbax.close()
 
     def save(self, step: int, state: PyTree) -> None:
-        """Writes the state after `step` steps; returns when it is on disk. A step that is there already is left."""
+        """Writes the state after `step` steps; returns when it is on the disk. A step that is there already is left.
+
+        Checkpoints that `restore` found damaged are deleted: the run has gone on from one before them.
+        """
+        for damaged in self._damaged:
+            self._orbax.delete(damaged)
+        self._damaged.clear()
         if step in [c.step for c in self._orbax.checkpoints]:
             return
-        metadata = {"facts": self.facts, "sha256": _digests(state)}
-        self._orbax.save(step, state, custom_metadata=metadata)
+        metadata = {"facts": self.facts, "leaves": _describe(state, digest=True)}
+        # Forced, since when to save is the loop's decision: orbax's own refuses any step before the newest.
+        self._orbax.save(step, state, force=True, custom_metadata={**metadata, "seal": _seal(metadata)})
+        _flush(Path(self._orbax.directory) / str(step))
 
     def restore(self, template: PyTree) -> PyTree | None:
         """The newest whole state, or None if there is no checkpoint.
@@ -64,41 +79,56 @@ class Checkpoints:
           template: pytree of `jax.Array` or `jax.ShapeDtypeStruct` with shapes, dtypes and shardings to restore to.
 
         Raises:
-          MismatchError: the checkpoint was made by a run with other facts; they are named.
+          MismatchError: the checkpoint was made by a run with other facts or another state; they are named.
           ValueError: every checkpoint there is damaged.
         """
         abstract = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), template
         )
-        found = sorted(self._orbax.checkpoints, key=lambda c: c.step, reverse=True)
-        for checkpoint in found:
-            try:
-                metadata = self._orbax.metadata(checkpoint).custom_metadata
-            except Exception as error:
-                warnings.warn(f"checkpoint of step {checkpoint.step} is unreadable ({error})", stacklevel=2)
-                continue
-            self._check(metadata["facts"])
-            try:
-                state = self._orbax.load(checkpoint, abstract)
-                whole = _digests(state) == metadata["sha256"]
-            except Exception as error:
-                warnings.warn(f"checkpoint of step {checkpoint.step} can't be read ({error})", stacklevel=2)
-                continue
-            if whole:
-                # Orbax hands out host memory that it may own itself; the copy is the device's, fit for donation.
-                return jax.tree.map(lambda x: x.copy(), state)
-            warnings.warn(
-                f"checkpoint of step {checkpoint.step} is damaged (SHA-256 differs)", stacklevel=2
-            )
+        found = sorted((c.step for c in self._orbax.checkpoints), reverse=True)
+        for step in found:
+            state = self._load(step, abstract)
+            if state is not None:
+                return state
+            self._damaged.append(step)
         if found:
-            raise ValueError(f"all checkpoints in {self._orbax.directory} are damaged: start afresh")
+            raise ValueError(
+                f"all checkpoints in {self._orbax.directory} are damaged (steps {found}): delete it to start afresh"
+            )
         return None
 
-    def _check(self, facts: Mapping[str, Any]) -> None:
+    def _load(self, step: int, abstract: PyTree) -> PyTree | None:
+        """The state of that step, or None, with a warning, if it is damaged."""
+        metadata: dict[str, Any] = {}
+        trouble = "its facts are not as written"
+        try:
+            metadata = dict(self._orbax.metadata(step).custom_metadata)
+            whole = metadata.pop("seal") == _seal(metadata)
+        except Exception as error:  # orbax, tensorstore, json: each has its own for bytes it can't read
+            whole, trouble = False, f"its facts can't be read: {error}"
+        if on_all_processes(whole):
+            self._check(metadata, abstract)
+            try:
+                state = self._orbax.load(step, abstract)
+            except Exception as error:
+                state, trouble = None, f"it can't be read: {error}"
+            if on_all_processes(state is not None):
+                if on_all_processes(_describe(state, digest=True) == metadata["leaves"]):
+                    # Orbax hands out memory that it may own itself; a copy is the device's own, fit for donation.
+                    return jax.tree.map(lambda x: x.copy(), state)
+                trouble = "its SHA-256 differs"
+        warnings.warn(f"checkpoint of step {step} is damaged, {trouble}; trying the one before", stacklevel=3)
+        return None
+
+    def _check(self, metadata: Mapping[str, Any], abstract: PyTree) -> None:
+        """Raises MismatchError with all that differs."""
+        here = {**self.facts, **_describe(abstract)}
+        there = {**metadata["facts"], **{k: v.split()[0] for k, v in metadata["leaves"].items()}}
         different = [
-            f"{name} is {self.facts.get(name)!r} here, {facts.get(name)!r} there"
-            for name in sorted({*facts, *self.facts})
-            if self.facts.get(name) != facts.get(name)
+            f"{name} is {_json(here[name]) if name in here else 'unknown'} here, "
+            f"{_json(there[name]) if name in there else 'unknown'} there"
+            for name in sorted({*here, *there})
+            if name not in here or name not in there or _json(here[name]) != _json(there[name])
         ]
         if different:
             raise MismatchError(
@@ -106,12 +136,32 @@ class Checkpoints:
             )
 
 
-def _digests(state: PyTree) -> dict[str, str]:
-    """Path of each leaf -> SHA-256 of its shape, dtype and bytes."""
+def _describe(state: PyTree, digest: bool = False) -> dict[str, str]:
+    """Path of each leaf -> its dtype and shape, and if asked the SHA-256 of its bytes."""
 
-    def digest(leaf: np.ndarray) -> str:
-        leaf = np.ascontiguousarray(leaf)
-        return hashlib.sha256(f"{leaf.dtype}{leaf.shape}".encode() + leaf.tobytes()).hexdigest()
+    def describe(leaf) -> str:
+        text = f"{leaf.dtype}{list(leaf.shape)}".replace(" ", "")
+        if digest:
+            text += " " + hashlib.sha256(np.ascontiguousarray(leaf).tobytes()).hexdigest()
+        return text
 
-    leaves = jax.tree_util.tree_leaves_with_path(to_host(state))
-    return {jax.tree_util.keystr(path): digest(np.asarray(leaf)) for path, leaf in leaves}
+    leaves = jax.tree_util.tree_leaves_with_path(to_host(state) if digest else state)
+    return {jax.tree_util.keystr(path): describe(leaf) for path, leaf in leaves}
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True)
+
+
+def _seal(metadata: Mapping[str, Any]) -> str:
+    return hashlib.sha256(_json(metadata).encode()).hexdigest()
+
+
+def _flush(directory: Path) -> None:
+    """Orbax leaves its files to the page cache, which a power cut empties."""
+    for path in (*directory.rglob("*"), directory, directory.parent):
+        file = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(file)
+        finally:
+            os.close(file)

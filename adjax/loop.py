@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from types import FrameType
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,38 +17,48 @@ from adjax.train import Program, State, epochs
 
 
 class StopSignal:
-    """A context in which SIGTERM and SIGINT ask for a clean stop instead of ending the process.
+    """A context in which SIGTERM and SIGINT ask for a clean stop instead of ending the process; twice, for a hasty one.
 
-    With several processes the signal may reach only some of them: JAX's preemption service then makes all stop after
-    the same step.
+    With several processes the signal may reach only some of them. JAX's preemption service, on by default since
+    `jax.distributed.initialize`, then names a step that none has done yet, and all stop there; it looks for the signal
+    once a second.
+
+    Attributes:
+      received: the signal, once training was told to stop; None before.
     """
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self._previous: dict[int, object] = {}
+        self._previous: dict[int, Any] = {}
+        self._asked_until = 0
 
     def __enter__(self) -> StopSignal:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            if jax.process_count() == 1 or number == signal.SIGINT:
-                self._previous[number] = signal.signal(number, self._receive)
+        # Of several processes' signals SIGTERM is JAX's, whose handler must stay.
+        for number in (signal.SIGTERM, signal.SIGINT) if jax.process_count() == 1 else (signal.SIGINT,):
+            self._previous[number] = signal.signal(number, self._receive)
         return self
 
     def __exit__(self, *_) -> None:
         for number, handler in self._previous.items():
-            signal.signal(number, handler)  # type: ignore[arg-type]
+            signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None:  # asked twice: no patience left
+        if self.received is not None:
             raise KeyboardInterrupt
         self.received = number
+        if jax.process_count() > 1:
+            os.kill(os.getpid(), signal.SIGTERM)
 
     def asked(self, step: int) -> bool:
-        """Whether to stop after `step` steps; the same answer on every process."""
+        """Whether to stop after `step` steps; the same answer on every process, which each must ask for."""
         if jax.process_count() == 1:
             return self.received is not None
         from jax.experimental import multihost_utils
 
-        if multihost_utils.reached_preemption_sync_point(step):
+        # The service may name any step, and answers for exactly that one: a dispatch asks for each of its steps.
+        steps = range(self._asked_until + 1, step + 1)
+        self._asked_until = step
+        if any(multihost_utils.reached_preemption_sync_point(s) for s in steps):
             self.received = self.received or signal.SIGTERM
             return True
         return False
@@ -78,12 +90,14 @@ def train(
     """
     state = program.init(program.table)
     if checkpoints is not None:
-        state = checkpoints.restore(state) or state
+        found = checkpoints.restore(state)
+        state = state if found is None else found
     step = int(state.step)
     resumed(step)
     checkpoint_every = checkpoint_every or program.steps_per_epoch
     saved, pending = step, None
-    for step, state, metrics in epochs(program, state, steps):  # noqa: B007
+    dispatches = epochs(program, state, steps)
+    for step, state, metrics in dispatches:
         if pending is not None:
             report(pending[0], to_host(pending[1]))
         pending = (step, metrics)

@@ -43,3 +43,12 @@ def to_host(tree: PyTree) -> PyTree:
         return np.asarray(multihost_utils.process_allgather(x, tiled=True))
 
     return jax.tree.map(fetch, tree)
+
+
+def on_all_processes(flag: bool) -> bool:
+    """Whether the flag is true on every process; each must ask, with nothing else under way between them."""
+    if jax.process_count() == 1:
+        return flag
+    from jax.experimental import multihost_utils
+
+    return bool(multihost_utils.process_allgather(np.bool_(flag)).all())

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from adjax.augment import Normalise, random_shift
@@ -47,7 +47,7 @@ class Members(NamedTuple):
     seed: np.ndarray
     rows: np.ndarray
     labels: np.ndarray
-    count: np.ndarray
+    count: np.ndarray  # type: ignore[assignment]  # a tuple has a method of that name
 
 
 def members(
@@ -61,7 +61,8 @@ def members(
     """
     seeds = np.atleast_1d(np.asarray(seeds, np.int32))
     values = {name: np.atleast_1d(np.asarray(value, np.float32)) for name, value in hparams.items()}
-    for name, column in {"rows": rows, "labels": labels, **values}.items():
+    columns: dict[str, Any] = {"rows": rows, "labels": labels, **values}
+    for name, column in columns.items():
         if len(column) != len(seeds):
             raise ValueError(f"a table of {len(seeds)} members needs as many {name}, not {len(column)}")
     if not len(seeds):
@@ -80,7 +81,7 @@ def members(
     padded = np.zeros((2, len(rows), count.max()), np.int32)
     for m, (r, y) in enumerate(zip(rows, labels, strict=True)):
         padded[:, m, : len(r)] = r, y
-    return Members(values, seeds, *padded, count)
+    return Members(values, seeds, padded[0], padded[1], count)
 
 
 class State(NamedTuple):
@@ -98,8 +99,8 @@ class Program(NamedTuple):
       epoch_order: `(table, step) -> order`, the rows and labels of all batches of the epoch that `step` lies in,
         int32[M, steps_per_epoch, batch size]. An epoch is the largest member's; a smaller one begins anew, shuffled
         anew, as soon as its own images are through.
-      run: `(state, seed, order, images) -> (State, metrics)`, the next `steps_per_dispatch` steps or what is left of
-        the epoch; `state` is donated; metrics are means over these steps, float32[M].
+      run: `(state, seed, order, images, until=never) -> (State, metrics)`, the next `steps_per_dispatch` steps, or what is
+        left of the epoch or up to step `until`; `state` is donated; metrics are means over these steps, float32[M].
       steps_per_epoch, steps_per_dispatch: as they say.
       table, images: the data on the devices.
       mesh: where it runs.
@@ -149,6 +150,59 @@ def compile_program(
     mesh = make_mesh(len(table.seed)) if mesh is None else mesh
     _check(method, images, table, mesh, batch_size, shift_px, steps_per_dispatch)
     steps_per_epoch = int(table.count.max()) // batch_size
+    jitted = functions(
+        method,
+        normalise,
+        mesh,
+        batch_size=batch_size,
+        steps_per_epoch=steps_per_epoch,
+        shift_px=shift_px,
+        steps_per_dispatch=steps_per_dispatch,
+        layout=layout,
+    )
+    table = jax.device_put(table, NamedSharding(mesh, P(MEMBER)))
+    on_device, never = jax.device_put((images, np.int32(2**31 - 1)), NamedSharding(mesh, P()))
+
+    started = time.perf_counter()
+    init = jitted.init.trace(table)
+    state = init.out_info
+    epoch_order = jitted.epoch_order.trace(table, state.step)
+    run = jitted.run.trace(state, table.seed, epoch_order.out_info, on_device, never).lower().compile()
+    # Drawing weights is a hundred small kernels, run once: optimised like a step they take longer to compile than it.
+    cheap: dict[str, str | bool] = {"xla_backend_optimization_level": "1"}
+    return Program(
+        init=init.lower().compile(cheap if _platform(mesh) == "cpu" else None),
+        epoch_order=epoch_order.lower().compile(),
+        run=lambda state, seed, order, images, until=never: run(state, seed, order, images, until),
+        steps_per_epoch=steps_per_epoch,
+        steps_per_dispatch=steps_per_dispatch,
+        table=table,
+        images=on_device,
+        mesh=mesh,
+        compile_s=time.perf_counter() - started,
+    )
+
+
+class Functions(NamedTuple):
+    """A program's three functions, jitted but not compiled yet; what they do stands at `Program`."""
+
+    init: Any
+    epoch_order: Any
+    run: Any
+
+
+def functions(
+    method: Method,
+    normalise: Normalise,
+    mesh: Mesh,
+    *,
+    batch_size: int,
+    steps_per_epoch: int,
+    shift_px: int,
+    steps_per_dispatch: int,
+    layout: str,
+) -> Functions:
+    """The program before it is compiled, for a table of any size; arguments as of `compile_program`."""
     each = _layout(layout, mesh)
 
     def init(table: Members) -> State:
@@ -185,9 +239,10 @@ def compile_program(
             batch = random_shift(collective.keys(shift_key, rows.size, DATA), batch, shift_px)
         return method.step(state, {"images": normalise(batch), "labels": labels}, key, axis_name=DATA)
 
-    def dispatch(state: State, seed, order, images):
+    def run(state: State, seed, order, images, until):
         """On each device: its members, each for the next steps; all in one program, in one loop a member."""
-        steps = jnp.minimum(steps_per_dispatch, steps_per_epoch - state.step % steps_per_epoch)
+        left = jnp.minimum(steps_per_epoch - state.step % steps_per_epoch, until - state.step)
+        steps = jnp.minimum(steps_per_dispatch, left)
 
         def one(member):
             seed, order, member_state = member
@@ -200,49 +255,25 @@ def compile_program(
             shapes = jax.eval_shape(train_step, seed, order, images, state.step, member_state)[1]
             zeros = jax.tree.map(lambda m: jnp.zeros(m.shape, m.dtype), shapes)
             member_state, total = lax.fori_loop(0, steps, body, (member_state, zeros))
-            return member_state, jax.tree.map(lambda m: m / steps, total)
+            return member_state, jax.tree.map(lambda m: m / steps.astype(m.dtype), total)
 
         states, metrics = each(one)((seed, order, state.members))
         return State(state.step + steps, states), metrics
 
-    # What each device holds and does; a method averages over DATA itself, as under pmap, hence check_vma=False.
+    # What each device holds; a method averages over DATA itself, as under pmap, hence check_vma=False.
+    row, everywhere, order_at = P(MEMBER), P(), P(MEMBER, None, DATA)
+    shares = State(everywhere, row)  # type: ignore[arg-type]
     here = partial(jax.shard_map, mesh=mesh, check_vma=False)
-    row, everywhere = P(MEMBER), P()
-    shares = State(everywhere, row)
-    at = partial(jax.tree.map, partial(jax.sharding.NamedSharding, mesh))
-    table, images = jax.device_put(table, at(row)), jax.device_put(images, at(everywhere))
-
-    def abstract(function, shardings, *args):
-        """Shapes and places of what the function returns."""
-        shapes = jax.eval_shape(function, *args)
-        places = jax.tree.broadcast(shardings, shapes)
-        return jax.tree.map(lambda x, p: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=p), shapes, places)
-
-    started = time.perf_counter()
-    start = jax.jit(here(init, in_specs=row, out_specs=shares), out_shardings=at(shares))
-    state = abstract(start, at(shares), table)
-    shuffle = jax.jit(
-        here(epoch_order, in_specs=(row, everywhere), out_specs=row), out_shardings=at(P(MEMBER, None, DATA))
-    )
-    order = abstract(shuffle, at(P(MEMBER, None, DATA)), table, state.step)
-    run = jax.jit(
-        here(
-            dispatch,
-            in_specs=(shares, row, P(MEMBER, None, DATA), everywhere),
-            out_specs=(shares, row),
+    at = partial(jax.tree.map, partial(NamedSharding, mesh))
+    return Functions(
+        jax.jit(here(init, in_specs=row, out_specs=shares), out_shardings=at(shares)),
+        jax.jit(here(epoch_order, in_specs=(row, everywhere), out_specs=row), out_shardings=at(order_at)),
+        jax.jit(
+            here(run, in_specs=(shares, row, order_at, everywhere, everywhere), out_specs=(shares, row)),
+            donate_argnums=0,
+            out_shardings=(at(shares), at(everywhere)),
         ),
-        donate_argnums=0,
-        out_shardings=(at(shares), at(everywhere)),
     )
-    # Drawing weights is a hundred small kernels, run once: optimised like a step they took longer to compile than it.
-    cheap = {"xla_backend_optimization_level": 1} if _platform(mesh) == "cpu" else None
-    compiled = (
-        start.lower(table).compile(cheap),
-        shuffle.lower(table, state.step).compile(),
-        run.lower(state, table.seed, order, images).compile(),
-    )
-    compile_s = time.perf_counter() - started
-    return Program(*compiled, steps_per_epoch, steps_per_dispatch, table, images, mesh, compile_s)
 
 
 def epochs(program: Program, state: State, until_step: int) -> Iterator[tuple[int, State, dict]]:
@@ -251,13 +282,14 @@ def epochs(program: Program, state: State, until_step: int) -> Iterator[tuple[in
     The yielded state is donated to the next dispatch: copy or save it before asking for more.
     """
     step, order, order_epoch = int(jax.device_get(state.step)), None, -1
+    until = jax.device_put(np.int32(until_step), NamedSharding(program.mesh, P()))
     while step < until_step:
         epoch = step // program.steps_per_epoch
         if epoch != order_epoch:
             order, order_epoch = program.epoch_order(program.table, state.step), epoch
+        state, metrics = program.run(state, program.table.seed, order, program.images, until)
         left = program.steps_per_epoch - step % program.steps_per_epoch
-        state, metrics = program.run(state, program.table.seed, order, program.images)
-        step += min(program.steps_per_dispatch, left)
+        step += min(program.steps_per_dispatch, left, until_step - step)
         yield step, state, metrics
 
 
@@ -285,7 +317,9 @@ def _check(method, images, table, mesh, batch_size, shift_px, steps_per_dispatch
         raise ValueError(f"row {table.rows.max()} is not among the {len(images)} images: rows count from 0")
     if set(table.hparams) != set(method.hparams):
         given, wanted = (", ".join(sorted(names)) or "none" for names in (table.hparams, method.hparams))
-        raise ValueError(f"hyper-parameters {given}: the method takes {wanted}; give each member each of them")
+        raise ValueError(
+            f"hyper-parameters {given}: the method takes {wanted}; give each member each of them"
+        )
     shards = mesh.shape[DATA]
     if batch_size < 1 or batch_size % shards:
         raise ValueError(
