@@ -1,4 +1,4 @@
-"""Features to one number an image. A new scorer is one file here and one line in `SCORERS`; a user's own needs neither."""
+"""Features to one number an image. A new scorer is one file here and one line in `SCORERS`."""
 
 from __future__ import annotations
 
@@ -38,15 +38,22 @@ def fit(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, batch
     Args:
       scorer: what to fit.
       outputs: named arrays of N rows, N ≥ 1, among them `features` [N, D].
-      labels: int32[N] in 0 … classes−1.
-      classes: K.
+      labels: int[N] in 0 … classes−1; rows with another label count for nothing.
+      classes: K ≥ 1.
       batch_size: rows a chunk; changes the result only by rounding.
 
     Returns:
       The scorer's state.
+
+    Raises:
+      ValueError: no rows, or arrays that differ in how many they have.
     """
-    labels = jnp.asarray(labels)
-    n = labels.shape[0]
+    n = len(labels)
+    if n < 1:
+        raise ValueError("no image to fit a scorer to: give at least 1")
+    for name, x in outputs.items():
+        if len(x) != n:
+            raise ValueError(f"{name} of {len(x)} images and labels of {n}: must be as many")
     batch_size = min(batch_size, n)
     chunks = -(-n // batch_size)
 
@@ -55,7 +62,7 @@ def fit(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, batch
         x = jnp.pad(x, [(0, chunks * batch_size - n)] + [(0, 0)] * (x.ndim - 1))
         return x.reshape(chunks, batch_size, *x.shape[1:])
 
-    def body(stats, chunk):
+    def body(stats: PyTree, chunk: tuple) -> tuple[PyTree, None]:
         return scorer.update(stats, *chunk), None
 
     parts = (jax.tree.map(chunked, dict(outputs)), chunked(labels), chunked(jnp.ones(n, bool)))

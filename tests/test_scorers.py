@@ -1,0 +1,398 @@
+"""Every scorer keeps the contract of `adjax.types.Scorer`; Mahalanobis against float64 and scikit-learn."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.covariance import EmpiricalCovariance, ShrunkCovariance
+
+from adjax import scorers
+from adjax.scorers import SCORERS
+
+N, D, K = 240, 6, 3
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _strict():
+    with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
+        yield
+
+
+def outputs(x):
+    return {"features": jnp.asarray(x, jnp.float32)}
+
+
+def images(n=N, dim=D, classes=K, seed=0, apart=3.0):
+    """Correlated features of unlike scale (0.5 … 4), classes `apart`."""
+    rng = np.random.default_rng(seed)
+    mix = rng.normal(size=(dim, dim)) / np.sqrt(dim) + np.diag(np.geomspace(0.5, 4, dim))
+    labels = np.arange(n, dtype=np.int32) % classes
+    x = apart * rng.normal(size=(classes, dim))[labels] + rng.normal(size=(n, dim)) @ mix
+    return x.astype(np.float32), labels
+
+
+@functools.cache
+def tools(name, **options):
+    """A scorer, its fit and its distances, each compiled once for all tests that use the same shapes."""
+    scorer = scorers.make(name, **options)
+
+    @jax.jit
+    def gradient(state, x):
+        def one(x):
+            return scorer.score(state, outputs(x[None]))[0]
+
+        return jax.vmap(jax.grad(one))(x)
+
+    fit = jax.jit(lambda x, y: scorers.fit(scorer, outputs(x), y, K, batch_size=64))
+    return scorer, fit, jax.jit(lambda s, x: scorer.distances(s, outputs(x))), gradient
+
+
+each_scorer = pytest.mark.parametrize("name", SCORERS)
+
+
+def assert_same_scores(scorer, a, b, x, rtol=1e-4):
+    score = jax.jit(scorer.score)
+    np.testing.assert_allclose(score(a, outputs(x)), score(b, outputs(x)), rtol=rtol)
+
+
+# The contract
+
+
+@each_scorer
+def test_strangers_score_higher_than_acquaintances(name):
+    x, y = images()
+    scorer, fit, distances, _ = tools(name)
+    state = fit(x, y)
+    score = np.asarray(jax.jit(scorer.score)(state, outputs(x)))
+    assert score.shape == (N,)
+    assert score.dtype == np.float32
+    assert distances(state, x).shape[0] == N
+    far = np.asarray(jax.jit(scorer.score)(state, outputs(x + 100)))
+    assert far.min() > score.max()
+    assert np.all(np.asarray(distances(state, x).min(1)) == score)
+
+
+@settings(max_examples=20, deadline=None)
+@given(data=st.data())
+@each_scorer
+def test_fitting_is_one_pass_in_any_order_chunking_and_tree(name, data):
+    """Chunks are masks of one shape here, so masked rows, whatever is in them, don't count."""
+    x, y = images()
+    scorer, fit, _, _ = tools(name)
+    update, merge, finalize = (_jitted(name)[k] for k in ("update", "merge", "finalize"))
+    seed = data.draw(st.integers(0, 999))
+    chunk = np.random.default_rng(seed).integers(0, data.draw(st.integers(1, 5)), N)
+    parts = []
+    for c in data.draw(st.permutations(range(chunk.max() + 1))):
+        dirt = np.where(
+            (chunk == c)[:, None], x, np.random.default_rng(seed).choice([np.nan, np.inf, 1e30, 0])
+        )
+        own = update(scorer.init(D, K), outputs(dirt), y, chunk == c)
+        if parts and data.draw(st.booleans()):  # a running sum, or parts merged in the end
+            parts[-1] = update(parts[-1], outputs(dirt), y, chunk == c)
+        else:
+            parts.append(own)
+    while len(parts) > 1:
+        i = data.draw(st.integers(0, len(parts) - 2))
+        parts[i : i + 2] = [merge(*parts[i : i + 2])]
+    assert_same_scores(scorer, finalize(parts[0]), fit(x, y), x, rtol=1e-3)
+
+
+@functools.cache
+def _jitted(name):
+    return {k: jax.jit(getattr(scorers.make(name), k)) for k in ("update", "merge", "finalize")}
+
+
+@each_scorer
+def test_nothing_is_neutral(name):
+    """Merging with the statistics of no image changes nothing, from either side, bit for bit."""
+    x, y = images()
+    scorer = tools(name)[0]
+    update, merge = _jitted(name)["update"], _jitted(name)["merge"]
+    none = scorer.init(D, K)
+    some = update(none, outputs(x), y, np.ones(N, bool))
+    for merged in (merge(some, none), merge(none, some), update(some, outputs(x), y, np.zeros(N, bool))):
+        jax.tree.map(np.testing.assert_array_equal, merged, some)
+
+
+@each_scorer
+@pytest.mark.parametrize("batch_size", [1, 7, 100, 240, 1000])
+def test_the_batch_size_of_a_fit_does_not_matter(name, batch_size):
+    x, y = images()
+    scorer, fit, _, _ = tools(name)
+    state = jax.jit(lambda x, y: scorers.fit(scorer, outputs(x), y, K, batch_size))(x, y)
+    assert_same_scores(scorer, state, fit(x, y), x)
+
+
+@each_scorer
+def test_a_score_is_a_function_of_its_image_alone(name):
+    x, y = images()
+    scorer, fit, _, _ = tools(name)
+    state, score = fit(x, y), jax.jit(scorer.score)
+    all_at_once = np.asarray(score(state, outputs(x)))
+    order = np.random.default_rng(0).permutation(N)
+    np.testing.assert_array_equal(score(state, outputs(x[order])), all_at_once[order])
+    company = x.copy()
+    company[1:] = np.nan
+    assert score(state, outputs(company))[0] == all_at_once[0]
+    padded = np.concatenate([x[:50], np.zeros((N - 50, D), np.float32)])
+    np.testing.assert_array_equal(score(state, outputs(padded))[:50], all_at_once[:50])
+    np.testing.assert_allclose(score(state, outputs(x[:1])), all_at_once[:1], rtol=1e-5)
+
+
+@each_scorer
+def test_plain_jitted_vmapped_and_recalled(name):
+    x, y = images()
+    scorer, fit, _, _ = tools(name)
+    plain = scorers.fit(scorer, outputs(x), y, K, batch_size=64)
+    assert_same_scores(scorer, plain, fit(x, y), x)
+    score = jax.jit(lambda *args: scorer.score(*args))  # a cache of its own
+    np.testing.assert_allclose(scorer.score(plain, outputs(x)), score(plain, outputs(x)), rtol=1e-5)
+    # a table of states is scored by vmap
+    states = [fit(x, y), fit(x * 2, y), fit(x, (y + 1) % K)]
+    stacked = jax.tree.map(lambda *s: jnp.stack(s), *states)
+    table = jax.jit(jax.vmap(scorer.score, (0, None)))(stacked, outputs(x))
+    for row, state in zip(table, states, strict=True):
+        np.testing.assert_allclose(row, score(state, outputs(x)), rtol=1e-5)
+    assert score._cache_size() == 1
+    assert fit._cache_size() == 1
+
+
+@each_scorer
+def test_a_nan_scores_nan_and_no_other_image_notices(name):
+    x, y = images()
+    scorer, fit, _, _ = tools(name)
+    bad = x.copy()
+    bad[3, 2], bad[4], bad[5, 0] = np.nan, np.inf, -np.inf
+    state = fit(bad, y)
+    score = np.asarray(jax.jit(scorer.score)(state, outputs(bad)))
+    assert np.isnan(score[3])
+    assert np.isfinite(np.delete(score, 3)).all()  # an infinite feature is far away, no more
+    assert score[4] > 1e3 * np.delete(score, [3, 4, 5]).max()
+    left_out = np.ones(N, bool)
+    left_out[3:6] = False
+    stats = _jitted(name)["update"](scorer.init(D, K), outputs(x), y, left_out)
+    assert_same_scores(scorer, _jitted(name)["finalize"](stats), state, x)
+
+
+@each_scorer
+def test_labels_of_no_class_are_left_out(name):
+    x, y = images()
+    scorer, fit, _, _ = tools(name)
+    odd = y.copy()
+    odd[:30], odd[30:60] = -1, K
+    stats = _jitted(name)["update"](scorer.init(D, K), outputs(x), y, np.arange(N) >= 60)
+    assert_same_scores(scorer, _jitted(name)["finalize"](stats), fit(x, odd), x)
+
+
+@each_scorer
+def test_a_fit_needs_as_many_labels_as_images(name):
+    x, y = images()
+    with pytest.raises(ValueError, match=r"features of 240 images and labels of 239"):
+        scorers.fit(scorers.make(name), outputs(x), y[1:], K)
+    with pytest.raises(ValueError, match="at least 1"):
+        scorers.fit(scorers.make(name), outputs(x[:0]), y[:0], K)
+
+
+def degenerate():
+    x, y = images()
+    rng = np.random.default_rng(1)
+    few = np.arange(N) >= N - 2  # the others get a label of no class
+    alone = np.where(np.arange(N) < K, y, K)
+    return {
+        "duplicate feature": (np.concatenate([x[:, :-1], x[:, :1]], 1), y),
+        "dead feature": (np.where(np.arange(D) == 2, 0, x), y),
+        "constant feature": (np.where(np.arange(D) == 2, 7.3, x), y),
+        "feature dead in one class": (np.where((np.arange(D) == 2) & (y == 1)[:, None], 0, x), y),
+        "all features dead": (np.zeros_like(x), y),
+        "all features constant": (np.full_like(x, 7.3), y),
+        "no spread within classes": (np.eye(K, D)[y] * 5, y),
+        "fewer images than features": (x, np.where(few, y, K)),
+        "one image a class": (x, alone),
+        "one image": (x, np.where(np.arange(N) == 0, y, K)),
+        "a class without images": (x, np.where(y == 1, 0, y)),
+        "one class": (x, np.zeros_like(y)),
+        "huge": (x * 1e12, y),
+        "tiny": (x * 1e-12, y),
+        "vanishing": (x * 1e-30, y),
+        "scales far apart": (x * np.geomspace(1e-6, 1e6, D), y),
+        "rectified and sparse": (np.maximum(rng.normal(size=(N, D)) - 2.5, 0), y),
+        "far away": (x + 1e7, y),
+    }
+
+
+@each_scorer
+@pytest.mark.parametrize("shrinkage", [0.0, 0.1, 1.0])
+def test_degenerate_features_never_give_a_nan(name, shrinkage):
+    _, fit, distances, gradient = tools(name, shrinkage=shrinkage)
+    for case, (x, y) in degenerate().items():
+        x = x.astype(np.float32)
+        state = fit(x, y)
+        known = np.isin(np.arange(K), y)
+        strangers = images(seed=1)[0]
+        for query in (x, strangers, np.zeros_like(x), x * 3 + 1, strangers * 1e4):
+            d = np.asarray(distances(state, query))
+            assert np.isfinite(d[:, known]).all(), case
+            assert (d >= 0).all(), case
+            assert np.isposinf(d[:, ~known]).all(), case
+            assert np.isfinite(gradient(state, query)).all(), case
+
+
+@each_scorer
+def test_every_leaf_of_a_state_is_an_array_with_its_dtype(name):
+    """What saving, donation and shard_map ask for."""
+    state = tools(name)[1](*images())
+    for leaf in jax.tree.leaves(state):
+        assert leaf.dtype in (np.float32, np.bool_)
+        assert not leaf.weak_type
+
+
+@each_scorer
+def test_lower_precision_features_are_scored_in_float32(name):
+    x, y = images()
+    scorer, fit, _, _ = tools(name)
+    half = jnp.asarray(x, jnp.bfloat16)
+    state = fit(half.astype(jnp.float32), y)
+    score = jax.jit(scorer.score)(state, {"features": half})
+    assert score.dtype == np.float32
+    np.testing.assert_array_equal(score, jax.jit(scorer.score)(state, outputs(half.astype(jnp.float32))))
+
+
+def test_unknown_names_and_options_are_refused():
+    with pytest.raises(ValueError, match="no scorer 'euclid'; there are: mahalanobis"):
+        scorers.make("euclid")
+    with pytest.raises(ValueError, match=r"shrinkage 1\.5 must lie in \[0, 1\]"):
+        scorers.make("mahalanobis", shrinkage=1.5)
+    with pytest.raises(ValueError, match="shrinkage nan"):
+        scorers.make("mahalanobis", shrinkage=float("nan"))
+    with pytest.raises(ValueError, match="covariance 'full'"):
+        scorers.mahalanobis("full")
+
+
+# Mahalanobis
+
+
+def reference(x, y, name, shrinkage, query):
+    """Distances in float64, class by class, by a linear solve: no code in common with ours."""
+    x, query = x.astype(np.float64), query.astype(np.float64)
+    means = np.stack([x[y == k].mean(0) for k in range(K)])
+    rest = [x[y == k] - means[k] for k in range(K)]
+    if name == "mahalanobis":
+        rest = [np.concatenate(rest)] * K
+    result = []
+    for mean, r in zip(means, rest, strict=True):
+        cov = r.T @ r / len(r)
+        cov = (1 - shrinkage) * cov + shrinkage * np.trace(cov) / D * np.eye(D)
+        difference = query - mean
+        result.append(np.sqrt(np.sum(difference * np.linalg.solve(cov, difference.T).T, 1)))
+    return np.stack(result, 1)
+
+
+@each_scorer
+@pytest.mark.parametrize("shrinkage", [0.0, 0.1, 1.0])
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_distances_are_those_of_float64(name, shrinkage, scale):
+    x, y = images()
+    query = np.concatenate([x, images(seed=1)[0] * 5]) * np.float32(scale)
+    x = x * np.float32(scale)
+    _, fit, distances, _ = tools(name, shrinkage=shrinkage)
+    expected = reference(x, y, name, shrinkage, query)
+    np.testing.assert_allclose(distances(fit(x, y), query), expected, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shrinkage", [0.0, 0.1, 1.0])
+def test_distances_are_those_of_scikit_learn(shrinkage):
+    x, y = images()
+    means = np.stack([x[y == k].mean(0, dtype=np.float64) for k in range(K)])
+    options = {"shrinkage": shrinkage} if shrinkage else {}
+    estimator = ShrunkCovariance if shrinkage else EmpiricalCovariance
+    tied = estimator(assume_centered=True, **options).fit(x - means[y])
+    expected = np.stack([tied.mahalanobis(x - m) for m in means], 1) ** 0.5
+    _, fit, distances, _ = tools("mahalanobis", shrinkage=shrinkage)
+    np.testing.assert_allclose(distances(fit(x, y), x), expected, rtol=1e-4)
+
+    each = [estimator(**options).fit(x[y == k].astype(np.float64)) for k in range(K)]
+    expected = np.stack([e.mahalanobis(x) for e in each], 1) ** 0.5
+    _, fit, distances, _ = tools("mahalanobis_perclass", shrinkage=shrinkage)
+    np.testing.assert_allclose(distances(fit(x, y), x), expected, rtol=1e-4)
+
+
+@each_scorer
+@pytest.mark.parametrize("offset", [1e3, 1e4, -1e5])
+def test_a_large_common_offset_costs_no_digits(name, offset):
+    """Σ f fᵀ − n μ μᵀ would lose all of them. The features' own rounding is in the reference too."""
+    x, y = images()
+    x = (x + np.float32(offset)).astype(np.float32)
+    _, fit, distances, _ = tools(name, shrinkage=0.0)
+    np.testing.assert_allclose(distances(fit(x, y), x), reference(x, y, name, 0.0, x), rtol=2e-5)
+
+
+@each_scorer
+def test_digits_stay_when_batches_come_class_by_class(name):
+    """The anchor is then the mean of the first class alone, and every merge moves a mean."""
+    x, y = images(apart=100)
+    order = np.argsort(y, kind="stable")
+    x, y = x[order] + np.float32(1e4), y[order]
+    _, fit, distances, _ = tools(name, shrinkage=0.0)
+    np.testing.assert_allclose(distances(fit(x, y), x), reference(x, y, name, 0.0, x), rtol=2e-5)
+
+
+@each_scorer
+@pytest.mark.parametrize("apart", [300.0, 3000.0])
+def test_a_small_distance_survives_classes_that_are_far_apart(name, apart):
+    """The expanded square ‖z‖² − 2 z·m + ‖m‖² was 3 % off, 300 deviations out."""
+    x, y = images(apart=apart)
+    _, fit, distances, _ = tools(name, shrinkage=0.0)
+    got, expected = np.asarray(distances(fit(x, y), x)), reference(x, y, name, 0.0, x)
+    np.testing.assert_allclose(got, expected, rtol=4e-7 * apart)
+    own = np.arange(N), y
+    assert expected[own].min() < 1.5
+    assert expected.max() > apart / 10
+
+
+@each_scorer
+def test_the_gradient_at_a_class_mean_is_zero(name):
+    x, y = images()
+    _, fit, distances, gradient = tools(name)
+    x = np.round(x * 8) / 8
+    x[y == 0] = np.concatenate([x[y == 0][:40], -x[y == 0][:40]])  # class 0 has its mean at exactly 0
+    state = fit(x, y)
+    at_mean = np.zeros((N, D), np.float32)
+    assert distances(state, at_mean)[0, 0] < 1e-4
+    assert np.isfinite(gradient(state, at_mean)).all()
+    step = gradient(state, x)
+    assert np.isfinite(step).all()
+    assert np.all(np.linalg.norm(step, axis=1) > 0)
+
+
+def test_a_duplicated_feature_changes_no_distance():
+    """Both halves of the floor in one: the singular direction is silent where features agree."""
+    x, y = images()
+    _, fit, distances, _ = tools("mahalanobis", shrinkage=0.0)
+    double = np.concatenate([x[:, :-1], x[:, :1]], 1)
+    expected = distances(
+        fit(np.concatenate([x[:, :-1], np.zeros((N, 1), np.float32)], 1), y), x * (np.arange(D) < D - 1)
+    )
+    np.testing.assert_allclose(distances(fit(double, y), double), expected, rtol=2e-2)
+
+
+def test_shrinkage_goes_from_mahalanobis_to_euclid():
+    x, y = images()
+    _, fit, distances, _ = tools("mahalanobis", shrinkage=1.0)
+    means = np.stack([x[y == k].mean(0) for k in range(K)])
+    euclid = np.linalg.norm(x[:, None] - means, axis=-1)
+    ratio = np.asarray(distances(fit(x, y), x)) / euclid
+    np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-4)
+
+
+def test_another_output_may_be_scored():
+    x, y = images()
+    scorer = scorers.make("mahalanobis", feature="hidden")
+    both = {"features": jnp.zeros((N, D)), "hidden": jnp.asarray(x)}
+    state = scorers.fit(scorer, both, y, K)
+    _, fit, distances, _ = tools("mahalanobis")
+    np.testing.assert_allclose(scorer.distances(state, both), distances(fit(x, y), x), rtol=1e-4)
