@@ -276,10 +276,12 @@ def bootstrap(
         strata = jnp.where(data[2], strata, jnp.iinfo(jnp.int32).max)
     order = jnp.argsort(strata)
     grouped = strata[order]
-    start, stop = jnp.searchsorted(grouped, grouped), jnp.searchsorted(grouped, grouped, side="right")
+    start, stop = (jnp.searchsorted(grouped, grouped, side=side) for side in ("left", "right"))
+    size = (stop - start).astype(jnp.uint32)
 
     def draw(key: Array) -> Array:
-        rows = order[jax.random.randint(key, strata.shape, start, stop)]
+        chosen = jax.random.bits(key, strata.shape) % size  # uniform but for size / 2^32
+        rows = order[start + chosen.astype(jnp.int32)]
         return metric(*(x[rows] for x in data))
 
     # Whole batches only: a remainder would be compiled once more. fold_in: the draws don't depend on at_once.

@@ -223,8 +223,8 @@ def p_value(
     """
     normal, scores = (jnp.asarray(x, jnp.float32) for x in (calibration_scores_sorted, scores))
     n = normal.shape[0]
-    below = jnp.searchsorted(jnp.where(jnp.isnan(normal), jnp.inf, normal), scores)
-    return (1 + jnp.where(jnp.isnan(scores), 0, n - below)).astype(jnp.float32) / (n + 1)
+    below = jnp.searchsorted(jnp.where(jnp.isnan(normal), jnp.inf, normal), scores)  # a NaN is above all
+    return (1 + n - below).astype(jnp.float32) / (n + 1)
 
 
 def quantile(scores: Float[ArrayLike, " n"], level: float = 0.975) -> Float[Array, ""]:
