@@ -1,4 +1,4 @@
-"""uint8 images to what a network sees: random shifts and normalising, on the device, compiled into the step."""
+"""uint8 images to what a network sees: random shifts, normalising; on the device, compiled into the step."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
 
 class Normalise(NamedTuple):
-    """x ↦ (x / 255 − mean) / sd, channel by channel; `mean` and `sd` float32[C], in units of the full range 0..255."""
+    """x ↦ (x / 255 − mean) / sd, channel by channel; `mean` and `sd` float32[C]."""
 
-    mean: jax.Array
-    sd: jax.Array
+    mean: ArrayLike
+    sd: ArrayLike
 
     def __call__(self, images: jax.Array) -> jax.Array:
         """uint8 or float images [N, H, W, C] in 0..255 -> float32 of the same shape."""
@@ -22,16 +23,23 @@ class Normalise(NamedTuple):
 
 
 def normalise_of(images: np.ndarray, floor: float = 1e-3) -> Normalise:
-    """Mean and standard deviation of each channel over uint8 images [N, H, W, C]; an sd below `floor` becomes 1.
+    """Mean and deviation of each channel over uint8 images [N, H, W, C]; an sd below `floor` becomes 1.
 
     Exact (from a histogram of the 256 values), on the host.
+
+    Raises:
+      ValueError: no image, another dtype or another rank.
     """
+    if images.dtype != np.uint8 or images.ndim != 4:
+        raise ValueError(f"images {images.dtype}{list(images.shape)}: must be uint8 [N, H, W, C]")
+    if images.size == 0:
+        raise ValueError("no image has no mean: give at least 1")
     levels = np.arange(256) / 255
     counts = np.stack([np.bincount(images[..., c].ravel(), minlength=256) for c in range(images.shape[-1])])
     share = counts / counts.sum(1, keepdims=True)
     mean = share @ levels
     sd = np.sqrt(np.maximum(share @ levels**2 - mean**2, 0))
-    return Normalise(np.float32(mean), np.float32(np.where(sd < floor, 1, sd)))
+    return Normalise(mean.astype(np.float32), np.where(sd < floor, 1, sd).astype(np.float32))
 
 
 def random_shift(keys: jax.Array, images: jax.Array, radius_px: int) -> jax.Array:
@@ -39,6 +47,8 @@ def random_shift(keys: jax.Array, images: jax.Array, radius_px: int) -> jax.Arra
 
     A key an image, not a batch: so the draw does not depend on how a batch is spread over devices.
     """
+    if radius_px < 0:
+        raise ValueError(f"shift of {radius_px} px: must be 0 or more")
     if radius_px == 0:
         return images
     r = radius_px

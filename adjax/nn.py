@@ -6,8 +6,8 @@ convolutions are slow for small images and few channels (and slower still inside
 convolutions become matmuls there:
 
 * `banded`: the whole image row is one vector; the kernel becomes a banded matrix [kh·W·C, W_out·O] and a
-  convolution one matmul on kh stacked rows. W/kw times the arithmetic, far less memory traffic: wins on narrow
-  images.
+  convolution one matmul on kh stacked rows. W/kw times the arithmetic, far less memory traffic: wins where
+  images are narrow.
 * `im2col`: kh·kw shifted copies of the image side by side, one matmul with the kernel [kh·kw·C, O].
 
 Which of them follows from shapes alone (`_form`). Whether at all is decided while lowering
@@ -26,7 +26,7 @@ from jax import lax
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
 _MACS_PER_COPY = 64
-"""Multiply-adds that take as long as copying one float, on an AVX-512 CPU: `banded` trades one for the other."""
+"""Multiply-adds that take as long as copying one float, on an AVX-512 CPU; `banded` trades them."""
 _MAX_COLUMNS = 2**19
 """Floats an image that `im2col` may write; larger images would fill the memory with copies of themselves."""
 
@@ -48,8 +48,8 @@ def conv_general_dilated(
     Args:
       lhs: images, [N, H, W, C] for the fast lowerings; any layout that `dimension_numbers` names otherwise.
       rhs: kernel, [kh, kw, C, O] for the fast lowerings.
-      window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count, precision: as
-        in `jax.lax.conv_general_dilated`.
+      window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count, precision:
+        as in `jax.lax.conv_general_dilated`.
       **options: passed on (`preferred_element_type`, …); any that is not None selects XLA's convolution.
 
     Returns:
@@ -103,9 +103,9 @@ def conv_general_dilated(
 def _form(out: Sequence[int], kernel: Sequence[int], width: int) -> Callable | None:
     """The matmul form that suits a convolution, or None for XLA's own.
 
-    An output row costs im2col kh·kw·C·W_out·(copy + O) and banded kh·C·W_out·(copy + W·O), so banded is the
-    faster one if O·(W − kw) ≤ (kw − 1)·copy, with the cost of a copy in multiply-adds. Of 15 shapes measured
-    forwards and backwards, from LeNet's to 226 px, this chose the faster of the two in 14 and lost 2 % in one.
+    An output row costs im2col kh·kw·C·W_out·(copy + O) and banded kh·C·W_out·(copy + W·O), so banded is
+    faster if O·(W − kw) ≤ (kw − 1)·copy, with the cost of a copy in multiply-adds. Of 15 shapes measured
+    forwards and backwards, from LeNet's to 226 px, this chose the faster of the two in 14, and lost 2 % once.
     """
     kh, kw, channels, features = kernel
     if features * (width - kw) <= _MACS_PER_COPY * (kw - 1):
@@ -123,8 +123,8 @@ def banded(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], precision=
     for j in range(kw):
         place[j, np.arange(w_out) * strides[1] + j, np.arange(w_out)] = 1
     band = jnp.einsum("ijco,jwv->iwcvo", kernel, place.astype(x.dtype), precision=lax.Precision.HIGHEST)
-    rows = _shifted(x, kh, h_out, strides[0], axis=1)  # kh × [N, h_out, W, C]
-    rows = jnp.stack(rows, axis=2).reshape(n * h_out, kh * width * channels)
+    rows = jnp.stack(_shifted(x, kh, h_out, strides[0], axis=1), axis=2)  # [N, h_out, kh, W, C]
+    rows = rows.reshape(n * h_out, kh * width * channels)
     y = jnp.dot(rows, band.reshape(kh * width * channels, w_out * features), precision=precision)
     return y.reshape(n, h_out, w_out, features)
 

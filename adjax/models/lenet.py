@@ -1,8 +1,8 @@
 """Modified LeNet-5: ReLU instead of tanh, max- instead of average-pooling.
 
-LeCun et al., "Gradient-based learning applied to document recognition" (1998), as modified in "Anomaly Detection in
-Image Datasets Using CNN, Center Loss, and Mahalanobis Distance", section II. 61,706 parameters for 28×28×1 and ten
-classes; the last hidden layer, 84 wide, is the feature space of the Mahalanobis detector.
+LeCun et al., "Gradient-based learning applied to document recognition" (1998), as modified in "Anomaly
+Detection in Image Datasets Using CNN, Center Loss, and Mahalanobis Distance", section II. 61,706 parameters
+for 28×28×1 and ten classes; the last hidden layer, 84 wide, is the feature space of the Mahalanobis detector.
 """
 
 from __future__ import annotations
@@ -24,11 +24,14 @@ class LeNet5(nnx.Module):
         height, width, channels = image_shape
         if min(height, width) < MIN_SIDE_PX:
             raise ValueError(
-                f"LeNet-5 takes images of at least {MIN_SIDE_PX}×{MIN_SIDE_PX} px, not {height}×{width}: enlarge them."
+                f"LeNet-5 takes images of at least {MIN_SIDE_PX}×{MIN_SIDE_PX} px, not {height}×{width}: "
+                "enlarge them"
             )
+        if classes < 1 or channels < 1:
+            raise ValueError(f"{classes} classes, {channels} channels: LeNet-5 needs at least 1 of each")
         conv = partial(nnx.Conv, kernel_size=(5, 5), conv_general_dilated=nn.conv_general_dilated, rngs=rngs)
         linear = partial(nnx.Linear, kernel_init=nnx.initializers.he_normal(), rngs=rngs)
-        # LeNet's second convolution is unpadded; 28 px leave 5×5 of it. Images too small for that keep their border.
+        # LeNet's second convolution is unpadded; 28 px leave 5×5 of it. Images too small keep their border.
         padding = "VALID" if min(height, width) >= 20 else "SAME"
         self.conv1 = conv(channels, 6, padding="SAME", kernel_init=nnx.initializers.he_normal())
         self.conv2 = conv(6, 16, padding=padding, kernel_init=nnx.initializers.he_normal())
@@ -39,7 +42,7 @@ class LeNet5(nnx.Module):
         self.head = linear(84, classes)
 
     def __call__(self, images: jax.Array) -> dict[str, jax.Array]:
-        """Returns `pool1`, `pool2` [N, h, w, c], `hidden` [N, 120], `features` [N, 84] (≥ 0), `logits` [N, classes]."""
+        """`pool1`, `pool2` [N, h, w, c], `hidden` [N, 120], `features` [N, 84] (≥ 0), `logits` [N, K]."""
         pool1 = nn.max_pool_2x2(nnx.relu(self.conv1(images)))
         pool2 = nn.max_pool_2x2(nnx.relu(self.conv2(pool1)))
         hidden = nnx.relu(self.hidden1(pool2.reshape(pool2.shape[0], -1)))

@@ -41,13 +41,13 @@ class Stats(NamedTuple):
 
     Attributes:
       anchor: float32[D], a point amidst the data; the mean of the first batch.
-      count: float32[K].
+      counts: float32[K].
       mean: float32[K, D], class means less the anchor.
       scatter: float32[K or 1, D, D], about the class means.
     """
 
     anchor: jax.Array
-    count: jax.Array
+    counts: jax.Array
     mean: jax.Array
     scatter: jax.Array
 
@@ -98,9 +98,9 @@ def mahalanobis(
 
     def update(stats: Stats, outputs: Outputs, labels: jax.Array, mask: jax.Array) -> Stats:
         x = outputs[feature].astype(jnp.float32)
-        known = (labels >= 0) & (labels < stats.count.size) & (jnp.abs(x) <= _LIMIT).all(-1)
+        known = (labels >= 0) & (labels < stats.counts.size) & (jnp.abs(x) <= _LIMIT).all(-1)
         keep = (mask & known)[:, None]
-        member = jnp.where(keep, jax.nn.one_hot(labels, stats.count.size, dtype=jnp.float32), 0)
+        member = jnp.where(keep, jax.nn.one_hot(labels, stats.counts.size, dtype=jnp.float32), 0)
         count = member.sum(0)
         x = jnp.where(keep, x, 0)
         anchor = x.sum(0) / jnp.maximum(count.sum(), 1)
@@ -114,11 +114,11 @@ def mahalanobis(
         return merge(stats, Stats(anchor, count, mean, scatter))
 
     def merge(a: Stats, b: Stats) -> Stats:
-        anchor = jnp.where(a.count.sum() > 0, a.anchor, b.anchor)
-        count = a.count + b.count
-        share = b.count / jnp.maximum(count, 1)
+        anchor = jnp.where(a.counts.sum() > 0, a.anchor, b.anchor)
+        count = a.counts + b.counts
+        share = b.counts / jnp.maximum(count, 1)
         step = b.mean + (b.anchor - anchor)[None] - a.mean
-        weight = (a.count * share)[:, None] * step
+        weight = (a.counts * share)[:, None] * step
         if tied:
             between = jnp.matmul(weight.T, step, precision=_EXACT)[None]
         else:
@@ -126,7 +126,7 @@ def mahalanobis(
         return Stats(anchor, count, a.mean + share[:, None] * step, a.scatter + b.scatter + between)
 
     def finalize(stats: Stats) -> State:
-        count = stats.count.sum(keepdims=True) if tied else stats.count
+        count = stats.counts.sum(keepdims=True) if tied else stats.counts
         cov = stats.scatter / jnp.maximum(count, 1)[:, None, None]
         dim = cov.shape[-1]
         variance = jnp.trace(cov, axis1=1, axis2=2)[:, None, None] / dim
@@ -138,7 +138,7 @@ def mahalanobis(
         floor = jnp.where(floor > 0, floor, 1)[:, None]
         whiten = vectors / jnp.sqrt(jnp.maximum(values, floor))[:, None, :]
         means = jnp.matmul(stats.mean, whiten[0], precision=_EXACT) if tied else stats.mean
-        return State(stats.anchor, whiten, means, stats.count > 0)
+        return State(stats.anchor, whiten, means, stats.counts > 0)
 
     def distances(state: State, outputs: Outputs) -> jax.Array:
         x = jnp.clip(outputs[feature].astype(jnp.float32), -_LIMIT, _LIMIT) - state.origin[None]
