@@ -123,7 +123,7 @@ def training_curves(
 def _figure_metric_against_lam(
     members: Records, metric: str, title: str, reference: References, note: str
 ) -> Figure:
-    figure, (ax,) = _canvas(1, 6.4, 4.6, title, note)
+    figure, (ax,) = _canvas(1, 6.4, 3.8)
     lams = np.array([float(f"{_number(m['hparams'].get('lam')):.6g}") for m in members])  # 0.1, not float32's
     values = np.array([_number(m["metrics"].get(metric)) for m in members])
     good = np.isfinite(lams) & np.isfinite(values)
@@ -153,13 +153,12 @@ def _figure_metric_against_lam(
     air = 0.08 * (high - low) or 0.5 * bend
     ax.set_xlim(*drawn.inverted().transform(np.array([low - air, high + air])))
     decades = [x for x in levels if x <= 0 or abs(np.log10(x) - np.round(np.log10(x))) < 1e-6]
-    ticks = levels if len(levels) <= 8 else decades or levels[::4]
+    ticks = levels if len(levels) <= 8 else decades if len(decades) > 1 else levels[::4]
     ax.set_xticks(ticks, [f"{x:g}" for x in ticks])
     ax.set_xlabel(f"center-loss weight λ (no unit; log scale, linear below {bend:g})")
     ax.set_ylabel(f"{METRICS.get(metric, metric.replace('_', ' '))} (0–1)")
     missing = f"{(~good).sum()} of {len(good)} runs have no finite value: not drawn" * (not good.all())
-    _legend(figure, *ax.get_legend_handles_labels(), remark=missing)
-    return figure
+    return _finish(figure, title, note, *ax.get_legend_handles_labels(), remark=missing)
 
 
 class _Roc(NamedTuple):
@@ -187,7 +186,7 @@ def _roc(scores: ArrayLike, labels: ArrayLike) -> _Roc:
 
 
 def _figure_roc_per_lam(curves: Curves, title: str, note: str) -> Figure:
-    figure, (whole, zoom) = _canvas(2, 4.0, 5.2, title, note)
+    figure, (whole, zoom) = _canvas(2, 4.0, 4.3)
     rocs = [_roc(scores, labels) for _, scores, labels in curves]
     alike = len({r.sizes for r in rocs}) == 1
     colours = mpl.colormaps["viridis"](np.linspace(0, 0.85, max(len(curves), 1)))
@@ -211,8 +210,7 @@ def _figure_roc_per_lam(curves: Curves, title: str, note: str) -> Figure:
     if not rocs:
         _say(whole, "no curve")
     n = "; n = {:,} normal + {:,} OOD images".format(*rocs[0].sizes) if alike else "; n = normal + OOD images"
-    _legend(figure, handles, labels, remark=f"AUROC ± 95 % half-width (DeLong){n}")
-    return figure
+    return _finish(figure, title, note, handles, labels, remark=f"AUROC ± 95 % half-width (DeLong){n}")
 
 
 class _View(NamedTuple):
@@ -251,9 +249,9 @@ def _project(features: ArrayLike, labels: ArrayLike, ood_features: ArrayLike) ->
 
 def _figure_feature_view(panels: Panels, title: str, note: str) -> Figure:
     count = max(len(panels), 1)
-    figure, axes = _canvas(count, 3.9 if count > 1 else 5.6, 5.0 if count > 1 else 6.4, title, note)
+    figure, axes = _canvas(count, *((3.9, 4.5) if count > 1 else (5.6, 6.1)))
     legend: dict[str, Line2D] = {}
-    for ax, (name, features, labels, ood_features, class_names) in zip(axes, panels, strict=True):
+    for ax, (name, features, labels, ood_features, class_names) in zip(axes, panels, strict=bool(panels)):
         view = _project(features, labels, ood_features)
         n, m = len(view.points), len(view.ood)
         inside = _some(n, max(MAX_POINTS - m, MAX_POINTS // 2))
@@ -287,9 +285,8 @@ def _figure_feature_view(panels: Panels, title: str, note: str) -> Figure:
     legend["OOD"] = Line2D([], [], ls="", marker="o", color=INK, alpha=0.6, ms=5)
     legend["zero vector"] = Line2D([], [], ls="", marker="X", mfc=NOTE, mec="w", ms=11)
     remark = "Features f projected orthogonally, without centering, onto the two leading singular vectors"
-    remark += " of the class means c (numbered circles); one unit on both axes."
-    _legend(figure, list(legend.values()), list(legend), remark=remark, columns=min(count, 3) * 4)
-    return figure
+    remark += " of the class means c (numbered circles). Equal units."
+    return _finish(figure, title, note, list(legend.values()), list(legend), remark=remark)
 
 
 def _frame(view: _View) -> tuple[np.ndarray, np.ndarray]:
@@ -304,7 +301,7 @@ def _frame(view: _View) -> tuple[np.ndarray, np.ndarray]:
 def _figure_score_histogram(
     normal: ArrayLike, anomalous: ArrayLike, threshold: float, title: str, note: str
 ) -> Figure:
-    figure, (ax,) = _canvas(1, 6.4, 4.4, title, note)
+    figure, (ax,) = _canvas(1, 6.4, 3.8)
     groups = [np.asarray(x, np.float64).ravel() for x in (normal, anomalous)]
     known = [g[np.isfinite(g)] for g in groups]
     marks = np.concatenate([*known, [threshold] if np.isfinite(threshold) else []])
@@ -317,8 +314,12 @@ def _figure_score_histogram(
         low = 0.0 if 0 < low < bend / 4 else low
         ax.set_xscale("symlog", linthresh=bend, linscale=0.8)
         near = np.array(MaxNLocator(4).tick_values(max(low, -bend), min(high, bend)))
-        tens = np.outer(10.0 ** np.arange(-40, 39), (1, 2, 5) if high < 1e3 * bend else (1,)).ravel()
-        tens = tens[tens > 1.5 * bend]
+        reach = max(high, -low)
+        tens = np.outer(
+            10.0 ** np.arange(-40, 39), (1, 2, 5) if reach < 300 * bend and low >= -bend else (1,)
+        )
+        tens = tens[(tens > 1.5 * bend) & (tens <= reach)]
+        tens = tens[:: 1 + len(tens) // 9]
         ticks = np.concatenate([-tens[::-1], near[np.abs(near) <= bend], tens])
         ticks = ticks[(ticks >= low) & (ticks <= high)]
         ax.set_xticks(ticks, [f"{x:g}" for x in ticks])
@@ -340,7 +341,7 @@ def _figure_score_histogram(
     for every, finite, (name, colour, dash, hatch) in zip(groups, known, styles, strict=True):
         share = np.histogram(np.clip(finite, edges[0], edges[-1]), edges)[0] * 100 / max(len(every), 1)
         label = f"{name}, n = {len(every):,}"
-        label += f": {np.mean(~(every <= threshold)):.2%} flagged" * (len(every) > 0)
+        label += f": {(~(every <= threshold)).sum() / max(len(every), 1):.2%} flagged" * (len(every) > 0)
         label += f"; {len(every) - len(finite):,} NaN or infinite, in no bin" * (len(every) > len(finite))
         ax.stairs(share, edges, fill=True, fc=(colour, 0.25), ec=(colour, 0.6), hatch=hatch, lw=0)
         ax.stairs(share, edges, color=colour, ls=dash, lw=1.6, label=label)
@@ -349,12 +350,11 @@ def _figure_score_histogram(
     ax.set_ylim(bottom=0)
     ax.set_xlabel(f"score, higher = more anomalous{where}")
     ax.set_ylabel("share of the group's scores per bin (%)")
-    _legend(figure, *ax.get_legend_handles_labels())
-    return figure
+    return _finish(figure, title, note, *ax.get_legend_handles_labels())
 
 
 def _figure_training_curves(records: Records, title: str, note: str) -> Figure:
-    figure, axes = _canvas(2, 4.2, 4.2, title, note)
+    figure, axes = _canvas(2, 4.2, 3.6)
     records = sorted(records, key=lambda r: r["step"])
     found = dict.fromkeys(name for r in records for name in r["metrics"])
     names = sorted(found, key=lambda name: "acc" in name)
@@ -380,25 +380,14 @@ def _figure_training_curves(records: Records, title: str, note: str) -> Figure:
         ax.set(xlabel="training step", ylabel=label + ", log scale" * log, yscale="log" if log else "linear")
     handles, labels = (a + b for a, b in zip(*(ax.get_legend_handles_labels() for ax in axes), strict=True))
     remark = "line: mean over n members, band: from lowest to highest"
-    _legend(figure, handles, labels, remark=remark, columns=3)
-    return figure
+    return _finish(figure, title, note, handles, labels, remark=remark)
 
 
-def _canvas(panels: int, width: float, height: float, title: str, note: str) -> tuple[Figure, list[Axes]]:
-    """A figure of up to three panels a row, each `width` × `height` inches, with room for title and note."""
+def _canvas(panels: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """Up to three panels a row, each `width` × `height` inches; `_finish` adds what stands round them."""
     columns = min(panels, 3)
     rows = -(-panels // columns)
-    wide = columns * width
-    warning = textwrap.wrap(note, int(8 * wide))
-    heading = textwrap.wrap(title, int(9 * wide), break_on_hyphens=False)
-    above = 0.21 * len(warning) + 0.1
-    room = above + 0.22 * len(heading)
-    tall = rows * height + room
-    figure = Figure(figsize=(wide, tall), dpi=DPI, layout="constrained")
-    figure.get_layout_engine().set(rect=(0, 0, 1, 1 - room / tall))  # type: ignore[union-attr, call-arg]
-    style: dict[str, Any] = {"weight": "bold", "ha": "center", "va": "top"}
-    figure.text(0.5, 1 - 0.05 / tall, "\n".join(warning), size=11, color=NOTE, **style)
-    figure.text(0.5, 1 - above / tall, "\n".join(heading), size=12, color=INK, **style)
+    figure = Figure(figsize=(columns * width, rows * height), dpi=DPI, layout="constrained")
     axes = [figure.add_subplot(rows, columns, i + 1) for i in range(panels)]
     for ax in axes:
         ax.spines[["top", "right"]].set_visible(False)
@@ -407,13 +396,28 @@ def _canvas(panels: int, width: float, height: float, title: str, note: str) -> 
     return figure, axes
 
 
-def _legend(figure: Figure, handles: list, labels: list[str], *, remark: str = "", columns: int = 0) -> None:
-    """Below all panels, where it hides nothing; `remark` is its heading."""
-    style: dict[str, Any] = {"fontsize": 8.5, "title_fontsize": 8.5, "frameon": False, "handlelength": 3}
-    style |= {"loc": "outside lower center", "ncols": columns or 1 + (len(labels) > 3)}
-    heading = textwrap.fill(remark, int(14 * figure.get_figwidth())) or None
-    legend = figure.legend(handles, labels, title=heading, **style)
+def _finish(
+    figure: Figure, title: str, note: str, handles: list, labels: list[str], remark: str = ""
+) -> Figure:
+    """Note and title above the panels, the legend, headed by `remark`, below; the figure grows by these."""
+    wide, tall = figure.get_size_inches()
+    warning = textwrap.wrap(note, int(8 * wide))
+    heading = textwrap.wrap(title, int(9 * wide), break_on_hyphens=False)
+    caption = textwrap.wrap(remark, int(14 * wide))
+    columns = min(max(1, int(15 * wide / (max(map(len, labels), default=0) + 9))), max(1, len(labels)))
+    above = 0.21 * len(warning) + 0.1
+    room = above + 0.22 * len(heading)
+    tall += room + 0.17 * len(caption) + 0.19 * -(-len(labels) // columns)
+    figure.set_size_inches(wide, tall)
+    engine: Any = figure.get_layout_engine()
+    engine.set(rect=(0, 0, 1, 1 - room / tall), w_pad=0.06, h_pad=0.08)
+    style: dict[str, Any] = {"weight": "bold", "ha": "center", "va": "top"}
+    figure.text(0.5, 1 - 0.05 / tall, "\n".join(warning), size=11, color=NOTE, **style)
+    figure.text(0.5, 1 - above / tall, "\n".join(heading), size=12, color=INK, **style)
+    style = {"fontsize": 8.5, "title_fontsize": 8.5, "frameon": False, "handlelength": 3, "ncols": columns}
+    legend = figure.legend(handles, labels, loc="outside lower center", title="\n".join(caption), **style)
     legend.get_title().set_multialignment("center")
+    return figure
 
 
 def _say(ax: Axes, text: str) -> None:
@@ -430,13 +434,18 @@ def _some(n: int, most: int) -> np.ndarray:
 
 
 def _save(figure: Figure, path: str | Path) -> Path:
-    """Writes the PNG; one that is too large gives up colours, not pixels."""
+    """Writes the PNG. One that is too large gives up shades, not pixels: rounded ones, then 256 of them."""
     path, buffer = Path(path), io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     if buffer.tell() > MAX_BYTES:
-        picture = Image.open(buffer).convert("RGB").quantize(128, dither=Image.Dither.NONE)
+        rounded = np.round(np.asarray(Image.open(buffer).convert("RGB")) / 15) * 15
+        picture = Image.fromarray(rounded.astype(np.uint8))
         buffer = io.BytesIO()
         picture.save(buffer, "png", optimize=True, dpi=(DPI, DPI))
+    if buffer.tell() > MAX_BYTES:
+        buffer, method = io.BytesIO(), Image.Quantize.MAXCOVERAGE
+        palette = picture.quantize(256, method, kmeans=3, dither=Image.Dither.NONE)
+        palette.save(buffer, "png", optimize=True, dpi=(DPI, DPI))
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(buffer.getvalue())
     return path
