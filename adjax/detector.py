@@ -1,14 +1,16 @@
 """Where method, scorer and threshold meet: what a user keeps.
 
-A `Detector` is one pytree: preprocessing, network parameters, scorer state and thresholds as arrays, and a small static
-`Spec` that says which functions they belong to. So `score`, `predict` and `classify` run inside other people's `jit`,
-`vmap` and `grad`; called with plain arrays they run compiled, in batches, in flat memory.
+A `Detector` is one pytree: preprocessing, network parameters, scorer state and thresholds as arrays, and a
+small static `Spec` that says which functions they belong to. So `score`, `predict` and `classify` run inside
+other people's `jit`, `vmap` and `grad`; called with plain arrays they run compiled, in batches.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+import operator
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +20,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from adjax import features, methods, models, scorers, thresholds
 from adjax.augment import Normalise
@@ -30,9 +33,9 @@ class Spec:
 
     Attributes:
       method, model, scorer: names in the registries.
-      image_shape: (height px, width px, channels).
-      classes: names of the classes, in the order of the labels.
-      scorer_options: sorted (name, value) pairs.
+      image_shape: (height px, width px, channels); any sequence will do.
+      classes: names of the classes, in the order of the labels; any sequence.
+      scorer_options: keyword arguments of the scorer, as sorted (name, value) pairs; a dict will do.
     """
 
     method: str
@@ -41,6 +44,16 @@ class Spec:
     image_shape: tuple[int, int, int]
     classes: tuple[str, ...]
     scorer_options: tuple[tuple[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        height, width, channels = (operator.index(n) for n in self.image_shape)
+        canonical = {
+            "image_shape": (height, width, channels),
+            "classes": tuple(self.classes),
+            "scorer_options": tuple(sorted((str(k), v) for k, v in dict(self.scorer_options).items())),
+        }
+        for name, value in canonical.items():
+            object.__setattr__(self, name, value)
 
 
 class Parts(NamedTuple):
@@ -52,7 +65,7 @@ class Parts(NamedTuple):
 
 @functools.lru_cache
 def parts(spec: Spec) -> Parts:
-    """Looks a spec's functions up. Training settings don't matter here: only `outputs` of the method is used."""
+    """The functions that a spec names. Training settings don't matter: it is `outputs` that is used."""
     network = models.make(spec.model, spec.image_shape, len(spec.classes))
     method = methods.make(spec.method, network, spec.image_shape, len(spec.classes), steps=1)
     return Parts(method, scorers.make(spec.scorer, **dict(spec.scorer_options)))
@@ -63,20 +76,24 @@ def parts(spec: Spec) -> Parts:
     data_fields=["normalise", "params", "scorer", "calibration", "normal_levels", "threshold"],
     meta_fields=["spec"],
 )
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Detector:
-    """Scores images: higher = more anomalous.
+    """Scores images: higher = more anomalous. Made by `fit`, read from disk by `adjax.load`.
 
-    The score is the *common quantile* (see `adjax.thresholds`): the lowest level at which the class thresholds, moving
-    together, would accept the image; in [0, 1] within the range of the training images of some class, above 1 beyond.
-    A threshold of 0.975 on it is the rule of the center-loss paper.
+    The score is the *common quantile* (see `adjax.thresholds`): the lowest level at which the class
+    thresholds, moving together, would accept the image; in [0, 1] within the range of the training images of
+    some class, above 1 beyond. A threshold of 0.975 on it is the rule of the center-loss paper.
+
+    The methods take any number of images, on the host or a device, and give NumPy arrays; they run compiled,
+    in batches, in flat memory. Inside someone's `jit`, `vmap` or `grad` they are pure JAX functions of the
+    images, and of the detector, which is a pytree.
 
     Attributes:
       normalise: pixel values to network input.
       params: the network's parameters.
       scorer: the scorer's fitted state.
       calibration: quantiles of the training distances, class by class.
-      normal_levels: float32[n], scores of normal images that were held out of training, ascending; n may be 0.
+      normal_levels: float32[n], scores of normal images held out of training, ascending; n may be 0.
       threshold: float32[], scores that are not ≤ it are anomalous.
       spec: what the arrays belong to.
     """
@@ -89,15 +106,28 @@ class Detector:
     threshold: jax.Array
     spec: Spec
 
-    def outputs(self, images: jax.Array) -> Outputs:
+    def __repr__(self) -> str:
+        spec, held_out = self.spec, getattr(self.normal_levels, "shape", "?")[-1:]
+        try:
+            threshold = f"{float(self.threshold):.4g}"
+        except TypeError:  # traced, or a stack of detectors
+            threshold = "?"
+        shape = "×".join(map(str, spec.image_shape))
+        return (
+            f"Detector({spec.method}, {spec.model}, {spec.scorer}; {shape} px, {len(spec.classes)} classes; "
+            f"threshold {threshold}, {held_out[0]} images held out)"
+        )
+
+    def outputs(self, images: ArrayLike) -> Outputs:
         """What the network says: `features` [N, D], `logits` [N, K] and the model's named intermediates."""
         return self._run(_outputs, images)
 
-    def score(self, images: jax.Array) -> jax.Array:
+    def score(self, images: ArrayLike) -> jax.Array:
         """How anomalous each image is.
 
         Args:
-          images: uint8[N, H, W, C], or float in the same range 0..255 (to differentiate by pixels); H, W, C as trained.
+          images: uint8[N, H, W, C], or float in the same range 0..255 (to differentiate by pixels); H, W, C
+            as trained.
 
         Returns:
           float32[N]; NaN where an image holds one, which `predict` never takes for normal.
@@ -107,23 +137,23 @@ class Detector:
         """
         return self._run(_score, images)
 
-    def predict(self, images: jax.Array) -> jax.Array:
+    def predict(self, images: ArrayLike) -> jax.Array:
         """bool[N]: True = anomalous, that is, not (score ≤ threshold)."""
         return self._run(_predict, images)
 
-    def classify(self, images: jax.Array) -> jax.Array:
+    def classify(self, images: ArrayLike) -> jax.Array:
         """int32[N]: the class that the network takes each image for, an index into `spec.classes`."""
         return self._run(_classify, images)
 
-    def p_value(self, images: jax.Array) -> jax.Array:
-        """float32[N] in (0, 1]: conformal p-value, the share of held-out normal images at least as anomalous.
+    def p_value(self, images: ArrayLike) -> jax.Array:
+        """float32[N] in (0, 1]: conformal p-value, the share of normal images at least as anomalous.
 
         Raises:
           ValueError: the detector was made without held-out normal images.
         """
         if self.normal_levels.shape[0] == 0:
             raise ValueError(
-                "no p-values: this detector was fitted without held-out normal images; give fit() `held_out`"
+                "no p-values: this detector was fitted without held-out normal images; give `fit` some"
             )
         return self._run(_p_value, images)
 
@@ -131,31 +161,32 @@ class Detector:
         """The same detector with each class's threshold at that quantile of its own training distances."""
         if not 0 < level <= 1:
             raise ValueError(f"quantile level {level} must lie in (0, 1]")
-        return dataclasses.replace(self, threshold=jnp.float32(level))
+        return dataclasses.replace(self, threshold=jnp.asarray(level, jnp.float32))
 
     def with_false_positive_rate(self, alpha: float) -> Detector:
-        """The same detector with a conformal threshold: a new normal image is flagged with probability ≤ alpha.
+        """The same detector with a conformal threshold: it flags a new normal image with probability ≤ alpha.
 
         Raises:
-          ValueError: alpha outside of (0, 1), or too few held-out normal images to promise it; says how many it takes.
+          ValueError: alpha outside of (0, 1), or too few held-out normal images to promise it; says how many
+            it takes.
         """
         return dataclasses.replace(self, threshold=thresholds.conformal(self.normal_levels, alpha))
 
-    def save(self, directory) -> None:
+    def save(self, directory: str | os.PathLike) -> None:
         """Writes the detector to a directory; see `adjax.artefact.save`."""
-        from adjax import artefact
+        from adjax import artefact  # to the right of this layer: for the user's sake, when called
 
         artefact.save(self, directory)
 
-    def _run(self, function: Callable, images: jax.Array) -> Any:
+    def _run(self, function: Callable, images: ArrayLike) -> Any:
         _check(images, self.spec)
-        leaves = jax.tree.leaves(self)
-        if any(isinstance(x, jax.core.Tracer) for x in (images, *leaves)):
+        if any(isinstance(x, jax.core.Tracer) for x in (images, *jax.tree.leaves(self))):
             return function(self, images)
         images = np.asarray(images)
-        if images.dtype != np.uint8 and len(images) and 0 <= images.min() and 0 < images.max() <= 1:
+        if images.dtype != np.uint8 and images.size and images.min() >= 0 and 0 < images.max() <= 1:
             warnings.warn(
-                f"float images between 0 and {images.max():.3g}: adjax takes pixel values 0..255", stacklevel=3
+                f"float images between 0 and {images.max():.3g}: adjax takes pixel values 0..255",
+                stacklevel=3,
             )
         return features.apply(_jitted(function), self, images)
 
@@ -171,38 +202,64 @@ def fit(
     quantile: float = 0.975,
     outputs: Outputs | None = None,
 ) -> Detector:
-    """Makes a detector from a trained network: fits the scorer and the class thresholds on the training images.
+    """Makes a detector from a trained network: fits scorer and class thresholds on the training images.
 
     Args:
       spec: what to make.
       params: of the trained method, `state["params"]`.
       normalise: as in training.
-      images, labels: the training images uint8[N, H, W, C] and their classes int32[N].
+      images, labels: the training images uint8[N, H, W, C], N ≥ 1, and their classes int[N].
       held_out: normal images uint8[n, H, W, C] not trained on, for p-values and conformal thresholds.
       quantile: level of the class thresholds.
-      outputs: the network's outputs on `images`, if they are at hand already (extract once, fit many scorers).
+      outputs: the network's outputs on `images`, if at hand already (extract once, fit many scorers).
 
     Returns:
       The detector.
 
     Raises:
-      ValueError: the fitted distances are not finite; images that don't fit the spec.
+      ValueError: images or labels that don't fit the spec; no image has a finite distance.
+
+    Example:
+      >>> from adjax import augment, data
+      >>> digits = data.load("digits", "train")
+      >>> spec = Spec("centerloss", "lenet5", "mahalanobis", (8, 8, 1), "0123456789")
+      >>> method = parts(spec).method
+      >>> state = jax.jit(method.init)(jax.random.key(0), dict(method.hparams))  # and adjax.loop.train
+      >>> normalise = augment.normalise_of(digits.images)
+      >>> detector = fit(spec, state["params"], normalise, digits.images[300:], digits.labels[300:],
+      ...                held_out=digits.images[:300])
+      >>> detector
+      Detector(centerloss, lenet5, mahalanobis; 8×8×1 px, 10 classes; threshold 0.975, 300 images held out)
+      >>> bool(detector.predict(digits.images[300:]).mean() < 0.03)
+      True
+      >>> int(detector.with_false_positive_rate(0.01).predict(digits.images[:300]).sum())
+      2
     """
     _check(images, spec)
+    classes, labels = len(spec.classes), np.asarray(labels)
+    if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError(
+            f"labels {labels.dtype}{list(labels.shape)}: must be int[{len(images)}], one an image"
+        )
+    if len(images) == 0:
+        raise ValueError("no image to fit a detector to: give at least 1")
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(f"labels from {labels.min()} to {labels.max()}: must lie in 0..{classes - 1}")
     if outputs is None:
         outputs = extract(spec, params, normalise, images)
-    state, calibration = _fit(outputs, jnp.asarray(labels), spec=spec)
+    state, calibration = _fit(dict(outputs), jnp.asarray(labels, jnp.int32), spec=spec)
     if not np.isfinite(np.asarray(calibration.knots)).any():
         raise ValueError(f"no training image has a finite {spec.scorer} distance: the network has diverged")
-    detector = Detector(
-        normalise, params, state, calibration, jnp.zeros(0), jnp.float32(quantile), spec
-    )
+    params = jax.tree.map(jnp.asarray, params)
+    normalise = Normalise(*(jnp.asarray(x, jnp.float32) for x in normalise))
+    none = jnp.zeros(0, jnp.float32)
+    detector = Detector(normalise, params, state, calibration, none, none, spec).with_quantile(quantile)
     if held_out is None:
         return detector
     return dataclasses.replace(detector, normal_levels=jnp.sort(jnp.asarray(detector.score(held_out))))
 
 
-def extract(spec: Spec, params: PyTree, normalise: Normalise, images: np.ndarray) -> Outputs:
+def extract(spec: Spec, params: PyTree, normalise: Normalise, images: ArrayLike) -> Outputs:
     """`features` and `logits` of all images, NumPy on the host: extract once, score with many."""
     _check(images, spec)
     return features.apply(_extract(spec), (params, normalise), images)
@@ -256,8 +313,8 @@ _jitted = functools.lru_cache(jax.jit)
 
 def _check(images: Any, spec: Spec) -> None:
     shape, dtype = np.shape(images), getattr(images, "dtype", None)
-    if len(shape) != 4 or shape[1:] != tuple(spec.image_shape):
-        h, w, c = spec.image_shape
-        raise ValueError(f"images of shape {shape}: this detector takes [N, {h}, {w}, {c}]")
-    if dtype != np.uint8 and not jnp.issubdtype(dtype, jnp.floating):
+    if len(shape) != 4 or shape[1:] != spec.image_shape:
+        limit = ", ".join(map(str, spec.image_shape))
+        raise ValueError(f"images of shape {shape}: this detector takes [N, {limit}]")
+    if dtype is None or not (dtype == np.uint8 or jnp.issubdtype(dtype, jnp.floating)):
         raise ValueError(f"images of dtype {dtype}: must be uint8, or float with values 0..255")

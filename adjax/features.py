@@ -1,12 +1,12 @@
-"""All images through a function of a batch: padded, in flat memory, with one compilation whatever their number."""
+"""All images through a function of a batch: padded, in flat memory, one compilation whatever their number."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from adjax.types import PyTree
 
@@ -14,7 +14,7 @@ BATCH_SIZE = 512
 
 
 def batches(images: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Consecutive batches of exactly `batch_size` rows, the last padded with zeros, and how many rows are real."""
+    """Consecutive batches of exactly `batch_size` rows, zeros after the last row, and how many are real."""
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
         real = len(batch)
@@ -24,31 +24,40 @@ def batches(images: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, i
 
 
 def apply(
-    function: Callable[[PyTree, jax.Array], PyTree],
+    function: Callable[[PyTree, ArrayLike], PyTree],
     state: PyTree,
-    images: np.ndarray,
+    images: ArrayLike,
     batch_size: int = BATCH_SIZE,
 ) -> PyTree:
     """`function(state, images)` for any number of images, a batch at a time.
 
     Args:
-      function: jitted, `(state, images [B, ...]) -> arrays with B rows`, each row a function of its image alone.
-      state: its first argument.
+      function: jitted, `(state, images [B, ...]) -> arrays of B rows`, each a function of its image alone.
+      state: its first argument; put on the device once.
       images: [N, ...], N ≥ 0; stays on the host but for the batches in flight.
-      batch_size: B; no result depends on it.
+      batch_size: B ≥ 1; no result depends on it.
 
     Returns:
       The arrays, NumPy, N rows each.
+
+    Raises:
+      ValueError: batch_size < 1.
     """
-    results, pending = [], []
-    for batch, real in batches(np.asarray(images), batch_size):
-        pending.append((function(state, batch), real))
-        if len(pending) > 1:  # fetch one batch late, so that the device is never idle
-            results.append(_fetch(*pending.pop(0)))
-    results += [_fetch(*p) for p in pending]
-    if not results:
-        shapes = jax.eval_shape(function, state, jnp.zeros((batch_size, *images.shape[1:]), images.dtype))
+    if batch_size < 1:
+        raise ValueError(f"batch size {batch_size}: must be at least 1")
+    images, state = np.asarray(images), jax.device_put(state)
+    results: list[PyTree] = []
+    pending: tuple[PyTree, int] | None = None
+    for batch, real in batches(images, batch_size):
+        started = function(state, batch), real
+        if pending is not None:  # fetch one batch late, so that the device is never idle
+            results.append(_fetch(*pending))
+        pending = started
+    if pending is None:
+        one_batch = jax.ShapeDtypeStruct((batch_size, *images.shape[1:]), images.dtype)
+        shapes = jax.eval_shape(function, state, one_batch)
         return jax.tree.map(lambda s: np.zeros((0, *s.shape[1:]), s.dtype), shapes)
+    results.append(_fetch(*pending))
     return jax.tree.map(lambda *parts: np.concatenate(parts), *results)
 
 
