@@ -1,0 +1,431 @@
+"""A detector on disk: what is loaded is what was saved, and nothing else is."""
+
+import ast
+import builtins
+import dataclasses
+import hashlib
+import json
+import os
+import pickle
+from contextlib import contextmanager, suppress
+from itertools import count
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import load, save
+
+import adjax
+from adjax import artefact, data, scorers
+from adjax import detector as detectors
+from adjax.artefact import ArtefactError
+from adjax.augment import normalise_of
+from adjax.detector import Spec
+
+IMAGES = data.load("digits", "train").images[:60]
+
+
+@pytest.fixture(scope="module", params=["mahalanobis", "mahalanobis_perclass"])
+def detector(request):
+    return _detector(request.param)
+
+
+@pytest.fixture(scope="module")
+def tied():
+    return _detector("mahalanobis")
+
+
+def _detector(scorer, seed=0):
+    """Of a network with arbitrary numbers, cheaper than training one."""
+    spec = Spec("centerloss", "lenet5", scorer, (8, 8, 1), "0123456789", {"shrinkage": 0.25})
+    rng = np.random.default_rng(seed)
+    init = detectors.parts(spec).method.init
+    shapes = jax.eval_shape(init, jax.random.key(0), dict(detectors.parts(spec).method.hparams))["params"]
+    params = jax.tree.map(lambda x: rng.normal(0, 0.1, x.shape).astype(np.float32), shapes)
+    labels = data.load("digits", "train").labels[:50]
+    return detectors.fit(spec, params, normalise_of(IMAGES), IMAGES[:50], labels, IMAGES[50:])
+
+
+def identical(a, b) -> bool:
+    same = jax.tree.map(lambda x, y: x.dtype == y.dtype and np.array_equal(x, y, equal_nan=True), a, b)
+    return jax.tree.structure(a) == jax.tree.structure(b) and all(jax.tree.leaves(same))
+
+
+@pytest.fixture
+def saved(tied, tmp_path):
+    tied.save(tmp_path / "d")
+    return tmp_path / "d"
+
+
+def file_of(directory: Path, kind: str) -> Path:
+    """`manifest`, `detector` or `arrays`."""
+    (file,) = directory.glob(f"{kind}*")
+    return file
+
+
+KINDS = "manifest", "detector", "arrays"
+
+
+def forge(directory: Path, **contents: bytes) -> None:
+    """Replaces files and makes the manifest agree, as one would who knows the format."""
+    for kind in ("detector", "arrays"):
+        old = file_of(directory, kind)
+        contents.setdefault(kind, old.read_bytes())
+        old.unlink()
+    sums = {kind: hashlib.sha256(contents[kind]).hexdigest() for kind in ("arrays", "detector")}
+    for kind, content in sums.items():
+        (directory / artefact._file_name(kind, content)).write_bytes(contents[kind])
+    (directory / "manifest.json").write_bytes(artefact._manifest(sums))
+
+
+def forge_facts(directory: Path, change) -> None:
+    facts = json.loads(file_of(directory, "detector").read_bytes())
+    change(facts)
+    forge(directory, detector=json.dumps(facts).encode())
+
+
+# There and back
+
+
+def test_what_is_loaded_is_what_was_saved(detector, tmp_path):
+    detector.save(tmp_path / "a" / "b")
+    loaded = adjax.load(tmp_path / "a" / "b")
+    assert identical(loaded, detector)
+    assert loaded.spec == detector.spec
+    np.testing.assert_array_equal(loaded.score(IMAGES), detector.score(IMAGES))
+    np.testing.assert_array_equal(loaded.p_value(IMAGES), detector.p_value(IMAGES))
+    assert repr(loaded) == repr(detector)
+
+
+def test_a_loaded_detector_compiles_nothing_anew(tied, saved):
+    tied.score(IMAGES)
+    before = detectors._jitted(detectors._score)._cache_size()
+    artefact.load(saved).score(IMAGES)
+    assert detectors._jitted(detectors._score)._cache_size() == before
+
+
+def test_without_held_out_images_and_with_another_threshold(tied, tmp_path):
+    bare = dataclasses.replace(tied.with_quantile(0.9), normal_levels=jnp.zeros(0))
+    bare.save(tmp_path / "d")
+    assert identical(artefact.load(str(tmp_path / "d")), bare)
+
+
+def test_a_pretty_manifest_a_reader_of_json_understands(saved):
+    manifest = json.loads((saved / "manifest.json").read_text())
+    assert manifest["format"] == "adjax detector"
+    assert manifest["schema"] == 1
+    for kind, expected in manifest["sha256"].items():
+        assert hashlib.sha256(file_of(saved, kind).read_bytes()).hexdigest() == expected
+    spec = json.loads(file_of(saved, "detector").read_text())["spec"]
+    assert spec["scorer"] == "mahalanobis"
+    assert spec["scorer_options"] == [["shrinkage", 0.25]]
+
+
+# Damage
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_flipped_bit_is_refused(saved, kind):
+    """Every bit of the small files; of the arrays header, first and last bytes and a sample between."""
+    file = file_of(saved, kind)
+    content = file.read_bytes()
+    places = range(len(content))
+    if kind == "arrays":
+        rng = np.random.default_rng(0)
+        places = sorted(
+            {*range(12), *range(len(content) - 4, len(content)), *rng.integers(0, len(content), 40)}
+        )
+    for place in places:
+        for bit in range(8) if kind != "arrays" else [place % 8]:
+            broken = bytearray(content)
+            broken[place] ^= 1 << bit
+            file.write_bytes(broken)
+            with pytest.raises(ArtefactError):
+                artefact.load(saved)
+    file.write_bytes(content)
+    artefact.load(saved)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_truncated_lengthened_or_missing_files_are_refused(saved, kind):
+    file = file_of(saved, kind)
+    content = file.read_bytes()
+    for broken in (b"", content[:-1], content[: len(content) // 2], content + b"\0", content + b"\n"):
+        file.write_bytes(broken)
+        with pytest.raises(ArtefactError):
+            artefact.load(saved)
+    file.unlink()
+    with pytest.raises(ArtefactError, match=f"no {kind}"):
+        artefact.load(saved)
+    file.mkdir()
+    with pytest.raises(ArtefactError, match=f"no {kind}"):
+        artefact.load(saved)
+
+
+def test_no_detector_at_all_is_told(tmp_path):
+    with pytest.raises(ArtefactError, match=r"nowhere is no whole detector: no manifest\.json"):
+        artefact.load(tmp_path / "nowhere")
+
+
+def test_a_newer_schema_says_what_to_do(saved, monkeypatch):
+    monkeypatch.setattr(artefact, "SCHEMA", 7)
+    manifest = artefact._manifest(json.loads((saved / "manifest.json").read_text())["sha256"])
+    monkeypatch.undo()
+    (saved / "manifest.json").write_bytes(manifest)
+    with pytest.raises(ArtefactError, match="schema 7, this adjax reads up to 1: update adjax"):
+        artefact.load(saved)
+
+
+# Forgery: every sum agrees
+
+
+def test_a_forgery_without_change_is_no_forgery(saved, tied):
+    """Else the tests below would prove nothing."""
+    forge_facts(saved, lambda facts: None)
+    assert identical(artefact.load(saved), tied)
+
+
+WRONG_ARRAYS = {
+    "one missing": lambda a: a.pop("scorer/origin"),
+    "one too many": lambda a: a.update(more=np.zeros(3)),
+    "another shape": lambda a: a.update({"scorer/origin": np.zeros(83, np.float32)}),
+    "another dtype": lambda a: a.update({"scorer/origin": np.zeros(84, np.float64)}),
+    "another rank": lambda a: a.update({"threshold": np.zeros(1, np.float32)}),
+    "another count of held-out images": lambda a: a.update(normal_levels=np.zeros(11, np.float32)),
+    "another name": lambda a: a.update({"scorer/0rigin": a.pop("scorer/origin")}),
+}
+
+
+@pytest.mark.parametrize("change", WRONG_ARRAYS.values(), ids=WRONG_ARRAYS)
+def test_arrays_that_the_spec_does_not_ask_for_are_refused(saved, change):
+    arrays = load(file_of(saved, "arrays").read_bytes())
+    change(arrays)
+    forge(saved, arrays=save(arrays))
+    with pytest.raises(ArtefactError, match=r"does not hold the arrays of its spec: .* is .*, must be "):
+        artefact.load(saved)
+
+
+WRONG_FACTS = {
+    "no such method": lambda f: f["spec"].update(method="os.system"),
+    "no such model": lambda f: f["spec"].update(model="../../etc/passwd"),
+    "no such scorer": lambda f: f["spec"].update(scorer="euclid"),
+    "no such option": lambda f: f["spec"].update(scorer_options=[["temperature", 1]]),
+    "an option of the wrong type": lambda f: f["spec"].update(scorer_options=[["shrinkage", "much"]]),
+    "an option that can't be hashed": lambda f: f["spec"].update(scorer_options=[["shrinkage", [1]]]),
+    "options that are none": lambda f: f["spec"].update(scorer_options=[["shrinkage"]]),
+    "an option beyond its limits": lambda f: f["spec"].update(scorer_options=[["shrinkage", 2]]),
+    "another size": lambda f: f["spec"].update(image_shape=[9, 40, 1]),
+    "a gigantic size": lambda f: f["spec"].update(image_shape=[10**9, 10**9, 3]),
+    "a size that is none": lambda f: f["spec"].update(image_shape=[8, "8", 1]),
+    "two dimensions": lambda f: f["spec"].update(image_shape=[8, 8]),
+    "one class less": lambda f: f["spec"].update(classes=list("123456789")),
+    "classes that can't be hashed": lambda f: f["spec"].update(classes=[[]] * 10),
+    "no classes": lambda f: f["spec"].update(classes=[]),
+    "null": lambda f: f["spec"].update(classes=None),
+    "a field too many": lambda f: f["spec"].update(path="/etc/passwd"),
+    "a field too few": lambda f: f["spec"].pop("model"),
+    "no spec": lambda f: f.pop("spec"),
+    "a spec that is none": lambda f: f.update(spec=[]),
+    "no count": lambda f: f.pop("held_out"),
+    "a negative count": lambda f: f.update(held_out=-1),
+    "a gigantic count": lambda f: f.update(held_out=10**30),
+    "a count that is none": lambda f: f.update(held_out="ten"),
+}
+
+
+@pytest.mark.parametrize("change", WRONG_FACTS.values(), ids=WRONG_FACTS)
+def test_a_spec_that_this_adjax_does_not_know_is_refused(saved, change):
+    forge_facts(saved, change)
+    with pytest.raises(ArtefactError, match=r"holds no detector that this adjax knows|arrays of its spec"):
+        artefact.load(saved)
+
+
+class Bomb:
+    def __reduce__(self):
+        return os.mkdir, ("bombed",)
+
+
+@pytest.mark.parametrize("kind", ["arrays", "detector"])
+def test_a_pickle_in_place_of_a_file_is_not_opened(saved, kind, monkeypatch):
+    monkeypatch.chdir(saved)
+    for content in (pickle.dumps(Bomb()), b"[" * 100_000, b"[]", b"{}", b"\xff\xfe", b"null"):
+        forge(saved, **{kind: content})
+        with pytest.raises(ArtefactError):
+            artefact.load(saved)
+    assert not Path("bombed").exists()
+
+
+def test_nothing_here_can_unpickle():
+    tree = ast.parse(Path(artefact.__file__).read_text())
+    imported = {
+        name.split(".")[0]
+        for node in ast.walk(tree)
+        for name in (
+            [a.name for a in node.names]
+            if isinstance(node, ast.Import)
+            else [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else []
+        )
+    }
+    assert not imported & {"pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "torch"}
+    assert "np.load" not in Path(artefact.__file__).read_text()
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        lambda m: m["sha256"].update(arrays="../" * 8 + "etc/passwd"),
+        lambda m: m["sha256"].update(arrays="/etc/passwd".ljust(64, "0")),
+        lambda m: m["sha256"].update(passwd="0" * 64),
+        lambda m: m["sha256"].update(arrays=None),
+        lambda m: m["sha256"].update(arrays=m["sha256"]["arrays"].upper()),
+        lambda m: m["sha256"].pop("arrays"),
+        lambda m: m.pop("sha256"),
+        lambda m: m.update(format="a progressive web app"),
+        lambda m: m.update(schema=0),
+        lambda m: m.update(schema="1"),
+        lambda m: m.update(schema=True),
+    ],
+)
+def test_a_manifest_leads_nowhere(saved, forged, monkeypatch):
+    manifest = json.loads((saved / "manifest.json").read_text())
+    forged(manifest)
+    (saved / "manifest.json").write_bytes(artefact._json(manifest))
+    read = []
+    monkeypatch.setattr(Path, "read_bytes", lambda self, f=Path.read_bytes: read.append(self) or f(self))
+    with pytest.raises(ArtefactError, match="damaged, or no detector's manifest"):
+        artefact.load(saved)
+    assert read == [saved / "manifest.json"]
+
+
+def test_other_manifests_are_not_taken_for_ours(saved):
+    for content in (b"{}", b"[]", b"3", b"null", b"[" * 100_000, b"\xff", b'{"format": "adjax detector"}'):
+        (saved / "manifest.json").write_bytes(content)
+        with pytest.raises(ArtefactError, match="damaged, or no detector's manifest"):
+            artefact.load(saved)
+
+
+# Saving, all or nothing
+
+
+class Died(BaseException):
+    """The process is gone: no `except Exception` tidies up."""
+
+
+@contextmanager
+def dying(monkeypatch, n: int):
+    """The n-th call that changes the disk is the last one; gives a function that counts them."""
+    calls = 0
+
+    def mortal(call):
+        def wrapper(*args, **kwargs):
+            nonlocal calls
+            calls += 1
+            if calls == n:
+                raise Died
+            return call(*args, **kwargs)
+
+        return wrapper
+
+    with monkeypatch.context() as patch, suppress(Died):
+        for name in ("mkdir", "open", "fsync", "replace", "rename", "unlink", "rmdir"):
+            patch.setattr(os, name, mortal(getattr(os, name)))
+        patch.setattr(builtins, "open", mortal(open))
+        yield lambda: calls
+
+
+def save_dying_everywhere(monkeypatch, tmp_path, prepare, detector):
+    """Saves with a death at every call in turn, up to the one that survives; gives the directories."""
+    for n in count(1):
+        directory = tmp_path / str(n)
+        prepare(directory)
+        with dying(monkeypatch, n) as calls:
+            artefact.save(detector, directory)
+        yield directory
+        if calls() < n:
+            assert n > 8
+            return
+
+
+def test_a_save_that_dies_leaves_the_old_detector_or_the_new_one(tied, tmp_path, monkeypatch):
+    other = _detector("mahalanobis", seed=1)
+    outcome = []
+    for directory in save_dying_everywhere(monkeypatch, tmp_path, tied.save, other):
+        loaded = artefact.load(directory)
+        assert identical(loaded, tied) or identical(loaded, other)
+        outcome.append("new" if identical(loaded, other) else "old")
+        tied.save(directory)  # what was left behind is in nobody's way, and cleared up
+        assert identical(artefact.load(directory), tied)
+        assert len(list(directory.iterdir())) == 3
+    assert outcome == sorted(outcome, reverse=True)
+    assert {*outcome} == {"old", "new"}
+
+
+def test_a_first_save_that_dies_leaves_nothing_that_hinders_the_next(tied, tmp_path, monkeypatch):
+    for directory in save_dying_everywhere(monkeypatch, tmp_path, lambda _: None, tied):
+        with suppress(ArtefactError):
+            assert identical(artefact.load(directory), tied)
+        tied.save(directory)
+        assert identical(artefact.load(directory), tied)
+        assert len(list(directory.iterdir())) == 3
+
+
+def test_the_manifest_comes_last_and_every_byte_is_on_disk_before_it(tied, tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr(os, "fsync", lambda fd, f=os.fsync: done.append("sync") or f(fd))
+    monkeypatch.setattr(os, "replace", lambda a, b, f=os.replace: done.append(Path(b).name) or f(a, b))
+    tied.save(tmp_path / "d")
+    files = [file_of(tmp_path / "d", kind).name for kind in ("arrays", "detector", "manifest")]
+    assert done == [step for name in files for step in ("sync", name, "sync")]
+
+
+def test_saving_over_a_damaged_file_mends_it(tied, saved):
+    file_of(saved, "arrays").write_bytes(b"")
+    tied.save(saved)
+    assert identical(artefact.load(saved), tied)
+
+
+def test_what_is_no_detector_is_never_written_over(tied, saved, tmp_path):
+    foreign = tmp_path / "thesis"
+    foreign.mkdir()
+    (foreign / "chapter1.tex").write_text("In the beginning")
+    with pytest.raises(ArtefactError, match="thesis is a directory of something else"):
+        tied.save(foreign)
+    with pytest.raises(ArtefactError, match=r"chapter1\.tex is a file"):
+        tied.save(foreign / "chapter1.tex")
+    (foreign / "manifest.json").write_text('{"name": "a progressive web app"}')
+    with pytest.raises(ArtefactError, match="Name another directory"):
+        tied.save(foreign)
+    assert sorted(f.name for f in foreign.iterdir()) == ["chapter1.tex", "manifest.json"]
+
+
+def test_files_beside_a_detector_are_left_alone(tied, saved):
+    (saved / "README.md").write_text("mine")
+    (saved / "arrays-mine.safetensors").write_text("mine, too")
+    tied.with_quantile(0.5).save(saved)
+    assert artefact.load(saved).threshold == 0.5
+    assert (saved / "README.md").read_text() == "mine"
+    assert (saved / "arrays-mine.safetensors").exists()
+    assert len(list(saved.iterdir())) == 5
+
+
+def test_an_empty_directory_will_do(tied, tmp_path):
+    tied.save(tmp_path)
+    assert identical(artefact.load(tmp_path), tied)
+
+
+def test_a_stack_of_detectors_is_refused(tied, tmp_path):
+    stack = jax.tree.map(lambda x: jnp.stack([x, x]), tied)
+    with pytest.raises(ArtefactError, match="does not hold the arrays of its spec"):
+        artefact.save(stack, tmp_path / "d")
+    assert not (tmp_path / "d").exists()
+
+
+def test_each_registered_scorer_is_saved():
+    """A scorer whose state can't be told from its spec would be found here."""
+    for name in scorers.SCORERS:
+        detector = _detector(name)
+        artefact._check_arrays(artefact._named(detector), artefact._template(detector.spec, 10), name)
