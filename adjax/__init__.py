@@ -1,3 +1,70 @@
-"""adjax finds the images that don't belong: anomalies, defects, irrelevant uploads, out-of-distribution inputs."""
+"""adjax finds the images that don't belong: anomalies, defects, irrelevant or out-of-distribution inputs.
+
+Example:
+  detector = adjax.load("runs/mnist/detector")
+  detector.score(images)    # float32[N], higher = more anomalous
+  detector.predict(images)  # bool[N], True = anomalous
+
+Names are imported when they are first used: `import adjax` costs nothing and touches no device.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from adjax import augment as augment
+    from adjax import data as data
+    from adjax import features as features
+    from adjax import loop as loop
+    from adjax import methods as methods
+    from adjax import metrics as metrics
+    from adjax import models as models
+    from adjax import scorers as scorers
+    from adjax import thresholds as thresholds
+    from adjax import train as train
+    from adjax.artefact import ArtefactError as ArtefactError
+    from adjax.artefact import load as load
+    from adjax.artefact import save as save
+    from adjax.detector import Detector as Detector
+    from adjax.detector import Spec as Spec
+    from adjax.detector import fit as fit
 
 __version__ = "0.1.0"
+
+_MODULES = (
+    "augment",
+    "data",
+    "features",
+    "loop",
+    "methods",
+    "metrics",
+    "models",
+    "scorers",
+    "thresholds",
+    "train",
+)
+_HOMES = {
+    "ArtefactError": "artefact",
+    "Detector": "detector",
+    "Spec": "detector",
+    "fit": "detector",
+    "load": "artefact",
+    "save": "artefact",
+}
+"""Public name -> the module that defines it."""
+
+__all__ = [*_MODULES, *_HOMES, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(f"adjax.{_HOMES[name]}"), name)
+    if name in _MODULES:
+        return importlib.import_module(f"adjax.{name}")
+    raise AttributeError(f"module 'adjax' has no attribute {name!r}; it has {', '.join(sorted(__all__))}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
