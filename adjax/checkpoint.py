@@ -105,13 +105,13 @@ class Checkpoints:
             metadata = dict(self._orbax.metadata(step).custom_metadata)
             whole = metadata.pop("seal") == _seal(metadata)
         except Exception as error:  # orbax, tensorstore, json: each has its own for bytes it can't read
-            whole, trouble = False, f"its facts can't be read: {error}"
+            whole, trouble = False, f"its facts can't be read: {_brief(error)}"
         if on_all_processes(whole):
             self._check(metadata, abstract)
             try:
                 state = self._orbax.load(step, abstract)
             except Exception as error:
-                state, trouble = None, f"it can't be read: {error}"
+                state, trouble = None, f"it can't be read: {_brief(error)}"
             if on_all_processes(state is not None):
                 if on_all_processes(_describe(state, digest=True) == metadata["leaves"]):
                     # Orbax hands out memory that it may own itself; a copy is the device's own, fit for donation.
@@ -147,6 +147,11 @@ def _describe(state: PyTree, digest: bool = False) -> dict[str, str]:
 
     leaves = jax.tree_util.tree_leaves_with_path(to_host(state) if digest else state)
     return {jax.tree_util.keystr(path): describe(leaf) for path, leaf in leaves}
+
+
+def _brief(error: Exception) -> str:
+    """Type and first words: tensorstore's messages fill pages."""
+    return f"{type(error).__name__}: {str(error).split(chr(10))[0][:200]}"
 
 
 def _json(value: Any) -> str:
