@@ -48,14 +48,15 @@ class Config:
         tuple[float, ...], arg(help="weight λ of the center loss; several values are trained as one program")
     ] = (0.1,)
     sweep: Annotated[bool, arg(help="the paper's sweep: same as --lam 0 0.001 0.01 0.1 1")] = False
-    seeds: Annotated[int, arg(help="independent runs of each setting, trained as one program")] = 3
+    seeds: Annotated[int, arg(help="independent runs of each setting, trained as one program")] = 1
     seed: Annotated[int, arg(help="the first seed; the others follow it")] = 0
     epochs: Annotated[
-        int | None, arg(help=f"passes over the training images. Unset: {EPOCHS}, or what {MIN_STEPS:,} steps take")
+        int | None,
+        arg(help=f"passes over the training images. Unset: {EPOCHS}, or what {MIN_STEPS:,} steps take"),
     ] = None
     batch_size: Annotated[int, arg(help="images a step and member, over all devices")] = 128
     learning_rate: Annotated[float, arg(help="peak of Adam's learning rate")] = 3e-3
-    weight_decay: Annotated[float, arg(help="decoupled weight decay, as in AdamW")] = 0.1
+    weight_decay: Annotated[float, arg(help="decoupled weight decay, as in AdamW")] = 0.3
     shift_px: Annotated[int, arg(help="augmentation: random shifts of at most so many pixels")] = 1
     validation: Annotated[
         float, arg(help="share of the training images held out, for conformal thresholds and p-values")
@@ -74,7 +75,9 @@ class Config:
         bool, arg(help="continue an interrupted run bit for bit; --no-resume starts it afresh")
     ] = True
     data_dir: Annotated[Path | None, arg(help="where the data sets lie, if you have them")] = None
-    steps_per_dispatch: Annotated[int, arg(help="optimiser steps a call of the program; changes no result")] = 32
+    steps_per_dispatch: Annotated[
+        int, arg(help="optimiser steps a call of the program; changes no result")
+    ] = 32
     layout: Annotated[
         Literal["auto", "vmap", "map"],
         arg(help="members inside a device: together (vmap) or in turn (map); auto: map on CPU"),
@@ -133,7 +136,9 @@ class Config:
 def parse(argv: list[str] | None = None) -> Config:
     """Reads the command line; on a mistake says what is wrong and exits with 2."""
     try:
-        return tyro.cli(Config, args=argv, prog="python -m experiments.run", config=(tyro.conf.OmitArgPrefixes,))
+        return tyro.cli(
+            Config, args=argv, prog="python -m experiments.run", config=(tyro.conf.OmitArgPrefixes,)
+        )
     except ValueError as error:
         raise SystemExit(f"error: {error}") from None
 

@@ -69,6 +69,7 @@ COLUMNS = {
     "f1": ("class F1", "{:.4f}"),
     "ood_auroc": ("OOD AUROC", "{:.4f}"),
     "ood_fpr95": ("FPR95", "{:.2%}"),
+    "ood_fpr95_ood_positive": ("FPR95, OOD positive", "{:.2%}"),
     "ood_f1": ("OOD F1", "{:.4f}"),
     "id_rejected": ("normals rejected", "{:.2%}"),
 }
@@ -76,7 +77,9 @@ COLUMNS = {
 
 def closing_table(results: dict[str, Any]) -> Table:
     """Mean ± sd of each setting, beside baselines and the published figures."""
-    table = Table(title=f"{results['dataset']['name']} → {results['ood']['name']}, {results['model']}, test sets")
+    table = Table(
+        title=f"{results['dataset']['name']} → {results['ood']['name']}, {results['model']}, test sets"
+    )
     table.add_column("")
     for title, _ in COLUMNS.values():
         table.add_column(title, justify="right")
@@ -94,7 +97,9 @@ def closing_table(results: dict[str, Any]) -> Table:
 
     for group in results["groups"]:
         n = group["summary"]["accuracy"]["n"]
-        setting = " ".join(f"{'λ' if k == 'lam' else k}={v:g}" for k, v in group["hparams"].items() if k == "lam")
+        setting = " ".join(
+            f"{'λ' if k == 'lam' else k}={v:g}" for k, v in group["hparams"].items() if k == "lam"
+        )
         table.add_row(f"adjax {setting} (n={n})", *cells(group["summary"]), style="bold")
     table.add_section()
     for name, figures in results["comparisons"].items():

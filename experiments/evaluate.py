@@ -81,13 +81,19 @@ def judge(
 
 
 def figures(level: dict[str, np.ndarray], quantile: float) -> dict[str, float]:
-    """Detection figures from the scores of `test`, `ood` and `held_out` images."""
+    """Detection figures from the scores of `test`, `ood` and `held_out` images.
+
+    FPR95 is published in two conventions, so both are given: `ood_fpr95`, the share of OOD images accepted where 95 %
+    of the normal images are; `ood_fpr95_ood_positive` (OpenOOD since 1.5), the share of normal images flagged where
+    95 % of the OOD images are.
+    """
     scores = np.concatenate([level["test"], level["ood"]])
     truth = np.repeat(np.int32([0, 1]), [len(level["test"]), len(level["ood"])])
     flagged = np.asarray(thresholds.is_anomalous(scores, quantile))
     result = {
         "ood_auroc": metrics.auroc(scores, truth),
         "ood_fpr95": metrics.fpr_at_tpr(scores, truth),
+        "ood_fpr95_ood_positive": metrics.fpr_at_tpr(scores, truth, positive="anomalous"),
         "ood_aupr": metrics.aupr(scores, truth),
         "ood_f1": metrics.f1(flagged, truth),
         "id_rejected": flagged[truth == 0].mean(),

@@ -16,12 +16,12 @@ REFERENCES: dict[tuple[str, str, str, str], list[dict[str, Any]]] = {
         {
             "name": "tied Mahalanobis, LeNet-5 (OpenOOD)",
             "source": "OpenOOD, example notebook",
-            "metrics": {"ood_auroc": 0.9888, "ood_fpr95": 0.0579},
+            "metrics": {"ood_auroc": 0.9888, "ood_fpr95_ood_positive": 0.0579},
         },
         {
             "name": "max-softmax, LeNet-5 (OpenOOD)",
             "source": "OpenOOD, example notebook",
-            "metrics": {"ood_auroc": 0.9462, "ood_fpr95": 0.244},
+            "metrics": {"ood_auroc": 0.9462, "ood_fpr95_ood_positive": 0.244},
         },
     ],
     ("centerloss", "lenet5", "mnist", "holdout:0"): [

@@ -64,7 +64,7 @@ def environment(program: str = "experiments.run") -> dict[str, Any]:
     packages = ("adjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
     devices = jax.devices()
     return {
-        "command": shlex.join(["python", "-m", program, *sys.argv[1:]]),
+        "command": shlex.join(["python", "-m", program, *_without_places(sys.argv[1:])]),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "python": platform.python_version(),
         "versions": {name: metadata.version(name) for name in packages},
@@ -76,6 +76,18 @@ def environment(program: str = "experiments.run") -> dict[str, Any]:
         "processes": jax.process_count(),
         "revision": _revision(),
     }
+
+
+def _without_places(arguments: list[str]) -> list[str]:
+    """The command line without the paths of one machine, which no result depends on."""
+    kept, skip = [], False
+    for argument in arguments:
+        name = argument.split("=")[0]
+        place = name in ("--out", "--data-dir", "--data_dir")
+        if not (place or skip):
+            kept.append(argument)
+        skip = place and "=" not in argument
+    return kept
 
 
 def _cpu() -> str:
@@ -90,9 +102,14 @@ def _revision() -> str | None:
     """Git revision of the source, with "+" if it was changed since; None outside of a checkout."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
-        revision = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
+        revision = subprocess.run(
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
+        )
         changed = subprocess.run(
-            [*git, "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, timeout=10
+            [*git, "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True,
+            text=True,
+            timeout=10,
         )
     except (OSError, subprocess.SubprocessError):
         return None

@@ -95,7 +95,9 @@ def main() -> None:
     method = methods.make("centerloss", models.make("lenet5", shape, classes), shape, classes, steps=steps)
     normalise = normalise_of(whole.images)
     program = train.compile_program(method, whole.images, table, normalise, batch_size=batch_size, shift_px=1)
-    state = loop.train(program, steps, report=lambda step, m: print(step, "of", steps, m["loss"].mean(), flush=True))
+    state = loop.train(
+        program, steps, report=lambda step, m: print(step, "of", steps, m["loss"].mean(), flush=True)
+    )
     params = to_host(state.members["params"])
 
     names = tuple(str(c) for c in range(classes))

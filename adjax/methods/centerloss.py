@@ -116,5 +116,5 @@ def centerloss(
     return Method(init, step, outputs, HPARAMS, scorer="mahalanobis")
 
 
-HPARAMS = {"lam": 0.1, "learning_rate": 3e-3, "weight_decay": 0.1}
+HPARAMS = {"lam": 0.1, "learning_rate": 3e-3, "weight_decay": 0.3}
 """Defaults; chosen on validation data, see `experiments/results/centerloss_validation.json`."""
