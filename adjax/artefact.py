@@ -186,9 +186,7 @@ def _read(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise ArtefactError(
-            f"{file.parent} is no whole detector: no {file.name} ({error.strerror})"
-        ) from error
+        raise ArtefactError(f"{file.parent} is no whole detector: no {file.name} ({error.strerror})") from error
 
 
 def _write(file: Path, content: bytes) -> None:

@@ -82,9 +82,7 @@ class Checkpoints:
           MismatchError: the checkpoint was made by a run with other facts or another state; they are named.
           ValueError: every checkpoint there is damaged.
         """
-        abstract = jax.tree.map(
-            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), template
-        )
+        abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), template)
         found = sorted((c.step for c in self._orbax.checkpoints), reverse=True)
         for step in found:
             state = self._load(step, abstract)

@@ -152,9 +152,7 @@ class Detector:
           ValueError: the detector was made without held-out normal images.
         """
         if self.normal_levels.shape[0] == 0:
-            raise ValueError(
-                "no p-values: this detector was fitted without held-out normal images; give `fit` some"
-            )
+            raise ValueError("no p-values: this detector was fitted without held-out normal images; give `fit` some")
         return self._run(_p_value, images)
 
     def with_quantile(self, level: float = 0.975) -> Detector:
@@ -238,9 +236,7 @@ def fit(
     _check(images, spec)
     classes, labels = len(spec.classes), np.asarray(labels)
     if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(
-            f"labels {labels.dtype}{list(labels.shape)}: must be int[{len(images)}], one an image"
-        )
+        raise ValueError(f"labels {labels.dtype}{list(labels.shape)}: must be int[{len(images)}], one an image")
     if len(images) == 0:
         raise ValueError("no image to fit a detector to: give at least 1")
     if labels.min() < 0 or labels.max() >= classes:

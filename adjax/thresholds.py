@@ -97,9 +97,7 @@ def calibrate(
     return Calibration(levels, knots, jnp.where(scale > _TINY, scale, 1.0))
 
 
-def class_thresholds(
-    calibration: Calibration, level: float | Float[ArrayLike, ""] = 0.975
-) -> Float[Array, " K"]:
+def class_thresholds(calibration: Calibration, level: float | Float[ArrayLike, ""] = 0.975) -> Float[Array, " K"]:
     """The K thresholds t_k at one common level: quantiles at the next tabulated one; above 1, the tail."""
     level = jnp.asarray(level, jnp.float32)
     column = jnp.searchsorted(calibration.levels[:-1], level)
@@ -141,9 +139,7 @@ def class_quantiles(calibration: Calibration, distances: Float[ArrayLike, "N K"]
         j = jnp.searchsorted(knots, d)
         return jnp.maximum(tops[j] + (d - ends[j]) * slopes[j], lax.stop_gradient(floors[j]))
 
-    value = jax.vmap(one, in_axes=(1, 0, 0, 0), out_axes=1)(
-        jnp.asarray(distances, jnp.float32), knots, slopes, ends
-    )
+    value = jax.vmap(one, in_axes=(1, 0, 0, 0), out_axes=1)(jnp.asarray(distances, jnp.float32), knots, slopes, ends)
     return jnp.where(empty[None, :], jnp.inf, value)
 
 
@@ -173,9 +169,7 @@ def nearest(calibration: Calibration, distances: Float[ArrayLike, "N K"]) -> Int
     return jnp.argmin(jnp.where(jnp.isnan(value), jnp.inf, value), axis=1).astype(jnp.int32)
 
 
-def is_anomalous(
-    scores: Float[ArrayLike, "*n"], threshold: float | Float[ArrayLike, "*#n"]
-) -> Bool[Array, "*n"]:
+def is_anomalous(scores: Float[ArrayLike, "*n"], threshold: float | Float[ArrayLike, "*#n"]) -> Bool[Array, "*n"]:
     """`not (score <= threshold)`: what is not shown to be normal is anomalous, a NaN above all.
 
     A threshold for each score is as welcome as one for all.
@@ -206,15 +200,11 @@ def conformal(scores: Float[ArrayLike, " n"], alpha: float) -> Float[Array, ""]:
     flagged = math.floor((n + 1) * alpha * (1 + 1e-12))
     if flagged < 1:
         needed = math.ceil((1 / alpha - 1) * (1 - 1e-12))
-        raise ValueError(
-            f"n={n} normal images can't guarantee alpha={alpha}: {needed} are needed (n >= 1/alpha - 1)"
-        )
+        raise ValueError(f"n={n} normal images can't guarantee alpha={alpha}: {needed} are needed (n >= 1/alpha - 1)")
     return jnp.sort(jnp.where(jnp.isnan(scores), jnp.inf, scores))[n - flagged]
 
 
-def p_value(
-    calibration_scores_sorted: Float[ArrayLike, " n"], scores: Float[ArrayLike, " m"]
-) -> Float[Array, " m"]:
+def p_value(calibration_scores_sorted: Float[ArrayLike, " n"], scores: Float[ArrayLike, " m"]) -> Float[Array, " m"]:
     """Conformal p-value (1 + #{calibration >= score}) / (n + 1), from n normal scores in ascending order.
 
     Returns:

@@ -50,9 +50,7 @@ class Members(NamedTuple):
     count: np.ndarray  # type: ignore[assignment]  # a tuple has a method of that name
 
 
-def members(
-    hparams: dict[str, Any], seeds: Any, rows: Sequence[np.ndarray], labels: Sequence[np.ndarray]
-) -> Members:
+def members(hparams: dict[str, Any], seeds: Any, rows: Sequence[np.ndarray], labels: Sequence[np.ndarray]) -> Members:
     """Builds the table; `rows[m]` and `labels[m]` are member m's own, of any length ≥ 1.
 
     Raises:
@@ -317,9 +315,7 @@ def _check(method, images, table, mesh, batch_size, shift_px, steps_per_dispatch
         raise ValueError(f"row {table.rows.max()} is not among the {len(images)} images: rows count from 0")
     if set(table.hparams) != set(method.hparams):
         given, wanted = (", ".join(sorted(names)) or "none" for names in (table.hparams, method.hparams))
-        raise ValueError(
-            f"hyper-parameters {given}: the method takes {wanted}; give each member each of them"
-        )
+        raise ValueError(f"hyper-parameters {given}: the method takes {wanted}; give each member each of them")
     shards = mesh.shape[DATA]
     if batch_size < 1 or batch_size % shards:
         raise ValueError(

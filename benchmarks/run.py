@@ -32,7 +32,13 @@ def programs(batch_size: int, members: int, layout: str) -> tuple[Callable[[], o
     hparams = {name: [value] * members for name, value in method.hparams.items()}
     table = train.members(hparams, range(members), [rows] * members, [labels] * members)
     program = train.compile_program(
-        method, images, table, normalise_of(images), batch_size=batch_size, steps_per_dispatch=10, layout=layout
+        method,
+        images,
+        table,
+        normalise_of(images),
+        batch_size=batch_size,
+        steps_per_dispatch=10,
+        layout=layout,
     )
     state = program.init(program.table)
     order = program.epoch_order(program.table, state.step)
@@ -106,7 +112,14 @@ def main() -> None:
         t = BENCHMARKS[name](3 if args.quick else 11, args.quick)
         lines.append(json.dumps({**t.json(), "environment": where}, ensure_ascii=False))
         spread = f"{t.ratio_min:.2f}–{t.ratio_max:.2f}"
-        numbers = (f"{t.ours_ms:.1f}", f"{t.peer_ms:.1f}", f"{t.ratio:.2f}", spread, str(t.n), f"{t.compile_s:.1f}")
+        numbers = (
+            f"{t.ours_ms:.1f}",
+            f"{t.peer_ms:.1f}",
+            f"{t.ratio:.2f}",
+            spread,
+            str(t.n),
+            f"{t.compile_s:.1f}",
+        )
         table.add_row(t.name, t.peer, *numbers, f"{t.images_per_s:,.0f}")
     Console().print(table)
     args.out.parent.mkdir(parents=True, exist_ok=True)

@@ -62,22 +62,12 @@ class Config:
         float, arg(help="share of the training images held out, for conformal thresholds and p-values")
     ] = 0.1
     scorer: Annotated[Literal[tuple(SCORERS)], arg(help="features to anomaly score")] = "mahalanobis"  # type: ignore[valid-type]
-    shrinkage: Annotated[
-        float, arg(help="shrinkage of the covariance towards its mean variance, 0 (none) to 1")
-    ] = 0.1
-    quantile: Annotated[
-        float, arg(help="class thresholds: quantile of the class's own training distances")
-    ] = 0.975
-    out: Annotated[
-        Path | None, arg(help="run directory. Unset: runs/NAME-HASH, the same for the same options")
-    ] = None
-    resume: Annotated[
-        bool, arg(help="continue an interrupted run bit for bit; --no-resume starts it afresh")
-    ] = True
+    shrinkage: Annotated[float, arg(help="shrinkage of the covariance towards its mean variance, 0 (none) to 1")] = 0.1
+    quantile: Annotated[float, arg(help="class thresholds: quantile of the class's own training distances")] = 0.975
+    out: Annotated[Path | None, arg(help="run directory. Unset: runs/NAME-HASH, the same for the same options")] = None
+    resume: Annotated[bool, arg(help="continue an interrupted run bit for bit; --no-resume starts it afresh")] = True
     data_dir: Annotated[Path | None, arg(help="where the data sets lie, if you have them")] = None
-    steps_per_dispatch: Annotated[
-        int, arg(help="optimiser steps a call of the program; changes no result")
-    ] = 32
+    steps_per_dispatch: Annotated[int, arg(help="optimiser steps a call of the program; changes no result")] = 32
     layout: Annotated[
         Literal["auto", "vmap", "map"],
         arg(help="members inside a device: together (vmap) or in turn (map); auto: map on CPU"),
@@ -136,9 +126,7 @@ class Config:
 def parse(argv: list[str] | None = None) -> Config:
     """Reads the command line; on a mistake says what is wrong and exits with 2."""
     try:
-        return tyro.cli(
-            Config, args=argv, prog="python -m experiments.run", config=(tyro.conf.OmitArgPrefixes,)
-        )
+        return tyro.cli(Config, args=argv, prog="python -m experiments.run", config=(tyro.conf.OmitArgPrefixes,))
     except ValueError as error:
         raise SystemExit(f"error: {error}") from None
 

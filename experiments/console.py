@@ -77,9 +77,7 @@ COLUMNS = {
 
 def closing_table(results: dict[str, Any]) -> Table:
     """Mean ± sd of each setting, beside baselines and the published figures."""
-    table = Table(
-        title=f"{results['dataset']['name']} → {results['ood']['name']}, {results['model']}, test sets"
-    )
+    table = Table(title=f"{results['dataset']['name']} → {results['ood']['name']}, {results['model']}, test sets")
     table.add_column("")
     for title, _ in COLUMNS.values():
         table.add_column(title, justify="right")
@@ -97,9 +95,7 @@ def closing_table(results: dict[str, Any]) -> Table:
 
     for group in results["groups"]:
         n = group["summary"]["accuracy"]["n"]
-        setting = " ".join(
-            f"{'λ' if k == 'lam' else k}={v:g}" for k, v in group["hparams"].items() if k == "lam"
-        )
+        setting = " ".join(f"{'λ' if k == 'lam' else k}={v:g}" for k, v in group["hparams"].items() if k == "lam")
         table.add_row(f"adjax {setting} (n={n})", *cells(group["summary"]), style="bold")
     table.add_section()
     for name, figures in results["comparisons"].items():

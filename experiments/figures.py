@@ -69,9 +69,7 @@ def draw(
         plots.metric_against_lam(
             directory / "ood_f1_against_lam.png", members, "ood_f1", title=f"OOD F1, {pair}", note=note
         ),
-        plots.roc_per_lam(
-            directory / "roc.png", curves, title=f"ROC, {pair}, {seeds} seed(s) pooled", note=note
-        ),
+        plots.roc_per_lam(directory / "roc.png", curves, title=f"ROC, {pair}, {seeds} seed(s) pooled", note=note),
         plots.feature_view(directory / "features.png", panels, note=note),
         plots.score_histogram(
             directory / "scores.png",

@@ -120,9 +120,7 @@ def training_curves(
     return _save(_figure_training_curves(records, title, note), path)
 
 
-def _figure_metric_against_lam(
-    members: Records, metric: str, title: str, reference: References, note: str
-) -> Figure:
+def _figure_metric_against_lam(members: Records, metric: str, title: str, reference: References, note: str) -> Figure:
     figure, (ax,) = _canvas(1, 6.4, 3.8)
     lams = np.array([float(f"{_number(m['hparams'].get('lam')):.6g}") for m in members])  # 0.1, not float32's
     values = np.array([_number(m["metrics"].get(metric)) for m in members])
@@ -298,9 +296,7 @@ def _frame(view: _View) -> tuple[np.ndarray, np.ndarray]:
     return (low + high) / 2 - half, (low + high) / 2 + half
 
 
-def _figure_score_histogram(
-    normal: ArrayLike, anomalous: ArrayLike, threshold: float, title: str, note: str
-) -> Figure:
+def _figure_score_histogram(normal: ArrayLike, anomalous: ArrayLike, threshold: float, title: str, note: str) -> Figure:
     figure, (ax,) = _canvas(1, 6.4, 3.8)
     groups = [np.asarray(x, np.float64).ravel() for x in (normal, anomalous)]
     known = [g[np.isfinite(g)] for g in groups]
@@ -315,9 +311,7 @@ def _figure_score_histogram(
         ax.set_xscale("symlog", linthresh=bend, linscale=0.8)
         near = np.array(MaxNLocator(4).tick_values(max(low, -bend), min(high, bend)))
         reach = max(high, -low)
-        tens = np.outer(
-            10.0 ** np.arange(-40, 39), (1, 2, 5) if reach < 300 * bend and low >= -bend else (1,)
-        )
+        tens = np.outer(10.0 ** np.arange(-40, 39), (1, 2, 5) if reach < 300 * bend and low >= -bend else (1,))
         tens = tens[(tens > 1.5 * bend) & (tens <= reach)]
         tens = tens[:: 1 + len(tens) // 9]
         ticks = np.concatenate([-tens[::-1], near[np.abs(near) <= bend], tens])
@@ -396,9 +390,7 @@ def _canvas(panels: int, width: float, height: float) -> tuple[Figure, list[Axes
     return figure, axes
 
 
-def _finish(
-    figure: Figure, title: str, note: str, handles: list, labels: list[str], remark: str = ""
-) -> Figure:
+def _finish(figure: Figure, title: str, note: str, handles: list, labels: list[str], remark: str = "") -> Figure:
     """Note and title above the panels, the legend, headed by `remark`, below; the figure grows by these."""
     wide, tall = figure.get_size_inches()
     warning = textwrap.wrap(note, int(8 * wide))

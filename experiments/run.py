@@ -116,9 +116,7 @@ def run(config: Config, console: Console) -> int:
         def report(step: int, metrics: dict[str, np.ndarray]) -> None:
             if log is not None:
                 log.write(step, metrics)
-            progress.advance(
-                step, f"loss {metrics['loss'].mean():.4f}  accuracy {metrics['accuracy'].mean():.4f}"
-            )
+            progress.advance(step, f"loss {metrics['loss'].mean():.4f}  accuracy {metrics['accuracy'].mean():.4f}")
 
         state = loop.train(program, steps, checkpoints, stop=stop, report=report, resumed=resumed)
         jax.block_until_ready(state)
@@ -219,9 +217,7 @@ def run(config: Config, console: Console) -> int:
     return 0
 
 
-def show(
-    console: Console, config: Config, directory: Path, results: dict[str, Any], written: list[Path]
-) -> None:
+def show(console: Console, config: Config, directory: Path, results: dict[str, Any], written: list[Path]) -> None:
     """The closing table, where everything is, and what to try next."""
     console.print()
     if results["note"]:
@@ -237,12 +233,8 @@ def show(
         console.print(f"  {path}", highlight=False, soft_wrap=True)
     console.print("\nNext:")
     if len(config.lam) == 1:
-        console.print(
-            "  python -m experiments.run --method centerloss --sweep      # what λ does, as one program"
-        )
-    console.print(
-        f"  python -c \"import adjax; print(adjax.load('{directory / 'detector'}'))\"", soft_wrap=True
-    )
+        console.print("  python -m experiments.run --method centerloss --sweep      # what λ does, as one program")
+    console.print(f"  python -c \"import adjax; print(adjax.load('{directory / 'detector'}'))\"", soft_wrap=True)
 
 
 if __name__ == "__main__":

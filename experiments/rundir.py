@@ -102,9 +102,7 @@ def _revision() -> str | None:
     """Git revision of the source, with "+" if it was changed since; None outside of a checkout."""
     git = ["git", "-C", str(Path(__file__).parent)]
     try:
-        revision = subprocess.run(
-            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
-        )
+        revision = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
         changed = subprocess.run(
             [*git, "status", "--porcelain", "--untracked-files=no"],
             capture_output=True,

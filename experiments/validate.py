@@ -71,9 +71,7 @@ def main() -> None:
     parser.add_argument("--lam", type=float, nargs="+", default=[0.1, 0.3])
     parser.add_argument("--weight-decay", type=float, nargs="+", default=[0.0, 0.1, 0.3, 0.6, 1.0])
     parser.add_argument("--shrinkage", type=float, nargs="+", default=[0.0, 0.01, 0.1, 0.3])
-    parser.add_argument(
-        "--out", type=Path, default=Path(__file__).parent / "results" / "centerloss_validation.json"
-    )
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "centerloss_validation.json")
     args = parser.parse_args()
 
     whole = data.load("mnist", "train")
@@ -95,9 +93,7 @@ def main() -> None:
     method = methods.make("centerloss", models.make("lenet5", shape, classes), shape, classes, steps=steps)
     normalise = normalise_of(whole.images)
     program = train.compile_program(method, whole.images, table, normalise, batch_size=batch_size, shift_px=1)
-    state = loop.train(
-        program, steps, report=lambda step, m: print(step, "of", steps, m["loss"].mean(), flush=True)
-    )
+    state = loop.train(program, steps, report=lambda step, m: print(step, "of", steps, m["loss"].mean(), flush=True))
     params = to_host(state.members["params"])
 
     names = tuple(str(c) for c in range(classes))

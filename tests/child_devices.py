@@ -27,9 +27,7 @@ def by_pmap(method, members, shift_px: int, devices: int):
     """A member's steps for users whose code is still pmap-ed: the same batches, drawn by hand."""
     program = compiled(members, shift_px=shift_px)
     normalise, images = normalise_of(digits()[0]), digits()[0]
-    state = jax.tree.map(
-        lambda x: np.repeat(x, devices, 0), jax.device_get(program.init(program.table).members)
-    )
+    state = jax.tree.map(lambda x: np.repeat(x, devices, 0), jax.device_get(program.init(program.table).members))
     step = jax.pmap(partial(method.step, axis_name="data"), axis_name="data", in_axes=(0, 0, None))
     metrics = []
     for i in range(STEPS):
@@ -56,9 +54,7 @@ if __name__ == "__main__":
             state = trained(program, STEPS)
             write(OUT / f"members{m}-devices{devices}.npz", state)
             held = {x.addressable_shards[0].data.shape[0] for x in jax.tree.leaves(state.members)}
-            print(
-                f"{m} members on mesh {tuple(program.mesh.shape.values())}, a device holds {held}", flush=True
-            )
+            print(f"{m} members on mesh {tuple(program.mesh.shape.values())}, a device holds {held}", flush=True)
     for devices in (1, 8):
         program = compiled(table((48,)), method=LENET, devices=devices, shift_px=2)
         write(OUT / f"lenet-devices{devices}.npz", trained(program, STEPS))

@@ -134,9 +134,7 @@ def test_every_flipped_bit_is_refused(saved, kind):
     places = range(len(content))
     if kind == "arrays":
         rng = np.random.default_rng(0)
-        places = sorted(
-            {*range(12), *range(len(content) - 4, len(content)), *rng.integers(0, len(content), 40)}
-        )
+        places = sorted({*range(12), *range(len(content) - 4, len(content)), *rng.integers(0, len(content), 40)})
     for place in places:
         for bit in range(8) if kind != "arrays" else [place % 8]:
             broken = bytearray(content)

@@ -327,9 +327,7 @@ def test_hung_client_is_ended_and_every_way_is_named(tmp_path, program):
 
 
 def test_failing_client_is_quoted(program):
-    program(
-        "npm", "sys.exit('npm warn never mind\\nnpm error code ENOTFOUND\\nnpm error network unreachable')"
-    )
+    program("npm", "sys.exit('npm warn never mind\\nnpm error code ENOTFOUND\\nnpm error network unreachable')")
     with pytest.raises(DataError, match=r"ended with 1: npm error code ENOTFOUND npm error network unreach"):
         load_published(tiny(), "train")
 
@@ -497,16 +495,12 @@ def test_tfds_set_without_a_test_split_says_what_it_has(tmp_path):
 
 
 def test_tfrecord_form_asks_for_tensorflow(tmp_path, monkeypatch):
-    info = types.SimpleNamespace(
-        splits=["train"], features={"image": 0, "label": 0}, file_format="FileFormat.TFRECORD"
-    )
+    info = types.SimpleNamespace(splits=["train"], features={"image": 0, "label": 0}, file_format="FileFormat.TFRECORD")
     builder = types.SimpleNamespace(info=info)
     fake = types.SimpleNamespace(builder_from_directory=lambda folder: builder)
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", fake)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(
-        DataError, match=r"TFRECORD form, which needs TensorFlow: pip install 'adjax\[tfds\]'"
-    ):
+    with pytest.raises(DataError, match=r"TFRECORD form, which needs TensorFlow: pip install 'adjax\[tfds\]'"):
         tfds.read(tmp_path, "train")
 
 
@@ -582,9 +576,7 @@ def test_any_reply_is_an_answer(monkeypatch):
 def test_unordered_digest_knows_samples_but_no_order():
     split = tiny_split("train")
     turn = np.random.default_rng(0).permutation(12)
-    assert tfds.unordered_digest(Split(split.images[turn], split.labels[turn])) == tfds.unordered_digest(
-        split
-    )
+    assert tfds.unordered_digest(Split(split.images[turn], split.labels[turn])) == tfds.unordered_digest(split)
     assert tfds.unordered_digest(split._replace(labels=split.labels[turn])) != tfds.unordered_digest(split)
     assert tfds.unordered_digest(Split(split.images[:-1], split.labels[:-1])) != tfds.unordered_digest(split)
 

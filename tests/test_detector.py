@@ -144,9 +144,7 @@ def test_a_conformal_threshold_flags_no_more_held_out_images_than_promised(digit
 
 def test_a_conformal_threshold_that_would_promise_too_much_is_refused(digits):
     n = len(digits.held_out)
-    with pytest.raises(
-        ValueError, match=rf"n={n} normal images can't guarantee alpha=0.0001: 9999 are needed"
-    ):
+    with pytest.raises(ValueError, match=rf"n={n} normal images can't guarantee alpha=0.0001: 9999 are needed"):
         digits.trained.with_false_positive_rate(1e-4)
     for alpha in (0, 1, -1, float("nan")):
         with pytest.raises(ValueError, match="alpha"):
@@ -197,13 +195,9 @@ def test_no_images_no_scores(digits):
 def test_inside_jit_as_argument_and_as_closure(digits):
     images, detector = shorter(digits), digits.trained
     plain = detector.score(images)
-    np.testing.assert_allclose(
-        jax.jit(lambda d, x: d.score(x))(detector, images), plain, rtol=1e-4, atol=1e-6
-    )
+    np.testing.assert_allclose(jax.jit(lambda d, x: d.score(x))(detector, images), plain, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(jax.jit(lambda x: detector.score(x))(images), plain, rtol=1e-4, atol=1e-6)
-    flags, classes, p = jax.jit(lambda d: (d.predict(images), d.classify(images), d.p_value(images)))(
-        detector
-    )
+    flags, classes, p = jax.jit(lambda d: (d.predict(images), d.classify(images), d.p_value(images)))(detector)
     np.testing.assert_array_equal(flags, detector.predict(images))
     np.testing.assert_array_equal(classes, detector.classify(images))
     np.testing.assert_allclose(p, detector.p_value(images), rtol=1e-6)
@@ -318,12 +312,24 @@ def test_labels_that_do_not_fit_are_refused(digits, labels, told):
         detectors.fit(digits.spec, old.params, old.normalise, images, labels(y), outputs=digits.outputs)
 
 
+def test_images_that_do_not_fit_the_spec_are_refused_with_their_outputs_at_hand(digits):
+    labels = digits.task.train.labels[digits.rows]
+    wrong = np.zeros((len(labels), 28, 28, 1), np.uint8)
+    with pytest.raises(ValueError, match=r"28, 28, 1\).*\[N, 8, 8, 1\]"):
+        detectors.fit(
+            digits.spec,
+            digits.trained.params,
+            digits.trained.normalise,
+            wrong,
+            labels,
+            outputs=digits.outputs,
+        )
+
+
 def test_a_fit_to_nothing_is_refused(digits):
     none = digits.task.train.images[:0]
     with pytest.raises(ValueError, match="at least 1"):
-        detectors.fit(
-            digits.spec, digits.trained.params, digits.trained.normalise, none, np.zeros(0, np.int32)
-        )
+        detectors.fit(digits.spec, digits.trained.params, digits.trained.normalise, none, np.zeros(0, np.int32))
 
 
 def test_a_network_that_has_diverged_is_refused(digits):
@@ -331,9 +337,7 @@ def test_a_network_that_has_diverged_is_refused(digits):
     images, labels = task.train.images[digits.rows], task.train.labels[digits.rows]
     outputs = {k: np.full_like(v, np.nan) for k, v in digits.outputs.items()}
     with pytest.raises(ValueError, match="diverged"):
-        detectors.fit(
-            digits.spec, digits.trained.params, digits.trained.normalise, images, labels, outputs=outputs
-        )
+        detectors.fit(digits.spec, digits.trained.params, digits.trained.normalise, images, labels, outputs=outputs)
 
 
 # How it reads

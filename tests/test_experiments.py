@@ -160,7 +160,20 @@ def test_help_teaches():
         [sys.executable, "-m", "experiments.run", "--help"], capture_output=True, text=True, env=env, timeout=120
     )
     assert result.returncode == 0
-    for option in "--method --dataset --ood --model --lam --seeds --sweep --epochs --batch-size --out --resume --data-dir".split():
+    for option in [
+        "--method",
+        "--dataset",
+        "--ood",
+        "--model",
+        "--lam",
+        "--seeds",
+        "--sweep",
+        "--epochs",
+        "--batch-size",
+        "--out",
+        "--resume",
+        "--data-dir",
+    ]:
         assert option in result.stdout
     assert "Fashion-MNIST" in result.stdout
 

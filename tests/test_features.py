@@ -39,9 +39,7 @@ def test_any_number_of_images(n):
     assert result["hidden"].dtype == np.float32
     assert result["dark"].shape == (n,)
     assert result["dark"].dtype == np.bool_
-    np.testing.assert_allclose(
-        result["hidden"], np.tanh(x.reshape(n, 25) / 255 @ WEIGHTS), rtol=1e-4, atol=1e-6
-    )
+    np.testing.assert_allclose(result["hidden"], np.tanh(x.reshape(n, 25) / 255 @ WEIGHTS), rtol=1e-4, atol=1e-6)
     np.testing.assert_array_equal(result["dark"], x.mean((1, 2, 3)) < 128)
     assert all(isinstance(leaf, np.ndarray) for leaf in result.values())
 
@@ -67,9 +65,7 @@ def test_host_and_device_images_and_states_are_alike():
     x = images(20)
     function, _ = network()
     here = features.apply(function, WEIGHTS, x, 8)["hidden"]
-    np.testing.assert_array_equal(
-        here, features.apply(function, jnp.asarray(WEIGHTS), jnp.asarray(x), 8)["hidden"]
-    )
+    np.testing.assert_array_equal(here, features.apply(function, jnp.asarray(WEIGHTS), jnp.asarray(x), 8)["hidden"])
 
 
 def test_no_batch_is_refused():

@@ -57,9 +57,7 @@ def module_of(path: Path) -> str:
 def imports(source: str, package: str) -> list[tuple[str, bool]]:
     """Every imported adjax module, and whether it is imported only when something is called."""
     tree = ast.parse(source)
-    functions = [
-        n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-    ]
+    functions = [n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)]
     late = set(chain.from_iterable(map(ast.walk, functions)))
     found = []
     for node in ast.walk(tree):
@@ -69,9 +67,7 @@ def imports(source: str, package: str) -> list[tuple[str, bool]]:
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
-                base = ".".join(
-                    [*package.split(".")[: len(package.split(".")) - node.level + 1], base]
-                ).rstrip(".")
+                base = ".".join([*package.split(".")[: len(package.split(".")) - node.level + 1], base]).rstrip(".")
             names = [f"{base}.{alias.name}" for alias in node.names] if base == "adjax" else [base]
         found += [(name, node in late) for name in names if name.split(".")[0] == "adjax"]
     return found
@@ -126,9 +122,7 @@ def test_the_imports_are_seen_at_all():
         ("models", "nn"),
     } <= seen
     assert {(layer_of(a), layer_of(b)) for a, b, late in all_imports() if late} >= WHEN_CALLED
-    source = (
-        "from adjax import metrics as m\ndef f():\n import adjax.train\nfrom . import idx\nfrom ..nn import x"
-    )
+    source = "from adjax import metrics as m\ndef f():\n import adjax.train\nfrom . import idx\nfrom ..nn import x"
     assert set(imports(source, "adjax.data")) == {
         ("adjax.metrics", False),
         ("adjax.train", True),

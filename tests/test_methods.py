@@ -183,9 +183,7 @@ def reference_centers(centers, features, labels, rate):
 
 def with_centers(state, seed: int = 0):
     """Centers that are somewhere: they start at zero."""
-    centers = jnp.asarray(
-        np.random.default_rng(seed).normal(size=state["params"]["centers"].shape), jnp.float32
-    )
+    centers = jnp.asarray(np.random.default_rng(seed).normal(size=state["params"]["centers"].shape), jnp.float32)
     return {**state, "params": {**state["params"], "centers": centers}}
 
 
@@ -233,17 +231,13 @@ def test_the_gradient_is_the_slope_of_the_loss(lam):
                 )[2]
                 for s in (1, -1)
             ]
-            np.testing.assert_allclose(
-                (slope * direction).sum(), (ends[0] - ends[1]) / (2 * h), rtol=1e-4, atol=1e-5
-            )
+            np.testing.assert_allclose((slope * direction).sum(), (ends[0] - ends[1]) / (2 * h), rtol=1e-4, atol=1e-5)
 
 
 def test_at_lambda_zero_centers_leave_the_classifier_alone():
     method = centerloss()
     state = state_of(method, lam=0.0)
-    near, far = (
-        jitted(method.step)(s, batch(20), jax.random.key(0))[0] for s in (state, with_centers(state))
-    )
+    near, far = (jitted(method.step)(s, batch(20), jax.random.key(0))[0] for s in (state, with_centers(state)))
     jax.tree.map(np.testing.assert_array_equal, near["params"]["network"], far["params"]["network"])
     assert jnp.abs(far["params"]["centers"] - with_centers(state)["params"]["centers"]).max() > 0.01
 

@@ -46,9 +46,7 @@ def _strict():
 def sk_fpr(scores, labels, tpr=0.95, positive="normal"):
     """OpenOOD's `fpr[argmax(tpr >= 0.95)]`, in both of its conventions."""
     is_positive = labels == (0 if positive == "normal" else 1)
-    fprs, tprs, _ = sk.roc_curve(
-        is_positive, -scores if positive == "normal" else scores, drop_intermediate=False
-    )
+    fprs, tprs, _ = sk.roc_curve(is_positive, -scores if positive == "normal" else scores, drop_intermediate=False)
     return fprs[np.argmax(tprs >= tpr)]
 
 
@@ -160,9 +158,7 @@ def test_jit_changes_nothing():
     mask = np.arange(N) % 5 > 0
     with jax.disable_jit():
         eager = measured(scores, labels, mask)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), measure(scores, labels, mask), eager
-    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), measure(scores, labels, mask), eager)
 
 
 def test_vmap_changes_nothing():
@@ -231,9 +227,7 @@ def test_classification(present):
     few, right = jax.jit(metrics.f1), jax.jit(metrics.accuracy)
     for m in (None, mask):
         y, p = (labels, pred) if m is None else (labels[m], pred[m])
-        np.testing.assert_allclose(
-            metrics.macro_f1(pred, labels, 5, m), sk.f1_score(y, p, average="macro"), atol=1e-6
-        )
+        np.testing.assert_allclose(metrics.macro_f1(pred, labels, 5, m), sk.f1_score(y, p, average="macro"), atol=1e-6)
         np.testing.assert_allclose(right(pred, labels, m), sk.accuracy_score(y, p), atol=1e-6)
         np.testing.assert_allclose(
             few(pred == 3, labels == 3, m), sk.f1_score(y == 3, p == 3, zero_division=0), atol=1e-6
@@ -304,9 +298,7 @@ def test_bootstrap_draws_uniformly_and_with_replacement():
     scores, labels = np.arange(40, dtype=np.float32), np.repeat([0, 1], 20)
     half = 1.96 * np.arange(20).std() / np.sqrt(40)
     found = [
-        metrics.bootstrap(
-            lambda s, _: jnp.mean(s), jax.random.key(0), scores, labels, resamples=500, at_once=at_once
-        )
+        metrics.bootstrap(lambda s, _: jnp.mean(s), jax.random.key(0), scores, labels, resamples=500, at_once=at_once)
         for at_once in (500, 64)
     ]
     np.testing.assert_allclose(found[0], [19.5, 19.5 - half, 19.5 + half], atol=0.3)

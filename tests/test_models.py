@@ -37,9 +37,7 @@ def test_intermediates_are_named_and_shaped(shape, classes):
     assert outputs["logits"].shape == (3, classes)
     assert all(x.dtype == np.float32 for x in outputs.values())
     assert outputs["features"].min() == 0  # rectified
-    np.testing.assert_allclose(
-        apply(params, images[1:2])["logits"], outputs["logits"][1:2], rtol=1e-4, atol=1e-5
-    )
+    np.testing.assert_allclose(apply(params, images[1:2])["logits"], outputs["logits"][1:2], rtol=1e-4, atol=1e-5)
 
 
 def test_lenet_is_what_flax_layers_of_their_own_make_of_it():

@@ -137,9 +137,7 @@ def test_convolution_under_every_transformation():
     for transformed in (vmapped, scanned, pushed, hessian_product):
         got, expected = (jax.jit(transformed, static_argnums=0)(f) for f in (ours, xla))
         for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
-            np.testing.assert_allclose(
-                a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max(), err_msg=transformed.__name__
-            )
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max(), err_msg=transformed.__name__)
 
 
 @pytest.mark.parametrize("gradient", [False, True])
@@ -228,9 +226,7 @@ def test_pooling_under_every_transformation():
         lambda f: lax.scan(lambda c, image: (c, f(image[None])), 0, x)[1],
         lambda f: jax.grad(lambda s: jnp.square(f(s * x)).sum())(2.0),
     ):
-        for a, b in zip(
-            *(jax.tree.leaves(jax.jit(transform, static_argnums=0)(f)) for f in POOLS), strict=True
-        ):
+        for a, b in zip(*(jax.tree.leaves(jax.jit(transform, static_argnums=0)(f)) for f in POOLS), strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-6)
 
 

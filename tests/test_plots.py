@@ -44,14 +44,10 @@ def record(step, **metrics):
 RECORDS = [record(10 * i, loss=[4.0 / i, 2.0 / i, 3.0 / i], accuracy=[0.5, 0.7, 0.9]) for i in range(1, 9)]
 REFERENCE = [("paper: 0.2–0.4", (0.2, 0.4)), ("other: 0.3", 0.3)]
 DRAW = {
-    "metric": lambda p, **k: plots.metric_against_lam(
-        p, members(), "ood_f1", title="T", reference=REFERENCE, **k
-    ),
+    "metric": lambda p, **k: plots.metric_against_lam(p, members(), "ood_f1", title="T", reference=REFERENCE, **k),
     "roc": lambda p, **k: plots.roc_per_lam(p, [curve(), curve("λ = 1", seed=1)], title="T", **k),
     "features": lambda p, **k: plots.feature_view(p, [panel(), panel(), panel(), panel()], **k),
-    "histogram": lambda p, **k: plots.score_histogram(
-        p, np.arange(9.0), np.arange(5.0, 900.0), 7.0, title="T", **k
-    ),
+    "histogram": lambda p, **k: plots.score_histogram(p, np.arange(9.0), np.arange(5.0, 900.0), 7.0, title="T", **k),
     "training": lambda p, **k: plots.training_curves(p, RECORDS, **k),
 }
 
@@ -111,8 +107,7 @@ def test_metric_draws_every_run_and_mean_and_sample_sd():
     figure = plots._figure_metric_against_lam(runs, "ood_f1", "T", REFERENCE, "")
     ax = figure.axes[0]
     values = {
-        lam: [m["metrics"]["ood_f1"] for m in members() if m["hparams"]["lam"] == lam]
-        for lam in (0, 0.001, 0.1, 1)
+        lam: [m["metrics"]["ood_f1"] for m in members() if m["hparams"]["lam"] == lam] for lam in (0, 0.001, 0.1, 1)
     }
     values[0.1].append(0.25)
     (bars,) = ax.containers
@@ -220,9 +215,7 @@ def test_histogram_of_light_tails_is_linear_and_far_from_zero_clips():
     rng = np.random.default_rng(0)
     light = plots._figure_score_histogram(rng.normal(size=99), rng.normal(3, 1, 99), 0.01, "T", "").axes[0]
     assert light.get_xscale() == "linear"
-    far = plots._figure_score_histogram(rng.normal(-1e3, 1, 99), rng.normal(0, 1e6, 99), -997, "T", "").axes[
-        0
-    ]
+    far = plots._figure_score_histogram(rng.normal(-1e3, 1, 99), rng.normal(0, 1e6, 99), -997, "T", "").axes[0]
     assert far.get_xscale() == "linear"
     assert "all beyond" in far.get_xlabel()
     assert np.ptp(far.get_xlim()) < 100
@@ -248,9 +241,7 @@ DEGENERATE = {
     "no member": lambda p: plots.metric_against_lam(p, [], "ood_f1", title="T"),
     "no such metric": lambda p: plots.metric_against_lam(p, members(), "f2", title="T", reference=REFERENCE),
     "one λ, one seed": lambda p: plots.metric_against_lam(p, [member(0.1, 0.5)], "ood_f1", title=""),
-    "only λ = 0": lambda p: plots.metric_against_lam(
-        p, [member(0, 0.5), member(0, 0.5)], "ood_f1", title="T"
-    ),
+    "only λ = 0": lambda p: plots.metric_against_lam(p, [member(0, 0.5), member(0, 0.5)], "ood_f1", title="T"),
     "odd λ": lambda p: plots.metric_against_lam(
         p, [member(x, 0.5) for x in (-1, NAN, INF, None, *np.linspace(0.11, 0.93, 12))], "ood_f1", title="T"
     ),
@@ -258,9 +249,7 @@ DEGENERATE = {
         p, members(), "ood_f1", title="T", reference=[("a", NAN), ("b", (NAN, NAN))]
     ),
     "no curve": lambda p: plots.roc_per_lam(p, [], title="T"),
-    "one class": lambda p: plots.roc_per_lam(
-        p, [("a", ONES, ONES), ("b", ONES, 0 * ONES), ("c", [], [])], title="T"
-    ),
+    "one class": lambda p: plots.roc_per_lam(p, [("a", ONES, ONES), ("b", ONES, 0 * ONES), ("c", [], [])], title="T"),
     "all equal": lambda p: plots.roc_per_lam(p, [("a", ONES, np.arange(20) % 2)], title="T"),
     "all NaN": lambda p: plots.roc_per_lam(p, [("a", NAN * ONES, np.arange(20) % 2)], title="T"),
     "one of each": lambda p: plots.roc_per_lam(p, [("a", [0.0, 1.0], [0, 1])], title="T"),
@@ -272,9 +261,7 @@ DEGENERATE = {
     "one class of features": lambda p: plots.feature_view(p, [panel(classes=1)]),
     "one image": lambda p: plots.feature_view(p, [panel(n=1, m=1, classes=1)]),
     "23 classes": lambda p: plots.feature_view(p, [panel(classes=23), panel(classes=23)]),
-    "all zero": lambda p: plots.feature_view(
-        p, [("a", np.zeros((9, 8)), np.arange(9), np.zeros((9, 8)), [])]
-    ),
+    "all zero": lambda p: plots.feature_view(p, [("a", np.zeros((9, 8)), np.arange(9), np.zeros((9, 8)), [])]),
     "all NaN features": lambda p: plots.feature_view(
         p, [("a", np.full((9, 8), NAN), np.arange(9), np.full((9, 8), INF), [])]
     ),

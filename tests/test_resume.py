@@ -193,9 +193,7 @@ def test_another_state_is_refused_naming_its_leaves(tmp_path, program):
     saved(tmp_path, program, 2)
     other = compiled(table((48, 37, 40)))
     with Checkpoints(tmp_path, FACTS) as checkpoints:
-        with pytest.raises(
-            MismatchError, match=r"'centers'\] is \"float32\[3,10,16\]\" here, \"float32\[2,10,16\]\""
-        ):
+        with pytest.raises(MismatchError, match=r"'centers'\] is \"float32\[3,10,16\]\" here, \"float32\[2,10,16\]\""):
             checkpoints.restore(other.init(other.table))
         state = program.init(program.table)
         bare = state._replace(members={**state.members, "extra": jnp.zeros(2)})
@@ -286,9 +284,7 @@ def test_all_damaged_is_an_error(two, tmp_path, program):
         for step in ("2", "5"):
             (path.parent / step / "_CHECKPOINT_METADATA").write_text("{}")
 
-    with pytest.raises(
-        ValueError, match=r"all checkpoints in .*copy are damaged \(steps \[5, 2\]\): delete it"
-    ):
+    with pytest.raises(ValueError, match=r"all checkpoints in .*copy are damaged \(steps \[5, 2\]\): delete it"):
         damage_and_restore(two, tmp_path, program, harm)
 
 

@@ -88,9 +88,7 @@ def test_fitting_is_one_pass_in_any_order_chunking_and_tree(name, data):
     chunk = np.random.default_rng(seed).integers(0, data.draw(st.integers(1, 5)), N)
     parts = []
     for c in data.draw(st.permutations(range(chunk.max() + 1))):
-        dirt = np.where(
-            (chunk == c)[:, None], x, np.random.default_rng(seed).choice([np.nan, np.inf, 1e30, 0])
-        )
+        dirt = np.where((chunk == c)[:, None], x, np.random.default_rng(seed).choice([np.nan, np.inf, 1e30, 0]))
         own = update(scorer.init(D, K), outputs(dirt), y, chunk == c)
         if parts and data.draw(st.booleans()):  # a running sum, or parts merged in the end
             parts[-1] = update(parts[-1], outputs(dirt), y, chunk == c)

@@ -103,9 +103,7 @@ def test_rows_that_do_not_count():
 
 def test_one_column_means_one_class_whatever_the_labels():
     distances, labels = training(N, 1)
-    jax.tree.map(
-        np.testing.assert_array_equal, calibrate(distances, labels + 7), calibrate(distances, labels * 0)
-    )
+    jax.tree.map(np.testing.assert_array_equal, calibrate(distances, labels + 7), calibrate(distances, labels * 0))
 
 
 def test_a_class_without_images_accepts_none():
@@ -120,9 +118,7 @@ def test_a_class_without_images_accepts_none():
     assert class_thresholds(calibration)[1] == -np.inf
     nobody = calibrate(distances, np.full_like(labels, -1))
     assert np.all(common_quantile(nobody, images) == np.inf)
-    assert not np.any(
-        jax.tree.reduce(lambda a, b: a | bool(jnp.isnan(b).any()), (calibration, nobody), False)
-    )
+    assert not np.any(jax.tree.reduce(lambda a, b: a | bool(jnp.isnan(b).any()), (calibration, nobody), False))
 
 
 def assert_papers_rule(calibration, distances):
@@ -321,9 +317,7 @@ def test_quantile_and_mean_sigma():
     scores = np.random.default_rng(0).gamma(2, size=777).astype(np.float32)
     dirty = np.concatenate([scores, [np.nan, np.inf, -np.inf]]).astype(np.float32)
     for level in (0.0, 0.31, 0.9999, 1.0):
-        np.testing.assert_allclose(
-            quantile(dirty, level), np.quantile(scores.astype(float), level), rtol=1e-6
-        )
+        np.testing.assert_allclose(quantile(dirty, level), np.quantile(scores.astype(float), level), rtol=1e-6)
     for k in (3.0, -1.0):
         wanted = scores.mean(dtype=float) + k * scores.std(dtype=float)
         np.testing.assert_allclose(mean_sigma(dirty, k), wanted, rtol=1e-6)

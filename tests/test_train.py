@@ -64,9 +64,7 @@ def test_metrics_are_means_over_the_steps_of_a_dispatch(program):
     assert at == (4, 7)
     for steps, metrics in zip((slice(0, 4), slice(4, 7)), together, strict=True):
         for name, value in metrics.items():
-            np.testing.assert_allclose(
-                value, np.mean([m[name] for m in each[steps]], axis=0), rtol=1e-5, err_msg=name
-            )
+            np.testing.assert_allclose(value, np.mean([m[name] for m in each[steps]], axis=0), rtol=1e-5, err_msg=name)
 
 
 @pytest.mark.parametrize("m", range(3))
@@ -147,9 +145,7 @@ def test_an_epoch_shows_every_image_once_in_fair_order():
 
 def test_a_smaller_member_sees_each_of_its_images_once_in_its_own_epochs(program):
     """36 of 37 images, two batches of 16, twice in each four-step epoch of the table, shuffled anew each time."""
-    rows = np.concatenate(
-        [np.asarray(program.epoch_order(program.table, np.int32(s))[0][1]) for s in (0, 4, 8)]
-    )
+    rows = np.concatenate([np.asarray(program.epoch_order(program.table, np.int32(s))[0][1]) for s in (0, 4, 8)])
     own = rows.reshape(6, 32)
     assert all(len(set(e)) == 32 for e in own)
     assert own.min() >= 7

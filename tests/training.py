@@ -58,9 +58,7 @@ def table(counts=(48,), seeds=None, first=0, **hparams) -> train.Members:
     )
 
 
-def compiled(
-    members: train.Members, *, devices: int = 1, images=None, method=None, **options
-) -> train.Program:
+def compiled(members: train.Members, *, devices: int = 1, images=None, method=None, **options) -> train.Program:
     """A program on the first so many devices, by default with batches of 16 and random shifts."""
     images = digits()[0] if images is None else images
     return train.compile_program(

@@ -122,9 +122,7 @@ def run_client(command: list[str], folder: Path, stdout: Path | None = None) -> 
         if code:
             log.seek(0)
             said = log.read().decode(errors="replace").split("\n")
-            telling = [
-                line.strip() for line in said if line.startswith(("npm error", "npm ERR", "E:", "dpkg"))
-            ]
+            telling = [line.strip() for line in said if line.startswith(("npm error", "npm ERR", "E:", "dpkg"))]
             raise Unavailable(f"`{shown}` ended with {code}: {' '.join(telling)[:300] or 'it said nothing'}")
 
 

@@ -70,17 +70,12 @@ def list_folder(root: Path) -> Listing:
     found = {}
     for split, half in halves.items():
         if half is None:
-            raise DataError(
-                f"{root} has no {split} folder beside the other: add {root / HALVES[split][0]}/<class>/"
-            )
+            raise DataError(f"{root} has no {split} folder beside the other: add {root / HALVES[split][0]}/<class>/")
         found[split] = _classes_in(half)
     only_test = [name for name in found["test"] if name not in found["train"]]
     classes = (*found["train"], *only_test)
     number = {name: label for label, name in enumerate(classes)}
-    trees = {
-        split: [(number[name], file) for name in named for file in named[name]]
-        for split, named in found.items()
-    }
+    trees = {split: [(number[name], file) for name in named for file in named[name]] for split, named in found.items()}
     return Listing(
         classes,
         {split: [file for _, file in tree] for split, tree in trees.items()},

@@ -58,9 +58,7 @@ def read_idx(path: Path, sha256: str | None = None) -> np.ndarray:
     rank = int(raw[3]) if raw.size > 3 else 0
     start = 4 + 4 * rank
     if raw.size < start or rank == 0 or bytes(raw[:3]) != b"\0\0\x08":
-        raise DataError(
-            f"{path} is not an IDX file of bytes: it must begin with 00 00 08 and the number of dimensions"
-        )
+        raise DataError(f"{path} is not an IDX file of bytes: it must begin with 00 00 08 and the number of dimensions")
     shape = tuple(int(size) for size in raw[4:start].view(">u4"))
     if raw.size - start != math.prod(shape):
         raise DataError(

@@ -56,9 +56,7 @@ def read_pixels(path: Path, channels: int) -> np.ndarray:
         _header(image, path)
         transparent = image.mode in ("LA", "RGBA") or "transparency" in image.info
         if transparent and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
-            raise DataError(
-                f"{path} has transparent pixels, whose colour is undefined: lay it on a background first"
-            )
+            raise DataError(f"{path} has transparent pixels, whose colour is undefined: lay it on a background first")
         pixels = np.asarray(image.convert("L" if channels == 1 else "RGB"))
     return pixels.reshape(*pixels.shape[:2], channels)
 

@@ -54,9 +54,7 @@ def task(dataset: str, ood: str, data_dir: str | Path | None = None, resize: boo
     folder = Path(data_dir) if data_dir is not None else None
     source = find(dataset, folder)
     if ood == dataset:
-        raise DataError(
-            f"{dataset} can't be its own OOD set: name another, or hold out a class with {HOLDOUT}0"
-        )
+        raise DataError(f"{dataset} can't be its own OOD set: name another, or hold out a class with {HOLDOUT}0")
     if ood.startswith(HOLDOUT):
         held = _class_numbers(ood)
         train, test, left_out = holdout(source.load("train", folder), source.load("test", folder), held)

@@ -168,9 +168,7 @@ def _keep(source: Published, files: Files, home: Path) -> None:
     try:
         cache.install(home, encoded)
     except OSError as error:
-        raise DataError(
-            f"cannot write to {home}: {error}; make room, or name another folder by ADJAX_CACHE"
-        ) from error
+        raise DataError(f"cannot write to {home}: {error}; make room, or name another folder by ADJAX_CACHE") from error
 
 
 def _from_system(source: Published) -> Files:

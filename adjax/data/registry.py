@@ -39,9 +39,7 @@ def _of(source: Published, classes: tuple[str, ...], about: str) -> Dataset:
 
 
 DATASETS: dict[str, Dataset] = {
-    "digits": Dataset(
-        "digits", digits.CLASSES, lambda split, _: digits.load_digits(split), "1,297 + 500, 8×8×1"
-    ),
+    "digits": Dataset("digits", digits.CLASSES, lambda split, _: digits.load_digits(split), "1,297 + 500, 8×8×1"),
     "mnist": _of(mnist.MNIST, mnist.CLASSES, "60,000 + 10,000, 28×28×1"),
     "fashion_mnist": _of(fashion_mnist.FASHION_MNIST, fashion_mnist.CLASSES, "60,000 + 10,000, 28×28×1"),
 }
@@ -115,9 +113,7 @@ def _of_tfds(name: str, data_dir: Path | None) -> Dataset:
 def _of_path(name: str, path: Path) -> Dataset:
     if path.is_dir():
         if any(find_files(path, stems) for stems in STEMS.values()):
-            return Dataset(
-                name, idx.class_names(path), lambda split, _: idx.load_folder(path, split), "IDX files"
-            )
+            return Dataset(name, idx.class_names(path), lambda split, _: idx.load_folder(path, split), "IDX files")
         classes = folder.list_folder(path).classes
         return Dataset(name, classes, lambda split, _: folder.load_folder(path, split), "image folder")
     if not path.is_file():

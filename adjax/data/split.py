@@ -77,11 +77,7 @@ def make_split(images: np.ndarray, labels: np.ndarray, where: object) -> Split:
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(
-            f"{where}: labels are {labels.dtype}{list(labels.shape)}, but must be integers [{len(images)}]"
-        )
+        raise DataError(f"{where}: labels are {labels.dtype}{list(labels.shape)}, but must be integers [{len(images)}]")
     if labels.min() < 0 or labels.max() > np.iinfo(np.int32).max:
-        raise DataError(
-            f"{where}: labels run from {labels.min()} to {labels.max()}, but must be classes 0..K-1"
-        )
+        raise DataError(f"{where}: labels run from {labels.min()} to {labels.max()}, but must be classes 0..K-1")
     return Split(images, labels.astype(np.int32))

@@ -31,9 +31,7 @@ def validation_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np
     if labels.ndim != 1 or not len(labels):
         raise ValueError(f"labels have shape {labels.shape}, but must be [N] with N > 0")
     if not 0 < fraction < 1:
-        raise ValueError(
-            f"fraction is {fraction}, but must lie between 0 and 1, both excluded: 0.1 keeps a tenth"
-        )
+        raise ValueError(f"fraction is {fraction}, but must lie between 0 and 1, both excluded: 0.1 keeps a tenth")
     # Raw bits: NumPy promises a bit generator's stream for ever, but not what Generator.permutation makes of
     # it.
     keys = np.random.PCG64(seed).random_raw(len(labels))

@@ -69,9 +69,7 @@ def prepare(name: str, data_dir: Path | None) -> Path:
     root = roots(data_dir)[0]
     command = [sys.executable, "-c", PREPARE, name, str(root)]
     try:
-        done = subprocess.run(
-            command, timeout=PREPARE_SECONDS, capture_output=True, text=True, errors="replace"
-        )
+        done = subprocess.run(command, timeout=PREPARE_SECONDS, capture_output=True, text=True, errors="replace")
     except subprocess.TimeoutExpired:
         raise Unavailable(f"tfds did not prepare {name} within {PREPARE_SECONDS:g} s") from None
     folder = prepared(name, data_dir)
@@ -161,8 +159,7 @@ def _examples(builder: Any, split: str, folder: Path) -> list[Any]:
         return [source[row] for row in range(len(source))]
     if importlib.util.find_spec("tensorflow") is None:
         raise DataError(
-            f"{folder} is in {builder.info.file_format} form, which needs TensorFlow: "
-            "pip install 'adjax[tfds]'"
+            f"{folder} is in {builder.info.file_format} form, which needs TensorFlow: pip install 'adjax[tfds]'"
         )
     import tensorflow_datasets as tfds
 

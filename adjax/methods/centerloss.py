@@ -47,14 +47,10 @@ def centerloss(
       ValueError: fewer than two classes; no steps; a rate outside of (0, 1].
     """
     if classes < 2:
-        raise ValueError(
-            f"center loss separates classes and needs at least 2, not {classes}: use a one-class method"
-        )
+        raise ValueError(f"center loss separates classes and needs at least 2, not {classes}: use a one-class method")
     if steps < 1 or warmup_steps < 0:
         value = (
-            f"{steps} steps: must be at least 1"
-            if steps < 1
-            else f"{warmup_steps} warm-up steps: must be at least 0"
+            f"{steps} steps: must be at least 1" if steps < 1 else f"{warmup_steps} warm-up steps: must be at least 0"
         )
         raise ValueError(value)
     if not 0 < center_rate <= 1:

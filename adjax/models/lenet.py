@@ -24,8 +24,7 @@ class LeNet5(nnx.Module):
         height, width, channels = image_shape
         if min(height, width) < MIN_SIDE_PX:
             raise ValueError(
-                f"LeNet-5 takes images of at least {MIN_SIDE_PX}×{MIN_SIDE_PX} px, not {height}×{width}: "
-                "enlarge them"
+                f"LeNet-5 takes images of at least {MIN_SIDE_PX}×{MIN_SIDE_PX} px, not {height}×{width}: enlarge them"
             )
         if classes < 1 or channels < 1:
             raise ValueError(f"{classes} classes, {channels} channels: LeNet-5 needs at least 1 of each")
