@@ -1,8 +1,8 @@
 """The only door to orbax: training state that survives a kill, and refuses what does not fit it.
 
-A checkpoint holds the state, a SHA-256 of every leaf's bytes (orbax itself does not notice a flipped bit) and the *facts*
-of the run: whatever must be equal for the continuation to be the same run. `restore` checks both, and takes the newest
-checkpoint whose bytes are whole.
+A checkpoint holds the state, a SHA-256 of every leaf's bytes (orbax itself does not notice a flipped bit) and the
+*facts* of the run: whatever must be equal for the continuation to be the same run. `restore` checks both, and takes the
+newest checkpoint whose bytes are whole.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def members(hparams: dict[str, Any], seeds: Any, rows: Sequence[np.ndarray], lab
 
 
 class State(NamedTuple):
-    """Everything that training changes. `step`: int32[], steps done; `members`: the method's states, stacked [M, ...]."""
+    """All that training changes. `step`: int32[], steps done; `members`: the method's states, stacked [M, ...]."""
 
     step: jax.Array
     members: PyTree
@@ -97,8 +97,8 @@ class Program(NamedTuple):
       epoch_order: `(table, step) -> order`, the rows and labels of all batches of the epoch that `step` lies in,
         int32[M, steps_per_epoch, batch size]. An epoch is the largest member's; a smaller one begins anew, shuffled
         anew, as soon as its own images are through.
-      run: `(state, seed, order, images, until=never) -> (State, metrics)`, the next `steps_per_dispatch` steps, or what is
-        left of the epoch or up to step `until`; `state` is donated; metrics are means over these steps, float32[M].
+      run: `(state, seed, order, images, until=never) -> (State, metrics)`, the next `steps_per_dispatch` steps, or what
+        is left of the epoch or up to step `until`; `state` is donated; metrics are means over these steps, float32[M].
       steps_per_epoch, steps_per_dispatch: as they say.
       table, images: the data on the devices.
       mesh: where it runs.

@@ -1,4 +1,4 @@
-"""Timing that can be trusted on a noisy machine: warm-up, synchronised, ours and the peer alternating in one process."""
+"""Timing that can be trusted on a noisy machine: warmed up, synchronised, ours and the peer in turn, in one process."""
 
 from __future__ import annotations
 

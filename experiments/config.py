@@ -28,8 +28,8 @@ EPOCHS, MIN_STEPS = 20, 4000
 class Config:
     """Train a detector on normal images, then judge it by images that don't belong.
 
-    Without options this is the main experiment: MNIST digits are normal, Fashion-MNIST is not; LeNet-5 with center loss,
-    Mahalanobis distance to the classes. It writes a run directory with results.json, plots and the detector.
+    Without options this is the main experiment: MNIST digits are normal, Fashion-MNIST is not; LeNet-5 with center
+    loss, Mahalanobis distance to the classes. It writes a run directory with results.json, plots and the detector.
     """
 
     method: Annotated[Literal[tuple(METHODS)], arg(help="what training optimises")] = "centerloss"  # type: ignore[valid-type]

@@ -31,13 +31,14 @@ def table(results: dict[str, Any]) -> str:
     timing, where = results["timing"], results["environment"]
     versions = ", ".join(f"{name} {where['versions'][name]}" for name in ("jax", "flax"))
     n = results["summary"]["ood_auroc"]["n"]
-    lines += [
-        "",
-        f"Mean ± standard deviation of n = {n} seeds; {results['dataset']['name']} → {results['ood']['name']}, test sets. "
-        f"`{where['command']}`, {where['date']}: {timing['total_s']:.0f} s ({timing['compile_s']:.0f} s of them compiling; "
-        f"training {timing['train_images_per_s']:,.0f} images/s, scoring {timing['score_images_per_s']:,.0f} images/s) on "
-        f"{where['cores']} cores of {where['cpu']} ({where['devices']['platform']}), {versions}, Python {where['python']}.",
-    ]
+    sentence = (
+        f"Mean ± standard deviation of n = {n} seeds; {results['dataset']['name']} → {results['ood']['name']}, test",
+        f"sets. `{where['command']}`, {where['date']}: {timing['total_s']:.0f} s (compiling {timing['compile_s']:.0f} s,",
+        f"training {timing['train_images_per_s']:,.0f} images/s, scoring {timing['score_images_per_s']:,.0f} images/s)",
+        f"on {where['cores']} cores of {where['cpu']} ({where['devices']['platform']}), {versions}, Python",
+        f"{where['python']}.",
+    )
+    lines += ["", " ".join(sentence)]
     return "\n".join(lines)
 
 

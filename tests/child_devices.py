@@ -1,4 +1,4 @@
-"""Run with eight fake devices: trains the same members on one device and on eight, and by `jax.pmap`; writes all states.
+"""Run with eight fake devices: trains the same members on one device, on eight, and by `jax.pmap`; writes all states.
 
 Arguments: a folder. See test_distributed.py.
 """
@@ -60,7 +60,7 @@ if __name__ == "__main__":
         write(OUT / f"lenet-devices{devices}.npz", trained(program, STEPS))
     program = compiled(table((48,)), devices=4, steps_per_dispatch=1, shift_px=2)
     metrics, state = [], program.init(program.table)
-    for _, state, own in train.epochs(program, state, STEPS):  # noqa: B020
+    for _, state, own in train.epochs(program, state, STEPS):  # noqa: B007, B020
         metrics.append(own)
     state, metrics = jax.device_get((state.members, metrics))
     write(OUT / "program.npz", (state, jax.tree.map(lambda *x: np.stack(x, 1), *metrics)))

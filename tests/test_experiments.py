@@ -1,4 +1,4 @@
-"""The command as its users see it: what it writes, what it refuses, and that a stopped run goes on as if nothing happened."""
+"""The command as its users see it: what it writes, what it refuses, and that a stopped run goes on unchanged."""
 
 from __future__ import annotations
 
@@ -160,21 +160,8 @@ def test_help_teaches():
         [sys.executable, "-m", "experiments.run", "--help"], capture_output=True, text=True, env=env, timeout=120
     )
     assert result.returncode == 0
-    for option in [
-        "--method",
-        "--dataset",
-        "--ood",
-        "--model",
-        "--lam",
-        "--seeds",
-        "--sweep",
-        "--epochs",
-        "--batch-size",
-        "--out",
-        "--resume",
-        "--data-dir",
-    ]:
-        assert option in result.stdout
+    for name in "method dataset ood model lam seeds sweep epochs batch-size out resume data-dir".split():
+        assert f"--{name}" in result.stdout
     assert "Fashion-MNIST" in result.stdout
 
 

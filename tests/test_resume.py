@@ -289,7 +289,7 @@ def test_all_damaged_is_an_error(two, tmp_path, program):
 
 
 def test_after_a_damaged_checkpoint_new_ones_are_kept(two, tmp_path, program):
-    """The damaged newest must neither stop the saves before its step, nor stay and be trusted, nor push out whole ones."""
+    """The damaged newest must not stop the saves before its step, stay and be trusted, or push out whole ones."""
     folder = tmp_path / "run"
     shutil.copytree(two[0], folder)
     (folder / "5" / "_CHECKPOINT_METADATA").write_text("{}")
