@@ -33,7 +33,8 @@ def table(results: dict[str, Any]) -> str:
     n = results["summary"]["ood_auroc"]["n"]
     sentence = (
         f"Mean ± standard deviation of n = {n} seeds; {results['dataset']['name']} → {results['ood']['name']}, test",
-        f"sets. `{where['command']}`, {where['date']}: {timing['total_s']:.0f} s (compiling {timing['compile_s']:.0f} s,",
+        f"sets. `{where['command']}`, {where['date']}: {timing['total_s']:.0f} s",
+        f"(compiling {timing['compile_s']:.0f} s,",
         f"training {timing['train_images_per_s']:,.0f} images/s, scoring {timing['score_images_per_s']:,.0f} images/s)",
         f"on {where['cores']} cores of {where['cpu']} ({where['devices']['platform']}), {versions}, Python",
         f"{where['python']}.",
