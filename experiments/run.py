@@ -41,7 +41,7 @@ def main(argv: list[str] | None = None) -> int:
 
 def run(config: Config, console: Console) -> int:
     """Trains all members as one program, judges each, writes the run directory."""
-    started = time.perf_counter()
+    started, where = time.perf_counter(), environment()
     directory = config.directory()
     config, task, note = load_task(config)
     if note:
@@ -207,7 +207,7 @@ def run(config: Config, console: Console) -> int:
             "score_images_per_s": len(test_images) / (time.perf_counter() - clock),
             "total_s": time.perf_counter() - started,
         },
-        "environment": environment(),
+        "environment": where,
         "references": REFERENCES.get((config.method, config.model, task.name, task.ood_name), []),
     }
     write_json(directory / "results.json", results)
