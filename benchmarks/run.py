@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -63,7 +64,7 @@ def members(layout: str, n: int) -> Timing:
     return compare(name, "one by one", together, one_by_one, images=12_800, n=n, compile_s=compile_s)
 
 
-def mahalanobis(covariance: str, rows: int, dim: int, n: int) -> Timing:
+def mahalanobis(covariance: Literal["tied", "class"], rows: int, dim: int, n: int) -> Timing:
     """Distances of many images to ten classes against NumPy's plain float32 form, one class after another."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(rows, dim)).astype(np.float32)

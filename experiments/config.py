@@ -32,7 +32,7 @@ class Config:
     loss, Mahalanobis distance to the classes. It writes a run directory with results.json, plots and the detector.
     """
 
-    method: Annotated[Literal[tuple(METHODS)], arg(help="what training optimises")] = "centerloss"  # type: ignore[valid-type]
+    method: Annotated[Literal[tuple(METHODS)], arg(help="what training optimises")] = "centerloss"
     dataset: Annotated[
         str | None,
         arg(help="normal images: a name of `python -m adjax data list`, tfds:NAME, or a path. Unset: mnist, or digits "
@@ -43,7 +43,7 @@ class Config:
         arg(help="images that don't belong: another set, or holdout:0 (or holdout:0,3) for classes of the set itself. "
             "Unset: fashion_mnist for mnist, holdout:0 for any other"),
     ] = None  # fmt: skip
-    model: Annotated[Literal[tuple(MODELS)], arg(help="the network")] = "lenet5"  # type: ignore[valid-type]
+    model: Annotated[Literal[tuple(MODELS)], arg(help="the network")] = "lenet5"
     lam: Annotated[
         tuple[float, ...], arg(help="weight λ of the center loss; several values are trained as one program")
     ] = (0.1,)
@@ -61,7 +61,7 @@ class Config:
     validation: Annotated[
         float, arg(help="share of the training images held out, for conformal thresholds and p-values")
     ] = 0.1
-    scorer: Annotated[Literal[tuple(SCORERS)], arg(help="features to anomaly score")] = "mahalanobis"  # type: ignore[valid-type]
+    scorer: Annotated[Literal[tuple(SCORERS)], arg(help="features to anomaly score")] = "mahalanobis"
     shrinkage: Annotated[float, arg(help="shrinkage of the covariance towards its mean variance, 0 (none) to 1")] = 0.1
     quantile: Annotated[float, arg(help="class thresholds: quantile of the class's own training distances")] = 0.975
     out: Annotated[Path | None, arg(help="run directory. Unset: runs/NAME-HASH, the same for the same options")] = None

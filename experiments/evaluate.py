@@ -76,7 +76,7 @@ def judge(
     own |= classification(outputs["test"], task.test.labels, len(task.classes))
     paper = dataclasses.replace(spec, scorer=PAPER_FORM[0], scorer_options=PAPER_FORM[1])
     others = {"mahalanobis_perclass, shrinkage 0 (the paper's form)": judged(paper)[1]}
-    truth = np.repeat(np.int32([0, 1]), [len(task.test.images), len(task.ood.images)])
+    truth = np.repeat([0, 1], [len(task.test.images), len(task.ood.images)])
     return Judged(detector, own, others, outputs["test"], outputs["ood"], scores, truth)
 
 
@@ -88,7 +88,7 @@ def figures(level: dict[str, np.ndarray], quantile: float) -> dict[str, float]:
     95 % of the OOD images are.
     """
     scores = np.concatenate([level["test"], level["ood"]])
-    truth = np.repeat(np.int32([0, 1]), [len(level["test"]), len(level["ood"])])
+    truth = np.repeat([0, 1], [len(level["test"]), len(level["ood"])])
     flagged = np.asarray(thresholds.is_anomalous(scores, quantile))
     result = {
         "ood_auroc": metrics.auroc(scores, truth),
@@ -133,7 +133,7 @@ def pixel_pca(task: Task, train_rows: np.ndarray, components: int = 30) -> dict[
 
     normal, anomalous = residual(task.test.images), residual(task.ood.images)
     scores = np.concatenate([normal, anomalous])
-    truth = np.repeat(np.int32([0, 1]), [len(normal), len(anomalous)])
+    truth = np.repeat([0, 1], [len(normal), len(anomalous)])
     return {
         "ood_auroc": float(metrics.auroc(scores, truth)),
         "ood_fpr95": float(metrics.fpr_at_tpr(scores, truth)),

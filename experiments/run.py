@@ -161,7 +161,7 @@ def run(config: Config, console: Console) -> int:
     own_lam = method.hparams["lam"]
     kept = config.lam.index(own_lam) if own_lam in config.lam else 0
     first = kept * config.seeds
-    comparisons = {
+    comparisons: dict[str, Any] = {
         name: evaluate.summary([{"metrics": j.scorers[name]} for j in judged[first : first + config.seeds]])
         for name in judged[first].scorers
     }

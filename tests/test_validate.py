@@ -1,0 +1,63 @@
+"""The images that stand in for anomalies when defaults are chosen: of the right kind, and nobody's test set."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+
+import numpy as np
+import pytest
+
+from experiments import config, readme, validate
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (40, 28, 28, 1), np.uint8)
+
+
+@pytest.fixture(scope="module")
+def made(images) -> dict[str, np.ndarray]:
+    return validate.outliers(images, 0)
+
+
+def test_outliers_look_like_input(images, made):
+    assert len(made) == 5
+    for name, outliers in made.items():
+        assert outliers.shape == images.shape, name
+        assert outliers.dtype == np.uint8, name
+        assert (outliers != images).any(), name
+
+
+def test_outliers_are_a_function_of_the_seed(images, made):
+    again, other = validate.outliers(images, 0), validate.outliers(images, 1)
+    for name in made:
+        np.testing.assert_array_equal(made[name], again[name])
+    assert any((made[name] != other[name]).any() for name in made)
+
+
+def test_shuffled_tiles_are_the_tiles_of_their_image(images, made):
+    def tiles(image):
+        return sorted(image[i : i + 7, j : j + 7].tobytes() for i in range(0, 28, 7) for j in range(0, 28, 7))
+
+    for image, shuffled in zip(images, made["7 px tiles shuffled"], strict=True):
+        assert tiles(image) == tiles(shuffled)
+
+
+def test_validation_loads_no_test_split():
+    loads = [
+        node
+        for node in ast.walk(ast.parse(inspect.getsource(validate)))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "data.load"
+    ]
+    assert [ast.literal_eval(argument) for argument in loads[0].args] == ["mnist", "train"]
+    assert len(loads) == 1
+
+
+def test_defaults_are_those_that_validation_chose():
+    chosen = json.loads((readme.RESULTS / "centerloss_validation.json").read_text())["chosen"]
+    defaults = config.Config()
+    assert (chosen["lam"],) == defaults.lam
+    for name in ("weight_decay", "scorer", "shrinkage"):
+        assert chosen[name] == getattr(defaults, name)
