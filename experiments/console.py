@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Any
 
@@ -57,10 +56,10 @@ class Training:
         elif now >= self.line_at or step >= self.steps:
             self.line_at = now + LINE_EVERY_S
             left = (now - self.began) / (step - self.first) * (self.steps - step)
-            print(
+            self.console.print(
                 f"step {step:,}/{self.steps:,}  {rate:,.0f} images/s  {left:,.0f} s left  {news}",
-                file=sys.stdout,
-                flush=True,
+                highlight=False,
+                soft_wrap=True,
             )
 
 

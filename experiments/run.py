@@ -18,7 +18,7 @@ from adjax.augment import normalise_of
 from adjax.checkpoint import Checkpoints, MismatchError
 from adjax.data.protocols import validation_split
 from adjax.detector import Spec
-from adjax.sharding import to_host
+from adjax.sharding import on_all_processes, to_host
 from experiments import evaluate, figures
 from experiments.config import Config, load_task, parse
 from experiments.console import Training, closing_table
@@ -31,7 +31,8 @@ def main(argv: list[str] | None = None) -> int:
     config = parse(argv)
     if config.distributed:
         jax.distributed.initialize()
-    console = Console(quiet=jax.process_index() > 0)
+    width = None if sys.stdout.isatty() else 160  # a log file has no edge to wrap at
+    console = Console(quiet=jax.process_index() > 0, width=width)
     try:
         return run(config, console)
     except (data.DataError, MismatchError, ValueError) as error:
@@ -93,10 +94,11 @@ def run(config: Config, console: Console) -> int:
         "steps": steps,
         "jax": jax.__version__,
     }
-    if not config.resume:
+    first_process = jax.process_index() == 0
+    if first_process and not config.resume:
         shutil.rmtree(directory / "checkpoints", ignore_errors=True)
     directory.mkdir(parents=True, exist_ok=True)
-    first_process = jax.process_index() == 0
+    on_all_processes(True)  # none opens the checkpoints before they are cleared
     done, trained_s, log = 0, 0.0, None
     with (
         Checkpoints(directory / "checkpoints", facts) as checkpoints,
