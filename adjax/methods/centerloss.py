@@ -41,7 +41,7 @@ def centerloss(
       center_rate: α above, in (0, 1].
 
     Hyper-parameters (arrays, one a member): `lam`, the weight λ ≥ 0 of the center loss; `learning_rate` > 0, its peak;
-    `weight_decay` ≥ 0, decoupled, of all weights but biases.
+    `weight_decay` ≥ 0, decoupled, of weights and biases.
 
     Raises:
       ValueError: fewer than two classes; no steps; a rate outside of (0, 1].
@@ -89,11 +89,8 @@ def centerloss(
         updates, optimizer = adam.update(grads, state["optimizer"])
         rate = hparams["learning_rate"] * schedule(state["optimizer"].count)
 
-        def descend(weight, update):
-            decay = hparams["weight_decay"] * weight if weight.ndim > 1 else 0.0
-            return weight - rate * (update + decay)
-
-        weights = jax.tree.map(descend, weights, updates)
+        decay = hparams["weight_decay"]
+        weights = jax.tree.map(lambda w, u: w - rate * (u + decay * w), weights, updates)
 
         member = jax.nn.one_hot(labels, classes)
         sums, counts = collective.total((member.T @ features, member.sum(0)), axis_name)
