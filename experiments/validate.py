@@ -2,8 +2,9 @@
 
 A grid of settings is trained as members of one program on 90 % of MNIST's training images. The other 10 % are the
 normal images; what doesn't belong is made from them, or cut from the two photographs inside scikit-learn: no image of
-any test set is touched, and nothing of Fashion-MNIST is. Chosen is the setting with the highest mean OOD AUROC among
-those whose classification F1 is within 0.001 of the best.
+any test set is touched, and nothing of Fashion-MNIST is. Chosen, for the tied covariance that is the default scorer, is
+the setting with the highest mean OOD AUROC among those whose classification F1 is within 0.001 of the best; each class's
+own covariance stands beside it.
 """
 
 from __future__ import annotations
@@ -61,6 +62,13 @@ def photograph_crops(n: int, side: int, rng: np.random.Generator) -> np.ndarray:
         crop = photograph[top : top + size, left : left + size]
         crops[i, ..., 0] = crop.reshape(side, scale, side, scale).mean((1, 3))
     return crops
+
+
+def choose(settings: list[dict[str, Any]]) -> dict[str, Any]:
+    """The rule: highest `mean_auroc` of the tied form, at an `f1` within the margin of the best."""
+    best_f1 = max(line["f1"] for line in settings)
+    fit = [x for x in settings if x["f1"] >= best_f1 - F1_MARGIN and x["scorer"] == "mahalanobis"]
+    return max(fit, key=lambda x: x["mean_auroc"])
 
 
 def main() -> None:
@@ -135,8 +143,7 @@ def main() -> None:
                 "seeds": len(runs),
             }
         )
-    best_f1 = max(line["f1"] for line in lines)
-    chosen = max((x for x in lines if x["f1"] >= best_f1 - F1_MARGIN), key=lambda x: x["mean_auroc"])
+    chosen = choose(lines)
     for line in sorted(lines, key=lambda x: -x["mean_auroc"])[:20]:
         print(
             f"{line['mean_auroc']:.4f} F1 {line['f1']:.4f} λ={line['lam']:g} wd={line['weight_decay']:g} "
