@@ -62,7 +62,7 @@ class Config:
         float, arg(help="share of the training images held out, for conformal thresholds and p-values")
     ] = 0.1
     scorer: Annotated[Literal[tuple(SCORERS)], arg(help="features to anomaly score")] = "mahalanobis"
-    shrinkage: Annotated[float, arg(help="shrinkage of the covariance towards its mean variance, 0 (none) to 1")] = 0.1
+    shrinkage: Annotated[float, arg(help="shrinkage of the covariance towards its mean variance, 0 (none) to 1")] = 0.3
     quantile: Annotated[float, arg(help="class thresholds: quantile of the class's own training distances")] = 0.975
     out: Annotated[Path | None, arg(help="run directory. Unset: runs/NAME-HASH, the same for the same options")] = None
     resume: Annotated[bool, arg(help="continue an interrupted run bit for bit; --no-resume starts it afresh")] = True

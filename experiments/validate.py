@@ -2,9 +2,9 @@
 
 A grid of settings is trained as members of one program on 90 % of MNIST's training images. The other 10 % are the
 normal images; what doesn't belong is made from them, or cut from the two photographs inside scikit-learn: no image of
-any test set is touched, and nothing of Fashion-MNIST is. Chosen, for the tied covariance that is the default scorer, is
-the setting with the highest mean OOD AUROC among those whose classification F1 is within 0.001 of the best; each class's
-own covariance stands beside it.
+any test set is touched, and nothing of Fashion-MNIST is. Chosen, for the tied covariance that is the default scorer,
+is the setting with the highest mean OOD AUROC among those whose classification F1 is within 0.001 of the best; each
+class's own covariance stands beside it.
 """
 
 from __future__ import annotations

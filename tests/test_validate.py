@@ -56,8 +56,9 @@ def test_validation_loads_no_test_split():
 
 
 def test_defaults_are_those_that_validation_chose():
-    chosen = json.loads((readme.RESULTS / "centerloss_validation.json").read_text())["chosen"]
-    defaults = config.Config()
+    result = json.loads((readme.RESULTS / "centerloss_validation.json").read_text())
+    chosen, defaults = result["chosen"], config.Config()
+    assert chosen == validate.choose(result["settings"])
     assert (chosen["lam"],) == defaults.lam
     for name in ("weight_decay", "scorer", "shrinkage"):
         assert chosen[name] == getattr(defaults, name)
