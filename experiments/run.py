@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 
 from adjax import data, loop, methods, models, train
 from adjax.augment import normalise_of
@@ -36,7 +37,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return run(config, console)
     except (data.DataError, MismatchError, ValueError) as error:
-        console.print(f"[bold red]error:[/] {error}", highlight=False)
+        Console(stderr=True, width=width).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
         return 1
 
 

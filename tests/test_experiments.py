@@ -80,7 +80,7 @@ def test_run_that_does_not_fit_the_checkpoint_is_refused(finished, change, capsy
     before = (finished / "results.json").read_bytes()
     options = [*QUICK, "--lam", "0", "0.1", "--seeds", "2", "--out", str(finished), *change]
     assert main(options) == 1
-    assert change[0].strip("-").replace("-", "_") in capsys.readouterr().out
+    assert change[0].strip("-").replace("-", "_") in capsys.readouterr().err
     assert (finished / "results.json").read_bytes() == before
 
 
@@ -111,7 +111,7 @@ def _no_mnist(monkeypatch):
 
     def task(dataset, ood, data_dir=None):
         if dataset == "mnist":
-            raise DataError("mnist can't be had: tried nothing")
+            raise DataError("mnist can't be had: tried [nothing]")
         return real(dataset, ood, data_dir)
 
     monkeypatch.setattr(config, "task", task)
@@ -129,7 +129,7 @@ def test_only_the_unset_data_set_falls_back_and_says_so(monkeypatch, tmp_path, c
 def test_named_data_set_is_never_replaced(monkeypatch, tmp_path, capsys):
     _no_mnist(monkeypatch)
     assert main(["--dataset", "mnist", "--epochs", "1", "--out", str(tmp_path / "run")]) == 1
-    assert "mnist can't be had" in capsys.readouterr().out
+    assert "mnist can't be had: tried [nothing]" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
