@@ -14,6 +14,7 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
+import adjax
 from adjax import data, loop, methods, models, train
 from adjax.augment import normalise_of
 from adjax.checkpoint import Checkpoints, MismatchError
@@ -94,6 +95,7 @@ def run(config: Config, console: Console) -> int:
         "data_sha256": data.digest(task.train),
         "steps": steps,
         "jax": jax.__version__,
+        "adjax": adjax.__version__,
     }
     first_process = jax.process_index() == 0
     if first_process and not config.resume:
