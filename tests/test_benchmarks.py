@@ -1,0 +1,37 @@
+"""The benchmark harness: what it times, that it takes turns, and what it writes. No timing is asserted."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks import harness, run
+
+
+def test_ours_and_the_peer_take_turns_after_one_warm_up():
+    calls = []
+    timing = harness.compare("w", "p", lambda: calls.append("a"), lambda: calls.append("b"), images=10, n=3)
+    assert calls == list("ab" * 4)
+    assert timing.n == 3
+
+
+def test_ratios_are_of_the_peer_to_ours_pair_by_pair(monkeypatch):
+    seconds = iter([9.0, 9.0, 1.0, 2.0, 1.0, 4.0, 2.0, 6.0])
+    monkeypatch.setattr(harness, "_once", lambda work: next(seconds))
+    timing = harness.compare("w", "p", object, object, images=10, n=3)
+    assert (timing.ratio, timing.ratio_min, timing.ratio_max) == pytest.approx((3, 2, 4))
+    assert (timing.ours_ms, timing.peer_ms) == pytest.approx((1000, 4000))
+    assert timing.images_per_s == pytest.approx(10)
+
+
+def test_command_writes_a_line_a_benchmark(tmp_path, monkeypatch, capsys):
+    out = tmp_path / "lines.jsonl"
+    monkeypatch.setattr("sys.argv", ["run", "--quick", "--only", "mahalanobis_class", "--out", str(out)])
+    run.main()
+    (line,) = (json.loads(text) for text in out.read_text().splitlines())
+    wanted = {"name", "peer", "ours_ms", "peer_ms", "ratio", "ratio_min", "ratio_max", "n", "compile_s"}
+    assert wanted <= line.keys()
+    assert line["ours_ms"] > 0
+    assert "mahalanobis_tied" not in out.read_text()
+    assert line["environment"]["versions"]["jax"]
