@@ -106,12 +106,13 @@ class Config:
         return each * (self.epochs or max(EPOCHS, -(-MIN_STEPS // each)))
 
     def json(self) -> dict[str, Any]:
-        """As JSON values."""
-        return {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(self).items()}
+        """As JSON values; without the places of one machine."""
+        places = ("out", "data_dir")
+        return {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(self).items() if k not in places}
 
     def identity(self) -> dict[str, Any]:
         """The options that a result depends on: not where it is written, nor how it is dispatched."""
-        elsewhere = ("out", "resume", "data_dir", "steps_per_dispatch", "layout", "distributed", "sweep")
+        elsewhere = ("resume", "steps_per_dispatch", "layout", "distributed", "sweep")
         return {k: v for k, v in self.json().items() if k not in elsewhere}
 
     def directory(self) -> Path:
