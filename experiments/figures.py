@@ -41,7 +41,7 @@ def draw(
     ]
     shown = list(firsts)
     if len(shown) > 3:  # none, the detector's own, the largest
-        shown = sorted({shown[0], results["kept"]["hparams"]["lam"], shown[-1]})
+        shown = sorted({shown[0], settings[results["kept"]["member"]][0], shown[-1]})
     panels = [
         (
             f"λ = {lam:g}",

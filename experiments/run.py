@@ -154,7 +154,7 @@ def run(config: Config, console: Console) -> int:
             highlight=False,
         )
     members = [
-        {"hparams": {k: float(v[m]) for k, v in table.hparams.items()}, "seed": seed}
+        {"hparams": {k: float(str(v[m])) for k, v in table.hparams.items()}, "seed": seed}  # 0.1, not its float32
         | {"metrics": judged[m].metrics, "scorers": judged[m].scorers}
         for m, (_, seed) in enumerate(settings)
     ]

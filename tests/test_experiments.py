@@ -19,13 +19,14 @@ from experiments import config, readme, rundir
 from experiments.run import main
 
 QUICK = ["--dataset", "digits", "--epochs", "6", "--batch-size", "64"]
+MEMBERS = ["--lam", "0", "0.1", "0.3", "1", "--seeds", "2"]
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Path:
-    """A small but whole run: two λ, two seeds."""
+    """A small but whole run: four λ, more than the feature plot has panels, and two seeds."""
     out = tmp_path_factory.mktemp("run")
-    assert main([*QUICK, "--lam", "0", "0.1", "--seeds", "2", "--out", str(out)]) == 0
+    assert main([*QUICK, *MEMBERS, "--out", str(out)]) == 0
     return out
 
 
@@ -35,18 +36,19 @@ def test_run_directory_is_complete(finished):
     for name in ("method", "model", "dataset", "ood", "config", "summary", "timing", "environment", "references"):
         assert name in results
     assert len(results["dataset"]["sha256"]["train"]) == 64
-    assert [m["hparams"]["lam"] for m in results["members"]] == pytest.approx([0, 0, 0.1, 0.1])
-    assert [m["seed"] for m in results["members"]] == [0, 1, 0, 1]
+    assert [m["hparams"]["lam"] for m in results["members"]] == [0, 0, 0.1, 0.1, 0.3, 0.3, 1, 1]
+    assert [m["seed"] for m in results["members"]] == [0, 1] * 4
+    assert results["kept"]["member"] == 2
     wanted = {"accuracy", "f1", "ood_auroc", "ood_fpr95", "ood_aupr", "ood_f1", "id_rejected"}
     for member in results["members"]:
         assert wanted <= member["metrics"].keys()
         assert all(0 <= v <= 1 for v in member["metrics"].values())
     assert results["summary"]["accuracy"]["n"] == 2
-    by_hand = np.mean([m["metrics"]["ood_auroc"] for m in results["members"][2:]])
+    by_hand = np.mean([m["metrics"]["ood_auroc"] for m in results["members"][2:4]])
     assert results["summary"]["ood_auroc"]["mean"] == pytest.approx(by_hand)
     assert {"compile_s", "train_s", "train_images_per_s", "score_images_per_s"} <= results["timing"].keys()
     assert len(list(finished.glob("*.png"))) == 6
-    assert json.loads((finished / "config.json").read_text())["lam"] == [0, 0.1]
+    assert json.loads((finished / "config.json").read_text())["lam"] == [0, 0.1, 0.3, 1]
     steps = [record["step"] for record in rundir.read_log(finished / "metrics.jsonl")]
     assert steps == sorted(set(steps))
 
@@ -68,7 +70,7 @@ def test_kept_detector_gives_the_reported_figures(finished):
 
 def test_same_command_again_trains_nothing(finished, capsys):
     before = json.loads((finished / "results.json").read_text())
-    assert main([*QUICK, "--lam", "0", "0.1", "--seeds", "2", "--out", str(finished)]) == 0
+    assert main([*QUICK, *MEMBERS, "--out", str(finished)]) == 0
     after = json.loads((finished / "results.json").read_text())
     assert after["members"] == before["members"]
     assert after["timing"]["resumed_from_step"] > 0
@@ -77,7 +79,7 @@ def test_same_command_again_trains_nothing(finished, capsys):
 @pytest.mark.parametrize("change", [["--batch-size", "32"], ["--epochs", "7"], ["--ood", "holdout:1"]])
 def test_run_that_does_not_fit_the_checkpoint_is_refused(finished, change, capsys):
     before = (finished / "results.json").read_bytes()
-    options = [*QUICK, "--lam", "0", "0.1", "--seeds", "2", "--out", str(finished), *change]
+    options = [*QUICK, *MEMBERS, "--out", str(finished), *change]
     assert main(options) == 1
     assert change[0].strip("-").replace("-", "_") in capsys.readouterr().err
     assert (finished / "results.json").read_bytes() == before
