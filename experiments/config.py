@@ -120,8 +120,14 @@ class Config:
         if self.out is not None:
             return self.out
         mark = hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:8]
-        name = f"{self.method}-{Path(self.dataset or 'mnist').name}-{Path(self.ood or 'ood').name}"
+        dataset = self.dataset or "mnist"
+        name = f"{self.method}-{Path(dataset).name}-{Path(self.ood or own_ood(dataset)).name}"
         return Path("runs") / f"{name.replace(':', '_').replace(',', '_')}-{mark}"
+
+
+def own_ood(dataset: str) -> str:
+    """What doesn't belong to a set, where the command line does not say."""
+    return "fashion_mnist" if dataset == "mnist" else "holdout:0"
 
 
 def parse(argv: list[str] | None = None) -> Config:
@@ -139,7 +145,7 @@ def load_task(config: Config) -> tuple[Config, Task, str]:
       DataError: a named set can't be had. Only if none was named, digits stand in for MNIST.
     """
     dataset = config.dataset or "mnist"
-    ood = config.ood or ("fashion_mnist" if dataset == "mnist" else "holdout:0")
+    ood = config.ood or own_ood(dataset)
     note = ""
     try:
         found = task(dataset, ood, config.data_dir)
