@@ -83,7 +83,7 @@ def test_a_signal_to_one_process_stops_both_after_the_same_step(tmp_path):
     assert stops[0].groups() == stops[1].groups()
     step = int(stops[0][1])
     assert 8 < step < 1000
-    assert step % 2 == 0
+    assert step % 3 != 1  # dispatches of two steps in epochs of three end at 2, 3, 5, 6, ...
     processes = pair(tmp_path, "resume", cache)
     try:
         outputs = [finish(p) for p in processes]
