@@ -74,23 +74,25 @@ COLUMNS = {
 }
 
 
+def cells(figures: dict[str, Any]) -> list[str]:
+    """One row under `COLUMNS`: mean ± sd of a summary, a published range as it stands, or nothing."""
+    row = []
+    for name, (_, form) in COLUMNS.items():
+        value = figures.get(name)
+        if isinstance(value, dict):
+            spread = f" ±{form.format(value['sd'])}" if value["n"] > 1 else ""
+            row.append(form.format(value["mean"]) + spread)
+        else:
+            row.append("" if value is None else value if isinstance(value, str) else form.format(value))
+    return row
+
+
 def closing_table(results: dict[str, Any]) -> Table:
     """Mean ± sd of each setting, beside baselines and the published figures."""
     table = Table(title=f"{results['dataset']['name']} → {results['ood']['name']}, {results['model']}, test sets")
     table.add_column("")
     for title, _ in COLUMNS.values():
         table.add_column(title, justify="right")
-
-    def cells(figures: dict[str, Any]) -> list[str]:
-        row = []
-        for name, (_, form) in COLUMNS.items():
-            value = figures.get(name)
-            if isinstance(value, dict):
-                spread = form.format(value["sd"]) if value["n"] > 1 else ""
-                row.append(form.format(value["mean"]) + (f" ±{spread}" if spread else ""))
-            else:
-                row.append("" if value is None else value if isinstance(value, str) else form.format(value))
-        return row
 
     for group in results["groups"]:
         n = group["summary"]["accuracy"]["n"]

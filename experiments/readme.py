@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from experiments.console import COLUMNS
+from experiments.console import COLUMNS, cells
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
@@ -31,14 +31,16 @@ def table(results: dict[str, Any]) -> str:
     timing, where = results["timing"], results["environment"]
     versions = ", ".join(f"{name} {where['versions'][name]}" for name in ("jax", "flax"))
     n = results["summary"]["ood_auroc"]["n"]
-    sentence = (
+    sentence = [
         f"Mean ± standard deviation of n = {n} seeds; {results['dataset']['name']} → {results['ood']['name']}, test",
         f"sets. `{where['command']}`, {where['date']}: {timing['total_s']:.0f} s",
         f"(compiling {timing['compile_s']:.0f} s,",
         f"training {timing['train_images_per_s']:,.0f} images/s, scoring {timing['score_images_per_s']:,.0f} images/s)",
         f"on {where['cores']} cores of {where['cpu']} ({where['devices']['platform']}), {versions}, Python",
         f"{where['python']}.",
-    )
+    ]
+    if len(results["groups"]) > 1:
+        sentence.append(f"Rows below the λ values: at λ = {results['kept']['hparams']['lam']:g}.")
     lines += ["", " ".join(sentence)]
     return "\n".join(lines)
 
@@ -54,15 +56,7 @@ def render(text: str) -> str:
 
 
 def _row(name: str, figures: dict[str, Any]) -> str:
-    cells = []
-    for key, (_, form) in COLUMNS.items():
-        value = figures.get(key)
-        if isinstance(value, dict):
-            spread = f" ± {form.format(value['sd'])}" if value["n"] > 1 else ""
-            cells.append(form.format(value["mean"]) + spread)
-        else:
-            cells.append("" if value is None else value if isinstance(value, str) else form.format(value))
-    return f"| {name} | " + " | ".join(cells) + " |"
+    return f"| {name} | " + " | ".join(cells(figures)) + " |"
 
 
 if __name__ == "__main__":
