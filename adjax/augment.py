@@ -11,6 +11,28 @@ from jax import lax
 from jax.typing import ArrayLike
 
 
+class Augment(NamedTuple):
+    """Random changes to training images, drawn anew at each step: `augment(keys, images)`. All off by default.
+
+    Attributes:
+      shift_px: moved by up to so many pixels both ways, filled with zeros.
+      flip_horizontal, flip_vertical: mirrored, each with probability ½.
+      rotate: turned by 0, 90, 180 or 270°, each with probability ¼; images must be square.
+      crop_px: 0 … so many pixels cut from each side, resized (bilinear) to the size before.
+    """
+
+    shift_px: int = 0
+    flip_horizontal: bool = False
+    flip_vertical: bool = False
+    rotate: bool = False
+    crop_px: int = 0
+
+    def __call__(self, keys: jax.Array, images: jax.Array) -> jax.Array:
+        """`keys` [N], one an image, so that no draw depends on how a batch is spread over devices; images
+        uint8[N, H, W, C] -> the same shape, uint8 or float32 in 0..255."""
+        return random_shift(keys, images, self.shift_px)
+
+
 class Normalise(NamedTuple):
     """x ↦ (x / 255 − mean) / sd, channel by channel; `mean` and `sd` float32[C]."""
 
@@ -40,6 +62,24 @@ def normalise_of(images: np.ndarray, floor: float = 1e-3) -> Normalise:
     mean = share @ levels
     sd = np.sqrt(np.maximum(share @ levels**2 - mean**2, 0))
     return Normalise(mean.astype(np.float32), np.where(sd < floor, 1, sd).astype(np.float32))
+
+
+def normalise_for(pixels: str, images: np.ndarray) -> Normalise:
+    """The normalisation to the range that a method takes, see `adjax.types.Method.pixels`.
+
+    Args:
+      pixels: "standard", "unit" or "signed".
+      images: the training images, uint8[N, H, W, C], N ≥ 1.
+
+    Raises:
+      ValueError: another range; images as `normalise_of`.
+    """
+    if pixels == "standard":
+        return normalise_of(images)
+    constants = {"unit": (0.0, 1.0), "signed": (0.5, 0.5)}
+    if pixels not in constants:
+        raise ValueError(f"pixels {pixels!r}: must be 'standard', 'unit' or 'signed'")
+    return Normalise(*(np.full(images.shape[-1], c, np.float32) for c in constants[pixels]))
 
 
 def random_shift(keys: jax.Array, images: jax.Array, radius_px: int) -> jax.Array:

@@ -35,7 +35,8 @@ class Spec:
       method, model, scorer: names in the registries.
       image_shape: (height px, width px, channels); any sequence will do.
       classes: names of the classes, in the order of the labels; any sequence.
-      scorer_options: keyword arguments of the scorer, as sorted (name, value) pairs; a dict will do.
+      scorer_options, method_options, model_options: keyword arguments of the scorer, the method and the model, as
+        sorted (name, value) pairs; a dict will do.
     """
 
     method: str
@@ -44,16 +45,29 @@ class Spec:
     image_shape: tuple[int, int, int]
     classes: tuple[str, ...]
     scorer_options: tuple[tuple[str, Any], ...] = ()
+    method_options: tuple[tuple[str, Any], ...] = ()
+    model_options: tuple[tuple[str, Any], ...] = ()
 
     def __post_init__(self) -> None:
         height, width, channels = (operator.index(n) for n in self.image_shape)
         canonical = {
             "image_shape": (height, width, channels),
             "classes": tuple(self.classes),
-            "scorer_options": tuple(sorted((str(k), v) for k, v in dict(self.scorer_options).items())),
+            "scorer_options": _sorted(self.scorer_options),
+            "method_options": _sorted(self.method_options),
+            "model_options": _sorted(self.model_options),
         }
         for name, value in canonical.items():
             object.__setattr__(self, name, value)
+
+
+def _sorted(options: Any) -> tuple[tuple[str, Any], ...]:
+    """Options as sorted pairs; a list, as JSON has it, is a tuple again, so that the spec can be hashed."""
+
+    def plain(value: Any) -> Any:
+        return tuple(map(plain, value)) if isinstance(value, list | tuple) else value
+
+    return tuple(sorted((str(k), plain(v)) for k, v in dict(options).items()))
 
 
 class Parts(NamedTuple):
@@ -66,8 +80,9 @@ class Parts(NamedTuple):
 @functools.lru_cache
 def parts(spec: Spec) -> Parts:
     """The functions that a spec names. Training settings don't matter: it is `outputs` that is used."""
-    network = models.make(spec.model, spec.image_shape, len(spec.classes))
-    method = methods.make(spec.method, network, spec.image_shape, len(spec.classes), steps=1)
+    network = models.make(spec.model, spec.image_shape, len(spec.classes), **dict(spec.model_options))
+    options = dict(spec.method_options)
+    method = methods.make(spec.method, network, spec.image_shape, len(spec.classes), steps=1, **options)
     return Parts(method, scorers.make(spec.scorer, **dict(spec.scorer_options)))
 
 

@@ -26,7 +26,7 @@ from jax import lax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from adjax.augment import Normalise, random_shift
+from adjax.augment import Augment, Normalise
 from adjax.methods import collective
 from adjax.sharding import DATA, MEMBER, make_mesh
 from adjax.types import Method, PyTree
@@ -123,7 +123,7 @@ def compile_program(
     normalise: Normalise,
     *,
     batch_size: int,
-    shift_px: int = 0,
+    augment: Augment = Augment(),  # noqa: B008 (a tuple of constants)
     steps_per_dispatch: int = 32,
     layout: str = "auto",
     mesh: Mesh | None = None,
@@ -136,7 +136,7 @@ def compile_program(
       table: the members.
       normalise: pixel values to network input.
       batch_size: images a step and member, over all devices of a mesh row together.
-      shift_px: random shifts of ± so many pixels.
+      augment: random changes to the images, drawn anew at each step.
       steps_per_dispatch: optimiser steps a call of the compiled program; changes no result.
       layout: how members lie inside a device: "vmap", "map" (one after another) or "auto" (map on CPU, else vmap).
       mesh: by default all devices, see `make_mesh`.
@@ -146,7 +146,7 @@ def compile_program(
         share; rows that are not there; hyper-parameters that are not the method's; an unknown layout.
     """
     mesh = make_mesh(len(table.seed)) if mesh is None else mesh
-    _check(method, images, table, mesh, batch_size, shift_px, steps_per_dispatch)
+    _check(method, images, table, mesh, batch_size, augment, steps_per_dispatch)
     steps_per_epoch = int(table.count.max()) // batch_size
     jitted = functions(
         method,
@@ -154,7 +154,7 @@ def compile_program(
         mesh,
         batch_size=batch_size,
         steps_per_epoch=steps_per_epoch,
-        shift_px=shift_px,
+        augment=augment,
         steps_per_dispatch=steps_per_dispatch,
         layout=layout,
     )
@@ -196,7 +196,7 @@ def functions(
     *,
     batch_size: int,
     steps_per_epoch: int,
-    shift_px: int,
+    augment: Augment,
     steps_per_dispatch: int,
     layout: str,
 ) -> Functions:
@@ -231,10 +231,10 @@ def functions(
         """Step number `step` of one member, on this device's share of the batch."""
         rows, labels = (lax.dynamic_index_in_dim(x, step % steps_per_epoch, keepdims=False) for x in order)
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _STEP), step)
-        key, shift_key = jax.random.split(key)
+        key, augment_key = jax.random.split(key)
         batch = images[rows]
-        if shift_px:
-            batch = random_shift(collective.keys(shift_key, rows.size, DATA), batch, shift_px)
+        if any(augment):
+            batch = augment(collective.keys(augment_key, rows.size, DATA), batch)
         return method.step(state, {"images": normalise(batch), "labels": labels}, key, axis_name=DATA)
 
     def run(state: State, seed, order, images, until):
@@ -308,7 +308,7 @@ def _platform(mesh: Mesh) -> str:
     return mesh.devices.flat[0].platform
 
 
-def _check(method, images, table, mesh, batch_size, shift_px, steps_per_dispatch) -> None:
+def _check(method, images, table, mesh, batch_size, augment, steps_per_dispatch) -> None:
     if images.ndim != 4 or images.dtype != np.uint8:
         raise ValueError(f"images of shape {images.shape}, {images.dtype}: must be uint8 [N, H, W, C]")
     if table.rows.max() >= len(images):
@@ -330,6 +330,13 @@ def _check(method, images, table, mesh, batch_size, shift_px, steps_per_dispatch
             f"{len(table.seed)} members can't be spread evenly over {mesh.shape[MEMBER]} mesh rows: take "
             f"adjax.sharding.make_mesh({len(table.seed)})"
         )
-    for name, value, least in (("shift_px", shift_px, 0), ("steps_per_dispatch", steps_per_dispatch, 1)):
+    limits = (
+        ("shift_px", augment.shift_px, 0),
+        ("crop_px", augment.crop_px, 0),
+        ("steps_per_dispatch", steps_per_dispatch, 1),
+    )
+    for name, value, least in limits:
         if value < least:
             raise ValueError(f"{name} {value}: must be at least {least}")
+    if augment.rotate and images.shape[1] != images.shape[2]:
+        raise ValueError(f"images of {images.shape[1]}×{images.shape[2]} px can't be rotated: they must be square")

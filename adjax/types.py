@@ -12,7 +12,7 @@ Everything that can be exchanged (a method, a scorer) is a NamedTuple of *pure f
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 
@@ -32,19 +32,30 @@ class Method(NamedTuple):
     Attributes:
       init: `(key, hparams) -> state`, with `hparams` a dict of float32 scalars (arrays, so that runs may differ).
         `state["params"]` is the part that `outputs` needs, and all that a detector keeps.
-      step: `(state, batch, key, axis_name=None) -> (state, metrics)`, one optimiser step. `batch` holds
-        `images` float32 [B, H, W, C] and `labels` int32 [B]. Under an `axis_name` the batch is this device's share
-        and gradients and metrics are averaged over that axis, by `jax.shard_map` or `jax.pmap` alike.
-      outputs: `(params, images float32[N, H, W, C]) -> {"features", "logits", ...}`, the inference pass.
+      step: `(state, batch, key, axis_name=None) -> (state, metrics)`, one optimiser step; None if there is nothing to
+        train. `batch` holds `images` float32 [B, H, W, C] and `labels` int32 [B]. Under an `axis_name` the batch is
+        this device's share and gradients and metrics are averaged over that axis, by `jax.shard_map` or `jax.pmap`
+        alike. `metrics` has at least "loss".
+      outputs: `(params, images float32[N, H, W, C]) -> {"features", "logits", "score", ...}`, the inference pass.
+        A method that scores by itself gives "score" [N], higher = more anomalous; one that reconstructs gives
+        "reconstruction", in the range and shape of `images`.
       hparams: the default hyper-parameters, by name.
-      scorer: name in `adjax.scorers.SCORERS` of the scorer that this method is published with.
+      scorer: name in `adjax.scorers.SCORERS` of the scorer that this method is published with; "score" for a method
+        that scores by itself.
+      learns_from: what `labels` are, and so which images it may see. "classes": the classes 0 … K−1 of normal images;
+        "normal": normal images alone, labels all 0; "anomalies": 0 for normal images and 1 for labelled anomalies;
+        "classes and anomalies": the classes, and K for labelled anomalies.
+      pixels: the range that it takes images in: "standard" (mean 0, sd 1 over the training images), "unit" (0..1) or
+        "signed" (−1..1).
     """
 
     init: Callable[[jax.Array, Mapping[str, jax.Array]], PyTree]
-    step: Callable[..., tuple[PyTree, Metrics]]
+    step: Callable[..., tuple[PyTree, Metrics]] | None
     outputs: Callable[[PyTree, jax.Array], Outputs]
     hparams: Mapping[str, float]
     scorer: str
+    learns_from: Literal["classes", "normal", "anomalies", "classes and anomalies"] = "classes"
+    pixels: Literal["standard", "unit", "signed"] = "standard"
 
 
 class Scorer(NamedTuple):

@@ -16,7 +16,7 @@ from rich.markup import escape
 
 import adjax
 from adjax import data, loop, methods, models, train
-from adjax.augment import normalise_of
+from adjax.augment import Augment, normalise_of
 from adjax.checkpoint import Checkpoints, MismatchError
 from adjax.data.protocols import validation_split
 from adjax.detector import Spec
@@ -82,7 +82,7 @@ def run(config: Config, console: Console) -> int:
         table,
         normalise,
         batch_size=config.batch_size,
-        shift_px=config.shift_px,
+        augment=Augment(shift_px=config.shift_px),
         steps_per_dispatch=config.steps_per_dispatch,
         layout=config.layout,
     )

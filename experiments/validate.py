@@ -19,7 +19,7 @@ import numpy as np
 
 from adjax import data, loop, methods, metrics, models, train
 from adjax import detector as detectors
-from adjax.augment import normalise_of
+from adjax.augment import Augment, normalise_of
 from adjax.data.protocols import validation_split
 from adjax.detector import Spec
 from adjax.sharding import to_host
@@ -100,7 +100,9 @@ def main() -> None:
     steps = args.epochs * (int(table.count.max()) // batch_size)
     method = methods.make("centerloss", models.make("lenet5", shape, classes), shape, classes, steps=steps)
     normalise = normalise_of(whole.images)
-    program = train.compile_program(method, whole.images, table, normalise, batch_size=batch_size, shift_px=1)
+    program = train.compile_program(
+        method, whole.images, table, normalise, batch_size=batch_size, augment=Augment(shift_px=1)
+    )
     state = loop.train(program, steps, report=lambda step, m: print(step, "of", steps, m["loss"].mean(), flush=True))
     params = to_host(state.members["params"])
 

@@ -15,7 +15,7 @@ import numpy as np
 from training import compiled, digits, small_method, table, trained, write
 
 from adjax import methods, models, train
-from adjax.augment import normalise_of, random_shift
+from adjax.augment import Augment, normalise_of, random_shift
 
 OUT = Path(sys.argv[1])
 STEPS = 9
@@ -25,7 +25,7 @@ LENET = methods.make("centerloss", models.make("lenet5", (8, 8, 1), 10), (8, 8, 
 
 def by_pmap(method, members, shift_px: int, devices: int):
     """A member's steps for users whose code is still pmap-ed: the same batches, drawn by hand."""
-    program = compiled(members, shift_px=shift_px)
+    program = compiled(members, augment=Augment(shift_px=shift_px))
     normalise, images = normalise_of(digits()[0]), digits()[0]
     state = jax.tree.map(lambda x: np.repeat(x, devices, 0), jax.device_get(program.init(program.table).members))
     step = jax.pmap(partial(method.step, axis_name="data"), axis_name="data", in_axes=(0, 0, None))
@@ -56,9 +56,9 @@ if __name__ == "__main__":
             held = {x.addressable_shards[0].data.shape[0] for x in jax.tree.leaves(state.members)}
             print(f"{m} members on mesh {tuple(program.mesh.shape.values())}, a device holds {held}", flush=True)
     for devices in (1, 8):
-        program = compiled(table((48,)), method=LENET, devices=devices, shift_px=2)
+        program = compiled(table((48,)), method=LENET, devices=devices, augment=Augment(shift_px=2))
         write(OUT / f"lenet-devices{devices}.npz", trained(program, STEPS))
-    program = compiled(table((48,)), devices=4, steps_per_dispatch=1, shift_px=2)
+    program = compiled(table((48,)), devices=4, steps_per_dispatch=1, augment=Augment(shift_px=2))
     metrics, state = [], program.init(program.table)
     for _, state, own in train.epochs(program, state, STEPS):  # noqa: B007, B020
         metrics.append(own)

@@ -23,7 +23,7 @@ from training import (
 )
 
 from adjax import methods, models, train
-from adjax.augment import normalise_of
+from adjax.augment import Augment, normalise_of
 from adjax.sharding import make_mesh, to_host
 
 COUNTS = (48, 37, 70)  # 3, 2 and 4 batches of 16; none but the first without rest
@@ -154,7 +154,7 @@ def test_a_smaller_member_sees_each_of_its_images_once_in_its_own_epochs(program
 
 
 def test_random_shifts_shift(program, state):
-    still = compiled(table(COUNTS, seeds=[5, 6, 5], **HPARAMS), shift_px=0)
+    still = compiled(table(COUNTS, seeds=[5, 6, 5], **HPARAMS), augment=Augment())
     kernel = lambda s: np.asarray(s.members["params"]["network"]["hidden"]["kernel"])  # noqa: E731
     assert np.abs(kernel(trained(still, 11)) - kernel(state)).max() > 1e-3
 
@@ -207,7 +207,7 @@ def test_the_program_lowers_for_accelerators():
         make_mesh(2, jax.devices()[:1]),
         batch_size=16,
         steps_per_epoch=3,
-        shift_px=1,
+        augment=Augment(shift_px=1),
         steps_per_dispatch=32,
         layout="vmap",
     )
@@ -258,7 +258,7 @@ def test_members_refuses_by_value_limit_and_mend(hparams, seeds, rows, labels, m
     [
         ({"batch_size": 0}, "batch size 0"),
         ({"batch_size": 49}, "batch size 49 exceeds the 48 training images of the smallest member: lower it"),
-        ({"shift_px": -1}, "shift_px -1: must be at least 0"),
+        ({"augment": Augment(shift_px=-1)}, "shift_px -1: must be at least 0"),
         ({"steps_per_dispatch": 0}, "steps_per_dispatch 0: must be at least 1"),
         ({"layout": "pmap"}, "layout 'pmap': must be 'vmap', 'map' or 'auto'"),
         ({"images": np.zeros((60, 8, 8, 1))}, r"float64: must be uint8 \[N, H, W, C\]"),

@@ -14,7 +14,7 @@ import numpy as np
 from flax import nnx
 
 from adjax import data, models, train
-from adjax.augment import normalise_of
+from adjax.augment import Augment, normalise_of
 from adjax.methods import METHODS
 from adjax.sharding import make_mesh
 
@@ -67,7 +67,7 @@ def compiled(members: train.Members, *, devices: int = 1, images=None, method=No
         members,
         normalise_of(digits()[0]),
         mesh=make_mesh(len(members.seed), jax.devices()[:devices]),
-        **{"batch_size": 16, "shift_px": 1, "steps_per_dispatch": 4, **options},
+        **{"batch_size": 16, "augment": Augment(shift_px=1), "steps_per_dispatch": 4, **options},
     )
 
 

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import optax
 
 from adjax.methods import collective
+from adjax.methods.descent import descend
 from adjax.models import Network
 from adjax.types import Method
 
@@ -68,12 +69,11 @@ def centerloss(
         }
 
     def step(state, batch, key, axis_name=None):
-        del key  # neither the network nor the loss draws anything
         labels, hparams = batch["labels"], state["hparams"]
         weights, centers = state["params"]["network"], state["params"]["centers"]
 
         def loss(weights):
-            outputs = network.apply(weights, batch["images"])
+            outputs, moved = network.train(weights, batch["images"], key, axis_name)
             entropy = optax.softmax_cross_entropy_with_integer_labels(outputs["logits"], labels).mean()
             spread = 0.5 * jnp.square(outputs["features"] - centers[labels]).sum(-1).mean()
             metrics = {
@@ -82,15 +82,13 @@ def centerloss(
                 "center_loss": spread,
                 "accuracy": jnp.mean(outputs["logits"].argmax(-1) == labels, dtype=jnp.float32),
             }
-            return metrics["loss"], (metrics, outputs["features"])
+            return metrics["loss"], (metrics, outputs["features"], moved)
 
-        grads, (metrics, features) = jax.grad(loss, has_aux=True)(weights)
+        grads, (metrics, features, moved) = jax.grad(loss, has_aux=True)(weights)
         grads, metrics = collective.mean((grads, metrics), axis_name)
         updates, optimizer = adam.update(grads, state["optimizer"])
         rate = hparams["learning_rate"] * schedule(state["optimizer"].count)
-
-        decay = hparams["weight_decay"]
-        weights = jax.tree.map(lambda w, u: w - rate * (u + decay * w), weights, updates)
+        weights = descend(network, moved, updates, rate, hparams["weight_decay"])
 
         member = jax.nn.one_hot(labels, classes)
         sums, counts = collective.total((member.T @ features, member.sum(0)), axis_name)

@@ -17,17 +17,18 @@ MODELS: dict[str, Callable[..., nnx.Module]] = {
 __all__ = ["MODELS", "Network", "make", "network"]
 
 
-def make(name: str, image_shape: tuple[int, int, int], classes: int) -> Network:
+def make(name: str, image_shape: tuple[int, int, int], classes: int, **options) -> Network:
     """The pure functions of a model by name.
 
     Args:
       name: a key of `MODELS`.
       image_shape: (height px, width px, channels).
       classes: how many, at least 1.
+      **options: keyword arguments of the module.
 
     Raises:
       ValueError: no such model, or it can't take such images.
     """
     if name not in MODELS:
         raise ValueError(f"no model {name!r}; there are: {', '.join(sorted(MODELS))}")
-    return network(lambda rngs: MODELS[name](tuple(image_shape), classes, rngs=rngs))
+    return network(lambda rngs: MODELS[name](tuple(image_shape), classes, **options, rngs=rngs))

@@ -1,11 +1,16 @@
 """The one door between Flax modules and pure functions.
 
-Outside this file nobody splits or merges a module: the rest of adjax sees two pure functions and a pytree of arrays.
+Outside this file nobody splits or merges a module: the rest of adjax sees pure functions and a pytree of arrays.
 (Dispatching `nnx.jit` costs milliseconds for deep modules; `jax.jit` over pure state does not.)
+
+A module is called as `module(images)`; one that draws (dropout) as `module(images, rngs=...)`, and it makes its
+`nnx.Dropout` without rngs, so that no key hides in the state. Running statistics of batch norm are leaves of the same
+params as the weights: they are saved, stacked and moved with them, and `trainable` tells them apart.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,25 +21,49 @@ from adjax.types import Outputs, PyTree
 
 
 class Network(NamedTuple):
-    """A model as two pure functions.
+    """A model as pure functions.
 
     Attributes:
       init: `(key) -> params`, a nested dict of float32 arrays.
-      apply: `(params, images float32[N, H, W, C]) -> outputs`, a dict of named intermediates.
+      apply: `(params, images float32[N, H, W, C]) -> outputs`, a dict of named intermediates; the inference pass.
+      train: `(params, images, key, axis_name=None) -> (outputs, params)`, the pass of a training step: dropout drawn
+        from the key, batch statistics taken over the batch (over the named axis of devices, if there is one) and the
+        running ones moved. For a module with neither it is `apply`.
+      trainable: a tree of bools like `params`: False for running statistics, which no optimiser may touch.
     """
 
     init: Callable[[jax.Array], PyTree]
     apply: Callable[[PyTree, jax.Array], Outputs]
+    train: Callable[..., tuple[Outputs, PyTree]]
+    trainable: PyTree
+
+
+_KEPT = (nnx.Param, nnx.BatchStat)
 
 
 def network(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
     """Turns a module constructor `rngs -> module` into a `Network`."""
-    graph = nnx.graphdef(nnx.eval_shape(lambda: make(nnx.Rngs(0))))
+    abstract = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+    abstract.eval()
+    graph = nnx.graphdef(abstract)
+    draws = "rngs" in inspect.signature(type(abstract).__call__).parameters
+    variables = nnx.state(abstract, _KEPT)
+    trainable = jax.tree.map(
+        lambda v: isinstance(v, nnx.Param), variables, is_leaf=lambda v: isinstance(v, nnx.Variable)
+    )
 
     def init(key: jax.Array) -> PyTree:
-        return nnx.to_pure_dict(nnx.state(make(nnx.Rngs(key)), nnx.Param))
+        return nnx.to_pure_dict(nnx.state(make(nnx.Rngs(key)), _KEPT))
 
     def apply(params: PyTree, images: jax.Array) -> Outputs:
         return nnx.merge(graph, nnx.State(params))(images)
 
-    return Network(init, apply)
+    def train(params: PyTree, images: jax.Array, key: jax.Array, axis_name: str | None = None):
+        module = nnx.merge(graph, nnx.State(params))
+        module.train()
+        if axis_name is not None:
+            module.set_attributes(nnx.BatchNorm, axis_name=axis_name, raise_if_not_found=False)
+        outputs = module(images, rngs=nnx.Rngs(key)) if draws else module(images)
+        return outputs, nnx.to_pure_dict(nnx.state(module, _KEPT))
+
+    return Network(init, apply, train, nnx.to_pure_dict(trainable))
