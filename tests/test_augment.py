@@ -1,11 +1,11 @@
-"""Normalising and random shifts, against NumPy."""
+"""Normalising and the random changes, against NumPy."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from adjax.augment import Normalise, normalise_of, random_shift
+from adjax.augment import Augment, Normalise, normalise_of, random_crop, random_shift
 
 
 def pictures(n=50, size=(6, 5), channels=3, seed=0):
@@ -94,3 +94,144 @@ def test_normalising_differentiates():
     normalise = Normalise(np.float32([0.1]), np.float32([0.5]))
     slope = jax.grad(lambda x: normalise(x).sum())(jnp.ones((1, 2, 2, 1)))
     np.testing.assert_allclose(slope, 1 / 255 / 0.5, rtol=1e-6)
+
+
+# Mirrors, turns, crops ------------------------------------------------------------------------------------------
+
+
+def keys(n, seed=0):
+    return jax.random.split(jax.random.key(seed), n)
+
+
+jitted = jax.jit(lambda augment, keys, images: augment(keys, images), static_argnums=0)
+crop = jax.jit(random_crop, static_argnums=2)
+shift = jax.jit(random_shift, static_argnums=2)
+
+
+def counts(changed, originals):
+    """How often each of the originals came out; fails if anything else did."""
+    seen = [np.asarray(image).tobytes() for image in changed]
+    assert set(seen) <= {o.tobytes() for o in originals}
+    return np.array([seen.count(o.tobytes()) for o in originals])
+
+
+@pytest.mark.parametrize(
+    ("augment", "expected"),
+    [
+        (Augment(flip_horizontal=True), lambda x: [x, x[:, ::-1]]),
+        (Augment(flip_vertical=True), lambda x: [x, x[::-1]]),
+        (Augment(flip_horizontal=True, flip_vertical=True), lambda x: [x, x[:, ::-1], x[::-1], x[::-1, ::-1]]),
+        (Augment(rotate=True), lambda x: [np.rot90(x, k) for k in range(4)]),
+    ],
+)
+def test_mirrors_and_turns_are_numpys_each_as_often(augment, expected):
+    images = np.repeat(pictures(1, (5, 5), 3), 400, axis=0)
+    changed = jitted(augment, keys(400), images)
+    assert changed.dtype == np.uint8
+    choices = expected(images[0])
+    share = 400 / len(choices)
+    assert np.abs(counts(changed, choices) - share).max() < 4 * np.sqrt(share)
+
+
+def test_turns_and_mirrors_together_reach_all_eight_symmetries_alike():
+    images = np.repeat(pictures(1, (4, 4), 1), 800, axis=0)
+    changed = jitted(Augment(flip_horizontal=True, flip_vertical=True, rotate=True), keys(800), images)
+    symmetries = [np.rot90(x, k) for k in range(4) for x in (images[0], images[0][:, ::-1])]
+    assert np.abs(counts(changed, symmetries) - 100).max() < 40
+
+
+def test_mirrors_take_images_that_are_not_square():
+    images = pictures(20, (6, 5))
+    changed = np.asarray(Augment(flip_horizontal=True, flip_vertical=True)(keys(20), images))
+    for image, now in zip(images, changed, strict=True):
+        assert counts([now], [image, image[:, ::-1], image[::-1], image[::-1, ::-1]]).sum() == 1
+
+
+def cropped(image, top, bottom, left, right):
+    """NumPy, float64: bilinear by half-pixel centers, row by row, column by column."""
+    image = image.astype(np.float64)[top : len(image) - bottom, left : image.shape[1] - right]
+    for axis, size in ((0, len(image) + top + bottom), (1, image.shape[1] + left + right)):
+        have = image.shape[axis]
+        place = np.clip((np.arange(size) + 0.5) * have / size - 0.5, 0, have - 1)
+        low = np.minimum(place.astype(int), have - 2)
+        share = (place - low).reshape([-1 if a == axis else 1 for a in range(3)])
+        image = (1 - share) * image.take(low, axis) + share * image.take(low + 1, axis)
+    return image
+
+
+def test_every_crop_occurs_and_is_bilinear():
+    images = np.repeat(pictures(1, (6, 7), 2), 300, axis=0)
+    changed = np.asarray(crop(keys(300), images, 1))
+    assert changed.dtype == np.float32
+    sides = [(t, b, l, r) for t in (0, 1) for b in (0, 1) for l in (0, 1) for r in (0, 1)]  # noqa: E741
+    expected = np.stack([cropped(images[0], *s) for s in sides])
+    off = np.abs(changed[:, None] - expected).max((2, 3, 4))
+    assert off.min(1).max() < 1e-3
+    seen = np.bincount(off.argmin(1), minlength=16)
+    assert seen.min() > 5  # 19 expected each
+
+
+def test_a_ramp_stays_a_ramp():
+    """Bilinear interpolation of a plane is the plane, stretched: slopes shrink by what is left of the side."""
+    y, x = np.mgrid[:12, :10].astype(np.float32)
+    ramp = (3 * y + 5 * x)[..., None]
+    changed = np.asarray(crop(keys(40), np.repeat(ramp[None], 40, 0), 2))[:, 3:-3, 3:-3, 0]
+    down, across = np.diff(changed, axis=1), np.diff(changed, axis=2)
+    for slopes, slope, size in ((down, 3, 12), (across, 5, 10)):
+        np.testing.assert_allclose(slopes, np.broadcast_to(slopes[:, :1, :1], slopes.shape), atol=1e-4)
+        left = slopes[:, 0, 0] / slope * size
+        np.testing.assert_allclose(left, left.round(), atol=1e-3)
+        assert set(left.round()) == {size - cut for cut in range(5)}
+
+
+def test_a_crop_of_nothing_is_the_image():
+    images = pictures(64, (6, 6))
+    changed = np.asarray(crop(keys(64), images, 1))
+    assert any(np.abs(c - i).max() < 1e-4 for c, i in zip(changed, images, strict=True))
+    assert random_crop(keys(64), images, 0) is images
+
+
+EVERYTHING = Augment(shift_px=1, flip_horizontal=True, flip_vertical=True, rotate=True, crop_px=2)
+
+
+def test_any_change_depends_on_its_own_key_alone():
+    images, own = pictures(8, (7, 7)), keys(8)
+    whole = jitted(EVERYTHING, own, images)
+    assert whole.shape == images.shape
+    assert whole.dtype == np.float32
+    parts = [jitted(EVERYTHING, own[i : i + 2], images[i : i + 2]) for i in range(0, 8, 2)]
+    np.testing.assert_allclose(whole, np.concatenate(parts), atol=1e-4)
+
+
+def test_switching_one_change_on_alters_no_other():
+    images, own = pictures(30, (7, 7)), keys(30)
+    np.testing.assert_array_equal(jitted(Augment(shift_px=2), own, images), shift(own, images, 2))
+    turned = np.asarray(jitted(Augment(rotate=True), own, images))
+    mirrored = jitted(Augment(rotate=True, flip_vertical=True), own, images)
+    assert all(counts([m], [t, t[::-1]]).sum() == 1 for m, t in zip(mirrored, turned, strict=True))
+    steps = [Augment(rotate=True, flip_vertical=True, flip_horizontal=True), Augment(crop_px=2), Augment(shift_px=1)]
+    one_by_one = images
+    for augment in steps:
+        one_by_one = jitted(augment, own, one_by_one)
+    np.testing.assert_allclose(jitted(EVERYTHING, own, images), one_by_one, atol=1e-4)
+
+
+def test_changes_draw_independently():
+    """Mirrored or not says nothing about shifted where, though both come of one key."""
+    images = np.repeat(pictures(1, (5, 5), 1) | 1, 900, axis=0)
+    moved = np.asarray(jitted(Augment(shift_px=1, flip_vertical=True), keys(900), images))
+    choices = [shifted(x, dy, dx) for x in (images[0], images[0][::-1]) for dy in (-1, 0, 1) for dx in (-1, 0, 1)]
+    assert np.abs(counts(moved, choices) - 50).max() < 30
+
+
+@pytest.mark.parametrize(
+    ("augment", "size", "told"),
+    [
+        (Augment(rotate=True), (6, 5), "6×5 px can't be rotated"),
+        (Augment(crop_px=-1), (6, 5), "crop of -1 px"),
+        (Augment(crop_px=3), (9, 6), "crop of 3 px from each side leaves nothing of 9×6 px"),
+    ],
+)
+def test_what_can_not_be_changed_so_is_refused(augment, size, told):
+    with pytest.raises(ValueError, match=told):
+        augment(keys(2), pictures(2, size))
