@@ -64,16 +64,16 @@ def test_a_small_valid_png_with_the_note_on_top(kind, tmp_path):
     noted = DRAW[kind](tmp_path / "noted.png", note=NOTE)
     assert plain == tmp_path / "new" / "folder" / "plain.png"
     for path in (plain, noted):
-        assert path.stat().st_size < plots.MAX_BYTES
+        assert path.stat().st_size < plots.canvas.MAX_BYTES
         with Image.open(path) as image:
             image.verify()
             assert image.format == "PNG"
             assert all(500 <= side <= 2400 for side in image.size)
-            assert round(image.info["dpi"][0]) == plots.DPI
+            assert round(image.info["dpi"][0]) == plots.canvas.DPI
 
     def red(path):
         pixels = np.asarray(Image.open(path).convert("RGB"), int)[:45]
-        return (np.abs(pixels - 255 * np.array(to_rgb(plots.NOTE))).sum(-1) < 40).sum()
+        return (np.abs(pixels - 255 * np.array(to_rgb(plots.canvas.NOTE))).sum(-1) < 40).sum()
 
     assert red(plain) == 0
     assert red(noted) > 300
@@ -83,11 +83,11 @@ def test_a_small_valid_png_with_the_note_on_top(kind, tmp_path):
 @pytest.mark.parametrize("note", [NOTE, "A LONG NOTE THAT GOES ON " * 12])
 def test_note_title_and_axes_do_not_overlap(note):
     title = "Classification F1 against the weight of the center loss: MNIST → Fashion-MNIST, LeNet-5"
-    figure = plots._figure_metric_against_lam(members(), "ood_f1", title, (), note)
+    figure = plots.lam._figure(members(), "ood_f1", title, (), note)
     figure.draw_without_rendering()
     above, heading = (t.get_window_extent() for t in figure.texts)
     assert "".join(figure.texts[0].get_text().split()) == "".join(note.split())
-    assert figure.texts[0].get_color() == plots.NOTE
+    assert figure.texts[0].get_color() == plots.canvas.NOTE
     assert figure.bbox.x0 <= above.x0 < above.x1 <= figure.bbox.x1
     assert figure.bbox.y1 >= above.y1
     assert above.y0 >= heading.y1
@@ -95,16 +95,17 @@ def test_note_title_and_axes_do_not_overlap(note):
 
 
 def test_pyplot_and_its_global_state_stay_untouched():
-    assert "pyplot" not in vars(plots)
+    for name in [name for name in sys.modules if name.startswith(plots.__name__)]:
+        assert "pyplot" not in vars(sys.modules[name])
     before = set(sys.modules)
-    plots._figure_roc_per_lam([curve()], "T", "")
+    plots.roc._figure([curve()], "T", "")
     assert "matplotlib.pyplot" not in set(sys.modules) - before
 
 
 def test_metric_draws_every_run_and_mean_and_sample_sd():
     runs = [*members(), member(0.1, NAN), member(0.1, None), {"hparams": {"lam": 1}, "metrics": {}}]
     runs += [member(float(np.float32(0.1)), 0.25, seed=3)]  # the same λ as 0.1
-    figure = plots._figure_metric_against_lam(runs, "ood_f1", "T", REFERENCE, "")
+    figure = plots.lam._figure(runs, "ood_f1", "T", REFERENCE, "")
     ax = figure.axes[0]
     values = {
         lam: [m["metrics"]["ood_f1"] for m in members() if m["hparams"]["lam"] == lam] for lam in (0, 0.001, 0.1, 1)
@@ -129,7 +130,7 @@ def test_metric_draws_every_run_and_mean_and_sample_sd():
 
 def test_roc_lines_are_sklearns():
     curves = [curve(), curve("few", n=50, seed=1)]
-    figure = plots._figure_roc_per_lam(curves, "T", "")
+    figure = plots.roc._figure(curves, "T", "")
     for ax in figure.axes:
         for (name, scores, labels), line in zip(curves, ax.lines, strict=False):
             fpr, tpr, _ = sk.roc_curve(labels, scores, drop_intermediate=False)
@@ -145,23 +146,23 @@ def test_roc_interval_is_that_of_the_tables():
     from adjax import metrics
 
     _, scores, labels = curve()
-    got, want = plots._roc(scores, labels), metrics.auroc_interval(scores.astype(np.float32), labels)
+    got, want = plots.roc._roc(scores, labels), metrics.auroc_interval(scores.astype(np.float32), labels)
     assert got.auroc == pytest.approx(float(want.value), abs=1e-6)
     assert got.half == pytest.approx(float(want.value - want.low), rel=1e-4)
 
 
 def test_roc_nan_is_most_anomalous_and_infinities_are_scores():
-    got = plots._roc([0.0, -INF, NAN, INF, 5.0], [0, 0, 1, 1, 0])
+    got = plots.roc._roc([0.0, -INF, NAN, INF, 5.0], [0, 0, 1, 1, 0])
     assert got.auroc == 1
     np.testing.assert_allclose(got.fpr, [0, 0, 1 / 3, 2 / 3, 1])
-    assert plots._roc([NAN, INF], [0, 1]).auroc == 0.5
-    assert np.isnan(plots._roc([1.0, 2.0], [1, 1]).auroc)
+    assert plots.roc._roc([NAN, INF], [0, 1]).auroc == 0.5
+    assert np.isnan(plots.roc._roc([1.0, 2.0], [1, 1]).auroc)
 
 
 def test_feature_plane_is_linear_orthogonal_and_keeps_zero():
     _, features, labels, ood, _ = panel()
-    view = plots._project(features, labels, ood)
-    shifted = plots._project(np.r_[features, np.zeros((1, 16))], np.r_[labels, 0], ood)
+    view = plots.features._project(features, labels, ood)
+    shifted = plots.features._project(np.r_[features, np.zeros((1, 16))], np.r_[labels, 0], ood)
     np.testing.assert_allclose(shifted.points[-1], 0, atol=1e-12)
     assert (np.linalg.norm(view.points, axis=1) <= np.linalg.norm(features, axis=1) + 1e-9).all()
     assert (np.linalg.norm(view.ood, axis=1) <= np.linalg.norm(ood, axis=1) + 1e-9).all()
@@ -177,14 +178,14 @@ def test_feature_plane_is_linear_orthogonal_and_keeps_zero():
 def test_feature_view_marks_zero_centers_and_subsamples():
     name, features, labels, ood, names = panel(n=4000, m=5000)
     features[7, 3] = NAN
-    figure = plots._figure_feature_view([(name, features, labels, ood, names)], "T", "")
+    figure = plots.features._figure([(name, features, labels, ood, names)], "T", "")
     (ax,) = figure.axes
     drawn = sum(len(c.get_offsets()) for c in ax.collections)
-    assert drawn == plots.MAX_POINTS
+    assert drawn == plots.canvas.MAX_POINTS
     (zero,) = [line for line in ax.lines if line.get_label() == "zero vector"]
     assert (list(zero.get_xdata()), list(zero.get_ydata())) == ([0], [0])
     keep = np.arange(4000) != 7
-    view = plots._project(features[keep], labels[keep], ood)
+    view = plots.features._project(features[keep], labels[keep], ood)
     np.testing.assert_allclose([t.get_position() for t in ax.texts], view.centers)
     said = texts(figure)
     for words in ("1,500 of 3,999 ID, 1,500 of 5,000 OOD", "1 not finite", "3: name 3", "median ‖f‖"):
@@ -196,7 +197,7 @@ def test_feature_view_marks_zero_centers_and_subsamples():
 def test_histogram_shares_and_threshold():
     rng = np.random.default_rng(0)
     normal, anomalous = rng.random(1000), np.r_[rng.lognormal(3, 2, 996), NAN, NAN, INF, 0.5]
-    figure = plots._figure_score_histogram(normal, anomalous, 0.9, "T", "")
+    figure = plots.histogram._figure(normal, anomalous, 0.9, "T", "")
     (ax,) = figure.axes
     assert ax.get_xscale() == "symlog"
     outlines = [p for p in ax.patches if not p.get_fill()]
@@ -213,9 +214,9 @@ def test_histogram_shares_and_threshold():
 
 def test_histogram_of_light_tails_is_linear_and_far_from_zero_clips():
     rng = np.random.default_rng(0)
-    light = plots._figure_score_histogram(rng.normal(size=99), rng.normal(3, 1, 99), 0.01, "T", "").axes[0]
+    light = plots.histogram._figure(rng.normal(size=99), rng.normal(3, 1, 99), 0.01, "T", "").axes[0]
     assert light.get_xscale() == "linear"
-    far = plots._figure_score_histogram(rng.normal(-1e3, 1, 99), rng.normal(0, 1e6, 99), -997, "T", "").axes[0]
+    far = plots.histogram._figure(rng.normal(-1e3, 1, 99), rng.normal(0, 1e6, 99), -997, "T", "").axes[0]
     assert far.get_xscale() == "linear"
     assert "all beyond" in far.get_xlabel()
     assert np.ptp(far.get_xlim()) < 100
@@ -225,7 +226,7 @@ def test_histogram_of_light_tails_is_linear_and_far_from_zero_clips():
 
 def test_training_curves_mean_and_band():
     late = {**RECORDS[-1], "step": 90, "metrics": {"loss": [1.0, NAN, 2.0]}}
-    figure = plots._figure_training_curves([late, *RECORDS], "T", "")  # any order, a metric that pauses
+    figure = plots.training._figure([late, *RECORDS], "T", "")  # any order, a metric that pauses
     losses, accuracies = figure.axes
     (loss,), (accuracy,) = losses.lines, accuracies.lines
     np.testing.assert_allclose(loss.get_xdata(), np.arange(10, 91, 10))
@@ -292,7 +293,7 @@ def test_degenerate_input_still_gives_a_picture_and_no_warning(case, tmp_path):
 
 
 def noisy(side):
-    figure = plots._figure_feature_view([panel()], "T", NOTE)
+    figure = plots.features._figure([panel()], "T", NOTE)
     noise = np.random.default_rng(0).random((side, side, 3))
     figure.axes[0].imshow(noise, extent=(-5, 20, -10, 10), interpolation="nearest")
     return figure
@@ -300,10 +301,10 @@ def noisy(side):
 
 @pytest.mark.parametrize(("side", "mode"), [(350, "RGB"), (480, "P")])
 def test_a_picture_that_is_too_large_gives_up_shades_not_pixels(side, mode, tmp_path, monkeypatch):
-    path = plots._save(noisy(side), tmp_path / "p.png")
-    assert path.stat().st_size < plots.MAX_BYTES
-    monkeypatch.setattr(plots, "MAX_BYTES", 1e9)
-    exact = Image.open(plots._save(noisy(side), tmp_path / "exact.png")).convert("RGB")
+    path = plots.canvas.save(noisy(side), tmp_path / "p.png")
+    assert path.stat().st_size < plots.canvas.MAX_BYTES
+    monkeypatch.setattr(plots.canvas, "MAX_BYTES", 1e9)
+    exact = Image.open(plots.canvas.save(noisy(side), tmp_path / "exact.png")).convert("RGB")
     with Image.open(path) as image:
         assert image.mode == mode
         assert image.size == exact.size
