@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 from adjax.data import cache
@@ -56,7 +57,9 @@ def show(data_dir: Path | None) -> int:
     table = Table("name", "train + test images", "classes", "status", box=None)
     table.add_column("where, or how to get it", overflow="fold")  # a path is no use cut short
     for name, dataset in DATASETS.items():
-        if dataset.published is None:
+        if dataset.own is not None:
+            status, place = _brought(dataset.own, data_dir)
+        elif dataset.published is None:
             status, place = "ready", "inside scikit-learn"
         elif (folder := where(dataset.published, data_dir)) is not None:
             status, place = "ready", str(folder)
@@ -76,6 +79,9 @@ def fetch(name: str, data_dir: Path | None) -> int:
     published = DATASETS[name].published if name in DATASETS else None
     if published is not None:
         print(f"{name}: in {provide(published, data_dir)}, all SHA-256 right")
+    elif name in DATASETS and (own := DATASETS[name].own) is not None:
+        DATASETS[name].load("test", data_dir)  # checks the user's files, or has tfds prepare the set
+        print(f"{name}: in {own(data_dir) or 'prepared tfds'}")
     elif name in DATASETS:
         print(f"{name}: nothing to fetch, it is inside scikit-learn")
     elif name.startswith(TFDS):
@@ -84,3 +90,12 @@ def fetch(name: str, data_dir: Path | None) -> int:
         find(name, data_dir)  # a typo is an error, with a hint
         raise DataError(f"{name} is a path: there is nothing to fetch, give it wherever a data set is named")
     return 0
+
+
+def _brought(own: Callable[[Path | None], Path | None], data_dir: Path | None) -> tuple[str, str]:
+    """(status, where) of a set that the user brings."""
+    try:
+        folder = own(data_dir)
+    except DataError as error:
+        return "not here", str(error)
+    return ("ready", str(folder)) if folder is not None else ("not here", "bring its files, or tfds has them")

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from adjax.data import digits, fashion_mnist, folder, idx, mnist, npz, tfds
+from adjax.data import cifar10, digits, fashion_mnist, folder, idx, mnist, npz, tfds
 from adjax.data.idx import STEMS, find_files
 from adjax.data.published import Published, load_published
 from adjax.data.split import DataError, Split, check_split_name
@@ -25,6 +25,7 @@ class Dataset(NamedTuple):
       load: `(split, data_dir) -> Split`, with split "train" or "test".
       about: one line for the list: images and shape.
       published: how its files are found and checked; None if nothing is ever fetched.
+      own: for a set that the user must bring: `(data_dir)` to the folder where it lies, None if nowhere.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Dataset(NamedTuple):
     load: Callable[[str, Path | None], Split]
     about: str = ""
     published: Published | None = None
+    own: Callable[[Path | None], Path | None] | None = None
 
 
 def _of(source: Published, classes: tuple[str, ...], about: str) -> Dataset:
@@ -42,6 +44,7 @@ DATASETS: dict[str, Dataset] = {
     "digits": Dataset("digits", digits.CLASSES, lambda split, _: digits.load_digits(split), "1,297 + 500, 8×8×1"),
     "mnist": _of(mnist.MNIST, mnist.CLASSES, "60,000 + 10,000, 28×28×1"),
     "fashion_mnist": _of(fashion_mnist.FASHION_MNIST, fashion_mnist.CLASSES, "60,000 + 10,000, 28×28×1"),
+    "cifar10": Dataset("cifar10", cifar10.CLASSES, cifar10.load_cifar10, "50,000 + 10,000, 32×32×3", own=cifar10.where),
 }
 
 
