@@ -12,6 +12,8 @@ so they are learned at λ = 0 too and no λ changes how fast.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -19,7 +21,7 @@ import optax
 from adjax.methods import collective
 from adjax.methods.descent import descend
 from adjax.models import Network
-from adjax.types import Method
+from adjax.types import Method, Metrics, PyTree
 
 
 def centerloss(
@@ -71,28 +73,13 @@ def centerloss(
     def step(state, batch, key, axis_name=None):
         labels, hparams = batch["labels"], state["hparams"]
         weights, centers = state["params"]["network"], state["params"]["centers"]
-
-        def loss(weights):
-            outputs, moved = network.train(weights, batch["images"], key, axis_name)
-            entropy = optax.softmax_cross_entropy_with_integer_labels(outputs["logits"], labels).mean()
-            spread = 0.5 * jnp.square(outputs["features"] - centers[labels]).sum(-1).mean()
-            metrics = {
-                "loss": entropy + hparams["lam"] * spread,
-                "cross_entropy": entropy,
-                "center_loss": spread,
-                "accuracy": jnp.mean(outputs["logits"].argmax(-1) == labels, dtype=jnp.float32),
-            }
-            return metrics["loss"], (metrics, outputs["features"], moved)
-
-        grads, (metrics, features, moved) = jax.grad(loss, has_aux=True)(weights)
-        grads, metrics = collective.mean((grads, metrics), axis_name)
+        grads, metrics, features, moved = center_loss_gradients(
+            network, weights, centers, hparams["lam"], batch, key, axis_name
+        )
         updates, optimizer = adam.update(grads, state["optimizer"])
         rate = hparams["learning_rate"] * schedule(state["optimizer"].count)
         weights = descend(network, moved, updates, rate, hparams["weight_decay"])
-
-        member = jax.nn.one_hot(labels, classes)
-        sums, counts = collective.total((member.T @ features, member.sum(0)), axis_name)
-        centers = centers - center_rate * (counts[:, None] * centers - sums) / (1 + counts[:, None])
+        centers = moved_centers(centers, features, labels, center_rate, axis_name)
 
         state = {
             "params": {"network": weights, "centers": centers},
@@ -109,3 +96,59 @@ def centerloss(
 
 HPARAMS = {"lam": 0.1, "learning_rate": 3e-3, "weight_decay": 0.3}
 """Defaults; chosen on validation data, see `experiments/results/centerloss_validation.json`."""
+
+
+def center_loss_gradients(
+    network: Network,
+    weights: PyTree,
+    centers: jax.Array,
+    lam: jax.Array | float,
+    batch: Mapping[str, jax.Array],
+    key: jax.Array,
+    axis_name: str | None = None,
+    share: jax.Array | None = None,
+) -> tuple[PyTree, Metrics, jax.Array, PyTree]:
+    """The gradient of cross-entropy + λ · center loss by the weights, averaged over the named axis of devices.
+
+    Args:
+      network: gives `features` [B, D] and `logits` [B, K].
+      weights: of the network.
+      centers: float32[K, D].
+      lam: λ ≥ 0.
+      batch: `images` float32[B, H, W, C] and `labels` int32[B] in 0 … K − 1.
+      key: of the network's training pass.
+      axis_name: over which the batch is spread.
+      share: float32[B], what each row counts, all over the batch adding up to 1 a device; by default all alike.
+
+    Returns:
+      (gradient, metrics, features [B, D], the weights as `network.train` returned them).
+    """
+    labels = batch["labels"]
+
+    def mean(values):
+        return values.mean(dtype=jnp.float32) if share is None else (share * values).sum()
+
+    def loss(weights):
+        outputs, moved = network.train(weights, batch["images"], key, axis_name)
+        entropy = mean(optax.softmax_cross_entropy_with_integer_labels(outputs["logits"], labels))
+        spread = 0.5 * mean(jnp.square(outputs["features"] - centers[labels]).sum(-1))
+        metrics = {
+            "loss": entropy + lam * spread,
+            "cross_entropy": entropy,
+            "center_loss": spread,
+            "accuracy": mean(outputs["logits"].argmax(-1) == labels),
+        }
+        return metrics["loss"], (metrics, outputs["features"], moved)
+
+    grads, (metrics, features, moved) = jax.grad(loss, has_aux=True)(weights)
+    grads, metrics = collective.mean((grads, metrics), axis_name)
+    return grads, metrics, features, moved
+
+
+def moved_centers(
+    centers: jax.Array, features: jax.Array, labels: jax.Array, rate: float, axis_name: str | None = None
+) -> jax.Array:
+    """The centers float32[K, D] after a batch, by the rule above; rows labelled K or more count for nothing."""
+    member = jax.nn.one_hot(labels, len(centers))
+    sums, counts = collective.total((member.T @ features, member.sum(0)), axis_name)
+    return centers - rate * (counts[:, None] * centers - sums) / (1 + counts[:, None])
