@@ -134,7 +134,8 @@ class Detector:
         )
 
     def outputs(self, images: ArrayLike) -> Outputs:
-        """What the network says: `features` [N, D], `logits` [N, K] and the model's named intermediates."""
+        """What the network says: `features` [N, D], `logits` [N, K], `score` [N], whichever the method gives, and the
+        model's named intermediates."""
         return self._run(_outputs, images)
 
     def score(self, images: ArrayLike) -> jax.Array:
@@ -157,7 +158,11 @@ class Detector:
         return self._run(_predict, images)
 
     def classify(self, images: ArrayLike) -> jax.Array:
-        """int32[N]: the class that the network takes each image for, an index into `spec.classes`."""
+        """int32[N]: the class that the network takes each image for, an index into `spec.classes`.
+
+        Raises:
+          ValueError: the method knows no classes.
+        """
         return self._run(_classify, images)
 
     def p_value(self, images: ArrayLike) -> jax.Array:
@@ -213,6 +218,7 @@ def fit(
     held_out: np.ndarray | None = None,
     *,
     quantile: float = 0.975,
+    sigma: float | None = None,
     outputs: Outputs | None = None,
 ) -> Detector:
     """Makes a detector from a trained network: fits scorer and class thresholds on the training images.
@@ -224,13 +230,16 @@ def fit(
       images, labels: the training images uint8[N, H, W, C], N ≥ 1, and their classes int[N].
       held_out: normal images uint8[n, H, W, C] not trained on, for p-values and conformal thresholds.
       quantile: level of the class thresholds.
+      sigma: if given, the threshold lies that many standard deviations above the mean training distance instead, as
+        "log-likelihood below mean − 3σ" asks of a mixture; for scorers with one distance an image.
       outputs: the network's outputs on `images`, if at hand already (extract once, fit many scorers).
 
     Returns:
       The detector.
 
     Raises:
-      ValueError: images or labels that don't fit the spec; no image has a finite distance.
+      ValueError: images or labels that don't fit the spec; no image has a finite distance; sigma with several
+        distances an image, or not finite.
 
     Example:
       >>> from adjax import augment, data
@@ -258,20 +267,23 @@ def fit(
         raise ValueError(f"labels from {labels.min()} to {labels.max()}: must lie in 0..{classes - 1}")
     if outputs is None:
         outputs = extract(spec, params, normalise, images)
-    state, calibration = _fit(dict(outputs), jnp.asarray(labels, jnp.int32), spec=spec)
+    state, calibration, distances = _fit(dict(outputs), jnp.asarray(labels, jnp.int32), spec=spec)
     if not np.isfinite(np.asarray(calibration.knots)).any():
         raise ValueError(f"no training image has a finite {spec.scorer} distance: the network has diverged")
     params = jax.tree.map(jnp.asarray, params)
     normalise = Normalise(*(jnp.asarray(x, jnp.float32) for x in normalise))
     none = jnp.zeros(0, jnp.float32)
     detector = Detector(normalise, params, state, calibration, none, none, spec).with_quantile(quantile)
+    if sigma is not None:
+        detector = dataclasses.replace(detector, threshold=_sigma_level(calibration, distances, sigma, spec))
     if held_out is None:
         return detector
     return dataclasses.replace(detector, normal_levels=jnp.sort(jnp.asarray(detector.score(held_out))))
 
 
 def extract(spec: Spec, params: PyTree, normalise: Normalise, images: ArrayLike) -> Outputs:
-    """`features` and `logits` of all images, NumPy on the host: extract once, score with many."""
+    """`features`, `logits` and `score` of all images, as far as there are any, NumPy on the host: extract once, score
+    with many."""
     _check(images, spec)
     return features.apply(_extract(spec), (params, normalise), images)
 
@@ -287,7 +299,7 @@ def _extract(spec: Spec) -> Callable:
     def function(state, images):
         params, normalise = state
         outputs = parts(spec).method.outputs(params, normalise(images))
-        return {name: outputs[name] for name in ("features", "logits") if name in outputs}
+        return {name: outputs[name] for name in ("features", "logits", "score") if name in outputs}
 
     return jax.jit(function)
 
@@ -296,7 +308,21 @@ def _extract(spec: Spec) -> Callable:
 def _fit(outputs, labels, spec):
     scorer = parts(spec).scorer
     state = scorers.fit(scorer, outputs, labels, len(spec.classes))
-    return state, thresholds.calibrate(scorer.distances(state, outputs), labels)
+    distances = scorer.distances(state, outputs)
+    return state, thresholds.calibrate(distances, labels), distances[:, 0]
+
+
+def _sigma_level(calibration: thresholds.Calibration, distances: jax.Array, sigma: float, spec: Spec) -> jax.Array:
+    """The common quantile of the distance `sigma` standard deviations above the mean one."""
+    if not np.isfinite(sigma):
+        raise ValueError(f"sigma {sigma}: must be a finite number of standard deviations")
+    if len(calibration.knots) > 1:
+        raise ValueError(
+            f"sigma={sigma:g} needs one distance an image, and {spec.scorer!r} gives {len(calibration.knots)}, one a "
+            "class: set the thresholds by `quantile`"
+        )
+    limit = thresholds.mean_sigma(distances, sigma)
+    return thresholds.common_quantile(calibration, limit.reshape(1, 1))[0]
 
 
 def _outputs(detector: Detector, images: jax.Array) -> Outputs:
@@ -312,7 +338,11 @@ def _predict(detector, images):
 
 
 def _classify(detector, images):
-    return _outputs(detector, images)["logits"].argmax(-1).astype(jnp.int32)
+    outputs = _outputs(detector, images)
+    if "logits" not in outputs:
+        method = detector.spec.method
+        raise ValueError(f"{method!r} gives no logits, so it tells no classes apart: ask `score` or `predict` instead")
+    return outputs["logits"].argmax(-1).astype(jnp.int32)
 
 
 def _p_value(detector, images):

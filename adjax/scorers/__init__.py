@@ -10,15 +10,17 @@ import jax.numpy as jnp
 from jax import lax
 
 from adjax.scorers.mahalanobis import mahalanobis
+from adjax.scorers.score import score
 from adjax.types import Outputs, PyTree, Scorer
 
 SCORERS: dict[str, Callable[..., Scorer]] = {
     "mahalanobis": partial(mahalanobis, covariance="tied"),
     "mahalanobis_perclass": partial(mahalanobis, covariance="class"),
+    "score": score,
 }
 """Name -> factory; its keyword arguments configure it."""
 
-__all__ = ["SCORERS", "fit", "mahalanobis", "make"]
+__all__ = ["SCORERS", "fit", "mahalanobis", "make", "score"]
 
 
 def make(name: str, **options) -> Scorer:
@@ -37,7 +39,7 @@ def fit(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, batch
 
     Args:
       scorer: what to fit.
-      outputs: named arrays of N rows, N ≥ 1, among them `features` [N, D].
+      outputs: named arrays of N rows, N ≥ 1, among them what the scorer takes: `features` [N, D] or `score` [N].
       labels: int[N] in 0 … classes−1; rows with another label count for nothing.
       classes: K ≥ 1.
       batch_size: rows a chunk; changes the result only by rounding.
@@ -66,5 +68,6 @@ def fit(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, batch
         return scorer.update(stats, *chunk), None
 
     parts = (jax.tree.map(chunked, dict(outputs)), chunked(labels), chunked(jnp.ones(n, bool)))
-    stats, _ = lax.scan(body, scorer.init(outputs["features"].shape[-1], classes), parts)
+    dim = outputs["features"].shape[-1] if "features" in outputs else 0  # a method may give its score alone
+    stats, _ = lax.scan(body, scorer.init(dim, classes), parts)
     return scorer.finalize(stats)
