@@ -73,6 +73,7 @@ def train(
     stop: StopSignal | None = None,
     report: Callable[[int, dict[str, np.ndarray]], None] = lambda step, metrics: None,
     resumed: Callable[[int], None] = lambda step: None,
+    after_epoch: Callable[[int, State], bool] = lambda step, state: False,
 ) -> State:
     """Trains a compiled program up to `steps`, from its newest checkpoint if it has one.
 
@@ -84,6 +85,8 @@ def train(
       stop: asked after every dispatch; if it says so, the state is saved and returned early.
       report: called with (steps done, metrics, float32[M] each) while later steps run already.
       resumed: called once with the step that training starts from.
+      after_epoch: called with (steps done, state) whenever an epoch is done, the same on every process; True ends
+        training. The state is donated to the next steps: copy what is to be kept.
 
     Returns:
       The state, `state.step` < `steps` only if it was stopped.
@@ -102,10 +105,11 @@ def train(
             report(pending[0], to_host(pending[1]))
         pending = (step, metrics)
         asked = stop is not None and stop.asked(step)
-        if checkpoints is not None and (asked or step >= steps or step - saved >= checkpoint_every):
+        ended = step % program.steps_per_epoch == 0 and after_epoch(step, state)
+        if checkpoints is not None and (asked or ended or step >= steps or step - saved >= checkpoint_every):
             checkpoints.save(step, state)
             saved = step
-        if asked:
+        if asked or ended:
             break
     if pending is not None:
         report(pending[0], to_host(pending[1]))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
+import difflib
 import hashlib
 import json
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,16 +15,18 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import arg
 
-from adjax.data import DataError
-from adjax.data.protocols import Task, task
+from adjax.augment import Augment
+from adjax.data.trials import PROTOCOLS
 from adjax.methods import METHODS
 from adjax.models import MODELS
 from adjax.scorers import SCORERS
+from experiments.presets import PRESETS, SWEEP_LAMS, of_method
 
-SWEEP_LAMS = (0.0, 0.001, 0.01, 0.1, 1.0)
-"""λ of the center-loss paper."""
 EPOCHS, MIN_STEPS = 20, 4000
 """The default length of a training: so many epochs, and of a small set at least so many steps."""
+
+Options = tuple[str, ...]
+"""`name=value` pairs."""
 
 
 @dataclass(frozen=True)
@@ -29,10 +34,21 @@ class Config:
     """Train a detector on normal images, then judge it by images that don't belong.
 
     Without options this is the main experiment: MNIST digits are normal, Fashion-MNIST is not; LeNet-5 with center
-    loss, Mahalanobis distance to the classes. It writes a run directory with results.json, plots and the detector.
+    loss, Mahalanobis distance to the classes. `--method NAME` runs the experiment that the method was published with,
+    `--preset NAME` one of those behind README's tables; every other option changes it. It writes a run directory with
+    results.json, plots and the detector.
     """
 
     method: Annotated[Literal[tuple(METHODS)], arg(help="what training optimises")] = "centerloss"
+    preset: Annotated[
+        Literal[tuple(PRESETS)], arg(help="a published experiment, whose options are the defaults of all others")
+    ] = "centerloss"
+    protocol: Annotated[
+        Literal[("pair", *PROTOCOLS)],
+        arg(help="who is normal. pair: all of a set, against another; one_vs_rest: each class in turn, against the "
+            "others; one_vs_other: one class against another; imbalanced, holdout_fraction, folds: one class and few "
+            "labelled others, tested on the official test images, on a tenth of their own, or cross-validated"),
+    ] = "pair"  # fmt: skip
     dataset: Annotated[
         str | None,
         arg(help="normal images: a name of `python -m adjax data list`, tfds:NAME, or a path. Unset: mnist, or digits "
@@ -40,10 +56,19 @@ class Config:
     ] = None  # fmt: skip
     ood: Annotated[
         str | None,
-        arg(help="images that don't belong: another set, or holdout:0 (or holdout:0,3) for classes of the set itself. "
-            "Unset: fashion_mnist for mnist, holdout:0 for any other"),
+        arg(help="pair: images that don't belong: another set, or holdout:0 (or holdout:0,3-5) for classes of the set "
+            "itself. Unset: fashion_mnist for mnist, holdout:0 for any other"),
     ] = None  # fmt: skip
+    also: Annotated[tuple[str, ...], arg(help="pair: further sets that don't belong, to be judged by as well")] = ()
+    normal: Annotated[tuple[int, ...], arg(help="other protocols: the normal class; one_vs_rest, unset: each")] = ()
+    anomalous: Annotated[tuple[int, ...], arg(help="one_vs_other: the anomalous class")] = ()
+    folds: Annotated[int, arg(help="folds: how many")] = 10
     model: Annotated[Literal[tuple(MODELS)], arg(help="the network")] = "lenet5"
+    weights: Annotated[
+        str | None,
+        arg(help="pre-trained weights: a .safetensors, .h5 or .pth file, or the name of published ones; 'random' to do "
+            "without where a method needs them"),
+    ] = None  # fmt: skip
     lam: Annotated[
         tuple[float, ...], arg(help="weight λ of the center loss; several values are trained as one program")
     ] = (0.1,)
@@ -54,16 +79,41 @@ class Config:
         int | None,
         arg(help=f"passes over the training images. Unset: {EPOCHS}, or what {MIN_STEPS:,} steps take"),
     ] = None
+    patience: Annotated[
+        int | None,
+        arg(help="early stopping, where anomalies are labelled: keep the epoch with the best validation AUROC, and "
+            "stop when no member has had a better one for so many epochs. Unset: train to the end and keep that"),
+    ] = None  # fmt: skip
     batch_size: Annotated[int, arg(help="images a step and member, over all devices")] = 128
-    learning_rate: Annotated[float, arg(help="peak of Adam's learning rate")] = 3e-3
-    weight_decay: Annotated[float, arg(help="decoupled weight decay, as in AdamW")] = 0.3
+    learning_rate: Annotated[float | None, arg(help="peak of Adam's learning rate. Unset: the method's own")] = None
+    weight_decay: Annotated[float | None, arg(help="decoupled weight decay, as in AdamW. Unset: the method's own")] = (
+        None
+    )
     shift_px: Annotated[int, arg(help="augmentation: random shifts of at most so many pixels")] = 1
+    crop_px: Annotated[int, arg(help="augmentation: up to so many pixels cut from each side, then resized")] = 0
+    flip_horizontal: Annotated[bool, arg(help="augmentation: mirrored or not")] = False
+    flip_vertical: Annotated[bool, arg(help="augmentation: upside down or not")] = False
+    rotate: Annotated[bool, arg(help="augmentation: turned by 0, 90, 180 or 270°")] = False
     validation: Annotated[
         float, arg(help="share of the training images held out, for conformal thresholds and p-values")
     ] = 0.1
-    scorer: Annotated[Literal[tuple(SCORERS)], arg(help="features to anomaly score")] = "mahalanobis"
+    scorer: Annotated[
+        Literal[tuple(SCORERS)] | None, arg(help="features to anomaly score. Unset: the method's own")
+    ] = None
     shrinkage: Annotated[float, arg(help="shrinkage of the covariance towards its mean variance, 0 (none) to 1")] = 0.3
+    threshold: Annotated[
+        Literal["quantile", "conformal", "best_f1", "mean_sigma", "logit"],
+        arg(help="what is anomalous. quantile: above that quantile of the training scores; conformal: at most 1 − "
+            "quantile of normal images flagged; best_f1: best on labelled validation images; mean_sigma: above mean + "
+            "3σ of the training scores; logit: above 0"),
+    ] = "quantile"  # fmt: skip
     quantile: Annotated[float, arg(help="class thresholds: quantile of the class's own training distances")] = 0.975
+    method_options: Annotated[Options, arg(help="the method's own options, name=value (see its docstring)")] = ()
+    model_options: Annotated[Options, arg(help="the network's own options, name=value")] = ()
+    scorer_options: Annotated[Options, arg(help="the scorer's own options, name=value")] = ()
+    hparams: Annotated[
+        Options, arg(help="the method's hyper-parameters, name=value; name=v1,v2 trains both, as one program")
+    ] = ()
     out: Annotated[Path | None, arg(help="run directory. Unset: runs/NAME-HASH, the same for the same options")] = None
     resume: Annotated[bool, arg(help="continue an interrupted run bit for bit; --no-resume starts it afresh")] = True
     data_dir: Annotated[Path | None, arg(help="where the data sets lie, if you have them")] = None
@@ -82,9 +132,12 @@ class Config:
         bounds = {
             "seeds": (1, None),
             "epochs": (1, None),
+            "patience": (1, None),
+            "folds": (2, None),
             "batch_size": (1, None),
             "steps_per_dispatch": (1, None),
             "shift_px": (0, None),
+            "crop_px": (0, None),
             "weight_decay": (0, None),
             "shrinkage": (0, 1),
             "quantile": (0, 1),
@@ -95,15 +148,55 @@ class Config:
             if value is not None and not (value >= low and (high is None or value <= high)):
                 limit = f"at least {low}" if high is None else f"between {low} and {high}"
                 raise ValueError(f"--{name.replace('_', '-')} {value}: must be {limit}")
-        if not self.lam or not all(0 <= v < float("inf") for v in self.lam):
+        if not all(0 <= v < float("inf") for v in self.lam):
             raise ValueError(f"--lam {' '.join(map(str, self.lam))}: each must be finite and at least 0")
-        if not 0 < self.learning_rate < float("inf"):
+        if self.learning_rate is not None and not 0 < self.learning_rate < float("inf"):
             raise ValueError(f"--learning-rate {self.learning_rate}: must be finite and above 0")
 
     def steps(self, images: int) -> int:
         """Optimiser steps of the whole training, for so many training images of the largest member."""
         each = max(images // self.batch_size, 1)
         return each * (self.epochs or max(EPOCHS, -(-MIN_STEPS // each)))
+
+    def augment(self) -> Augment:
+        """The augmentation that the options ask for."""
+        return Augment(**{name: getattr(self, name) for name in Augment._fields})
+
+    def options(self, of: Literal["method", "model", "scorer"]) -> dict[str, Any]:
+        """Keyword arguments of the method, the model or the scorer."""
+        given = {name: _value(text) for name, text in _pairs(f"{of}_options", getattr(self, f"{of}_options"))}
+        if of == "scorer" and (self.scorer or "").startswith("mahalanobis"):
+            given = {"shrinkage": self.shrinkage, **given}
+        return given
+
+    def settings(self, defaults: dict[str, float]) -> list[dict[str, float]]:
+        """The hyper-parameter settings to train: every combination of the values given, the rest as in `defaults`.
+
+        Raises:
+          ValueError: a name that is not among `defaults`, or a value that is no number.
+        """
+        values: dict[str, tuple[float, ...]] = {name: (value,) for name, value in defaults.items()}
+        given: dict[str, tuple[float, ...]] = {}
+        if self.lam and "lam" in defaults:
+            given["lam"] = self.lam
+        for name in ("learning_rate", "weight_decay"):
+            if (value := getattr(self, name)) is not None:
+                given[name] = (value,)
+        for name, text in _pairs("hparams", self.hparams):
+            try:
+                given[name] = tuple(float(v) for v in text.split(","))
+            except ValueError:
+                raise ValueError(f"--hparams {name}={text}: must be numbers, separated by commas") from None
+        for name, chosen in given.items():
+            if name not in values:
+                near = difflib.get_close_matches(name, values, 1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                raise ValueError(f"{self.method} has no hyper-parameter {name}: it has {', '.join(values)}{hint}")
+            values[name] = chosen
+        table: list[dict[str, float]] = [{}]
+        for name, several in values.items():
+            table = [{**row, name: value} for row in table for value in several]
+        return table
 
     def json(self) -> dict[str, Any]:
         """As JSON values; without the places of one machine."""
@@ -112,7 +205,7 @@ class Config:
 
     def identity(self) -> dict[str, Any]:
         """The options that a result depends on: not where it is written, nor how it is dispatched."""
-        elsewhere = ("resume", "steps_per_dispatch", "layout", "distributed", "sweep")
+        elsewhere = ("resume", "steps_per_dispatch", "layout", "distributed", "sweep", "preset")
         return {k: v for k, v in self.json().items() if k not in elsewhere}
 
     def directory(self) -> Path:
@@ -121,7 +214,8 @@ class Config:
             return self.out
         mark = hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:8]
         dataset = self.dataset or "mnist"
-        name = f"{self.method}-{Path(dataset).name}-{Path(self.ood or own_ood(dataset)).name}"
+        against = self.ood or own_ood(dataset) if self.protocol == "pair" else self.protocol
+        name = f"{self.method}-{Path(dataset).name}-{Path(against).name}"
         return Path("runs") / f"{name.replace(':', '_').replace(',', '_')}-{mark}"
 
 
@@ -130,30 +224,55 @@ def own_ood(dataset: str) -> str:
     return "fashion_mnist" if dataset == "mnist" else "holdout:0"
 
 
+def of_preset(name: str) -> Config:
+    """The experiment of that name.
+
+    Raises:
+      ValueError: no such preset, with the nearest one.
+    """
+    if name not in PRESETS:
+        near = difflib.get_close_matches(name, PRESETS, 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise ValueError(f"no preset {name!r}; {hint}there are: {', '.join(PRESETS)}")
+    return Config(preset=name, **PRESETS[name])  # type: ignore[arg-type]
+
+
 def parse(argv: list[str] | None = None) -> Config:
-    """Reads the command line; on a mistake says what is wrong and exits with 2."""
+    """Reads the command line: first `--preset` or `--method`, whose options are then the defaults of all others.
+
+    On a mistake it says what is wrong and exits with 2.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--preset")
+    first.add_argument("--method")
+    given, _ = first.parse_known_args([a for a in argv if a not in ("-h", "--help")])
     try:
-        return tyro.cli(Config, args=argv, prog="python -m experiments.run", config=(tyro.conf.OmitArgPrefixes,))
+        known = given.method in METHODS
+        base = of_preset(given.preset or (of_method(given.method) if known else "centerloss"))
+        return tyro.cli(
+            Config, args=argv, default=base, prog="python -m experiments.run", config=(tyro.conf.OmitArgPrefixes,)
+        )
     except ValueError as error:
         raise SystemExit(f"error: {error}") from None
 
 
-def load_task(config: Config) -> tuple[Config, Task, str]:
-    """The data of an experiment; the config with `dataset` and `ood` filled in; a note if they are a stand-in.
+def _pairs(option: str, given: Options) -> list[tuple[str, str]]:
+    pairs = [tuple(text.partition("=")[::2]) for text in given]
+    for name, value in pairs:
+        if not (name and value):
+            raise ValueError(f"--{option.replace('_', '-')} {name}: must be name=value")
+    return pairs  # type: ignore[return-value]
 
-    Raises:
-      DataError: a named set can't be had. Only if none was named, digits stand in for MNIST.
-    """
-    dataset = config.dataset or "mnist"
-    ood = config.ood or own_ood(dataset)
-    note = ""
-    try:
-        found = task(dataset, ood, config.data_dir)
-    except DataError as error:
-        if config.dataset is not None or config.ood is not None:
-            raise
-        dataset, ood = "digits", "holdout:0"
-        note = "STAND-IN DATA: scikit-learn's 8x8 digits, since MNIST or Fashion-MNIST could not be had"
-        print(f"{note}:\n{error}\n")
-        found = task(dataset, ood, config.data_dir)
-    return dataclasses.replace(config, dataset=dataset, ood=ood), found, note
+
+def _value(text: str) -> Any:
+    """A number, true, false, none, or the text itself."""
+    words = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text

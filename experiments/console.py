@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from typing import Any
 
@@ -72,36 +73,94 @@ COLUMNS = {
     "ood_f1": ("OOD F1", "{:.4f}"),
     "id_rejected": ("normals rejected", "{:.2%}"),
 }
+"""Where the classes of normal images are told apart."""
+ANOMALY_COLUMNS = {
+    "auroc": ("AUROC", "{:.4f}"),
+    "aupr": ("AUPR", "{:.4f}"),
+    "fpr95": ("FPR95", "{:.2%}"),
+    "f1": ("F1", "{:.4f}"),
+    "accuracy": ("accuracy", "{:.4f}"),
+    "id_rejected": ("normals rejected", "{:.2%}"),
+}
+"""Where an image is normal or not, and that is all."""
 
 
-def cells(figures: dict[str, Any]) -> list[str]:
-    """One row under `COLUMNS`: mean ± sd of a summary, a published range as it stands, or nothing."""
+def columns(results: dict[str, Any]) -> dict[str, tuple[str, str]]:
+    """Metric -> (title, format) of the columns that a run's tables have."""
+    return COLUMNS if "ood_auroc" in results["summary"] else ANOMALY_COLUMNS
+
+
+def cells(figures: dict[str, Any], columns: dict[str, tuple[str, str]] = COLUMNS) -> list[str]:
+    """One row under `columns`: mean ± sd of a summary, a published range as it stands, or nothing.
+
+    The deviation is that of the mean from seed to seed; over classes or folds if there is but one seed.
+    """
     row = []
-    for name, (_, form) in COLUMNS.items():
+    for name, (_, form) in columns.items():
         value = figures.get(name)
         if isinstance(value, dict):
-            spread = f" ±{form.format(value['sd'])}" if value["n"] > 1 else ""
+            sd = value["sd_seeds"] if value.get("seeds", 1) > 1 else value["sd"]
+            spread = f" ±{form.format(sd)}" if value["n"] > 1 else ""
             row.append(form.format(value["mean"]) + spread)
         else:
             row.append("" if value is None else value if isinstance(value, str) else form.format(value))
     return row
 
 
+def setting_name(setting: dict[str, float], settings: list[dict[str, float]]) -> str:
+    """The hyper-parameters that differ between settings; λ in any case."""
+    shown = {k: v for k, v in setting.items() if k == "lam" or len({s[k] for s in settings}) > 1}
+    return " ".join(f"{'λ' if k == 'lam' else k}={v:g}" for k, v in shown.items())
+
+
+def member_name(name: dict[str, Any]) -> str:
+    """A trial's name in words."""
+    return " ".join(f"{k}={v}" for k, v in name.items())
+
+
+def by_member(results: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """A row for each class or fold of the kept setting, over its seeds; none where there are only seeds."""
+    given = [m for m in results["members"] if m["hparams"] == results["kept"]["hparams"]]
+    kinds = ("class", "against", "fold")
+    rows: dict[str, list] = {}
+    for member in given:
+        name = member_name({k: member[k] for k in kinds if k in member})
+        if name:
+            rows.setdefault(name, []).append(member["metrics"])
+    if len(rows) < 2:
+        return []
+    return [(name, {k: spread([m[k] for m in found]) for k in found[0]}) for name, found in rows.items()]
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Mean, standard deviation (n − 1; 0 for n = 1) and n."""
+    return {
+        "mean": statistics.fmean(values),
+        "sd": statistics.stdev(values) if len(values) > 1 else 0.0,
+        "n": len(values),
+    }
+
+
 def closing_table(results: dict[str, Any]) -> Table:
-    """Mean ± sd of each setting, beside baselines and the published figures."""
+    """Mean ± sd of each setting, beside baselines and the published figures; and each class or fold, if there are."""
+    shown = columns(results)
     table = Table(title=f"{results['dataset']['name']} → {results['ood']['name']}, {results['model']}, test sets")
     table.add_column("")
-    for title, _ in COLUMNS.values():
+    for title, _ in shown.values():
         table.add_column(title, justify="right")
 
+    for name, figures in by_member(results):
+        table.add_row(name, *cells(figures, shown))
+    table.add_section()
+    settings = [group["hparams"] for group in results["groups"]]
     for group in results["groups"]:
-        n = group["summary"]["accuracy"]["n"]
-        setting = " ".join(f"{'λ' if k == 'lam' else k}={v:g}" for k, v in group["hparams"].items() if k == "lam")
-        table.add_row(f"adjax {setting} (n={n})", *cells(group["summary"]), style="bold")
+        n = next(iter(group["summary"].values()))["n"]
+        name = " ".join(filter(None, ("adjax", setting_name(group["hparams"], settings))))
+        table.add_row(f"{name} (n={n})", *cells(group["summary"], shown), style="bold")
     table.add_section()
     for name, figures in results["comparisons"].items():
-        table.add_row(name, *cells(figures))
+        table.add_row(name, *cells(figures, shown))
     table.add_section()
     for reference in results["references"]:
-        table.add_row(reference["name"], *cells(reference["metrics"]), style="dim")
+        table.add_row(reference["name"], *cells(reference["metrics"], shown), style="dim")
     return table

@@ -1,8 +1,10 @@
-"""A trained member to its figures: fit the scorers on its training features, then judge both sides of the test set."""
+"""A trained member to its figures: fit the scorer on its normal training features, then judge the test images."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -12,13 +14,12 @@ import numpy as np
 from adjax import detector as detectors
 from adjax import metrics, thresholds
 from adjax.augment import Normalise
-from adjax.data.protocols import Task
+from adjax.data.trials import Study, Trial
 from adjax.detector import Detector, Spec
 from adjax.types import Outputs, PyTree
 
-PAPER_FORM = ("mahalanobis_perclass", (("shrinkage", 0.0),))
-"""The center-loss paper's scorer, each class's plain covariance: always reported beside the chosen one."""
-
+PAPER_FORM = {"mahalanobis_perclass, shrinkage 0 (the paper's form)": ("mahalanobis_perclass", (("shrinkage", 0.0),))}
+"""The center-loss paper's scorer, each class's plain covariance: reported beside the chosen one."""
 
 levels = jax.jit(detectors.levels)
 """Scores from network outputs that lie in memory, compiled."""
@@ -31,97 +32,148 @@ class Judged(NamedTuple):
       detector: fitted, with the held-out scores.
       metrics: its figures.
       scorers: figures of other scorers on the same features, by name.
-      test, ood: network outputs of the two test sets.
-      scores: float32, test images first.
-      labels: int32 of the same length, 1 = anomalous.
+      outputs: network outputs of the test images, in the order of the trial.
+      scores: float32, of the test images.
+      truth: int of the same length, 1 = anomalous.
     """
 
     detector: Detector
     metrics: dict[str, float]
     scorers: dict[str, dict[str, float]]
-    test: Outputs
-    ood: Outputs
+    outputs: Outputs
     scores: np.ndarray
-    labels: np.ndarray
+    truth: np.ndarray
+
+
+class Rule(NamedTuple):
+    """How scores become decisions: `--threshold` and `--quantile`, see `experiments.config.Config`."""
+
+    name: str
+    quantile: float
 
 
 def judge(
     spec: Spec,
     params: PyTree,
     normalise: Normalise,
-    task: Task,
-    train_rows: np.ndarray,
-    held_out_rows: np.ndarray,
-    quantile: float,
+    study: Study,
+    trial: Trial,
+    rule: Rule,
+    prefix: str = "",
+    others: Mapping[str, tuple[str, tuple[tuple[str, Any], ...]]] = MappingProxyType({}),
 ) -> Judged:
-    """Extracts the features of every image once and scores them with the chosen scorer and the paper's."""
-    everything = {
-        "train": task.train.images[train_rows],
-        "held_out": task.train.images[held_out_rows],
-        "test": task.test.images,
-        "ood": task.ood.images,
-    }
-    outputs = {k: detectors.extract(spec, params, normalise, v) for k, v in everything.items()}
-    labels = task.train.labels[train_rows]
+    """Extracts the outputs of every image once and scores them with the chosen scorer and with `others`.
+
+    Args:
+      spec, params, normalise: the trained member.
+      study, trial: its images.
+      rule: how the threshold is set.
+      prefix: of the names of the anomaly metrics: "ood_" where "accuracy" and "f1" are the classifier's own.
+      others: name -> (scorer, options) of further scorers to report.
+    """
+    classes = len(spec.classes)
+    normal = trial.labels < max(classes, 1)
+    rows = {"train": trial.rows[normal], "held_out": trial.held_out, "validation": trial.validation}
+    outputs = {k: detectors.extract(spec, params, normalise, study.images[v]) for k, v in rows.items()}
+    outputs["test"] = detectors.extract(spec, params, normalise, study.test_images[trial.test])
+    images, labels = study.images[rows["train"]], trial.labels[normal]
 
     def judged(spec: Spec) -> tuple[Detector, dict[str, float], np.ndarray]:
+        sigma = 3.0 if rule.name == "mean_sigma" else None
         fitted = detectors.fit(
-            spec, params, normalise, everything["train"], labels, quantile=quantile, outputs=outputs["train"]
+            spec, params, normalise, images, labels, quantile=rule.quantile, sigma=sigma, outputs=outputs["train"]
         )
-        level = {k: np.asarray(levels(fitted, outputs[k])) for k in ("held_out", "test", "ood")}
+        level = {k: np.asarray(levels(fitted, v)) for k, v in outputs.items() if k != "train"}
         fitted = dataclasses.replace(fitted, normal_levels=jnp.sort(jnp.asarray(level["held_out"])))
-        return fitted, figures(level, quantile), np.concatenate([level["test"], level["ood"]])
+        fitted = with_threshold(fitted, rule, level["validation"], trial.validation_truth)
+        return fitted, figures(fitted, level, trial.truth, rule.quantile, prefix), level["test"]
 
     detector, own, scores = judged(spec)
-    own |= classification(outputs["test"], task.test.labels, len(task.classes))
-    paper = dataclasses.replace(spec, scorer=PAPER_FORM[0], scorer_options=PAPER_FORM[1])
-    others = {"mahalanobis_perclass, shrinkage 0 (the paper's form)": judged(paper)[1]}
-    truth = np.repeat([0, 1], [len(task.test.images), len(task.ood.images)])
-    return Judged(detector, own, others, outputs["test"], outputs["ood"], scores, truth)
-
-
-def figures(level: dict[str, np.ndarray], quantile: float) -> dict[str, float]:
-    """Detection figures from the scores of `test`, `ood` and `held_out` images.
-
-    FPR95 is published in two conventions, so both are given: `ood_fpr95`, the share of OOD images accepted where 95 %
-    of the normal images are; `ood_fpr95_ood_positive` (OpenOOD since 1.5), the share of normal images flagged where
-    95 % of the OOD images are.
-    """
-    scores = np.concatenate([level["test"], level["ood"]])
-    truth = np.repeat([0, 1], [len(level["test"]), len(level["ood"])])
-    flagged = np.asarray(thresholds.is_anomalous(scores, quantile))
-    result = {
-        "ood_auroc": metrics.auroc(scores, truth),
-        "ood_fpr95": metrics.fpr_at_tpr(scores, truth),
-        "ood_fpr95_ood_positive": metrics.fpr_at_tpr(scores, truth, positive="anomalous"),
-        "ood_aupr": metrics.aupr(scores, truth),
-        "ood_f1": metrics.f1(flagged, truth),
-        "id_rejected": flagged[truth == 0].mean(),
+    if "logits" in outputs["test"] and classes > 1:
+        own |= classification(outputs["test"], study.test_labels[trial.test], trial.truth, classes)
+    further = {
+        name: judged(dataclasses.replace(spec, scorer=scorer, scorer_options=options))[1]
+        for name, (scorer, options) in others.items()
     }
+    return Judged(detector, own, further, outputs["test"], scores, trial.truth)
+
+
+def with_threshold(fitted: Detector, rule: Rule, validation: np.ndarray, truth: np.ndarray) -> Detector:
+    """The detector with the threshold that the rule asks for; `quantile` and `mean_sigma` are set by `fit`.
+
+    Raises:
+      ValueError: a rule that needs images which the protocol doesn't give.
+    """
+    if rule.name == "conformal":
+        return fitted.with_false_positive_rate(round(1 - rule.quantile, 6))
+    if rule.name == "best_f1":
+        if not np.any(truth):
+            raise ValueError("--threshold best_f1 needs labelled anomalies to validate on: choose conformal")
+        return dataclasses.replace(fitted, threshold=thresholds.best_f1(validation, truth))
+    if rule.name == "logit":
+        level = thresholds.common_quantile(fitted.calibration, jnp.zeros((1, 1)))[0]
+        return dataclasses.replace(fitted, threshold=level)
+    return fitted
+
+
+def figures(
+    detector: Detector, level: dict[str, np.ndarray], truth: np.ndarray, quantile: float, prefix: str
+) -> dict[str, float]:
+    """Detection figures from the scores of `test` and `held_out` images.
+
+    FPR95 is published in two conventions, so both are given: `fpr95`, the share of anomalies accepted where 95 % of the
+    normal images are; `fpr95_ood_positive` (OpenOOD since 1.5), the share of normal images flagged where 95 % of the
+    anomalies are.
+    """
+    scores = level["test"]
+    flagged = np.asarray(thresholds.is_anomalous(scores, detector.threshold))
+    result = {
+        "auroc": metrics.auroc(scores, truth),
+        "fpr95": metrics.fpr_at_tpr(scores, truth),
+        "fpr95_ood_positive": metrics.fpr_at_tpr(scores, truth, positive="anomalous"),
+        "aupr": metrics.aupr(scores, truth),
+        "f1": metrics.f1(flagged, truth),
+    }
+    if not prefix:
+        result["accuracy"] = metrics.accuracy(flagged, truth)
+    result = {f"{prefix}{name}": value for name, value in result.items()}
+    result["id_rejected"] = flagged[truth == 0].mean()
     alpha = round(1 - quantile, 6)
     if alpha > 0 and len(level["held_out"]) >= 1 / alpha - 1:
         flagged = np.asarray(thresholds.is_anomalous(scores, thresholds.conformal(level["held_out"], alpha)))
-        result["ood_f1_conformal"] = metrics.f1(flagged, truth)
+        result[f"{prefix}f1_conformal"] = metrics.f1(flagged, truth)
         result["id_rejected_conformal"] = flagged[truth == 0].mean()
     return {name: float(value) for name, value in result.items()}
 
 
-def classification(outputs: Outputs, labels: np.ndarray, classes: int) -> dict[str, float]:
-    """Accuracy and macro F1 of the classifier itself."""
+def classification(outputs: Outputs, labels: np.ndarray, truth: np.ndarray, classes: int) -> dict[str, float]:
+    """Accuracy and macro F1 of the classifier itself, on the normal images."""
+    normal = truth == 0
     predicted = np.asarray(outputs["logits"]).argmax(-1)
     return {
-        "accuracy": float(metrics.accuracy(predicted, labels)),
-        "f1": float(metrics.macro_f1(predicted, labels, classes)),
+        "accuracy": float(metrics.accuracy(predicted, labels, normal)),
+        "f1": float(metrics.macro_f1(predicted, labels, classes, normal)),
     }
 
 
-def pixel_pca(task: Task, train_rows: np.ndarray, components: int = 30) -> dict[str, float]:
-    """The trivial baseline: squared residual of raw pixels outside of the training images' principal components."""
+def ranking(normal: np.ndarray, anomalous: np.ndarray, prefix: str = "") -> dict[str, float]:
+    """AUROC, FPR95 and AUPR of two groups of scores."""
+    scores = np.concatenate([normal, anomalous])
+    truth = np.repeat([0, 1], [len(normal), len(anomalous)])
+    return {
+        f"{prefix}auroc": float(metrics.auroc(scores, truth)),
+        f"{prefix}fpr95": float(metrics.fpr_at_tpr(scores, truth)),
+        f"{prefix}aupr": float(metrics.aupr(scores, truth)),
+    }
+
+
+def pixel_pca(study: Study, trial: Trial, classes: int, prefix: str = "", components: int = 30) -> dict[str, float]:
+    """The trivial baseline: squared residual of raw pixels outside of the normal training images' principal ones."""
 
     def flat(images: np.ndarray) -> np.ndarray:
         return images.reshape(len(images), -1).astype(np.float32) / 255
 
-    train = flat(task.train.images[train_rows])
+    train = flat(study.images[trial.rows[trial.labels < max(classes, 1)]])
     mean = train.mean(0)
     train -= mean
     _, vectors = np.linalg.eigh(train.T @ train)
@@ -131,21 +183,26 @@ def pixel_pca(task: Task, train_rows: np.ndarray, components: int = 30) -> dict[
         x = flat(images) - mean
         return np.square(x).sum(1) - np.square(x @ basis).sum(1)
 
-    normal, anomalous = residual(task.test.images), residual(task.ood.images)
-    scores = np.concatenate([normal, anomalous])
-    truth = np.repeat([0, 1], [len(normal), len(anomalous)])
-    return {
-        "ood_auroc": float(metrics.auroc(scores, truth)),
-        "ood_fpr95": float(metrics.fpr_at_tpr(scores, truth)),
-        "ood_aupr": float(metrics.aupr(scores, truth)),
-    }
+    scores = residual(study.test_images[trial.test])
+    return ranking(scores[trial.truth == 0], scores[trial.truth == 1], prefix)
 
 
 def summary(members: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Mean, standard deviation (n − 1; 0 for n = 1) and n of each metric over members."""
-    names = members[0]["metrics"]
-    values = {name: np.array([m["metrics"][name] for m in members]) for name in names}
-    return {
-        name: {"mean": float(v.mean()), "sd": float(v.std(ddof=1)) if len(v) > 1 else 0.0, "n": len(v)}
-        for name, v in values.items()
-    }
+    """Of each metric over members: mean, standard deviation (n − 1; 0 for n = 1) and n.
+
+    Where every seed has several members (classes, folds), also `sd_seeds` and `seeds`: the deviation, from seed to
+    seed, of the mean over its members, and how many seeds there are.
+    """
+    result = {}
+    seeds = [m.get("seed", 0) for m in members]
+    for name in members[0]["metrics"]:
+        values = np.array([m["metrics"][name] for m in members])
+        means = [values[np.array(seeds) == s].mean() for s in dict.fromkeys(seeds)]
+        result[name] = {"mean": float(values.mean()), "sd": _sd(values), "n": len(values)}
+        if len(means) < len(values):
+            result[name] |= {"sd_seeds": _sd(np.array(means)), "seeds": len(means)}
+    return result
+
+
+def _sd(values: np.ndarray) -> float:
+    return float(values.std(ddof=1)) if len(values) > 1 else 0.0

@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from experiments.console import COLUMNS, cells
+from experiments.console import cells, columns, setting_name
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
@@ -20,22 +20,27 @@ _BLOCK = re.compile(r"(<!-- results: ([\w.]+) -->\n).*?(<!-- end -->)", re.DOTAL
 
 def table(results: dict[str, Any]) -> str:
     """One results.json as a Markdown table with its command, hardware, versions and spread."""
-    lines = [
-        "| | " + " | ".join(title for title, _ in COLUMNS.values()) + " |",
-        "|---|" + "---|" * len(COLUMNS),
-    ]
+    shown = columns(results)
+
+    def row(name: str, figures: dict[str, Any]) -> str:
+        return f"| {name} | " + " | ".join(cells(figures, shown)) + " |"
+
+    lines = ["| | " + " | ".join(title for title, _ in shown.values()) + " |", "|---|" + "---|" * len(shown)]
+    settings = [group["hparams"] for group in results["groups"]]
     for group in results["groups"]:
-        lines.append(_row(f"**adjax**, λ = {group['hparams']['lam']:g}", group["summary"]))
-    lines += [_row(name, figures) for name, figures in results["comparisons"].items()]
-    lines += [_row(f"*{reference['name']}*", reference["metrics"]) for reference in results["references"]]
+        name = setting_name(group["hparams"], settings).replace("=", " = ")
+        lines.append(row(", ".join(filter(None, ("**adjax**", name))), group["summary"]))
+    lines += [row(name, figures) for name, figures in results["comparisons"].items()]
+    lines += [row(f"*{reference['name']}*", reference["metrics"]) for reference in results["references"]]
     timing, where = results["timing"], results["environment"]
     versions = ", ".join(f"{name} {where['versions'][name]}" for name in ("jax", "flax"))
-    n = results["summary"]["ood_auroc"]["n"]
+    rate = timing["train_images_per_s"]
     sentence = [
-        f"Mean ± standard deviation of n = {n} seeds; {results['dataset']['name']} → {results['ood']['name']}, test",
+        f"Mean ± standard deviation {_over(results)}; {results['dataset']['name']} → {results['ood']['name']}, test",
         f"sets. `{where['command']}`, {where['date']}: {timing['total_s']:.0f} s",
         f"(compiling {timing['compile_s']:.0f} s,",
-        f"training {timing['train_images_per_s']:,.0f} images/s, scoring {timing['score_images_per_s']:,.0f} images/s)",
+        f"training {rate:,.0f} images/s," if rate is not None else "nothing to train,",
+        f"scoring {timing['score_images_per_s']:,.0f} images/s)",
         f"on {where['cores']} cores of {where['cpu']} ({where['devices']['platform']}), {versions}, Python",
         f"{where['python']}.",
     ]
@@ -43,6 +48,18 @@ def table(results: dict[str, Any]) -> str:
         sentence.append(f"Rows below the λ values: at λ = {results['kept']['hparams']['lam']:g}.")
     lines += ["", " ".join(sentence)]
     return "\n".join(lines)
+
+
+def _over(results: dict[str, Any]) -> str:
+    """What n counts."""
+    summary = next(iter(results["summary"].values()))
+    n, seeds = summary["n"], summary.get("seeds", summary["n"])
+    if seeds == n:
+        return f"of n = {n} seeds"
+    each = f"{n // seeds} {'folds' if 'fold' in results['members'][0] else 'classes'}"
+    return (
+        f"over n = {each}, one seed" if seeds == 1 else f"of the mean over {each} from seed to seed, n = {seeds} seeds"
+    )
 
 
 def render(text: str) -> str:
@@ -53,10 +70,6 @@ def render(text: str) -> str:
         return f"{match[1]}{table(results)}\n{match[3]}"
 
     return _BLOCK.sub(block, text)
-
-
-def _row(name: str, figures: dict[str, Any]) -> str:
-    return f"| {name} | " + " | ".join(cells(figures)) + " |"
 
 
 if __name__ == "__main__":

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
+import dataclasses
+import itertools
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +16,23 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
-import adjax
-from adjax import data, loop, methods, models, train
-from adjax.augment import Augment, normalise_of
-from adjax.checkpoint import Checkpoints, MismatchError
-from adjax.data.protocols import validation_split
+from adjax import data, methods, models, train
+from adjax import detector as detectors
+from adjax.augment import Normalise, normalise_for
+from adjax.checkpoint import MismatchError
+from adjax.data.trials import Trial
 from adjax.detector import Spec
-from adjax.sharding import on_all_processes, to_host
-from experiments import evaluate, figures
-from experiments.config import Config, load_task, parse
-from experiments.console import Training, closing_table
+from adjax.train import Members
+from adjax.types import Method, PyTree
+from experiments import evaluate, figures, study, training
+from experiments.config import Config, of_preset, parse
+from experiments.console import closing_table, member_name, setting_name
 from experiments.references import REFERENCES
-from experiments.rundir import SCHEMA, MetricsLog, environment, write_json
+from experiments.rundir import SCHEMA, environment, write_json
+from experiments.study import Loaded
+
+CEILING = "supervised classifier on the same images"
+"""With labelled anomalies of every kind this is the honest ceiling, so a GAN's table has it."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -46,180 +53,249 @@ def run(config: Config, console: Console) -> int:
     """Trains all members as one program, judges each, writes the run directory."""
     started, where = time.perf_counter(), environment()
     directory = config.directory()
-    config, task, note = load_task(config)
-    if note:
-        console.print(f"[bold red]{note}[/]")
-    shape, classes = task.train.images.shape[1:], len(task.classes)
+    given = study.images(config)
+    if given.note:
+        console.print(f"[bold red]{given.note}[/]")
+    config = given.config
+    _, method, _ = build(config, given.train.images, given.classes, 1)
+    loaded = study.load(given, method.learns_from)
+    trials = loaded.study.trials
 
-    # The table of members: every λ with every seed; a seed splits, initialises and shuffles alike under every λ.
-    seeds = range(config.seed, config.seed + config.seeds)
-    settings = [(lam, seed) for lam in config.lam for seed in seeds]
-    splits = {seed: validation_split(task.train.labels, config.validation, seed) for seed in seeds}
-    table = train.members(
-        {
-            "lam": [lam for lam, _ in settings],
-            "learning_rate": [config.learning_rate] * len(settings),
-            "weight_decay": [config.weight_decay] * len(settings),
-        },
-        [seed for _, seed in settings],
-        rows=[splits[seed][0] for _, seed in settings],
-        labels=[task.train.labels[splits[seed][0]] for _, seed in settings],
-    )
+    # The table of members: every setting of the hyper-parameters with every trial (a seed, a class, a fold).
+    settings = config.settings(dict(method.hparams))
+    table = members(config, settings, trials)
     steps = config.steps(int(table.count.max()))
-    network = models.make(config.model, shape, classes)
-    method = methods.make(config.method, network, shape, classes, steps=steps)
-    normalise = normalise_of(task.train.images)
+    spec, method, normalise = build(config, loaded.study.images, loaded.classes, steps)
 
+    varied = "; ".join(filter(None, (setting_name(s, settings) for s in settings)))
     console.print(
-        f"{config.method} on {task.name}: {len(settings)} members (λ {', '.join(f'{v:g}' for v in config.lam)}; seeds "
-        f"{seeds[0]}–{seeds[-1]}), {table.count.max():,} images each, {steps:,} steps, "
-        f"{len(jax.devices())} {jax.devices()[0].platform} device(s)",
+        f"{config.method} on {loaded.study.name}: {len(table.seed)} members ({varied + '; ' if varied else ''}"
+        f"{len(trials)} {', '.join(trials[0].name)}), {table.count.max():,} images each, "
+        + (f"{steps:,} steps, " if method.step else "nothing to train, ")
+        + f"{len(jax.devices())} {jax.devices()[0].platform} device(s)",
         highlight=False,
     )
-    program = train.compile_program(
-        method,
-        task.train.images,
-        table,
-        normalise,
-        batch_size=config.batch_size,
-        augment=Augment(shift_px=config.shift_px),
-        steps_per_dispatch=config.steps_per_dispatch,
-        layout=config.layout,
-    )
-    console.print(f"compiled in {program.compile_s:.1f} s", highlight=False)
-
-    # Training: everything that a resumed run must share with its checkpoint is a fact of it.
-    facts = {
-        **config.identity(),
-        "schema": SCHEMA,
-        "data_sha256": data.digest(task.train),
-        "steps": steps,
-        "jax": jax.__version__,
-        "adjax": adjax.__version__,
-    }
-    first_process = jax.process_index() == 0
-    if first_process and not config.resume:
-        shutil.rmtree(directory / "checkpoints", ignore_errors=True)
-    directory.mkdir(parents=True, exist_ok=True)
-    on_all_processes(True)  # none opens the checkpoints before they are cleared
-    done, trained_s, log = 0, 0.0, None
-    with (
-        Checkpoints(directory / "checkpoints", facts) as checkpoints,
-        loop.StopSignal() as stop,
-        Training(console, steps, len(settings) * config.batch_size, "training") as progress,
-    ):
-
-        def resumed(step: int) -> None:
-            nonlocal done, log, trained_s
-            done = step
-            if first_process:
-                write_json(directory / "config.json", config.json())
-                log = MetricsLog(directory / "metrics.jsonl", step)
-            progress.start(step)
-            trained_s = time.perf_counter()
-
-        def report(step: int, metrics: dict[str, np.ndarray]) -> None:
-            if log is not None:
-                log.write(step, metrics)
-            progress.advance(step, f"loss {metrics['loss'].mean():.4f}  accuracy {metrics['accuracy'].mean():.4f}")
-
-        state = loop.train(program, steps, checkpoints, stop=stop, report=report, resumed=resumed)
-        jax.block_until_ready(state)
-        trained_s = time.perf_counter() - trained_s
-    if log is not None:
-        log.close()
-    if stop.received is not None:
-        console.print(f"stopped after step {int(state.step):,}; the same command continues from there")
-        return 0 if stop.received == signal.SIGTERM else 130
-
-    # Judging: on the first process, one member after another, features extracted once for all scorers.
-    params = to_host(state.members["params"])
-    untrained = to_host(program.init(program.table).members["params"])
-    if not first_process:
+    trained = fit(config, console, spec, method, normalise, loaded, table, directory)
+    if trained.stopped is not None:
+        console.print("stopped; the same command continues from there")
+        return 0 if trained.stopped == signal.SIGTERM else 130
+    if jax.process_index() > 0:
         return 0
-    options = (("shrinkage", config.shrinkage),)
-    spec = Spec(config.method, config.model, config.scorer, shape, tuple(task.classes), options)
 
-    def judge(params: Any, m: int) -> evaluate.Judged:
+    # Judging: one member after another, outputs extracted once for all scorers.
+    rule = evaluate.Rule(config.threshold, config.quantile)
+    others = evaluate.PAPER_FORM if spec.scorer.startswith("mahalanobis") else {}
+    pairs = list(itertools.product(range(len(settings)), range(len(trials))))
+
+    def judge(params: PyTree, m: int, others: Mapping = others) -> evaluate.Judged:
         member = jax.tree.map(lambda x: x[m], params)
-        return evaluate.judge(spec, member, normalise, task, *splits[settings[m][1]], config.quantile)
+        trial = trials[pairs[m][1]]
+        return evaluate.judge(spec, member, normalise, loaded.study, trial, rule, loaded.prefix, others)
 
     judged = []
-    for m, (lam, seed) in enumerate(settings):
-        judged.append(judge(params, m))
-        own = judged[-1].metrics
-        console.print(
-            f"λ={lam:g} seed={seed}: class F1 {own['f1']:.4f}, OOD AUROC {own['ood_auroc']:.4f}, "
-            f"FPR95 {own['ood_fpr95']:.2%}, OOD F1 {own['ood_f1']:.4f}",
-            highlight=False,
-        )
-    members = [
-        {"hparams": {k: float(str(v[m])) for k, v in table.hparams.items()}, "seed": seed}  # 0.1, not its float32
+    for m, (s, t) in enumerate(pairs):
+        judged.append(judge(trained.params, m))
+        name = " ".join(filter(None, (setting_name(settings[s], settings), member_name(trials[t].name))))
+        console.print(f"{name}: {figures.brief(judged[-1].metrics)}", highlight=False)
+    rows: list[dict[str, Any]] = [
+        {"hparams": dict(settings[s]), "seed": trials[t].seed, **trials[t].name}
         | {"metrics": judged[m].metrics, "scorers": judged[m].scorers}
-        for m, (_, seed) in enumerate(settings)
+        for m, (s, t) in enumerate(pairs)
     ]
     groups = [
         {"hparams": part[0]["hparams"], "summary": evaluate.summary(part)}
-        for part in (members[i : i + config.seeds] for i in range(0, len(members), config.seeds))
+        for part in (rows[i : i + len(trials)] for i in range(0, len(rows), len(trials)))
     ]
-    # The detector to keep: the first seed under the method's own λ, if that is among those trained.
-    own_lam = method.hparams["lam"]
-    kept = config.lam.index(own_lam) if own_lam in config.lam else 0
-    first = kept * config.seeds
+    # The detector to keep: the first trial under the method's own hyper-parameters, if they are among those trained.
+    kept = max(range(len(settings)), key=lambda s: sum(settings[s][k] == v for k, v in method.hparams.items()))
+    first = kept * len(trials)
+    own = range(first, first + len(trials))
     comparisons: dict[str, Any] = {
-        name: evaluate.summary([{"metrics": j.scorers[name]} for j in judged[first : first + config.seeds]])
+        name: evaluate.summary([{**rows[m], "metrics": judged[m].scorers[name]} for m in own])
         for name in judged[first].scorers
     }
-    blank = [{"metrics": judge(untrained, m).metrics} for m in range(first, first + config.seeds)]
-    comparisons["same network, untrained"] = evaluate.summary(blank)
-    comparisons["pixel PCA, 30 components"] = evaluate.pixel_pca(task, splits[seeds[0]][0])
+    for name, images in loaded.also.items():
+        comparisons[f"against {name}"] = evaluate.summary(
+            [{**rows[m], "metrics": against(judged[m], images, loaded.prefix)} for m in own]
+        )
+    if method.step is not None:
+        blank = [{**rows[m], "metrics": judge(trained.untrained, m, {}).metrics} for m in own]
+        comparisons["same network, untrained"] = evaluate.summary(blank)
+    pca = [
+        {**rows[m], "metrics": evaluate.pixel_pca(loaded.study, trial, len(spec.classes), loaded.prefix)}
+        for m, trial in zip(own, trials, strict=True)
+        if trial.seed == trials[0].seed
+    ]
+    comparisons["pixel PCA, 30 components"] = evaluate.summary(pca) if len(pca) > 1 else pca[0]["metrics"]
+    if config.protocol in ("folds", "holdout_fraction"):  # the official test images are no fold
+        truth = (given.test.labels != config.normal[0]).astype(np.int32)
+        official = [{**rows[m], "metrics": on(judged[m], given.test.images, truth)} for m in own]
+        comparisons["the same detectors on all official test images"] = evaluate.summary(official)
+    if config.method == "gan":
+        comparisons[CEILING] = ceiling(config, console, loaded, directory)
 
     detector = judged[first].detector
-    test_images = np.concatenate([task.test.images, task.ood.images])
+    test_images = loaded.study.test_images[trials[0].test]
     clock = time.perf_counter()
     detector.score(test_images)
+    score_s = time.perf_counter() - clock
+    images = len(table.seed) * config.batch_size * (trained.steps - trained.resumed_from_step)
     results = {
         "schema": SCHEMA,
+        "preset": config.preset,
         "method": config.method,
         "model": config.model,
-        "note": note,
+        "note": given.note,
         "dataset": {
-            "name": task.name,
-            "sha256": {"train": data.digest(task.train), "test": data.digest(task.test)},
+            "name": config.dataset,
+            "sha256": {"train": data.digest(given.train), "test": data.digest(given.test)},
             "counts": {
                 "train": int(table.count.max()),
-                "held_out": len(splits[seeds[0]][1]),
-                "test": len(task.test.images),
+                "held_out": len(trials[0].held_out),
+                "test": int((trials[0].truth == 0).sum()),
             },
-            "classes": list(task.classes),
+            "classes": list(given.classes),
         },
         "ood": {
-            "name": task.ood_name,
-            "sha256": {"test": data.digest(task.ood)},
-            "counts": {"test": len(task.ood.images)},
+            "name": loaded.ood_name,
+            "sha256": {"test": data.digest(given.task.ood)} if given.task else {},
+            "counts": {"test": int((trials[0].truth == 1).sum())},
         },
         "config": config.json(),
-        "members": members,
+        "members": rows,
         "groups": groups,
         "summary": groups[kept]["summary"],
         "kept": {"member": first, "hparams": groups[kept]["hparams"]},
         "comparisons": comparisons,
+        "early_stopping": trained.best,
         "timing": {
-            "compile_s": program.compile_s,
-            "train_s": trained_s,
-            "train_images_per_s": (steps - done) * config.batch_size * len(settings) / trained_s,
-            "resumed_from_step": done,
-            "score_images_per_s": len(test_images) / (time.perf_counter() - clock),
+            "compile_s": trained.compile_s,
+            "train_s": trained.train_s,
+            "train_images_per_s": images / trained.train_s if trained.train_s else None,
+            "resumed_from_step": trained.resumed_from_step,
+            "score_images_per_s": len(test_images) / score_s,
             "total_s": time.perf_counter() - started,
         },
         "environment": where,
-        "references": REFERENCES.get((config.method, config.model, task.name, task.ood_name), []),
+        "references": REFERENCES.get(config.preset, []),
     }
     write_json(directory / "results.json", results)
-    detector.save(directory / "detector")
-    written = figures.draw(directory, results, judged, settings, task, note)
-    show(console, config, directory, results, written)
+    saved = save(directory, judged, trials, first)
+    written = figures.draw(directory, results, judged, loaded, normalise)
+    show(console, config, directory, results, [*saved, *written])
     return 0
+
+
+def build(config: Config, images: np.ndarray, classes: tuple[str, ...], steps: int) -> tuple[Spec, Method, Normalise]:
+    """The network, the method and the normalisation that the options ask for."""
+    shape, model_options = images.shape[1:], config.options("model")
+    network = models.make(config.model, shape, len(classes), **model_options)
+    normalise = None
+    if config.weights not in (None, "random"):
+        from adjax.models import weights
+
+        found = weights.resolve(config.weights, config.model)
+        network = models.pretrained(network, found)
+        normalise = Normalise(*(np.asarray(x, np.float32) for x in (found.mean, found.sd)))
+    method_options = config.options("method")
+    method = methods.make(config.method, network, shape, len(classes), steps=steps, **method_options)
+    normalise = normalise or normalise_for(method.pixels, images)
+    scorer = config.scorer or method.scorer
+    scorer_options = dataclasses.replace(config, scorer=scorer).options("scorer")
+    spec = Spec(config.method, config.model, scorer, shape, classes, scorer_options, method_options, model_options)  # type: ignore[arg-type]  # a spec makes sorted pairs of dicts
+    return spec, method, normalise
+
+
+def members(config: Config, settings: list[dict[str, float]], trials: tuple[Trial, ...]) -> Members:
+    """Every setting with every trial; a trial splits, initialises and shuffles alike under every setting.
+
+    Class weights that the options leave open balance the classes, N / (2 N_c).
+    """
+    pairs = list(itertools.product(settings, trials))
+    hparams = {name: np.array([s[name] for s, _ in pairs], np.float32) for name in settings[0]}
+    given = {text.partition("=")[0] for text in config.hparams}
+    for label, name in enumerate(("weight_normal", "weight_anomalous")):
+        if name in hparams and name not in given:
+            hparams[name] = np.array([len(t.labels) / (2 * max((t.labels == label).sum(), 1)) for _, t in pairs])
+    return train.members(hparams, [t.seed for _, t in pairs], [t.rows for _, t in pairs], [t.labels for _, t in pairs])
+
+
+def fit(
+    config: Config,
+    console: Console,
+    spec: Spec,
+    method: Method,
+    normalise: Normalise,
+    loaded: Loaded,
+    table: Members,
+    directory: Path,
+) -> training.Trained:
+    """Trains the table; of a method without a step, the parameters as they are."""
+    if method.step is None:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_json(directory / "config.json", config.json())
+        params = training.untrained(method, table)
+        return training.Trained(params, params, 0, 0, 0.0, 0.0, {}, None)
+    validate = None
+    if config.patience is not None:
+        trials = loaded.study.trials * (len(table.seed) // len(loaded.study.trials))
+        if not all(t.validation_truth.any() for t in trials):
+            raise ValueError("--patience needs labelled anomalies to validate on, and this method sees none")
+
+        def score(params: PyTree, m: int) -> np.ndarray:
+            images = loaded.study.images[trials[m].validation]
+            return detectors.extract(spec, params, normalise, images)["score"]
+
+        validate = training.validation_auroc(score, [t.validation_truth for t in trials])
+    digest = data.digest(data.Split(loaded.study.images, loaded.study.labels))
+    return training.run(config, console, method, loaded.study.images, table, normalise, directory, digest, validate)
+
+
+def against(judged: evaluate.Judged, images: np.ndarray, prefix: str) -> dict[str, float]:
+    """A member's figures with the anomalies of its test replaced by those of a set it never saw."""
+    normal = judged.scores[judged.truth == 0]
+    scores = np.concatenate([normal, np.asarray(judged.detector.score(images))])
+    truth = np.repeat([0, 1], [len(normal), len(images)])
+    return evaluate.figures(judged.detector, {"test": scores, "held_out": np.zeros(0)}, truth, 1.0, prefix)
+
+
+def on(judged: evaluate.Judged, images: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """A member's figures on other test images."""
+    level = {"test": np.asarray(judged.detector.score(images)), "held_out": np.zeros(0)}
+    return evaluate.figures(judged.detector, level, truth, 1.0, "")
+
+
+def ceiling(config: Config, console: Console, loaded: Loaded, directory: Path) -> dict[str, Any]:
+    """What a plain supervised classifier makes of the same trials."""
+    console.print(f"\n{CEILING}:")
+    plain = of_preset("classifier_fashion_mnist")
+    same = {name: getattr(config, name) for name in ("dataset", "normal", "seeds", "seed", "validation", "data_dir")}
+    plain = dataclasses.replace(plain, **same)
+    _, method, _ = build(plain, loaded.study.images, loaded.classes, 1)
+    table = members(plain, plain.settings(dict(method.hparams)), loaded.study.trials)
+    spec, method, normalise = build(plain, loaded.study.images, loaded.classes, plain.steps(int(table.count.max())))
+    trained = fit(plain, console, spec, method, normalise, loaded, table, directory / "ceiling")
+    rule = evaluate.Rule(plain.threshold, plain.quantile)
+    rows = []
+    for m, trial in enumerate(loaded.study.trials):
+        params = jax.tree.map(lambda x, m=m: x[m], trained.params)
+        found = evaluate.judge(spec, params, normalise, loaded.study, trial, rule, loaded.prefix)
+        rows.append({"seed": trial.seed, **trial.name, "metrics": found.metrics})
+    return evaluate.summary(rows)
+
+
+def save(directory: Path, judged: list[evaluate.Judged], trials: tuple[Trial, ...], first: int) -> list[Path]:
+    """The kept detector; where members are classes or folds, one each."""
+    named = [{k: v for k, v in t.name.items() if k != "seed"} for t in trials]
+    if not named[0]:
+        judged[first].detector.save(directory / "detector")
+        return [directory / "detector"]
+    for m, name in enumerate(named):
+        if trials[m].seed == trials[0].seed:
+            label = "_".join(str(v) for v in name.values()).lower()
+            clean = "".join(c if c.isalnum() or c in "-_" else "_" for c in label)
+            judged[first + m].detector.save(directory / "detectors" / clean)
+    return [directory / "detectors"]
 
 
 def show(console: Console, config: Config, directory: Path, results: dict[str, Any], written: list[Path]) -> None:
@@ -229,17 +305,21 @@ def show(console: Console, config: Config, directory: Path, results: dict[str, A
         console.print(f"[bold red]{results['note']}[/]")
     console.print(closing_table(results))
     timing = results["timing"]
+    rate = timing["train_images_per_s"]
     console.print(
-        f"trained in {timing['train_s']:.0f} s ({timing['train_images_per_s']:,.0f} images/s), scored at "
-        f"{timing['score_images_per_s']:,.0f} images/s, {timing['total_s']:.0f} s in all",
+        (f"trained in {timing['train_s']:.0f} s ({rate:,.0f} images/s), " if rate is not None else "")
+        + f"scored at {timing['score_images_per_s']:,.0f} images/s, {timing['total_s']:.0f} s in all",
         highlight=False,
     )
-    for path in (directory / "results.json", directory / "detector", *written):
+    for path in (directory / "results.json", *written):
         console.print(f"  {path}", highlight=False, soft_wrap=True)
     console.print("\nNext:")
-    if len(config.lam) == 1:
+    if config.method == "centerloss" and len(config.lam) == 1:
         console.print("  python -m experiments.run --method centerloss --sweep      # what λ does, as one program")
-    console.print(f"  python -c \"import adjax; print(adjax.load('{directory / 'detector'}'))\"", soft_wrap=True)
+    detector = next(path for path in written if path.name in ("detector", "detectors"))
+    if detector.name == "detectors":
+        detector = sorted(detector.iterdir())[0]
+    console.print(f"  python -c \"import adjax; print(adjax.load('{detector}'))\"", soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,104 @@
+"""The published experiments by name: `python -m experiments.run --preset NAME`, one line of options each.
+
+A preset is what differs from the defaults of `experiments.config.Config`. `--method NAME` alone runs the experiment of
+the method's source, the first preset of that method here (center loss: the main job, one seed). The figures in README
+are made by these names; the committed file of each is `experiments/results/NAME.json`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+SWEEP_LAMS = (0.0, 0.001, 0.01, 0.1, 1.0)
+"""λ of the center-loss paper."""
+
+_ONE_VS_REST: dict[str, Any] = {"dataset": "fashion_mnist", "protocol": "one_vs_rest", "lam": ()}
+_ONE_CLASS: dict[str, Any] = {**_ONE_VS_REST, "threshold": "conformal", "quantile": 0.95}
+_LABELLED: dict[str, Any] = {**_ONE_VS_REST, "threshold": "best_f1"}
+_ZERO: dict[str, Any] = {"dataset": "mnist", "protocol": "one_vs_rest", "normal": (0,), "lam": ()}
+_ONE_OR_SEVEN: dict[str, Any] = {"dataset": "mnist", "protocol": "one_vs_other", "normal": (1,), "anomalous": (7,)}
+_GMM: dict[str, Any] = {**_ONE_OR_SEVEN, "lam": (), "scorer": "gmm", "threshold": "mean_sigma"}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "centerloss": {},
+    "centerloss_mnist": {"seeds": 5},
+    "centerloss_mnist_zero": {"ood": "holdout:0", "seeds": 3, "epochs": 10},
+    "centerloss_sweep": {"lam": SWEEP_LAMS, "seeds": 3, "epochs": 10},
+    "ood_head_mnist": {"method": "ood_head", "seeds": 3, "lam": (0.0,), "also": ("photographs",)},
+    "random_fashion_mnist": {**_ONE_CLASS, "method": "random", "seeds": 5},
+    "autoencoder_fashion_mnist": {
+        **_ONE_CLASS,
+        "method": "autoencoder",
+        "model": "conv_autoencoder",
+        "seeds": 3,
+    },
+    "autoencoder_mnist_zero": {
+        **_ZERO,
+        "method": "autoencoder",
+        "model": "conv_autoencoder",
+        "threshold": "conformal",
+        "seeds": 3,
+    },
+    "gan_fashion_mnist": {
+        **_LABELLED,
+        "method": "gan",
+        "model": "unet",
+        "shift_px": 0,
+    },
+    "gan_mnist": {**_LABELLED, "method": "gan", "model": "unet", "dataset": "mnist", "shift_px": 0},
+    "classifier_fashion_mnist": {**_LABELLED, "method": "classifier", "model": "cnn", "epochs": 10},
+    "classifier_mnist_zero": {
+        "method": "classifier",
+        "model": "cnn",
+        "dataset": "mnist",
+        "protocol": "folds",
+        "normal": (0,),
+        "threshold": "logit",
+        "lam": (),
+        "batch_size": 64,
+    },
+    "regressor_fashion_mnist": {**_LABELLED, "method": "regressor", "model": "cnn", "epochs": 10},
+    "hog_ocsvm_fashion_mnist": {**_ONE_CLASS, "method": "hog_ocsvm", "model": "hog", "scorer": "ocsvm"},
+    "deep_svdd_fashion_mnist": {**_ONE_CLASS, "method": "deep_svdd", "model": "svdd_lenet", "seeds": 3},
+    "gmm_pretrained_mnist_1v7": {
+        **_GMM,
+        "method": "gmm",
+        "model": "efficientnet_lite0",
+        "weights": "efficientnet_lite0",
+    },
+    "gmm_autoencoder_mnist_1v7": {**_GMM, "method": "autoencoder", "model": "conv_autoencoder", "seeds": 3},
+    "imagenet30_a": {
+        "dataset": "imagenet30",
+        "ood": "holdout:10-29",
+        "model": "efficientnet_b0",
+        "weights": "efficientnet_b0",
+        "batch_size": 64,
+    },
+    "imagenet30_b": {
+        "dataset": "imagenet30",
+        "ood": "holdout:0-9,20-29",
+        "model": "efficientnet_b0",
+        "weights": "efficientnet_b0",
+        "batch_size": 64,
+    },
+    "imagenet30_c": {
+        "dataset": "imagenet30",
+        "ood": "holdout:0-19",
+        "model": "efficientnet_b0",
+        "weights": "efficientnet_b0",
+        "batch_size": 64,
+    },
+}
+"""Name -> options. A new experiment is one entry."""
+
+
+def of_method(method: str) -> str:
+    """The preset that `--method` alone means: the first one of that method.
+
+    Raises:
+      KeyError: no preset has that method.
+    """
+    for name, options in PRESETS.items():
+        if options.get("method", "centerloss") == method:
+            return name
+    raise KeyError(method)

@@ -1,0 +1,248 @@
+"""Trains a table of members into a run directory: compiled, resumable; keeps the best epoch if asked."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from rich.console import Console
+from safetensors.numpy import load_file, save_file
+
+import adjax
+from adjax import loop, metrics, train
+from adjax.augment import Normalise
+from adjax.checkpoint import Checkpoints
+from adjax.sharding import on_all_processes, to_host
+from adjax.train import Members, State
+from adjax.types import Method, PyTree
+from experiments.config import Config
+from experiments.console import Training
+from experiments.rundir import SCHEMA, MetricsLog, write_json
+
+
+class Trained(NamedTuple):
+    """What training leaves.
+
+    Attributes:
+      params, untrained: of every member, stacked [M, ...], on the host; at the end (or the best epoch), and before it.
+      steps, resumed_from_step: of the whole training; where this process began.
+      compile_s, train_s: seconds.
+      best: early stopping's record, a step and validation AUROC for each member; empty without it.
+      stopped: the signal that ended it early; None if it is done.
+    """
+
+    params: PyTree
+    untrained: PyTree
+    steps: int
+    resumed_from_step: int
+    compile_s: float
+    train_s: float
+    best: dict[str, list]
+    stopped: int | None
+
+
+def untrained(method: Method, table: Members) -> PyTree:
+    """The parameters of every member before any step."""
+
+    def init(member: Any) -> PyTree:
+        seed, hparams = member
+        return method.init(jax.random.fold_in(jax.random.key(seed), 0), hparams)["params"]
+
+    return jax.device_get(jax.jit(lambda t: jax.lax.map(init, (t.seed, t.hparams)))(table))
+
+
+def run(
+    config: Config,
+    console: Console,
+    method: Method,
+    images: np.ndarray,
+    table: Members,
+    normalise: Normalise,
+    directory: Path,
+    data_sha256: str,
+    validate: Callable[[PyTree], np.ndarray] | None = None,
+) -> Trained:
+    """Trains all members as one program, from the newest checkpoint in `directory` if there is one.
+
+    Args:
+      config: its options.
+      console: where progress is shown.
+      method: what to train.
+      images: uint8[N, H, W, C].
+      table: the members.
+      normalise: pixel values to network input.
+      directory: gets checkpoints, metrics.jsonl, config.json.
+      data_sha256: of the training set.
+      validate: `params [M, ...] -> float[M]`, higher = better, for `--patience`.
+    """
+    steps, count = config.steps(int(table.count.max())), len(table.seed)
+    program = train.compile_program(
+        method,
+        images,
+        table,
+        normalise,
+        batch_size=config.batch_size,
+        augment=config.augment(),
+        steps_per_dispatch=config.steps_per_dispatch,
+        layout=config.layout,
+    )
+    console.print(f"compiled in {program.compile_s:.1f} s", highlight=False)
+
+    # Everything that a resumed run must share with its checkpoint is a fact of it.
+    facts = {
+        **config.identity(),
+        "schema": SCHEMA,
+        "data_sha256": data_sha256,
+        "steps": steps,
+        "jax": jax.__version__,
+        "adjax": adjax.__version__,
+    }
+    first_process = jax.process_index() == 0
+    if first_process and not config.resume:
+        shutil.rmtree(directory / "checkpoints", ignore_errors=True)
+        shutil.rmtree(directory / "best", ignore_errors=True)
+    directory.mkdir(parents=True, exist_ok=True)
+    on_all_processes(True)  # none opens the checkpoints before they are cleared
+    done, train_s, log, best = 0, 0.0, None, None
+    with (
+        Checkpoints(directory / "checkpoints", facts) as checkpoints,
+        loop.StopSignal() as stop,
+        Training(console, steps, count * config.batch_size, "training") as progress,
+    ):
+
+        def resumed(step: int) -> None:
+            nonlocal done, log, train_s, best
+            done = step
+            if validate is not None and config.patience is not None:
+                best = Best(directory / "best", count, step)
+            if first_process:
+                write_json(directory / "config.json", config.json())
+                log = MetricsLog(directory / "metrics.jsonl", step)
+            progress.start(step)
+            train_s = time.perf_counter()
+
+        def report(step: int, metrics: dict[str, np.ndarray]) -> None:
+            if log is not None:
+                log.write(step, metrics)
+            shown = [name for name in ("loss", "accuracy") if name in metrics]
+            news = "  ".join(f"{name} {metrics[name].mean():.4f}" for name in shown)
+            progress.advance(step, news + (f"  best validation AUROC {best.mean():.4f}" if best else ""))
+
+        def after_epoch(step: int, state: State) -> bool:
+            if best is None or validate is None:
+                return False
+            params = to_host(state.members["params"])
+            best.offer(step, params, validate(params))
+            ended = best.since(step) >= (config.patience or 0) * program.steps_per_epoch
+            return ended and best.end(step)
+
+        until = min(steps, Best.ended_at(directory / "best") or steps)
+        state = loop.train(
+            program, until, checkpoints, stop=stop, report=report, resumed=resumed, after_epoch=after_epoch
+        )
+        jax.block_until_ready(state)
+        train_s = time.perf_counter() - train_s
+    if log is not None:
+        log.close()
+    params = to_host(state.members["params"])
+    blank = to_host(program.init(program.table).members["params"])
+    record: dict[str, list] = {}
+    if best is not None:
+        params, record = best.params(params), best.record()
+    return Trained(params, blank, steps, done, program.compile_s, train_s, record, stop.received)
+
+
+class Best:
+    """Each member's best epoch so far, on disk, so that a resumed run remembers it.
+
+    Training is deterministic: what was written after the checkpoint that a run resumes from comes out the same again.
+    """
+
+    def __init__(self, directory: Path, members: int, step: int):
+        """Goes on from `step`; a record of another number of members, or without a checkpoint, is dropped."""
+        self.directory = directory
+        self.scores, self.steps = np.full(members, -np.inf), np.zeros(members, int)
+        self.arrays: dict[str, np.ndarray] = {}
+        self.file = ""
+        if step and (directory / "best.json").is_file():
+            found = json.loads((directory / "best.json").read_text())
+            if len(found["auroc"]) == members:
+                self.scores, self.steps = np.array(found["auroc"]), np.array(found["step"])
+                self.file = found["arrays"]
+                self.arrays = load_file(directory / f"{self.file}.safetensors")
+
+    def offer(self, step: int, params: PyTree, scores: np.ndarray) -> None:
+        """Takes the members that are better than they ever were."""
+        scores = np.where(np.isnan(scores), -np.inf, scores)
+        better = scores > self.scores
+        if not better.any():
+            return
+        for name, leaf in _named(params).items():
+            kept = self.arrays.get(name)
+            fresh = np.array(leaf) if kept is None else np.array(kept)
+            fresh[better] = np.asarray(leaf)[better]
+            self.arrays[name] = fresh
+        self.scores, self.steps = np.where(better, scores, self.scores), np.where(better, step, self.steps)
+        self.directory.mkdir(parents=True, exist_ok=True)
+        self.file = f"step-{step}"
+        save_file(self.arrays, self.directory / f"{self.file}.safetensors")
+        self._write(None)
+        for old in self.directory.glob("step-*.safetensors"):
+            if old.stem != self.file:
+                old.unlink()
+
+    def end(self, step: int) -> bool:
+        """Notes that training ends after `step`, so that a run which is started again trains no further."""
+        self._write(step)
+        return True
+
+    @staticmethod
+    def ended_at(directory: Path) -> int | None:
+        """The step after which training was ended early; None if it was not."""
+        record = directory / "best.json"
+        return json.loads(record.read_text())["ended_at"] if record.is_file() else None
+
+    def _write(self, ended_at: int | None) -> None:
+        record = {"auroc": self.scores.tolist(), "step": self.steps.tolist(), "arrays": self.file, "ended_at": ended_at}
+        write_json(self.directory / "best.json", record)
+
+    def since(self, step: int) -> int:
+        """Steps since any member was better than before."""
+        return step - int(self.steps.max())
+
+    def mean(self) -> float:
+        """Over members."""
+        return float(self.scores.mean())
+
+    def params(self, like: PyTree) -> PyTree:
+        """The best parameters, in the structure of `like`, which is taken if nothing was ever offered."""
+        if not self.arrays:
+            return like
+        return jax.tree.unflatten(jax.tree.structure(like), [self.arrays[name] for name in _named(like)])
+
+    def record(self) -> dict[str, list]:
+        """For results.json."""
+        return {"step": self.steps.tolist(), "validation_auroc": self.scores.tolist()}
+
+
+def validation_auroc(score: Callable[[PyTree, int], np.ndarray], truths: list[np.ndarray]):
+    """`params [M, ...] -> AUROC [M]` on each member's validation images; `score(member's params, m)` scores them."""
+
+    def validate(params: PyTree) -> np.ndarray:
+        members = range(len(truths))
+        scores = [score(jax.tree.map(lambda x, m=m: x[m], params), m) for m in members]
+        return np.array([float(metrics.auroc(jnp.asarray(s), t)) for s, t in zip(scores, truths, strict=True)])
+
+    return validate
+
+
+def _named(tree: PyTree) -> dict[str, np.ndarray]:
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}
