@@ -19,6 +19,7 @@ examples:
 
 Your own images need no fetching. Wherever a set is named, a path does as well:
   set.npz     arrays x_train, y_train, x_test, y_test; or images, labels
+  train.csv   file,label in each line, the images in train/, in images/ or beside it; and test.csv
   folder/     IDX files under their standard names; or
               train/<class>/*.png and test/<class>/*.png; or <class>/*.png
 """
@@ -67,7 +68,7 @@ def show(data_dir: Path | None) -> int:
             status, place = "not here", f"python -m adjax data fetch {name}"
         table.add_row(name, dataset.about, str(len(dataset.classes)), status, place)
     table.add_row(f"{TFDS}NAME", "", "", "", f"python -m adjax data fetch {TFDS}NAME")
-    table.add_row("PATH", "", "", "", "your .npz file, IDX folder or image folder")
+    table.add_row("PATH", "", "", "", "your .npz file, .csv of labels, IDX folder or image folder")
     console = Console()
     console.print(table)
     console.print(f"cache: {cache.cache_dir()}", highlight=False, soft_wrap=True)

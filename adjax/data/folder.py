@@ -1,4 +1,4 @@
-"""A user's own image folder: one folder a class, all images of one size.
+"""A user's own image folder: one folder a class, images of one size or brought to one.
 
     root/train/<class>/...  and  root/test/<class>/...    or ImageNet-30's one_class_train and one_class_test
     root/<class>/...                                      split here, by `stratify.own_split`
@@ -10,18 +10,18 @@ turn up in testing, such as the defects of an inspection set. Hidden files and s
 from __future__ import annotations
 
 import os
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from adjax.data.picture import SUFFIXES, Header, read_header, read_pixels
+from adjax.data.decode import read_images
+from adjax.data.picture import SUFFIXES
 from adjax.data.split import DataError, Split, make_split
 from adjax.data.stratify import own_split
 
 HALVES = {"train": ("train", "one_class_train"), "test": ("test", "one_class_test")}
-THREADS = min(8, os.cpu_count() or 1)
 
 
 class Listing(NamedTuple):
@@ -32,12 +32,15 @@ class Listing(NamedTuple):
     labels: dict[str, np.ndarray]
 
 
-def load_folder(root: Path, split: str) -> Split:
+def load_folder(root: Path, split: str, side_px: int | None = None, classes: Sequence[int] | None = None) -> Split:
     """One split of an image folder.
 
     Args:
       root: the folder; see above.
       split: "train" or "test".
+      side_px: None: all images must have one size. Else bring each to so many pixels square, RGB: the shorter
+        side is resized to it (bilinear, antialiased), the middle is kept.
+      classes: read images of these classes only; they keep their labels. None: all.
 
     Returns:
       images uint8 [N, H, W, 1] if every file of both splits is grey, else [N, H, W, 3]; in the order of
@@ -48,18 +51,14 @@ def load_folder(root: Path, split: str) -> Split:
         named.
     """
     listing = list_folder(root)
-    headers = _headers(listing)
-    channels = max(header.channels for header in headers)
-    files = listing.files[split]
-    height, width = headers[0].height, headers[0].width
-    images = np.empty((len(files), height, width, channels), np.uint8)
-
-    def fill(row: int) -> None:
-        images[row] = read_pixels(files[row], channels)
-
-    with ThreadPoolExecutor(THREADS) as pool:  # Pillow decodes outside the interpreter's lock
-        list(pool.map(fill, range(len(files))))
-    return make_split(images, listing.labels[split], root)
+    files, labels = listing.files[split], listing.labels[split]
+    if classes is not None:
+        rows = np.flatnonzero(np.isin(labels, classes))
+        if not len(rows):
+            raise DataError(f"{root} has no {split} images of the classes {list(classes)}")
+        files, labels = [files[row] for row in rows], labels[rows]
+    beside = [file for half in HALVES for file in listing.files[half] if half != split]
+    return make_split(read_images(files, beside, side_px), labels, root)
 
 
 def list_folder(root: Path) -> Listing:
@@ -124,18 +123,3 @@ def _images_under(folder: Path) -> list[Path]:
 
 def _passed_over(path: Path) -> bool:
     return path.name.startswith(".") or path.is_symlink()
-
-
-def _headers(listing: Listing) -> list[Header]:
-    """The headers of all files of both splits, so that both get the same size and channels."""
-    files = [file for split in HALVES for file in listing.files[split]]
-    with ThreadPoolExecutor(THREADS) as pool:
-        headers = list(pool.map(read_header, files))
-    first = headers[0]
-    for file, header in zip(files, headers, strict=True):
-        if (header.height, header.width) != (first.height, first.width):
-            raise DataError(
-                f"{file} is {header.width}×{header.height} pixels, but {files[0]} "
-                f"{first.width}×{first.height}: all must have one size, so resize or crop them first"
-            )
-    return headers

@@ -13,6 +13,7 @@ from adjax.data.split import DataError, Split
 from adjax.data.stratify import validation_split as validation_split
 
 HOLDOUT = "holdout:"
+MAX_CLASSES = 100_000  # so that a slip of the hand doesn't count to 10¹²
 
 
 class Task(NamedTuple):
@@ -33,15 +34,18 @@ class Task(NamedTuple):
     ood: Split
 
 
-def task(dataset: str, ood: str, data_dir: str | Path | None = None, resize: bool = False) -> Task:
+def task(
+    dataset: str, ood: str, data_dir: str | Path | None = None, resize: bool = False, side_px: int | None = None
+) -> Task:
     """Loads a task.
 
     Args:
       dataset: the in-distribution set, as in `adjax.data.load`.
-      ood: another set, whose whole test split is the OOD set; or "holdout:0", "holdout:0,3": those classes of
-        `dataset` itself are the anomalies, left out of training.
+      ood: another set, whose whole test split is the OOD set; or "holdout:0", "holdout:0,3-5": those classes of
+        `dataset` itself are the anomalies, left out of training (3-5 is 3, 4 and 5).
       data_dir: as in `adjax.data.load`.
       resize: bring OOD images of another size or colour to the in-distribution shape (see `conform`).
+      side_px: as in `adjax.data.find`, for `dataset`, and for `ood` if its images can be brought to a size.
 
     Raises:
       DataError: a set that can't be had, classes that don't exist, or shapes that differ without `resize`.
@@ -52,15 +56,20 @@ def task(dataset: str, ood: str, data_dir: str | Path | None = None, resize: boo
       ('1', 50)
     """
     folder = Path(data_dir) if data_dir is not None else None
-    source = find(dataset, folder)
+    source = find(dataset, folder, side_px)
     if ood == dataset:
         raise DataError(f"{dataset} can't be its own OOD set: name another, or hold out a class with {HOLDOUT}0")
     if ood.startswith(HOLDOUT):
         held = _class_numbers(ood)
-        train, test, left_out = holdout(source.load("train", folder), source.load("test", folder), held)
+        normal = [number for number in range(len(source.classes)) if number not in held]
+        only = {"classes": normal} if normal and "classes" in source.takes else {}  # what isn't used isn't decoded
+        train, test, left_out = holdout(source.load("train", folder, **only), source.load("test", folder), held)
         names = tuple(name for number, name in enumerate(source.classes) if number not in held)
         return Task(dataset, ood, names, train, test, left_out)
-    other = find(ood, folder).load("test", folder)
+    outside = find(ood, folder)
+    if side_px is not None and "side_px" in outside.takes:
+        outside = find(ood, folder, side_px)
+    other = outside.load("test", folder)
     train, test, other = pair(source.load("train", folder), source.load("test", folder), other, resize)
     return Task(dataset, ood, source.classes, train, test, other)
 
@@ -147,10 +156,17 @@ def conform(images: np.ndarray, shape: tuple[int, ...], resize: bool = False) ->
 
 
 def _class_numbers(ood: str) -> tuple[int, ...]:
-    numbers = ood.removeprefix(HOLDOUT).split(",")
-    if not all(number.strip().isdecimal() for number in numbers):
-        raise DataError(f"{ood!r} names no classes: write their numbers, {HOLDOUT}0 or {HOLDOUT}0,3")
-    return tuple(int(number) for number in numbers)
+    """The classes in "holdout:0,3-5": (0, 3, 4, 5)."""
+    numbers: list[int] = []
+    for part in ood.removeprefix(HOLDOUT).split(","):
+        first, dash, last = (word.strip() for word in part.partition("-"))
+        if not first.isdecimal() or (dash and not last.isdecimal()):
+            raise DataError(f"{ood!r} names no classes: write their numbers, {HOLDOUT}0, {HOLDOUT}0,3 or {HOLDOUT}3-5")
+        start, end = int(first), int(last or first)
+        if not start <= end < MAX_CLASSES:
+            raise DataError(f"{ood!r} names no classes: {part} must go up, and end below {MAX_CLASSES:,}")
+        numbers += range(start, end + 1)
+    return tuple(numbers)
 
 
 def _by(shape: tuple[int, ...]) -> str:

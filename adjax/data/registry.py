@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from adjax.data import cifar10, digits, fashion_mnist, folder, idx, mnist, npz, tfds
+from adjax.data import cifar10, digits, fashion_mnist, folder, idx, imagenet30, made, mnist, npz, table, tfds
 from adjax.data.idx import STEMS, find_files
 from adjax.data.published import Published, load_published
 from adjax.data.split import DataError, Split, check_split_name
@@ -22,18 +22,20 @@ class Dataset(NamedTuple):
     Attributes:
       name: what the user calls it.
       classes: class names, in the order of the labels.
-      load: `(split, data_dir) -> Split`, with split "train" or "test".
+      load: `(split, data_dir) -> Split`, with split "train" or "test"; and with the options in `takes`.
       about: one line for the list: images and shape.
       published: how its files are found and checked; None if nothing is ever fetched.
       own: for a set that the user must bring: `(data_dir)` to the folder where it lies, None if nowhere.
+      takes: options of `load`: "side_px", to bring images to one size; "classes", to read no others.
     """
 
     name: str
     classes: tuple[str, ...]
-    load: Callable[[str, Path | None], Split]
+    load: Callable[..., Split]
     about: str = ""
     published: Published | None = None
     own: Callable[[Path | None], Path | None] | None = None
+    takes: tuple[str, ...] = ()
 
 
 def _of(source: Published, classes: tuple[str, ...], about: str) -> Dataset:
@@ -45,43 +47,66 @@ DATASETS: dict[str, Dataset] = {
     "mnist": _of(mnist.MNIST, mnist.CLASSES, "60,000 + 10,000, 28×28×1"),
     "fashion_mnist": _of(fashion_mnist.FASHION_MNIST, fashion_mnist.CLASSES, "60,000 + 10,000, 28×28×1"),
     "cifar10": Dataset("cifar10", cifar10.CLASSES, cifar10.load_cifar10, "50,000 + 10,000, 32×32×3", own=cifar10.where),
+    "imagenet30": Dataset(
+        "imagenet30",
+        imagenet30.CLASSES,
+        imagenet30.load_imagenet30,
+        "39,000 + 3,000, 256×256×3",
+        own=imagenet30.where,
+        takes=("side_px", "classes"),
+    ),
+    "photographs": Dataset(
+        "photographs", made.CLASSES, made.load_photographs, "0 + 10,000, 28×28×1", takes=("side_px",)
+    ),
 }
 
 
-def find(name: str, data_dir: str | Path | None = None) -> Dataset:
+def find(name: str, data_dir: str | Path | None = None, side_px: int | None = None) -> Dataset:
     """The data set of this name.
 
     Args:
-      name: one of `DATASETS`; "tfds:NAME"; or a path: an .npz file (see `adjax.data.npz`), a folder of IDX
-        files under the standard names, or an image folder (see `adjax.data.folder`).
+      name: one of `DATASETS`; "tfds:NAME"; or a path: an .npz file (see `adjax.data.npz`), a .csv of labels
+        (see `adjax.data.table`), a folder of IDX files under the standard names, or an image folder (see
+        `adjax.data.folder`).
       data_dir: where tfds may keep its sets.
+      side_px: for sets of image files: bring each image to so many pixels square (see `adjax.data.folder`).
 
     Raises:
       DataError: unknown name, with the nearest known one; a path where nothing is; a tfds set that can't be
-        had.
+        had; `side_px` for a set whose images have one size as they are.
     """
+    dataset = _find(name, data_dir)
+    if side_px is None:
+        return dataset
+    if "side_px" not in dataset.takes:
+        raise DataError(f"images of {name} have one size, and aren't resized: leave side_px unset")
+    return dataset._replace(load=partial(dataset.load, side_px=side_px))
+
+
+def _find(name: str, data_dir: str | Path | None) -> Dataset:
     if name in DATASETS:
         return DATASETS[name]
     if name.startswith(TFDS):
         return _of_tfds(name, Path(data_dir) if data_dir is not None else None)
     path = Path(name).expanduser()
-    if path.is_dir() or path.suffix == ".npz" or len(path.parts) > 1:
+    if path.is_dir() or path.suffix in (".npz", ".csv") or len(path.parts) > 1:
         return _of_path(name, path)
     near = difflib.get_close_matches(name, DATASETS, n=1)
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise DataError(
         f"no data set {name!r}.{hint} There are {', '.join(DATASETS)}, {TFDS}NAME, and any path to an "
-        ".npz file, a folder of IDX files or an image folder"
+        ".npz file, a .csv of labels, a folder of IDX files or an image folder"
     )
 
 
-def load(name: str, split: str, data_dir: str | Path | None = None) -> Split:
+def load(name: str, split: str, data_dir: str | Path | None = None, side_px: int | None = None) -> Split:
     """Loads one split of a data set.
 
     Args:
       name: see `find`.
       split: "train" or "test".
       data_dir: a folder to look in first; without one, $ADJAX_DATA_DIR.
+      side_px: see `find`.
 
     Returns:
       images uint8 [N, H, W, C], labels int32 [N].
@@ -96,7 +121,7 @@ def load(name: str, split: str, data_dir: str | Path | None = None) -> Split:
     """
     check_split_name(split)
     given = Path(data_dir) if data_dir is not None else None
-    return find(name, given).load(split, given)
+    return find(name, given, side_px).load(split, given)
 
 
 def _of_tfds(name: str, data_dir: Path | None) -> Dataset:
@@ -118,9 +143,23 @@ def _of_path(name: str, path: Path) -> Dataset:
         if any(find_files(path, stems) for stems in STEMS.values()):
             return Dataset(name, idx.class_names(path), lambda split, _: idx.load_folder(path, split), "IDX files")
         classes = folder.list_folder(path).classes
-        return Dataset(name, classes, lambda split, _: folder.load_folder(path, split), "image folder")
+        return Dataset(
+            name, classes, partial(_at, folder.load_folder, path), "image folder", takes=("side_px", "classes")
+        )
     if not path.is_file():
-        raise DataError(f"nothing is at {path}: give an .npz file, a folder of IDX files or an image folder")
+        raise DataError(
+            f"nothing is at {path}: give an .npz file, a .csv of labels, a folder of IDX files or an image folder"
+        )
+    if path.suffix == ".csv":
+        classes = table.class_names(path)
+        return Dataset(name, classes, partial(_at, table.load_table, path), "table of labels", takes=("side_px",))
     if path.suffix != ".npz":
-        raise DataError(f"{path} is no .npz file: save images and labels with numpy.savez, or give a folder")
-    return Dataset(name, npz.class_names(path), lambda split, _: npz.load_npz(path, split), ".npz file")
+        raise DataError(
+            f"{path} is neither .npz nor .csv: save images and labels with numpy.savez, or give a .csv or a folder"
+        )
+    return Dataset(name, npz.class_names(path), partial(_at, npz.load_npz, path), ".npz file")
+
+
+def _at(load: Callable[..., Split], path: Path, split: str, data_dir: Path | None, **options: object) -> Split:
+    """A set at a path of its own needs no `data_dir`."""
+    return load(path, split, **options)
