@@ -20,6 +20,7 @@ import numpy as np
 from adjax import data, loop, methods, metrics, models, train
 from adjax import detector as detectors
 from adjax.augment import Augment, normalise_of
+from adjax.data.made import outliers
 from adjax.data.protocols import validation_split
 from adjax.detector import Spec
 from adjax.sharding import to_host
@@ -27,41 +28,6 @@ from experiments import evaluate
 from experiments.rundir import environment, write_json
 
 F1_MARGIN = 0.001
-
-
-def outliers(images: np.ndarray, seed: int) -> dict[str, np.ndarray]:
-    """Images that don't belong, uint8 of the shape of `images` [N, H, W, 1], by name."""
-    rng = np.random.default_rng(seed)
-    n, side = len(images), images.shape[1]
-
-    def shuffled(tile: int) -> np.ndarray:
-        k = side // tile
-        tiles = images.reshape(n, k, tile, k, tile).transpose(0, 1, 3, 2, 4).reshape(n, k * k, tile, tile)
-        tiles = np.stack([t[rng.permutation(k * k)] for t in tiles]).reshape(n, k, k, tile, tile)
-        return tiles.transpose(0, 1, 3, 2, 4).reshape(images.shape)
-
-    return {
-        "photograph crops": photograph_crops(n, side, rng),
-        "7 px tiles shuffled": shuffled(side // 4),
-        "two digits overlaid": np.maximum(images, images[rng.permutation(n)]),
-        "inverted": 255 - images,
-        "uniform noise": rng.integers(0, 256, images.shape, np.uint8),
-    }
-
-
-def photograph_crops(n: int, side: int, rng: np.random.Generator) -> np.ndarray:
-    """Grey crops of scikit-learn's two photographs at 1 to 4 times the side, shrunk by averaging."""
-    from sklearn.datasets import load_sample_images
-
-    photographs = [image.mean(-1) for image in load_sample_images().images]
-    crops = np.empty((n, side, side, 1), np.uint8)
-    for i in range(n):
-        photograph, scale = photographs[rng.integers(2)], int(rng.integers(1, 5))
-        size = side * scale
-        top, left = (int(rng.integers(0, limit - size + 1)) for limit in photograph.shape)
-        crop = photograph[top : top + size, left : left + size]
-        crops[i, ..., 0] = crop.reshape(side, scale, side, scale).mean((1, 3))
-    return crops
 
 
 def choose(settings: list[dict[str, Any]]) -> dict[str, Any]:
