@@ -1,0 +1,148 @@
+"""Many normals and few labelled anomalies: tested on the official test images, on a share, or by folds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from adjax.data.sampling import draw_evenly, row_keys, smallest
+from adjax.data.split import DataError, Split
+from adjax.data.study import Study, check_options, known_class, make_study, make_trial, take_share
+
+
+def imbalanced(
+    train: Split,
+    test: Split,
+    classes: Sequence[str],
+    *,
+    seeds: Sequence[int] = (0,),
+    learns_from: str = "anomalies",
+    validation: float = 0.1,
+    normal: int = 0,
+    counts: tuple[int, int] = (5923, 504),
+) -> Study:
+    """Many normals, few anomalies: trained on the whole of such a set, tested on all test images.
+
+    Args:
+      train, test, classes, seeds, learns_from, validation: as in `one_vs_rest`.
+      normal: the class that is normal.
+      counts: (normals, anomalies) of the set, drawn from `train`, the anomalies evenly over all other
+        classes. The default is MNIST's: every zero of its training set, and 56 of each other digit.
+
+    Raises:
+      DataError: fewer images than `counts` wants.
+      ValueError: an option out of its range.
+    """
+    check_options(train, test, classes, learns_from, validation)
+    tests = np.arange(len(test.labels))
+    truth = test.labels != normal
+    trials = []
+    for seed in seeds:
+        rows = _draw_set(train, normal, counts, seed, classes)
+        name = {"class": classes[normal]}
+        trials.append(make_trial(train.labels, name, seed, normal, rows, learns_from, validation, tests, truth))
+    return make_study(_counted(normal, counts, classes), train, test, classes, trials)
+
+
+def holdout_fraction(
+    train: Split,
+    test: Split,
+    classes: Sequence[str],
+    *,
+    seeds: Sequence[int] = (0,),
+    learns_from: str = "anomalies",
+    validation: float = 0.1,
+    normal: int = 0,
+    counts: tuple[int, int] = (5923, 504),
+    fraction: float = 0.1,
+) -> Study:
+    """The set of `imbalanced`, a share of which is tested on instead of being trained on.
+
+    Without labelled anomalies in training, *all* anomalies are tested on: `counts=(5000, 500)` and
+    `fraction=0.1` train an autoencoder on 4,500 normals and test on 500 normals and 500 anomalies.
+
+    Args:
+      train, test, classes, seeds, learns_from, validation, normal, counts: as in `imbalanced`; `test` is not
+        used: the test pool is the pool.
+      fraction: the share of each class to test on, 0 < fraction < 1.
+
+    Raises:
+      DataError, ValueError: as in `imbalanced`.
+    """
+    check_options(train, test, classes, learns_from, validation)
+    if not 0 < fraction < 1:
+        raise ValueError(f"fraction is {fraction}, but must lie between 0 and 1, both excluded")
+    trials = []
+    for seed in seeds:
+        rows = _draw_set(train, normal, counts, seed, classes)
+        tests = take_share(rows, train.labels, fraction, row_keys(len(train.labels), seed, "held-out fraction"))
+        kept = np.setdiff1d(rows, tests)
+        if not learns_from.endswith("anomalies"):
+            kept = kept[train.labels[kept] == normal]
+            tests = np.setdiff1d(rows, kept)
+        truth = train.labels[tests] != normal
+        name = {"class": classes[normal]}
+        trials.append(make_trial(train.labels, name, seed, normal, kept, learns_from, validation, tests, truth))
+    return make_study(f"{_counted(normal, counts, classes)}, {fraction:g} held out", train, train, classes, trials)
+
+
+def folds(
+    train: Split,
+    test: Split,
+    classes: Sequence[str],
+    *,
+    seeds: Sequence[int] = (0,),
+    learns_from: str = "anomalies",
+    validation: float = 0.1,
+    normal: int = 0,
+    counts: tuple[int, int] = (5923, 504),
+    folds: int = 10,
+) -> Study:
+    """The set of `imbalanced`, cross-validated: each trial tests on one fold and trains on the others.
+
+    Each class is spread over the folds as evenly as it goes. Results on the official test images are another
+    study, `imbalanced`: they are no further fold, and must not enter the mean over folds.
+
+    Args:
+      train, test, classes, seeds, learns_from, validation, normal, counts: as in `imbalanced`; `test` is not
+        used: the test pool is the pool. `validation` is a share of the other folds.
+      folds: how many, at least 2.
+
+    Raises:
+      DataError: fewer images than `counts` wants, or fewer anomalies or normals than folds.
+      ValueError: an option out of its range.
+    """
+    check_options(train, test, classes, learns_from, validation)
+    if not 2 <= folds <= min(counts):
+        raise DataError(f"folds is {folds}, but must be at least 2 and at most {min(counts)}, the smaller of {counts}")
+    trials = []
+    for seed in seeds:
+        rows = _draw_set(train, normal, counts, seed, classes)
+        keys = row_keys(len(train.labels), seed, "folds")
+        ordered = rows[np.lexsort((keys[rows], train.labels[rows]))]
+        for fold in range(folds):
+            tests = np.sort(ordered[fold::folds])
+            kept = np.setdiff1d(rows, tests)
+            truth = train.labels[tests] != normal
+            name = {"fold": fold}
+            trials.append(make_trial(train.labels, name, seed, normal, kept, learns_from, validation, tests, truth))
+    return make_study(f"{_counted(normal, counts, classes)}, {folds} folds", train, train, classes, trials)
+
+
+def _draw_set(train: Split, normal: int, counts: tuple[int, int], seed: int, classes: Sequence[str]) -> np.ndarray:
+    """Rows of the imbalanced set, sorted."""
+    normals = np.flatnonzero(train.labels == known_class(normal, classes))
+    others = np.flatnonzero(train.labels != normal)
+    if min(counts) < 1 or counts[0] > len(normals) or counts[1] > len(others):
+        raise DataError(
+            f"counts is {tuple(counts)}, but the training set has {len(normals):,} images of {classes[normal]} and "
+            f"{len(others):,} others: ask for at most that, and for at least one of each"
+        )
+    keys = row_keys(len(train.labels), seed, f"imbalanced set of {classes[normal]}")
+    drawn = draw_evenly(others, train.labels[others], counts[1], keys)
+    return np.sort(np.concatenate([smallest(normals, keys, counts[0]), drawn]))
+
+
+def _counted(normal: int, counts: tuple[int, int], classes: Sequence[str]) -> str:
+    return f"{counts[0]:,} of {classes[normal]} and {counts[1]:,} others"

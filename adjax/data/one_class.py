@@ -1,0 +1,171 @@
+"""One class is normal, and all others or one other are its anomalies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from adjax.data.sampling import clusters_of, draw_evenly, row_keys
+from adjax.data.split import DataError, Split
+from adjax.data.study import Study, Trial, check_options, known_class, make_study, make_trial
+
+
+def one_vs_rest(
+    train: Split,
+    test: Split,
+    classes: Sequence[str],
+    *,
+    seeds: Sequence[int] = (0,),
+    learns_from: str = "normal",
+    validation: float = 0.1,
+    anomalies_per_normal: float = 1.0,
+    clusters: int = 3,
+    normal_classes: Sequence[int] | None = None,
+    balanced_test: bool = False,
+) -> Study:
+    """Each class is normal once, and all others are its anomalies.
+
+    Args:
+      train, test: Splits of one set; `train` is the pool.
+      classes: class names, in the order of the labels.
+      seeds: each multiplies the trials.
+      learns_from: see `adjax.types.Method`. If anomalies are among it, they are drawn from the other classes
+        by k-means sampling; else no trial holds a single anomaly.
+      validation: share of the normals and of the drawn anomalies that is held out of training; 0 ≤ share < 1.
+      anomalies_per_normal: anomalies drawn for each normal image, before any are held out; 1 is published.
+      clusters: of k-means on pixels; 1 draws at random instead.
+      normal_classes: the classes that take their turn; None: all.
+      balanced_test: test on as many anomalies as there are normals, drawn evenly over the other classes,
+        instead of on all test images.
+
+    Raises:
+      DataError: a class without training or test images, or fewer anomalies than wanted.
+      ValueError: an option out of its range.
+    """
+    check_options(train, test, classes, learns_from, validation)
+    if clusters < 1:
+        raise ValueError(f"clusters is {clusters}, but must be at least 1 (1: drawn at random)")
+    if anomalies_per_normal <= 0:
+        raise ValueError(f"anomalies_per_normal is {anomalies_per_normal}, but must be positive: 1 is published")
+    turns = range(len(classes)) if normal_classes is None else normal_classes
+    trials = []
+    for seed in seeds:
+        for normal in turns:
+            others = np.flatnonzero(train.labels != known_class(normal, classes))
+            tests = np.arange(len(test.labels))
+            if balanced_test:
+                tests = _balanced(test.labels, normal, seed, classes)
+            trials.append(
+                _against(
+                    train,
+                    normal,
+                    others,
+                    classes,
+                    seed=seed,
+                    name={"class": classes[normal]},
+                    learns_from=learns_from,
+                    validation=validation,
+                    per_normal=anomalies_per_normal,
+                    clusters=clusters,
+                    test=tests,
+                    truth=test.labels[tests] != normal,
+                )
+            )
+    return make_study("one class against the rest", train, test, classes, trials)
+
+
+def one_vs_other(
+    train: Split,
+    test: Split,
+    classes: Sequence[str],
+    *,
+    seeds: Sequence[int] = (0,),
+    learns_from: str = "normal",
+    validation: float = 0.1,
+    normal: int = 1,
+    anomalous: int = 7,
+    anomalies_per_normal: float = 1.0,
+    clusters: int = 1,
+) -> Study:
+    """One class is normal and one other the anomalies; the remaining classes are used nowhere.
+
+    Args:
+      train, test, classes, seeds, learns_from, validation, clusters: as in `one_vs_rest`.
+      normal, anomalous: numbers of two classes.
+      anomalies_per_normal: as in `one_vs_rest`, but no more than there are.
+
+    Raises:
+      DataError, ValueError: as in `one_vs_rest`; or one class twice.
+    """
+    check_options(train, test, classes, learns_from, validation)
+    if known_class(normal, classes) == known_class(anomalous, classes):
+        raise DataError(f"class {normal} can't be normal and anomalous: choose two")
+    tests = np.flatnonzero(np.isin(test.labels, (normal, anomalous)))
+    others = np.flatnonzero(train.labels == anomalous)
+    if learns_from.endswith("anomalies"):
+        anomalies_per_normal = min(anomalies_per_normal, len(others) / max(1, (train.labels == normal).sum()))
+    trials = [
+        _against(
+            train,
+            normal,
+            others,
+            classes,
+            seed=seed,
+            name={"class": classes[normal], "against": classes[anomalous]},
+            learns_from=learns_from,
+            validation=validation,
+            per_normal=anomalies_per_normal,
+            clusters=clusters,
+            test=tests,
+            truth=test.labels[tests] != normal,
+        )
+        for seed in seeds
+    ]
+    return make_study(f"{classes[normal]} against {classes[anomalous]}", train, test, classes, trials)
+
+
+def _against(
+    train: Split,
+    normal: int,
+    others: np.ndarray,
+    classes: Sequence[str],
+    *,
+    seed: int,
+    name: dict[str, Any],
+    learns_from: str,
+    validation: float,
+    per_normal: float,
+    clusters: int,
+    test: np.ndarray,
+    truth: np.ndarray,
+) -> Trial:
+    """A trial with all normals of a class, and anomalies drawn from `others` by k-means sampling if seen."""
+    normals = np.flatnonzero(train.labels == normal)
+    if not len(normals) or truth.all() or not truth.any():
+        raise DataError(
+            f"class {classes[normal]} has {len(normals)} training and {(~truth).sum()} test images, and its anomalies "
+            f"{truth.sum()} test images, but each needs some: take another class out of `normal_classes`"
+        )
+    drawn = others[:0]
+    if learns_from.endswith("anomalies"):
+        count = round(per_normal * len(normals))
+        if not 0 < count <= len(others):
+            raise DataError(
+                f"{count:,} anomalies are wanted beside {len(normals):,} images of {classes[normal]}, but there are "
+                f"{len(others):,}: set anomalies_per_normal to at most {len(others) / len(normals):.3g}"
+            )
+        keys = row_keys(len(train.labels), seed, f"anomalies beside {classes[normal]}")
+        groups = clusters_of(train.images[others], clusters, keys[others])
+        drawn = draw_evenly(others, groups, count, keys)
+    rows = np.concatenate([normals, drawn])
+    return make_trial(train.labels, name, seed, normal, rows, learns_from, validation, test, truth)
+
+
+def _balanced(labels: np.ndarray, normal: int, seed: int, classes: Sequence[str]) -> np.ndarray:
+    """All test images of the normal class, and as many others (or all, if fewer), evenly over classes."""
+    normals, others = np.flatnonzero(labels == normal), np.flatnonzero(labels != normal)
+    keys = row_keys(len(labels), seed, f"balanced test of {classes[normal]}")
+    drawn = draw_evenly(others, labels[others], min(len(normals), len(others)), keys)
+    return np.sort(np.concatenate([normals, drawn]))

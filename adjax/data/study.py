@@ -1,0 +1,137 @@
+"""A study: one pool of images and many trials on it, as tables of row numbers.
+
+A trial holds no image, only rows of the pool: which are trained on, held out, tested. So one program trains all
+trials of a study, on one copy of its images. Who is normal is said by the protocols in `adjax.data.trials`; here
+is what they have in common.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from adjax.data.sampling import row_keys, smallest
+from adjax.data.split import DataError, Split
+
+LEARNS_FROM = ("classes", "normal", "anomalies", "classes and anomalies")
+"""As in `adjax.types.Method`; the last two see labelled anomalies."""
+
+
+class Trial(NamedTuple):
+    """One member's share of a task: rows only, each array sorted in itself but for `validation`.
+
+    Attributes:
+      name: what tells it from the others: {"class": "Trouser", "seed": 0}, {"fold": 3, "seed": 0}.
+      seed: of its draws, and for its training.
+      rows: int32 [n], training rows of the pool.
+      labels: int32 [n], what training sees: 0 normal, 1 anomalous (which is also class K = 1).
+      held_out: int32 [m], *normal* rows of the pool that aren't trained on: for thresholds and p-values.
+      validation: int32 [v], rows of the pool that aren't trained on, for choosing epochs: `held_out`, then
+        labelled anomalies if training sees any.
+      validation_truth: int32 [v], 0 normal, 1 anomalous.
+      test: int32 [t], rows of the *test pool*.
+      truth: int32 [t], 0 normal, 1 anomalous.
+    """
+
+    name: dict[str, Any]
+    seed: int
+    rows: np.ndarray
+    labels: np.ndarray
+    held_out: np.ndarray
+    validation: np.ndarray
+    validation_truth: np.ndarray
+    test: np.ndarray
+    truth: np.ndarray
+
+
+class Study(NamedTuple):
+    """A pool of images and the trials on it.
+
+    Attributes:
+      name: what is studied, for headings: "one class against the rest".
+      classes: class names of the data set.
+      images, labels: uint8 [N, H, W, C] and int32 [N], the pool.
+      test_images, test_labels: the test pool. With `folds` and `holdout_fraction` it *is* the pool, the same
+        arrays, and `test` names rows that the trial doesn't train on.
+      trials: one for each member, those of one seed together.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    images: np.ndarray
+    labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    trials: tuple[Trial, ...]
+
+
+def make_trial(
+    labels: np.ndarray,
+    name: dict[str, Any],
+    seed: int,
+    normal: int,
+    rows: np.ndarray,
+    learns_from: str,
+    validation: float,
+    test: np.ndarray,
+    truth: np.ndarray,
+) -> Trial:
+    """Sets the validation share of `rows` aside, class by class; without labelled anomalies, drops them."""
+    if not learns_from.endswith("anomalies"):
+        rows = rows[labels[rows] == normal]
+    aside = take_share(rows, labels, validation, row_keys(len(labels), seed, "validation"))
+    kept = np.setdiff1d(rows, aside)
+    held_out, anomalies = aside[labels[aside] == normal], aside[labels[aside] != normal]
+    return Trial(
+        name={**name, "seed": int(seed)},
+        seed=int(seed),
+        rows=kept.astype(np.int32),
+        labels=(labels[kept] != normal).astype(np.int32),
+        held_out=held_out.astype(np.int32),
+        validation=np.concatenate([held_out, anomalies]).astype(np.int32),
+        validation_truth=np.repeat(np.array([0, 1], np.int32), [len(held_out), len(anomalies)]),
+        test=test.astype(np.int32),
+        truth=truth.astype(np.int32),
+    )
+
+
+def take_share(rows: np.ndarray, labels: np.ndarray, fraction: float, keys: np.ndarray) -> np.ndarray:
+    """A share of each class of `rows`, sorted: at least one and not all, none of a class of one image."""
+    if fraction == 0:
+        return rows[:0]
+    taken = []
+    for label in np.unique(labels[rows]):
+        members = rows[labels[rows] == label]
+        taken.append(smallest(members, keys, min(max(round(fraction * len(members)), 1), len(members) - 1)))
+    return np.sort(np.concatenate(taken))
+
+
+def make_study(name: str, pool: Split, test: Split, classes: Sequence[str], trials: Sequence[Trial]) -> Study:
+    if not trials:
+        raise ValueError("no trial is asked for: give at least one seed and one class")
+    return Study(name, tuple(classes), pool.images, pool.labels, test.images, test.labels, tuple(trials))
+
+
+def known_class(number: int, classes: Sequence[str]) -> int:
+    if not 0 <= number < len(classes):
+        raise DataError(f"there is no class {number}: the set has {len(classes)}, 0 to {len(classes) - 1}")
+    return number
+
+
+def check_options(train: Split, test: Split, classes: Sequence[str], learns_from: str, validation: float) -> None:
+    if train.images.shape[1:] != test.images.shape[1:]:
+        raise DataError(
+            f"training images are {train.images.shape[1:]}, test images {test.images.shape[1:]}: both must be of one "
+            "set and one shape"
+        )
+    if max(train.labels.max(), test.labels.max()) >= len(classes):
+        raise DataError(
+            f"labels go up to {max(train.labels.max(), test.labels.max())}, but there are names for {len(classes)} "
+            "classes: name them all"
+        )
+    if learns_from not in LEARNS_FROM:
+        raise ValueError(f"learns_from is {learns_from!r}, but must be one of {', '.join(LEARNS_FROM)}")
+    if not 0 <= validation < 1:
+        raise ValueError(f"validation is {validation}, but must be a share from 0, included, to 1, excluded")
