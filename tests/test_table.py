@@ -41,12 +41,12 @@ def write(path, *lines, end="\n"):
     "lines",
     [
         ["file,label", "3.png,1", "7.png,0", "1.png,1"],
-        ["LABEL , ID", "1,3", "0,7", "1,1"],
-        ["\ufeffimage_id,other,target", "3,x,1", '"7","a, b",0', "1,,1"],
+        ["\ufeffLABEL , ID", "1,3", "0,7", "1,1"],
+        ["image_id,other,target", "3,x,1", '"7","a, b",0', "1,,1"],
         ["3.png,1", "7,0", "", "1,1"],
         ["3.png,1,x", "7,0,x", "1,1,x"],
     ],
-    ids=["names", "other names", "a third column, quotes, byte-order mark", "no header", "three columns, no header"],
+    ids=["names", "other names, byte-order mark", "a third column, quotes", "no header", "three columns, no header"],
 )
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_columns_are_found_by_name_or_place(folder, lines, end):
@@ -119,6 +119,7 @@ def test_colours_and_sizes_are_those_of_both_tables(folder):
         "../secret.png",
         "..\\secret.png",
         "images/../../secret.png",
+        "images/../images/2.png",
         "{outside}/secret.png",
         "C:\\secret.png",
         "C:secret.png",

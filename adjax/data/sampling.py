@@ -15,11 +15,13 @@ import math
 
 import numpy as np
 
-FIT_VALUES = 1 << 23
-"""K-means sees as many images as have so many pixel values together: 10,699 of 28×28, 341 of 64×64 RGB … all
-are then put to the nearest center."""
+FIT_VALUES = 1 << 22
+"""K-means sees as many images as have so many pixel values together, 5,248 of 28×28, but at least so many:"""
 MIN_FIT_IMAGES = 2048
-CHUNK_VALUES = 1 << 23  # float32 values at a time when distances are taken
+"""All images are then put to the nearest center."""
+SAME_PROGRAM = 128
+"""Images that k-means sees come in multiples of it: classes of about one size share one compiled program."""
+CHUNK_VALUES = 1 << 20  # float32 values at a time when distances are taken: they stay in the cache
 ITERATIONS = 20
 
 
@@ -121,7 +123,10 @@ def clusters_of(images: np.ndarray, clusters: int, keys: np.ndarray) -> np.ndarr
     from adjax.kmeans import kmeans
 
     flat = images.reshape(len(images), -1)
-    seen = smallest(np.arange(len(flat)), keys, max(FIT_VALUES // flat.shape[1], MIN_FIT_IMAGES))
+    count = min(len(flat), max(FIT_VALUES // flat.shape[1], MIN_FIT_IMAGES))
+    if count > SAME_PROGRAM:
+        count -= count % SAME_PROGRAM
+    seen = smallest(np.arange(len(flat)), keys, count)
     key = jax.random.key(int(keys[seen].min() >> np.uint64(33)))
     centers, _ = kmeans(key, flat[seen].astype(np.float32) / 255, clusters, ITERATIONS)
     return _nearest(flat, np.asarray(centers, np.float32) * 255)
