@@ -1,4 +1,4 @@
-"""A CSV of labels beside a folder of images; and a CSV of probabilities out.
+"""A CSV of labels beside a folder of images.
 
     root/train.csv                   file,label
     root/train/17.png  or            17.png,0
@@ -8,7 +8,7 @@
 Give the path of the training table as the data set. A table beside it whose name begins with "test" is the test
 split, if it has labels; without one, a fifth of the training table is (`stratify.own_split`). A test table
 without labels, as competitions hand them out, is read by `read_unlabelled` and answered by
-`write_probabilities`.
+`adjax.data.probabilities.write_probabilities`.
 
 A file's extension may be left out. Files stay inside the table's folder: absolute paths, "..", and symbolic
 links that lead elsewhere are refused.
@@ -17,14 +17,12 @@ links that lead elsewhere are refused.
 from __future__ import annotations
 
 import csv
-import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
 import numpy as np
 
-from adjax.data import cache
 from adjax.data.decode import read_images
 from adjax.data.picture import SUFFIXES
 from adjax.data.split import DataError, Split, make_split
@@ -32,8 +30,7 @@ from adjax.data.stratify import own_split
 
 FILE_NAMES = ("file", "filename", "file_name", "image", "image_id", "img", "path", "id", "name")
 LABEL_NAMES = ("label", "labels", "class", "target", "y", "category", "anomaly")
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
-"""A spreadsheet runs a cell that begins so."""
+ENDINGS = ("", ".png", *sorted(SUFFIXES - {".png"}))
 
 
 class Table(NamedTuple):
@@ -92,7 +89,7 @@ def class_names(
     path: Path, test: Path | None = None, file: str | int | None = None, label: str | int | None = None
 ) -> tuple[str, ...]:
     """The classes of a table: the labels of its training half in order (numbers as numbers), then any others."""
-    return _classes(_tables(path, test, file, label))
+    return _classes(_tables(path, test, file, label, _without_files))
 
 
 def read_unlabelled(
@@ -121,105 +118,47 @@ def read_table(path: Path, file: str | int | None = None, label: str | int | Non
       DataError: not UTF-8 or no CSV; a row with another number of cells, without a file, or with one outside
         the folder or named before; the row is named as an editor counts lines.
     """
-    lines = _lines(path)
-    header = [cell.strip().lower() for cell in lines[0][1]]
-    asked = [column.lower() for column in (file, label) if isinstance(column, str)]
-    named = any(cell in (*FILE_NAMES, *LABEL_NAMES, *asked) for cell in header)
-    at = _column(path, header, named, file, FILE_NAMES, 0)
-    if at is None:
-        raise DataError(f"{path} has no column {file!r}, but {', '.join(header)}")
-    label_at = _column(path, header, named, label, LABEL_NAMES, 1)
-    if label is not None and label_at is None:
-        raise DataError(f"{path} has no column {label!r}, but {', '.join(header)}")
-    if at == label_at:
-        raise DataError(f"{path}: column {at} can't hold both file and label: name both columns")
-    rows = lines[1:] if named else lines
-    if not rows:
-        raise DataError(f"{path} has a header and no rows: add a line for each image")
-    names, files, labels = [], [], []
-    before: dict[Path, int] = {}
+    lines, names, labels = _cells(path, file, label)
     roots = [path.parent / path.stem, path.parent / "images", path.parent]
-    for line, cells in rows:
-        if len(cells) != len(header):
-            raise DataError(
-                f"{path}, line {line}, has {len(cells)} cells, but the first line {len(header)}: put what contains a "
-                "comma into double quotes"
-            )
-        found = _locate(path, line, cells[at].strip(), roots)
+    inside = path.parent.resolve()
+    before: dict[Path, int] = {}
+    for line, name in zip(lines, names, strict=True):
+        found = _locate(path, line, name, roots, inside)
         if found in before:
-            raise DataError(f"{path}, line {line}: {cells[at]} stands in line {before[found]} already: keep one")
+            raise DataError(f"{path}, line {line}: {name} stands in line {before[found]} already: keep one")
         before[found] = line
-        names.append(cells[at].strip())
-        files.append(found)
-        if label_at is not None:
-            if not cells[label_at].strip():
-                raise DataError(f"{path}, line {line}, has no label: fill it in, or take the line out")
-            labels.append(cells[label_at].strip())
-    return Table(names, files, labels if label_at is not None else None)
+    return Table(names, list(before), labels)
 
 
-def write_probabilities(
+def _tables(
     path: Path,
-    names: Iterable[str],
-    probabilities: Sequence[float] | np.ndarray,
-    columns: tuple[str, str] = ("file", "probability"),
-) -> None:
-    """Writes a CSV (RFC 4180) of how likely each image is anomalous; whole or not at all.
-
-    A name that a spreadsheet would run as a formula (it begins with = + - @, tab or return) gets a ' before
-    it.
-
-    Args:
-      path: where to; an existing file is replaced.
-      names: one for each image.
-      probabilities: floats [N] from 0 to 1.
-      columns: the header.
-
-    Raises:
-      DataError: other lengths; a value outside 0..1 or not finite, with its row; or no place to write.
-    """
-    names, values = [str(name) for name in names], np.asarray(probabilities, np.float64)
-    if values.shape != (len(names),):
-        raise DataError(f"there are {len(names)} names, but probabilities of shape {values.shape}: one for each name")
-    wrong = np.flatnonzero(~((values >= 0) & (values <= 1)))
-    if len(wrong):
-        row = wrong[0]
-        raise DataError(
-            f"the probability of {names[row]} (row {row}) is {values[row]:g}, but must lie in 0..1: a score isn't a "
-            "probability until it is calibrated"
-        )
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow([_harmless(column) for column in columns])
-    writer.writerows([_harmless(name), f"{value:.9g}"] for name, value in zip(names, values.tolist(), strict=True))
-    path = Path(path)
-    try:
-        cache.install(path.parent, {path.name: text.getvalue().encode()})
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error}; name another place") from error
-
-
-def _harmless(cell: str) -> str:
-    return "'" + cell if cell.startswith(FORMULA) else cell
-
-
-def _tables(path: Path, test: Path | None, file: str | int | None, label: str | int | None) -> dict[str, Table]:
+    test: Path | None,
+    file: str | int | None,
+    label: str | int | None,
+    read: Callable[..., Table] = read_table,
+) -> dict[str, Table]:
     """The labelled tables: "train", and "test" if there is one."""
-    train = read_table(path, file, label)
+    train = read(path, file, label)
     if train.labels is None:
         raise DataError(f"{path} has no labels: add a column called {LABEL_NAMES[0]}, or name the one that has them")
     tables = {"train": train}
     beside = test or _test_beside(path)
-    if beside is not None:
-        table = read_table(beside, file, label)
-        if table.labels is not None:
-            tables["test"] = table
-        elif test is not None:
-            raise DataError(f"{test} has no labels to test by: read it by read_unlabelled")
-        both = set(train.files) & set(table.files)
-        if "test" in tables and both:
+    if beside is None:
+        return tables
+    table = read(beside, file, label)
+    if table.labels is not None:
+        tables["test"] = table
+        if both := set(train.files) & set(table.files):
             raise DataError(f"{min(both)} stands in {path} and in {beside}: what is tested on must not be trained on")
+    elif test is not None:
+        raise DataError(f"{test} has no labels to test by: read it by read_unlabelled")
     return tables
+
+
+def _without_files(path: Path, file: str | int | None, label: str | int | None) -> Table:
+    """The table alone: for the names of its classes no file need be found."""
+    _, names, labels = _cells(path, file, label)
+    return Table(names, [], labels)
 
 
 def _test_beside(path: Path) -> Path | None:
@@ -248,6 +187,38 @@ def _classes(tables: dict[str, Table]) -> tuple[str, ...]:
 def _numbered(table: Table, classes: tuple[str, ...]) -> tuple[list[Path], np.ndarray]:
     number = {name: label for label, name in enumerate(classes)}
     return table.files, np.array([number[label] for label in table.labels or ()], np.int32)
+
+
+def _cells(
+    path: Path, file: str | int | None, label: str | int | None
+) -> tuple[list[int], list[str], list[str] | None]:
+    """Of each row its line, its name and its label; None for all labels if there is no such column."""
+    lines = _lines(path)
+    header = [cell.strip().lower() for cell in lines[0][1]]
+    asked = [column.lower() for column in (file, label) if isinstance(column, str)]
+    named = any(cell in (*FILE_NAMES, *LABEL_NAMES, *asked) for cell in header)
+    at = _column(path, header, named, file, FILE_NAMES, 0)
+    label_at = _column(path, header, named, label, LABEL_NAMES, 1)
+    for column, where in ((file, at), (label, label_at)):
+        if column is not None and where is None:
+            raise DataError(f"{path} has no column {column!r}, but {', '.join(header)}")
+    assert at is not None  # without a name it is the first
+    if at == label_at:
+        raise DataError(f"{path}: column {at} can't hold both file and label: name both columns")
+    rows = lines[1:] if named else lines
+    if not rows:
+        raise DataError(f"{path} has a header and no rows: add a line for each image")
+    for line, cells in rows:
+        if len(cells) != len(header):
+            raise DataError(
+                f"{path}, line {line}, has {len(cells)} cells, but the first line {len(header)}: put what contains a "
+                "comma into double quotes"
+            )
+        if label_at is not None and not cells[label_at].strip():
+            raise DataError(f"{path}, line {line}, has no label: fill it in, or take the line out")
+    names = [cells[at].strip() for _, cells in rows]
+    labels = None if label_at is None else [cells[label_at].strip() for _, cells in rows]
+    return [line for line, _ in rows], names, labels
 
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
@@ -288,7 +259,7 @@ def _column(
     return place if place < len(header) else None
 
 
-def _locate(path: Path, line: int, name: str, roots: Sequence[Path]) -> Path:
+def _locate(path: Path, line: int, name: str, roots: Sequence[Path], inside: Path) -> Path:
     """The file of a row, inside the table's folder.
 
     Raises:
@@ -298,17 +269,16 @@ def _locate(path: Path, line: int, name: str, roots: Sequence[Path]) -> Path:
     parts = PureWindowsPath(name).parts  # both kinds of slash part
     if not name or "\0" in name or PureWindowsPath(name).anchor or PurePosixPath(name).is_absolute() or ".." in parts:
         raise DataError(f"{where}: {name!r} isn't a path inside {path.parent}: write it relative to that, without '..'")
-    inside = path.parent.resolve()
-    endings = ("", *sorted(SUFFIXES))
     for root in roots:
-        for ending in endings:
+        for ending in ENDINGS:
             candidate = root.joinpath(*parts[:-1], parts[-1] + ending)
             if candidate.is_file():
-                if not candidate.resolve().is_relative_to(inside):
+                found = candidate.resolve()
+                if not found.is_relative_to(inside):
                     raise DataError(
                         f"{where}: {name!r} is a link that leads out of {path.parent}: put the file itself there"
                     )
-                return candidate.resolve()
+                return found
     raise DataError(
         f"{where}: no file {name!r} in {', '.join(map(str, roots))}; put it there. If the line is a header, call its "
         f"columns {FILE_NAMES[0]} and {LABEL_NAMES[0]}"
