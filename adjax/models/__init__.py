@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from flax import nnx
 
+from adjax.models import weights
 from adjax.models.boundary import Network, network
+from adjax.models.efficientnet import EfficientNet
 from adjax.models.lenet import LeNet5
+from adjax.models.squeezenet import SqueezeNet
+from adjax.models.vgg16 import VGG16
+from adjax.models.weights import pretrained
 
 MODELS: dict[str, Callable[..., nnx.Module]] = {
+    "efficientnet_b0": EfficientNet,
+    "efficientnet_lite0": partial(EfficientNet, lite=True),
     "lenet5": LeNet5,
+    "squeezenet": SqueezeNet,
+    "vgg16": VGG16,
 }
-"""Name -> module class, constructed as `(image_shape, classes, *, rngs)`."""
+"""Name -> module class, constructed as `(image_shape, classes, *, rngs, **options)`."""
 
-__all__ = ["MODELS", "Network", "make", "network"]
+__all__ = ["MODELS", "Network", "make", "network", "pretrained", "weights"]
 
 
 def make(name: str, image_shape: tuple[int, int, int], classes: int, **options) -> Network:

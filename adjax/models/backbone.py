@@ -1,0 +1,56 @@
+"""What the ImageNet networks have in common: the images they take, and how they draw weights and pool features."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+CHANNELS = 3  # of every network with published weights
+
+
+def check(
+    name: str, image_shape: tuple[int, int, int], classes: int, side_px: int | None, smallest_px: int = 1
+) -> None:
+    """Refuses images that a network can't take.
+
+    Args:
+      name: of the network, for the message.
+      image_shape: (height px, width px, channels): 1 (grey) or 3 channels.
+      classes: of the head, at least 1.
+      side_px: the side that images are resized to, or None.
+      smallest_px: the smallest side that the network takes.
+
+    Raises:
+      ValueError: any of these out of range.
+    """
+    height, width, channels = image_shape
+    if channels not in (1, CHANNELS):
+        raise ValueError(f"{name} takes grey (1) or RGB ({CHANNELS}) images, not {channels} channels")
+    if classes < 1:
+        raise ValueError(f"{classes} classes: {name} needs at least 1")
+    if side_px is not None and side_px < 1:
+        raise ValueError(f"side_px {side_px}: must be at least 1, or None for images as they are")
+    seen = (height, width) if side_px is None else (side_px, side_px)
+    if min(seen) < smallest_px:
+        raise ValueError(
+            f"{name} takes images of at least {smallest_px}×{smallest_px} px, not {seen[0]}×{seen[1]}: "
+            f"enlarge them by side_px={max(smallest_px, 32)} or more"
+        )
+
+
+def prepare(images: jax.Array, side_px: int | None) -> jax.Array:
+    """float32[N, H, W, 1 or 3] -> float32[N, side_px or H, side_px or W, 3].
+
+    Bilinear, anti-aliased when it shrinks. Grey becomes three equal channels; a `Normalise` of three means has done
+    that already.
+    """
+    n, height, width, channels = images.shape
+    if side_px is not None and (height, width) != (side_px, side_px):
+        images = jax.image.resize(images, (n, side_px, side_px, channels), "bilinear")
+    return jnp.broadcast_to(images, (*images.shape[:3], CHANNELS)) if channels == 1 else images
+
+
+def dropout(module: nnx.Dropout, x: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
+    """`module(x)`, or x itself in inference and where no key is given."""
+    return x if rngs is None else module(x, rngs=rngs)

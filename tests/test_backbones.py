@@ -1,0 +1,222 @@
+"""The ImageNet networks: published sizes, the images they take, what training changes; depthwise convolutions."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from jax import lax
+
+from adjax import models, nn
+from adjax.models import backbone, efficientnet, squeezenet
+
+BACKBONES = ("efficientnet_b0", "efficientnet_lite0", "squeezenet", "vgg16")
+
+
+def arbitrary_params(network):
+    """Numbers of the right shapes, cheaper than an initialisation compiled; variances are positive."""
+    rng = np.random.default_rng(0)
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    return jax.tree.map(lambda x: np.abs(rng.normal(0.1, 0.1, x.shape)).astype(np.float32), shapes)
+
+
+def count(network):
+    shapes = jax.tree.leaves(jax.eval_shape(network.init, jax.random.key(0)))
+    return sum(x.size for x, trained in zip(shapes, jax.tree.leaves(network.trainable), strict=True) if trained)
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """EfficientNet of two stages, three blocks: compiled in a second."""
+    stages = (efficientnet.Stage(1, 3, 1, 1, 8), efficientnet.Stage(2, 5, 2, 2, 12))
+    monkeypatch.setattr(efficientnet, "STAGES", stages)
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "published"),
+    [
+        ("efficientnet_b0", 1000, 5_288_548),  # the paper's 5.3 million; torchvision and Keras count the same
+        ("efficientnet_lite0", 1000, 4_652_008),
+        ("squeezenet", 1000, 1_235_496),
+        ("vgg16", 7, 14_714_688 + 512 * 7 + 7),  # the trunk, and our own head
+    ],
+)
+def test_the_number_of_weights_is_the_published_one(name, classes, published):
+    assert count(models.make(name, (64, 64, 3), classes)) == published
+
+
+def test_a_narrower_layer_of_vgg_makes_no_later_ones():
+    network = models.make("vgg16", (8, 8, 1), 2, layer="block2_conv2")
+    params = arbitrary_params(network)
+    assert set(params) == {"block1_conv1", "block1_conv2", "block2_conv1", "block2_conv2", "head"}
+    outputs = jax.eval_shape(network.apply, params, jnp.zeros((3, 8, 8, 1)))
+    assert outputs["features"].shape == (3, 128)
+
+
+def test_vgg_is_what_convolutions_and_poolings_make_of_it():
+    network = models.make("vgg16", (6, 8, 3), 2, layer="block2_conv1")
+    params = arbitrary_params(network)
+    x = y = np.random.default_rng(0).normal(size=(2, 6, 8, 3)).astype(np.float32)
+    for name in ("block1_conv1", "block1_conv2", "pool", "block2_conv1"):
+        if name == "pool":
+            y = nnx.max_pool(y, (2, 2), (2, 2))
+        else:
+            y = lax.conv_general_dilated(
+                y, params[name]["kernel"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
+            y = jnp.maximum(y + params[name]["bias"], 0)
+    ours = jax.jit(network.apply)(params, x)["features"]
+    np.testing.assert_allclose(ours, y.mean((1, 2)), rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [(name, (40, 33, 3)) for name in BACKBONES] + [("squeezenet", (28, 28, 1))], ids=str
+)
+def test_features_and_logits_of_any_image(name, shape):
+    network = models.make(name, shape, 5, side_px=48)
+    params = jax.eval_shape(network.init, jax.random.key(0))
+    outputs = jax.eval_shape(network.apply, params, jnp.zeros((2, *shape)))
+    width = 1280 if name.startswith("eff") else 512
+    assert {k: (v.shape, v.dtype) for k, v in outputs.items()} == {
+        "features": ((2, width), np.float32),
+        "logits": ((2, 5), np.float32),
+    }
+
+
+def test_grey_is_three_equal_channels_resized_as_jax_does():
+    x = np.random.default_rng(0).normal(size=(2, 5, 7, 1)).astype(np.float32)
+    grey = backbone.prepare(x, 9)
+    colour = backbone.prepare(np.repeat(x, 3, -1), 9)
+    np.testing.assert_allclose(grey, colour, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(grey[..., :1], jax.image.resize(x, (2, 9, 9, 1), "bilinear"), rtol=1e-5, atol=1e-6)
+    assert backbone.prepare(x, None).shape == (2, 5, 7, 3)
+    square = np.zeros((1, 9, 9, 3), np.float32)
+    assert backbone.prepare(square, 9) is square
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "options", "message"),
+    [
+        ("efficientnet_b0", (8, 8, 2), {}, r"grey \(1\) or RGB \(3\) images, not 2 channels"),
+        ("squeezenet", (28, 28, 1), {}, r"at least 31×31 px, not 28×28: enlarge them by side_px=32"),
+        ("squeezenet", (64, 64, 1), {"side_px": 30}, "at least 31×31 px, not 30×30"),
+        ("vgg16", (15, 64, 3), {}, "at least 16×16 px, not 15×64"),
+        ("vgg16", (64, 64, 3), {"layer": "block5_conv4"}, "layer 'block5_conv4': must be one of block1_conv1"),
+        ("efficientnet_lite0", (8, 8, 1), {"side_px": 0}, "side_px 0: must be at least 1"),
+        ("efficientnet_lite0", (8, 8, 1), {"drop_connect": 1.0}, r"drop_connect 1.0: must lie in \[0, 1\)"),
+        ("squeezenet", (64, 64, 1), {"dropout": -0.1}, r"dropout -0.1: must lie in \[0, 1\)"),
+    ],
+)
+def test_what_a_network_cannot_take_is_refused(name, shape, options, message):
+    with pytest.raises(ValueError, match=message):
+        models.make(name, shape, 2, **options)
+
+
+def test_no_classes_are_refused():
+    with pytest.raises(ValueError, match="0 classes"):
+        models.make("vgg16", (32, 32, 3), 0)
+
+
+@pytest.mark.parametrize("size", [15, 16])
+@pytest.mark.parametrize("ceil", [True, False])
+def test_pooling_of_three_is_that_of_xla(size, ceil):
+    """PyTorch's `ceil_mode` starts a last window wherever one px is left for it."""
+    x = np.random.default_rng(0).uniform(size=(2, size, size + 1, 3)).astype(np.float32)
+    padding = [(0, 0), *((0, (n - 3) % 2 if ceil else 0) for n in x.shape[1:3]), (0, 0)]
+    xla = lax.reduce_window(x, -np.inf, lax.max, (1, 3, 3, 1), (1, 2, 2, 1), padding)
+    np.testing.assert_array_equal(squeezenet._max_pool_3x3(jnp.asarray(x), ceil), xla)
+
+
+@pytest.mark.usefixtures("short")
+def test_training_takes_batch_statistics_draws_and_moves_the_running_ones():
+    network = models.make("efficientnet_b0", (16, 16, 3), 2)
+    params = arbitrary_params(network)
+    x = np.random.default_rng(0).normal(size=(4, 16, 16, 3)).astype(np.float32)
+    train = jax.jit(network.train)
+    key = jax.random.key(0)
+    outputs, moved = train(params, x, key)
+    again, _ = train(params, x, key)
+    other, _ = train(params, x, jax.random.key(1))
+    np.testing.assert_array_equal(outputs["logits"], again["logits"])
+    assert not np.allclose(outputs["logits"], other["logits"])  # dropout of the head, stochastic depth
+    changed = jax.tree.map(lambda a, b: not np.array_equal(a, b), params, moved)
+    assert changed == jax.tree.map(lambda trained: not trained, network.trainable)
+    applied = jax.jit(network.apply)(params, x)["features"]
+    assert not np.allclose(applied, outputs["features"])
+    # running statistics: an image's features don't depend on its neighbours
+    np.testing.assert_allclose(jax.jit(network.apply)(params, x[1:2])["features"][0], applied[1], rtol=1e-4)
+
+
+@pytest.mark.usefixtures("short")
+def test_stochastic_depth_drops_whole_images():
+    """With all but the last residual sure to survive: an image's features are one of two, by a coin of its own."""
+    network = models.make("efficientnet_lite0", (8, 8, 1), 2, drop_connect=0.75, dropout=0.0)
+    x = np.repeat(np.random.default_rng(0).uniform(size=(1, 8, 8, 1)).astype(np.float32), 64, 0)
+    features, _ = jax.jit(network.train)(arbitrary_params(network), x, jax.random.key(0))
+    kinds = np.unique(np.round(features["features"], 3), axis=0)
+    assert len(kinds) == 2
+
+
+@pytest.mark.usefixtures("short")
+def test_padding_and_epsilon_follow_the_library_of_the_weights():
+    shape = (16, 16, 3)
+    networks = [
+        models.make("efficientnet_lite0", shape, 2, symmetric=symmetric, epsilon=epsilon)
+        for symmetric, epsilon in ((False, 1e-3), (True, 1e-3), (False, 1e-1))
+    ]
+    params = arbitrary_params(networks[0])
+    x = np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)
+    same, symmetric, epsilon = (jax.jit(n.apply)(params, x)["features"] for n in networks)
+    assert not np.allclose(same, symmetric, rtol=1e-3)
+    assert not np.allclose(same, epsilon, rtol=1e-3)
+
+
+@pytest.mark.usefixtures("short")
+def test_no_convolution_is_left_to_xla_on_cpu():
+    network = models.make("efficientnet_b0", (28, 28, 1), 3, side_px=32)
+    params = jax.eval_shape(network.init, jax.random.key(0))
+    images = jax.ShapeDtypeStruct((2, 28, 28, 1), np.float32)
+    loss = jax.jit(jax.grad(lambda p, x: network.apply(p, x)["logits"].sum()))
+    traced = loss.trace(params, images)
+    assert "stablehlo.convolution" not in traced.lower(lowering_platforms=("cpu",)).as_text()
+    assert "feature_group_count" in traced.lower(lowering_platforms=("cuda",)).as_text()
+
+
+@pytest.mark.parametrize(
+    ("size", "kernel", "strides", "padding"),
+    [
+        ((7, 6), (3, 3), (1, 1), "SAME"),
+        ((8, 9), (5, 5), (2, 2), ((2, 2), (2, 2))),
+        ((9, 4), (2, 4), (3, 1), ((2, 3), (4, 1))),
+    ],
+)
+def test_depthwise_convolution_is_that_of_xla(size, kernel, strides, padding):
+    n, channels = 2, 3
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(n, *size, channels)).astype(np.float32)
+    w = rng.normal(size=(*kernel, 1, channels)).astype(np.float32)
+
+    def value_and_gradients(convolution, x, w):
+        y, pull = jax.vjp(
+            lambda x, w: convolution(
+                x,
+                w,
+                strides,
+                padding,
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
+                feature_group_count=channels,
+            ),
+            x,
+            w,
+        )
+        return y, *pull(jnp.sin(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape))
+
+    ours, xla = jax.jit(
+        lambda x, w: (
+            value_and_gradients(nn.conv_general_dilated, x, w),
+            value_and_gradients(lax.conv_general_dilated, x, w),
+        )
+    )(x, w)
+    for a, b in zip(ours, xla, strict=True):
+        assert a.shape == b.shape
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * max(np.abs(b).max(), 1e-30))
