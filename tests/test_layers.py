@@ -12,7 +12,7 @@ import adjax
 
 ROOT = Path(adjax.__file__).parent
 LAYERS = [
-    {"types", "nn"},
+    {"types", "nn", "losses"},
     {"data"},
     {"augment"},
     {"models"},

@@ -1,0 +1,1 @@
+"""Losses that more than one method takes, as functions of arrays."""

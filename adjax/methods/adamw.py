@@ -1,0 +1,56 @@
+"""The optimiser of most methods: AdamW with a linear warm-up and a cosine decay to zero.
+
+Loshchilov and Hutter, "Decoupled weight decay regularization" (ICLR 2019). The learning rate's shape is fixed when a
+method is made; its peak and the weight decay are hyper-parameters, arrays, so that members may differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import jax
+import optax
+
+from adjax.methods.descent import descend
+from adjax.models import Network
+from adjax.types import PyTree
+
+
+class AdamW(NamedTuple):
+    """An optimiser of a network's weights.
+
+    Attributes:
+      init: `(weights) -> optimizer state`.
+      update: `(gradients, optimizer state, weights as network.train returned them, hparams) -> (weights, optimizer
+        state)`; `hparams` has `learning_rate` (the peak) and `weight_decay`.
+    """
+
+    init: Callable[[PyTree], PyTree]
+    update: Callable[[PyTree, PyTree, PyTree, Mapping[str, jax.Array]], tuple[PyTree, PyTree]]
+
+
+def adamw(network: Network, steps: int, warmup_steps: int = 200) -> AdamW:
+    """Makes the optimiser.
+
+    Args:
+      network: whose weights it moves.
+      steps: of the whole training, over which the learning rate decays.
+      warmup_steps: over which it rises from zero; at most a tenth of `steps` is taken.
+
+    Raises:
+      ValueError: no steps, or a negative warm-up.
+    """
+    if steps < 1:
+        raise ValueError(f"{steps} steps: must be at least 1")
+    if warmup_steps < 0:
+        raise ValueError(f"{warmup_steps} warm-up steps: must be at least 0")
+    schedule = optax.warmup_cosine_decay_schedule(0.0, 1.0, min(warmup_steps, steps // 10), steps)
+    adam = optax.scale_by_adam()
+
+    def update(grads, optimizer, moved, hparams):
+        updates, optimizer = adam.update(grads, optimizer)
+        rate = hparams["learning_rate"] * schedule(optimizer.count)
+        return descend(network, moved, updates, rate, hparams["weight_decay"]), optimizer
+
+    return AdamW(adam.init, update)

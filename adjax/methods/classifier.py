@@ -1,0 +1,105 @@
+"""A binary classifier of normal images against labelled anomalies, weighted so that the rarer kind counts as much.
+
+Binary cross-entropy with a weight a class; with w_c = N / (2 N_c), for N images of which N_c are of class c, both
+classes weigh the same (King and Zeng, "Logistic regression in rare events data", Political Analysis 2001). Where
+labelled anomalies of every kind are at hand this plain way is the ceiling for all others.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from adjax.methods import collective
+from adjax.methods.adamw import adamw
+from adjax.models import Network
+from adjax.types import Method
+
+
+def classifier(
+    network: Network,
+    image_shape: tuple[int, int, int],
+    classes: int = 1,
+    *,
+    steps: int,
+    warmup_steps: int = 200,
+) -> Method:
+    """Trains `network` to tell labels 0 (normal) and 1 (anomalous) apart.
+
+    The score is the logit of an anomaly: probabilities of 0 and 1 to the last bit would be ties. `probability` [N] is
+    its sigmoid.
+
+    Args:
+      network: gives `logits` [N, K]: with K = 1 the logit itself, else that of class 1 minus that of class 0.
+      image_shape: (height px, width px, channels) of its input.
+      classes: not used: there are two, whatever the normal images are.
+      steps: optimiser steps of the whole training, over which the learning rate decays.
+      warmup_steps: steps over which the learning rate rises from zero; at most a tenth of `steps` is taken.
+
+    Hyper-parameters (arrays, one a member): `learning_rate` > 0, its peak; `weight_decay` ≥ 0, decoupled;
+    `weight_normal`, `weight_anomalous` ≥ 0, what an image of that kind counts (see `class_weights`).
+
+    Raises:
+      ValueError: no steps.
+    """
+    del image_shape, classes
+    optimizer = adamw(network, steps, warmup_steps)
+
+    def init(key, hparams):
+        weights = network.init(key)
+        return {
+            "params": {"network": weights},
+            "optimizer": optimizer.init(weights),
+            "hparams": {name: jnp.asarray(hparams[name], jnp.float32) for name in HPARAMS},
+        }
+
+    def step(state, batch, key, axis_name=None):
+        labels, hparams = batch["labels"], state["hparams"]
+        key = collective.keys(key, 1, axis_name)[0]  # dropout of its own on each device
+
+        def error(weights):
+            outputs, moved = network.train(weights, batch["images"], key, axis_name)
+            logit = logit_of(outputs["logits"])
+            weight = jnp.where(labels == 1, hparams["weight_anomalous"], hparams["weight_normal"])
+            value = (weight * optax.sigmoid_binary_cross_entropy(logit, labels)).mean()
+            return value, (
+                {"loss": value, "accuracy": jnp.mean((logit > 0) == (labels == 1), dtype=jnp.float32)},
+                moved,
+            )
+
+        grads, (metrics, moved) = jax.grad(error, has_aux=True)(state["params"]["network"])
+        grads, metrics = collective.mean((grads, metrics), axis_name)
+        weights, moments = optimizer.update(grads, state["optimizer"], moved, hparams)
+        return {"params": {"network": weights}, "optimizer": moments, "hparams": hparams}, metrics
+
+    def outputs(params, images):
+        said = network.apply(params["network"], images)
+        logit = logit_of(said["logits"])
+        return {**said, "probability": jax.nn.sigmoid(logit), "score": logit}
+
+    return Method(init, step, outputs, HPARAMS, scorer="score", learns_from="anomalies", pixels="standard")
+
+
+HPARAMS = {"learning_rate": 1e-3, "weight_decay": 0.0, "weight_normal": 1.0, "weight_anomalous": 1.0}
+
+
+def class_weights(normal: int, anomalous: int) -> dict[str, float]:
+    """The hyper-parameters `weight_normal` and `weight_anomalous` for so many training images: N / (2 N_c).
+
+    Raises:
+      ValueError: none of a kind.
+
+    Example:
+      >>> class_weights(5923, 504)["weight_anomalous"]
+      6.375992063492063
+    """
+    if min(normal, anomalous) < 1:
+        raise ValueError(f"{normal} normal images and {anomalous} anomalies: class weights need at least 1 of each")
+    total = normal + anomalous
+    return {"weight_normal": total / (2 * normal), "weight_anomalous": total / (2 * anomalous)}
+
+
+def logit_of(logits: jax.Array) -> jax.Array:
+    """The log odds of an anomaly, [N], from logits [N, K]."""
+    return logits[:, 0] if logits.shape[-1] == 1 else logits[:, 1] - logits[:, 0]

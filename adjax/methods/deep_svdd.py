@@ -1,0 +1,116 @@
+"""Deep SVDD: map the normal images as near to one center as the weights can; the score is the distance from it.
+
+Ruff et al., "Deep one-class classification" (ICML 2018), equation 4, the one-class objective:
+
+    min over W of  mean ‖f(x; W) − c‖² + λ/2 Σ ‖W‖²
+
+The center c is the mean of the untrained network's features, found once and then left alone, with components near zero
+moved to ±ε, which a network without biases could reach by weights of zero. (The weight decay is decoupled here.)
+Images are contrast-normalised one by one, as in the paper: their mean taken away and their mean deviation made 1.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from adjax.methods import collective
+from adjax.methods.adamw import adamw
+from adjax.models import Network
+from adjax.types import Method
+
+
+def deep_svdd(
+    network: Network,
+    image_shape: tuple[int, int, int],
+    classes: int = 1,
+    *,
+    steps: int,
+    warmup_steps: int = 200,
+    center_steps: int = 20,
+    center_gap: float = 0.1,
+    contrast: bool = True,
+) -> Method:
+    """Trains `network` to map normal images close to a center.
+
+    Args:
+      network: gives `features` [N, D]; without biases, see `adjax.models.svdd`.
+      image_shape: (height px, width px, channels) of its input.
+      classes: not used: all that it learns is normal.
+      steps: optimiser steps of the whole training, over which the learning rate decays.
+      warmup_steps: steps over which the learning rate rises from zero; at most a tenth of `steps` is taken.
+      center_steps: the first so many steps only average features into the center, ≥ 1; at most a tenth of `steps` (but
+        one) is taken.
+      center_gap: ε, the least size of a component of the center, ≥ 0.
+      contrast: normalise each image's contrast.
+
+    Hyper-parameters (arrays, one a member): `learning_rate` > 0, its peak; `weight_decay` ≥ 0, decoupled.
+
+    Raises:
+      ValueError: no steps, no steps for the center, or a negative gap.
+    """
+    del classes
+    if center_steps < 1:
+        raise ValueError(f"{center_steps} steps for the center: must be at least 1")
+    if center_gap < 0:
+        raise ValueError(f"center gap {center_gap}: must be at least 0")
+    center_steps = min(center_steps, max(1, steps // 10))
+    optimizer = adamw(network, steps, warmup_steps)
+
+    def init(key, hparams):
+        weights = network.init(key)
+        dim = jax.eval_shape(network.apply, weights, jnp.zeros((1, *image_shape)))["features"].shape[-1]
+        return {
+            "params": {"network": weights, "center": jnp.zeros(dim)},
+            "optimizer": {"moments": optimizer.init(weights), "averaged": jnp.int32(0)},
+            "hparams": {name: jnp.asarray(hparams[name], jnp.float32) for name in HPARAMS},
+        }
+
+    def step(state, batch, key, axis_name=None):
+        images, hparams, old = _seen(batch["images"]), state["hparams"], state["params"]
+        averaged = state["optimizer"]["averaged"]
+        key = collective.keys(key, 1, axis_name)[0]
+
+        def distance(weights):
+            outputs, moved = network.train(weights, images, key, axis_name)
+            value = jnp.square(outputs["features"] - old["center"]).sum(-1).mean()
+            return value, (value, outputs["features"].mean(0), moved)
+
+        grads, (value, mean, moved) = jax.grad(distance, has_aux=True)(old["network"])
+        grads, value, mean = collective.mean((grads, value, mean), axis_name)
+        trained = optimizer.update(grads, state["optimizer"]["moments"], moved, hparams)
+
+        averaging = averaged < center_steps
+        center = old["center"] + (mean - old["center"]) / (averaged + 1)
+        center = jnp.where(averaged + 1 == center_steps, _away_from_zero(center, center_gap), center)
+        # While the center is found, weights and moments stay; running statistics move.
+        still = (moved, state["optimizer"]["moments"])
+        weights, moments = jax.tree.map(lambda a, b: jnp.where(averaging, a, b), still, trained)
+        state = {
+            "params": {"network": weights, "center": jnp.where(averaging, center, old["center"])},
+            "optimizer": {"moments": moments, "averaged": jnp.minimum(averaged + 1, center_steps)},
+            "hparams": hparams,
+        }
+        return state, {"loss": value}
+
+    def outputs(params, images):
+        said = network.apply(params["network"], _seen(images))
+        return {**said, "score": jnp.square(said["features"] - params["center"]).sum(-1)}
+
+    def _seen(images):
+        return contrast_normalised(images) if contrast else images
+
+    return Method(init, step, outputs, HPARAMS, scorer="score", learns_from="normal", pixels="unit")
+
+
+HPARAMS = {"learning_rate": 1e-3, "weight_decay": 1e-3}
+
+
+def contrast_normalised(images: jax.Array) -> jax.Array:
+    """Each image minus its mean, over its mean absolute deviation (at least 0.001); float32[N, H, W, C]."""
+    centred = images - images.mean((1, 2, 3), keepdims=True)
+    return centred / jnp.maximum(jnp.abs(centred).mean((1, 2, 3), keepdims=True), 1e-3)
+
+
+def _away_from_zero(center: jax.Array, gap: float) -> jax.Array:
+    return jnp.where(jnp.abs(center) < gap, jnp.where(center < 0, -gap, gap), center)

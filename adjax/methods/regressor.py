@@ -1,0 +1,82 @@
+"""A network with one linear output, trained on 0 for normal images and 1 for anomalies: the output is the score.
+
+Least squares on the labels, as in the question "a deep OneClassSVM for images, in a few lines". R² = 1 − residual sum
+of squares / total sum of squares says how much of the labels' variance it explains: 0 for a constant, 1 at most.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from adjax.methods import collective
+from adjax.methods.adamw import adamw
+from adjax.models import Network
+from adjax.types import Method
+
+
+def regressor(
+    network: Network,
+    image_shape: tuple[int, int, int],
+    classes: int = 1,
+    *,
+    steps: int,
+    warmup_steps: int = 200,
+) -> Method:
+    """Trains `network` by the mean squared error from labels 0 (normal) and 1 (anomalous).
+
+    Args:
+      network: gives `logits` [N, K], of which the first is the output.
+      image_shape: (height px, width px, channels) of its input.
+      classes: not used: the labels are two, whatever the normal images are.
+      steps: optimiser steps of the whole training, over which the learning rate decays.
+      warmup_steps: steps over which the learning rate rises from zero; at most a tenth of `steps` is taken.
+
+    Hyper-parameters (arrays, one a member): `learning_rate` > 0, its peak; `weight_decay` ≥ 0, decoupled.
+
+    Raises:
+      ValueError: no steps.
+    """
+    del image_shape, classes
+    optimizer = adamw(network, steps, warmup_steps)
+
+    def init(key, hparams):
+        weights = network.init(key)
+        return {
+            "params": {"network": weights},
+            "optimizer": optimizer.init(weights),
+            "hparams": {name: jnp.asarray(hparams[name], jnp.float32) for name in HPARAMS},
+        }
+
+    def step(state, batch, key, axis_name=None):
+        targets, hparams = batch["labels"].astype(jnp.float32), state["hparams"]
+        key = collective.keys(key, 1, axis_name)[0]  # dropout of its own on each device
+
+        def error(weights):
+            outputs, moved = network.train(weights, batch["images"], key, axis_name)
+            value = jnp.square(outputs["logits"][:, 0] - targets).mean()
+            return value, (value, moved)
+
+        grads, (value, moved) = jax.grad(error, has_aux=True)(state["params"]["network"])
+        grads, value, share = collective.mean((grads, value, targets.mean()), axis_name)
+        weights, moments = optimizer.update(grads, state["optimizer"], moved, hparams)
+        metrics = {"loss": value, "r2": r2(value, share)}
+        return {"params": {"network": weights}, "optimizer": moments, "hparams": hparams}, metrics
+
+    def outputs(params, images):
+        said = network.apply(params["network"], images)
+        return {**said, "score": said["logits"][:, 0]}
+
+    return Method(init, step, outputs, HPARAMS, scorer="score", learns_from="anomalies", pixels="standard")
+
+
+HPARAMS = {"learning_rate": 1e-3, "weight_decay": 0.0}
+
+
+def r2(mse: jax.Array, share: jax.Array) -> jax.Array:
+    """R² from the mean squared error and the share of anomalies, whose variance is share · (1 − share).
+
+    A batch of one kind has no variance to explain: its R² is 0.
+    """
+    variance = share * (1 - share)
+    return jnp.where(variance > 0, 1 - mse / jnp.where(variance > 0, variance, 1), 0)
