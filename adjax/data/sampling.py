@@ -128,7 +128,8 @@ def clusters_of(images: np.ndarray, clusters: int, keys: np.ndarray) -> np.ndarr
         count -= count % SAME_PROGRAM
     seen = smallest(np.arange(len(flat)), keys, count)
     key = jax.random.key(int(keys[seen].min() >> np.uint64(33)))
-    centers, _ = kmeans(key, flat[seen].astype(np.float32) / 255, clusters, ITERATIONS)
+    compiled = jax.jit(kmeans, static_argnums=(2, 3))  # once a shape: JAX knows the function again
+    centers, _ = compiled(key, flat[seen].astype(np.float32) / 255, clusters, ITERATIONS)
     return _nearest(flat, np.asarray(centers, np.float32) * 255)
 
 
