@@ -12,7 +12,7 @@ import adjax
 
 ROOT = Path(adjax.__file__).parent
 LAYERS = [
-    {"types", "nn", "losses"},
+    {"types", "nn", "losses", "kmeans"},
     {"data"},
     {"augment"},
     {"models"},
@@ -32,7 +32,7 @@ LAYERS = [
 ALONE = {
     "types": set(),
     "nn": set(),
-    "data": set(),
+    "data": {"kmeans"},
     "scorers": {"types"},
     "thresholds": set(),
     "metrics": set(),
