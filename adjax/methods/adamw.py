@@ -49,8 +49,8 @@ def adamw(network: Network, steps: int, warmup_steps: int = 200) -> AdamW:
     adam = optax.scale_by_adam()
 
     def update(grads, optimizer, moved, hparams):
-        updates, optimizer = adam.update(grads, optimizer)
         rate = hparams["learning_rate"] * schedule(optimizer.count)
+        updates, optimizer = adam.update(grads, optimizer)
         return descend(network, moved, updates, rate, hparams["weight_decay"]), optimizer
 
     return AdamW(adam.init, update)

@@ -22,6 +22,7 @@ from adjax.losses.blur import blur
 from adjax.losses.ssim import ssim
 from adjax.methods import collective
 from adjax.methods.adamw import adamw
+from adjax.methods.pixels import powered
 from adjax.models import Network
 from adjax.types import Method
 
@@ -72,7 +73,7 @@ def autoencoder(
         }
 
     def step(state, batch, key, axis_name=None):
-        images, hparams = _bright(batch["images"], gamma), state["hparams"]
+        images, hparams = powered(batch["images"], gamma), state["hparams"]
 
         def error(weights):
             outputs, moved = network.train(weights, images, key, axis_name)
@@ -85,12 +86,12 @@ def autoencoder(
         return {"params": {"network": weights}, "optimizer": moments, "hparams": hparams}, metrics
 
     def outputs(params, images):
-        images = _bright(images, gamma)
+        images = powered(images, gamma)
         said = network.apply(params["network"], images)
         reconstruction = said["reconstruction"]
         return {
             **said,
-            "reconstruction": _bright(reconstruction, 1 / gamma),
+            "reconstruction": powered(reconstruction, 1 / gamma),
             "score": score_of(images, reconstruction),
         }
 
@@ -98,14 +99,6 @@ def autoencoder(
 
 
 HPARAMS = {"learning_rate": 1e-3, "weight_decay": 0.0}
-
-
-def _bright(images: jax.Array, gamma: float) -> jax.Array:
-    """Pixels in 0..1 to that power; 0 stays 0, with a finite slope."""
-    if gamma == 1:
-        return images
-    positive = images > 0
-    return jnp.where(positive, jnp.where(positive, images, 1) ** gamma, 0)
 
 
 def _error(

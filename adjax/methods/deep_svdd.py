@@ -6,7 +6,8 @@ Ruff et al., "Deep one-class classification" (ICML 2018), equation 4, the one-cl
 
 The center c is the mean of the untrained network's features, found once and then left alone, with components near zero
 moved to ±ε, which a network without biases could reach by weights of zero. (The weight decay is decoupled here.)
-Images are contrast-normalised one by one, as in the paper: their mean taken away and their mean deviation made 1.
+The paper normalises the contrast of each image; here it is an option, and what is on instead is a root of the pixels,
+which told Fashion-MNIST's classes apart better on validation data.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 
 from adjax.methods import collective
 from adjax.methods.adamw import adamw
+from adjax.methods.pixels import contrast_normalised, powered
 from adjax.models import Network
 from adjax.types import Method
 
@@ -29,7 +31,8 @@ def deep_svdd(
     warmup_steps: int = 200,
     center_steps: int = 20,
     center_gap: float = 0.1,
-    contrast: bool = True,
+    gamma: float = 0.5,
+    contrast: bool = False,
 ) -> Method:
     """Trains `network` to map normal images close to a center.
 
@@ -42,18 +45,21 @@ def deep_svdd(
       center_steps: the first so many steps only average features into the center, ≥ 1; at most a tenth of `steps` (but
         one) is taken.
       center_gap: ε, the least size of a component of the center, ≥ 0.
-      contrast: normalise each image's contrast.
+      gamma: exponent > 0 of the pixels, before all else; 1 changes nothing.
+      contrast: then take each image's mean away and make its mean absolute deviation 1, as in the paper.
 
     Hyper-parameters (arrays, one a member): `learning_rate` > 0, its peak; `weight_decay` ≥ 0, decoupled.
 
     Raises:
-      ValueError: no steps, no steps for the center, or a negative gap.
+      ValueError: no steps, no steps for the center; a gap or an exponent out of range.
     """
     del classes
     if center_steps < 1:
         raise ValueError(f"{center_steps} steps for the center: must be at least 1")
     if center_gap < 0:
         raise ValueError(f"center gap {center_gap}: must be at least 0")
+    if gamma <= 0:
+        raise ValueError(f"gamma {gamma}: must be positive")
     center_steps = min(center_steps, max(1, steps // 10))
     optimizer = adamw(network, steps, warmup_steps)
 
@@ -98,18 +104,13 @@ def deep_svdd(
         return {**said, "score": jnp.square(said["features"] - params["center"]).sum(-1)}
 
     def _seen(images):
+        images = powered(images, gamma)
         return contrast_normalised(images) if contrast else images
 
     return Method(init, step, outputs, HPARAMS, scorer="score", learns_from="normal", pixels="unit")
 
 
 HPARAMS = {"learning_rate": 1e-3, "weight_decay": 1e-3}
-
-
-def contrast_normalised(images: jax.Array) -> jax.Array:
-    """Each image minus its mean, over its mean absolute deviation (at least 0.001); float32[N, H, W, C]."""
-    centred = images - images.mean((1, 2, 3), keepdims=True)
-    return centred / jnp.maximum(jnp.abs(centred).mean((1, 2, 3), keepdims=True), 1e-3)
 
 
 def _away_from_zero(center: jax.Array, gap: float) -> jax.Array:

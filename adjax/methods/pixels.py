@@ -1,0 +1,20 @@
+"""What one-class methods do to an image before they look at it: so that bright ones count no more than dim."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+
+def powered(images: jax.Array, gamma: float) -> jax.Array:
+    """Pixels in 0..1 to the power `gamma` > 0; at 0, where a root has none, with a slope of zero."""
+    if gamma == 1:
+        return images
+    positive = images > 0
+    return jnp.where(positive, jnp.where(positive, images, 1) ** gamma, 0)
+
+
+def contrast_normalised(images: jax.Array) -> jax.Array:
+    """Each image minus its mean, over its mean absolute deviation (at least 0.001); float32[N, H, W, C]."""
+    centred = images - images.mean((1, 2, 3), keepdims=True)
+    return centred / jnp.maximum(jnp.abs(centred).mean((1, 2, 3), keepdims=True), 1e-3)

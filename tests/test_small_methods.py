@@ -1,0 +1,350 @@
+"""What autoencoder, classifier, regressor, Deep SVDD and random scores compute, against NumPy in float64."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+from training import SHAPE
+
+from adjax import models
+from adjax.losses.blur import blur
+from adjax.losses.ssim import ssim
+from adjax.methods import METHODS
+from adjax.methods.adamw import adamw
+from adjax.methods.classifier import class_weights
+from adjax.methods.pixels import contrast_normalised
+from adjax.methods.regressor import r2
+
+RNG = np.random.default_rng(0)
+SIDE = (12, 12, 1)
+IMAGES = jnp.asarray(RNG.uniform(0.05, 0.95, (16, *SIDE)), jnp.float32)
+LABELS = jnp.asarray(np.arange(16) % 3 == 0, jnp.int32)
+
+
+class Straight(nnx.Module):
+    """One linear layer a name, so that NumPy can repeat it in one line each."""
+
+    def __init__(self, rngs: nnx.Rngs):
+        self.encode = nnx.Linear(144, 6, rngs=rngs)
+        self.decode = nnx.Linear(6, 144, rngs=rngs)
+        self.head = nnx.Linear(6, 1, rngs=rngs)
+
+    def __call__(self, images):
+        features = self.encode(images.reshape(len(images), -1))
+        reconstruction = nnx.sigmoid(self.decode(features)).reshape(images.shape)
+        return {"features": features, "logits": self.head(features), "reconstruction": reconstruction}
+
+
+NETWORK = models.network(Straight)
+
+
+@lru_cache
+def method(name: str, **options):
+    return METHODS[name](NETWORK, SIDE, 1, **{"steps": 100, "warmup_steps": 0, **options})
+
+
+def drawn(like, seed=0):
+    """Weights without compiling an initialisation."""
+    rng = np.random.default_rng(seed)
+    return jax.tree.map(lambda x: jnp.asarray(rng.normal(0, 0.1, x.shape), x.dtype), like)
+
+
+def state_of(method, seed=0, **hparams):
+    """An initial state whose weights are drawn by NumPy; everything else is zeros, as `init` makes it."""
+    values = {**method.hparams, **hparams}
+    hparams = {k: jnp.float32(v) for k, v in values.items()}
+    state = jax.tree.map(
+        lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(method.init, jax.random.key(seed), hparams)
+    )
+    params = {**state["params"], "network": drawn(state["params"]["network"], seed)}
+    return {**state, "params": params, "hparams": hparams}
+
+
+def forward(weights, x):
+    def dense(x, layer):
+        return x @ layer["kernel"] + layer["bias"]
+
+    features = dense(x.reshape(len(x), -1), weights["encode"])
+    return features, dense(features, weights["head"])[:, 0], 1 / (1 + np.exp(-dense(features, weights["decode"])))
+
+
+def float64(tree):
+    return jax.tree.map(lambda x: np.asarray(x, np.float64), tree)
+
+
+X, Y = float64((IMAGES, LABELS))
+GAMMA = 0.5
+
+
+def reconstruction_loss(kind):
+    def loss(weights):
+        x = X**GAMMA
+        y = forward(weights, x)[2].reshape(x.shape)
+        errors = {
+            "mse": ((x - y) ** 2).mean(),
+            "bce": -(x * np.log(y) + (1 - x) * np.log(1 - y)).mean(),
+            "ssim": 1 - np.mean([similarity(a, b) for a, b in zip(x, y, strict=True)]),
+        }
+        return errors["mse"] + errors["ssim"] if kind == "mse+ssim" else errors[kind]
+
+    return loss
+
+
+def similarity(x, y):
+    from skimage.metrics import structural_similarity
+
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": 1.0}
+    return structural_similarity(x, y, channel_axis=-1, **options)
+
+
+def entropy_loss(weights, normal=0.6, anomalous=2.5):
+    probability = 1 / (1 + np.exp(-forward(weights, X)[1]))
+    own = np.where(Y == 1, probability, 1 - probability)
+    return (np.where(Y == 1, anomalous, normal) * -np.log(own)).mean()
+
+
+def square_loss(weights):
+    return ((forward(weights, X)[1] - Y) ** 2).mean()
+
+
+LOSSES = {
+    "mse": (method("autoencoder", loss="mse"), {}, reconstruction_loss("mse")),
+    "bce": (method("autoencoder", loss="bce"), {}, reconstruction_loss("bce")),
+    "ssim": (method("autoencoder", loss="ssim"), {}, reconstruction_loss("ssim")),
+    "mse+ssim": (method("autoencoder", loss="mse+ssim"), {}, reconstruction_loss("mse+ssim")),
+    "weighted": (method("classifier"), {"weight_normal": 0.6, "weight_anomalous": 2.5}, entropy_loss),
+    "regression": (method("regressor"), {}, square_loss),
+}
+
+
+@pytest.mark.parametrize("kind", LOSSES)
+def test_loss_and_gradient_are_those_of_float64(kind):
+    """The gradient is Adam's first moment over 1 − 0.9, against central differences along random directions."""
+    made, hparams, reference = LOSSES[kind]
+    state = state_of(made, **hparams)
+    weights = float64(state["params"]["network"])
+    after, metrics = jax.jit(made.step)(state, {"images": IMAGES, "labels": LABELS}, jax.random.key(0))
+    np.testing.assert_allclose(metrics["loss"], reference(weights), rtol=1e-5)
+    gradient = jax.tree.map(lambda mu: np.asarray(mu, np.float64) / 0.1, after["optimizer"].mu)
+    assert_slope(reference, weights, gradient)
+
+
+def assert_slope(loss, weights, gradient, h=1e-6):
+    rng = np.random.default_rng(1)
+    leaves, tree = jax.tree.flatten(weights)
+    for i, (leaf, slope) in enumerate(zip(leaves, jax.tree.leaves(gradient), strict=True)):
+        direction = rng.normal(size=leaf.shape)
+        up, down = (
+            loss(jax.tree.unflatten(tree, [*leaves[:i], leaf + s * h * direction, *leaves[i + 1 :]])) for s in (1, -1)
+        )
+        np.testing.assert_allclose((slope * direction).sum(), (up - down) / (2 * h), rtol=2e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["mse", "bce", "ssim", "mse+ssim"])
+def test_an_autoencoder_scores_by_the_error_asked_for(kind):
+    made = method("autoencoder", score=kind, blur_px=0.0)
+    params = state_of(made)["params"]
+    said = jax.jit(made.outputs)(params, IMAGES)
+    one_by_one = [reconstruction_of(params, x) for x in X]
+    x = X**GAMMA
+    y = np.stack(one_by_one)
+    errors = {
+        "mse": ((x - y) ** 2).mean((1, 2, 3)),
+        "bce": -(x * np.log(y) + (1 - x) * np.log(1 - y)).mean((1, 2, 3)),
+        "ssim": 1 - np.array([similarity(a, b) for a, b in zip(x, y, strict=True)]),
+    }
+    errors["mse+ssim"] = errors["mse"] + errors["ssim"]
+    np.testing.assert_allclose(said["score"], errors[kind], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(said["reconstruction"], y ** (1 / GAMMA), rtol=1e-4)  # in the images' own range
+
+
+def reconstruction_of(params, x):
+    return forward(float64(params["network"]), x[None] ** GAMMA)[2].reshape(x.shape)
+
+
+def test_black_pixels_have_a_score_with_a_slope():
+    """0 ** 0.5 has none; someone who differentiates a score by its pixels must not get NaN."""
+    made = method("autoencoder")
+    params = state_of(made)["params"]
+    slope = jax.jit(jax.grad(lambda x: made.outputs(params, x)["score"].sum()))(jnp.zeros((2, *SIDE)))
+    assert np.isfinite(slope).all()
+
+
+def test_a_sure_and_wrong_pixel_costs_no_infinity():
+    made = method("autoencoder", loss="bce", score="bce", gamma=1.0)
+    params = state_of(made)["params"]
+    params["network"]["decode"]["bias"] += 1e3  # all white
+    assert np.isfinite(jax.jit(made.outputs)(params, jnp.zeros((1, *SIDE)))["score"]).all()
+
+
+def test_blurred_difference_is_scipys():
+    from scipy.ndimage import gaussian_filter
+
+    expected = gaussian_filter(X, (0, 1, 1, 0), mode="constant", truncate=3.0)
+    np.testing.assert_allclose(blur(IMAGES, 1.0), expected, atol=1e-6)
+    assert blur(IMAGES, 0) is IMAGES
+    with pytest.raises(ValueError, match=r"blur of -1 px: must be at least 0"):
+        blur(IMAGES, -1)
+
+
+@pytest.mark.parametrize(("shape", "data_range"), [((11, 11, 1), 1.0), ((28, 20, 3), 255.0)])
+def test_ssim_is_that_of_scikit_image(shape, data_range):
+    from skimage.metrics import structural_similarity
+
+    rng = np.random.default_rng(2)
+    x = rng.uniform(0, data_range, (4, *shape)).astype(np.float32)
+    y = np.clip(x + data_range * np.array([0, 0.02, 0.2, 1])[:, None, None, None] * rng.normal(size=x.shape), 0, None)
+    y = y.astype(np.float32)
+    options = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "data_range": data_range}
+    expected = [structural_similarity(a, b, channel_axis=-1, **options) for a, b in zip(x, y, strict=True)]
+    np.testing.assert_allclose(ssim(x, y, data_range=data_range), expected, atol=2e-4)
+    assert expected[0] == 1
+    assert expected[3] < 0.5
+
+
+@pytest.mark.parametrize(
+    ("shapes", "options", "message"),
+    [
+        (((2, 12, 12, 1), (2, 12, 11, 1)), {}, r"must be the same \[N, H, W, C\]"),
+        (((2, 12, 10, 1),) * 2, {}, "a window of 11 px: must be odd and at most the 10 px of a side"),
+        (((2, 12, 12, 1),) * 2, {"window_px": 4}, "a window of 4 px: must be odd"),
+        (((2, 12, 12, 1),) * 2, {"data_range": 0}, "data range 0, σ 1.5 px: both must be positive"),
+    ],
+)
+def test_ssim_refuses_by_value_and_limit(shapes, options, message):
+    with pytest.raises(ValueError, match=message):
+        ssim(*map(jnp.zeros, shapes), **options)
+
+
+def test_class_weights_make_both_kinds_weigh_the_same():
+    weights = class_weights(5923, 504)
+    assert weights["weight_normal"] == (5923 + 504) / (2 * 5923)
+    assert 5923 * weights["weight_normal"] == pytest.approx(504 * weights["weight_anomalous"])
+    with pytest.raises(ValueError, match="5923 normal images and 0 anomalies: class weights need at least 1 of each"):
+        class_weights(5923, 0)
+
+
+@pytest.mark.parametrize("logits", [1, 2])
+def test_a_classifiers_score_is_the_log_odds(logits):
+    class Heads(nnx.Module):
+        def __init__(self, rngs):
+            self.head = nnx.Linear(144, logits, rngs=rngs)
+
+        def __call__(self, images):
+            return {"logits": self.head(images.reshape(len(images), -1))}
+
+    made = METHODS["classifier"](models.network(Heads), SIDE, 1, steps=1)
+    said = made.outputs(state_of(made)["params"], IMAGES)
+    z = np.asarray(said["logits"], np.float64)
+    np.testing.assert_allclose(said["score"], z[:, -1] - (z[:, 0] if logits == 2 else 0), rtol=1e-5, atol=1e-6)
+    if logits == 2:
+        odds = np.exp(z[:, 1]) / np.exp(z).sum(1)
+        np.testing.assert_allclose(said["probability"], odds, rtol=1e-5)
+    far = made.outputs(jax.tree.map(lambda w: 100 * w, state_of(made)["params"]), IMAGES)["score"]
+    assert len(np.unique(far)) == len(far)  # no ties, however sure
+
+
+def test_r2_is_that_of_scikit_learn():
+    from sklearn.metrics import r2_score
+
+    predicted = np.random.default_rng(3).normal(0.4, 0.3, len(Y))
+    ours = r2(jnp.float32(((predicted - Y) ** 2).mean()), jnp.float32(Y.mean()))
+    np.testing.assert_allclose(ours, r2_score(Y, predicted), rtol=1e-5)
+    assert r2(jnp.float32(0.1), jnp.float32(0)) == 0  # one kind alone has no variance
+    made = method("regressor")
+    state = state_of(made)
+    _, metrics = jax.jit(made.step)(state, {"images": IMAGES, "labels": LABELS}, jax.random.key(0))
+    expected = r2_score(Y, forward(float64(state["params"]["network"]), X)[1])
+    np.testing.assert_allclose(metrics["r2"], expected, rtol=1e-4)
+
+
+def test_deep_svdds_center_is_the_untrained_networks_mean_and_then_frozen():
+    made = method("deep_svdd", center_steps=4, center_gap=0.33, gamma=1.0)
+    start = state = state_of(made)
+    batches = [{"images": IMAGES[4 * i : 4 * i + 4], "labels": LABELS[:4]} for i in range(4)]
+    step = jax.jit(made.step)
+    for i, b in enumerate(batches):
+        state, _ = step(state, b, jax.random.key(i))
+        jax.tree.map(np.testing.assert_array_equal, state["params"]["network"], start["params"]["network"])
+    mean = forward(float64(start["params"]["network"]), X)[0].mean(0)
+    expected = np.where(np.abs(mean) < 0.33, np.where(mean < 0, -0.33, 0.33), mean)
+    assert (expected != mean).any()
+    np.testing.assert_allclose(state["params"]["center"], expected, rtol=1e-5, atol=1e-6)
+    trained, metrics = step(state, batches[0], jax.random.key(9))
+    np.testing.assert_array_equal(trained["params"]["center"], state["params"]["center"])
+    features = forward(float64(start["params"]["network"]), X)[0]
+    np.testing.assert_allclose(metrics["loss"], ((features[:4] - expected) ** 2).sum(1).mean(), rtol=1e-4)
+    said = jax.jit(made.outputs)(state["params"], IMAGES)
+    np.testing.assert_allclose(said["score"], ((features - expected) ** 2).sum(1), rtol=1e-4)
+
+    def loss(weights):
+        return ((forward(weights, X[:4])[0] - expected) ** 2).sum(1).mean()
+
+    gradient = jax.tree.map(lambda mu: np.asarray(mu, np.float64) / 0.1, trained["optimizer"]["moments"].mu)
+    assert_slope(loss, float64(start["params"]["network"]), gradient)
+
+
+def test_contrast_normalisation_knows_no_brightness():
+    x = contrast_normalised(IMAGES)
+    np.testing.assert_allclose(x.mean((1, 2, 3)), 0, atol=1e-6)
+    np.testing.assert_allclose(jnp.abs(x).mean((1, 2, 3)), 1, rtol=1e-5)
+    np.testing.assert_allclose(contrast_normalised(0.3 * IMAGES + 0.2), x, atol=1e-4)
+    assert np.isfinite(contrast_normalised(jnp.full((1, *SIDE), 0.5))).all()
+
+
+def test_random_scores_are_uniform_and_of_the_image_alone():
+    from scipy.stats import kstest
+
+    made = METHODS["random"](None, SHAPE, 1, steps=1)
+    images = np.zeros((5000, *SHAPE), np.float32)
+    images.reshape(5000, -1)[:, :2] = np.stack(np.divmod(np.arange(5000), 256), 1) / 255  # all but alike
+    outputs = jax.jit(made.outputs)
+    params = jax.jit(made.init)(jax.random.key(0), {})["params"]
+    scores = np.asarray(outputs(params, images)["score"])
+    assert kstest(scores, "uniform").pvalue > 0.01
+    assert abs(np.corrcoef(scores[1:], scores[:-1])[0, 1]) < 0.05
+    np.testing.assert_array_equal(outputs(params, images[::-1])["score"][::-1], scores)
+    other = outputs(jax.jit(made.init)(jax.random.key(1), {})["params"], images)["score"]
+    assert abs(np.corrcoef(scores, other)[0, 1]) < 0.05
+    flipped = outputs(params, images.swapaxes(1, 2))["score"]
+    assert (flipped[1:] != scores[1:]).mean() > 0.9  # where a pixel stands counts
+
+
+def test_the_optimiser_is_optaxs_adamw():
+    optimizer = adamw(NETWORK, 20, warmup_steps=2)
+    schedule = optax.warmup_cosine_decay_schedule(0.0, 0.01, 2, 20)
+    theirs = optax.adamw(schedule, weight_decay=0.1)
+    ours = expected = {**drawn(jax.eval_shape(NETWORK.init, jax.random.key(0)))}
+    mine, other = optimizer.init(ours), theirs.init(expected)
+    update, their_update = jax.jit(optimizer.update), jax.jit(theirs.update)
+    hparams = {"learning_rate": jnp.float32(0.01), "weight_decay": jnp.float32(0.1)}
+    for i in range(5):
+        grads = jax.tree.map(lambda w, i=i: jnp.cos(7 * w + i), ours)
+        updates, other = their_update(grads, other, expected)
+        expected = optax.apply_updates(expected, updates)
+        ours, mine = update(grads, mine, ours, hparams)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), ours, expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("autoencoder", {"loss": "l1"}, r"error 'l1': must be one of mse, bce, ssim, mse\+ssim"),
+        ("autoencoder", {"gamma": 0.0}, "gamma 0.0, blur of 1.0 px: must be positive and at least 0"),
+        ("autoencoder", {"blur_px": -1.0}, "gamma 0.5, blur of -1.0 px"),
+        ("classifier", {"steps": 0}, "0 steps: must be at least 1"),
+        ("regressor", {"warmup_steps": -2}, "-2 warm-up steps: must be at least 0"),
+        ("deep_svdd", {"center_steps": 0}, "0 steps for the center: must be at least 1"),
+        ("deep_svdd", {"gamma": 0.0}, "gamma 0.0: must be positive"),
+        ("deep_svdd", {"center_gap": -1.0}, "center gap -1.0: must be at least 0"),
+    ],
+)
+def test_a_method_refuses_by_value_and_limit(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        METHODS[name](NETWORK, SIDE, 1, **{"steps": 1, **options})
