@@ -33,7 +33,7 @@ def ood_head(
     classes: int,
     *,
     steps: int,
-    body_share: float = 0.5,
+    body_share: float = 0.3,
     warmup_steps: int = 200,
     center_rate: float = 0.5,
 ) -> Method:
