@@ -10,6 +10,7 @@ from adjax.methods.centerloss import centerloss
 from adjax.methods.classifier import classifier
 from adjax.methods.deep_svdd import deep_svdd
 from adjax.methods.frozen import frozen
+from adjax.methods.gan import gan
 from adjax.methods.ood_head import ood_head
 from adjax.methods.random import random
 from adjax.methods.regressor import regressor
@@ -20,6 +21,7 @@ METHODS: dict[str, Callable[..., Method]] = {
     "centerloss": centerloss,
     "classifier": classifier,
     "deep_svdd": deep_svdd,
+    "gan": gan,
     "ood_head": ood_head,
     "random": random,
     "regressor": regressor,

@@ -8,19 +8,30 @@ from functools import partial
 from flax import nnx
 
 from adjax.models import weights
+from adjax.models.autoencoder import ConvAutoencoder, DeepAutoencoder
 from adjax.models.boundary import Network, network
+from adjax.models.cnn import CNN
 from adjax.models.efficientnet import EfficientNet
+from adjax.models.hog import HOG
 from adjax.models.lenet import LeNet5
 from adjax.models.squeezenet import SqueezeNet
+from adjax.models.svdd import SVDDLeNet
+from adjax.models.unet import UNet
 from adjax.models.vgg16 import VGG16
 from adjax.models.weights import pretrained
 
 MODELS: dict[str, Callable[..., nnx.Module]] = {
     "efficientnet_b0": EfficientNet,
     "efficientnet_lite0": partial(EfficientNet, lite=True),
+    "cnn": CNN,
+    "conv_autoencoder": ConvAutoencoder,
+    "deep_autoencoder": DeepAutoencoder,
+    "hog": HOG,
     "lenet5": LeNet5,
     "squeezenet": SqueezeNet,
+    "unet": UNet,
     "vgg16": VGG16,
+    "svdd_lenet": SVDDLeNet,
 }
 """Name -> module class, constructed as `(image_shape, classes, *, rngs, **options)`."""
 

@@ -1,0 +1,194 @@
+"""Dual-discriminator GAN: a generator that copies normal images well and labelled anomalies badly.
+
+Kim, Jeong, Choi, Seo, "GAN-based Anomaly Detection in Imbalance Problems" (ECCV workshops 2020). With the generator's
+error d = mean |x − G(x)|, its encoder E and a discriminator for each kind of image, D_N and D_A, the generator's loss is
+
+    w_reconstruction · d                      over normal images
+    + w_patch · (d over the worst patches)    over normal images
+    + w_latent · mean |E(x) − E(G(x))|        over normal images
+    + w_ssim · (1 − SSIM(x, G(x)))            over normal images
+    + w_adversarial · (D_N(G(x)) → 1)         over normal images
+    + w_anomaly_adversarial · (D_A(G(x)) → 0) over anomalies
+    + w_abc · −log(1 − exp(−d))               over anomalies
+
+and that of the discriminators, each over its own kind of image,
+
+    w_discriminator_normal · (D_N(x) → 1, D_N(G(x)) → 0) + w_discriminator_anomaly · (D_A(x) → 1, D_A(G(x)) → 0).
+
+"→" is the squared difference (least squares) or the cross-entropy. The score is d; no discriminator is used for it.
+Generator and discriminators step at the same time, from one G(x).
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from adjax.losses.abc import abc
+from adjax.losses.patch import patch
+from adjax.losses.ssim import ssim
+from adjax.methods import collective
+from adjax.methods.descent import descend
+from adjax.models import Network
+from adjax.models import network as as_network
+from adjax.models.discriminator import Discriminator
+from adjax.models.unet import enlarged, resized
+from adjax.types import Method
+
+
+def gan(
+    network: Network,
+    image_shape: tuple[int, int, int],
+    classes: int = 1,
+    *,
+    steps: int,
+    warmup_steps: int = 0,
+    adversarial: str = "least_squares",
+    share: float = 0.5,
+    width: int = 64,
+    norm: str = "instance",
+    compute: str | None = None,
+) -> Method:
+    """Trains `network` as the generator, by Adam with a cosine decay to zero.
+
+    Args:
+      network: gives `reconstruction` in −1..1, `latent` and `features`, see `adjax.models.unet`.
+      image_shape: (height px, width px, channels) of its input.
+      classes: not used: images are normal or not.
+      steps: optimiser steps of the whole training, over which the learning rate decays.
+      warmup_steps: steps over which the learning rate rises from zero; at most a tenth of `steps` is taken.
+      adversarial: "least_squares" or "cross_entropy".
+      share: the share of a batch that each discriminator sees, and the second pass of the encoder, in (0, 1]. They want
+        images of one label only: at ½ they see the half of the batch where theirs come first, so that batches with as
+        many of each cost half of what a share of 1 costs, and lose the few that are too many.
+      width, norm, compute: of the discriminators, see `adjax.models.discriminator`.
+
+    Hyper-parameters (arrays, one a member): the weights above and `learning_rate` > 0, its peak.
+
+    Raises:
+      ValueError: no steps; a share out of range; an unknown loss.
+    """
+    del classes
+    if steps < 1 or warmup_steps < 0:
+        raise ValueError(f"{steps} steps, {warmup_steps} warm-up steps: must be at least 1 and at least 0")
+    if not 0 < share <= 1:
+        raise ValueError(f"share {share} of a batch: must lie in (0, 1]")
+    if adversarial not in _TOWARDS:
+        raise ValueError(f"adversarial loss {adversarial!r}: must be one of {', '.join(_TOWARDS)}")
+    towards = _TOWARDS[adversarial]
+    sides = jax.eval_shape(enlarged, jnp.zeros((1, *image_shape))).shape[1:3]
+    shape = (*sides, image_shape[2])
+    discriminator = as_network(lambda rngs: Discriminator(shape, width=width, norm=norm, compute=compute, rngs=rngs))
+    schedule = optax.warmup_cosine_decay_schedule(0.0, 1.0, min(warmup_steps, steps // 10), steps)
+    adam = optax.scale_by_adam(b1=0.5, b2=0.999)
+    window_px = min(11, min(sides) - 1 + min(sides) % 2)
+
+    def init(key, hparams):
+        keys = jax.random.split(key, 3)
+        weights = network.init(keys[0])
+        discriminators = {"normal": discriminator.init(keys[1]), "anomaly": discriminator.init(keys[2])}
+        return {
+            "params": {"network": weights},
+            "discriminators": discriminators,
+            "optimizer": {"network": adam.init(weights), "discriminators": adam.init(discriminators)},
+            "hparams": {name: jnp.asarray(hparams[name], jnp.float32) for name in HPARAMS},
+        }
+
+    def step(state, batch, key, axis_name=None):
+        w, weights, discriminators = state["hparams"], state["params"]["network"], state["discriminators"]
+        order = jnp.argsort(batch["labels"])  # normal images first
+        x, labels = enlarged(batch["images"])[order], batch["labels"][order]
+        rows = -(-int(share * 2 * len(x)) // 2)
+        own = {"normal": slice(0, rows), "anomaly": slice(len(x) - rows, len(x))}
+        masks = {"normal": labels == 0, "anomaly": labels > 0}
+        counts = {
+            kind: collective.total((mask.sum(), mask[own[kind]].sum()), axis_name) for kind, mask in masks.items()
+        }
+
+        def mean(values, kind):
+            """This device's part of the mean over all images of that kind, or over those that are seen of them."""
+            whole = len(values) == len(x)
+            mask = masks[kind] if whole else masks[kind][own[kind]]
+            return jnp.where(mask, values, 0).sum() / jnp.maximum(counts[kind][0 if whole else 1], 1)
+
+        def judged(kind, discriminators, images):
+            return discriminator.train(discriminators[kind], images[own[kind]], key, axis_name)
+
+        def generator_loss(weights):
+            said, moved = network.train(weights, x, key, axis_name)
+            y = said["reconstruction"]
+            again, _ = network.train(weights, y[own["normal"]], key, axis_name)
+            drift = jnp.abs(said["latent"][own["normal"]] - again["latent"])
+            d = jnp.abs(x - y).mean((1, 2, 3))
+            terms = {
+                "reconstruction": mean(d, "normal"),
+                "patch": mean(patch(x, y), "normal"),
+                "latent": mean(drift.reshape(len(drift), -1).mean(-1), "normal"),
+                "ssim": mean(1 - ssim(x, y, data_range=2.0, window_px=window_px), "normal"),
+                "adversarial": mean(towards(judged("normal", discriminators, y)[0]["logits"], 1), "normal"),
+                "anomaly_adversarial": mean(towards(judged("anomaly", discriminators, y)[0]["logits"], 0), "anomaly"),
+                "abc": mean(abc(d), "anomaly"),
+            }
+            loss = sum((w[f"w_{name}"] * term for name, term in terms.items()), jnp.float32(0))
+            return loss, ({"loss": loss, **terms}, y, moved)
+
+        grads, (metrics, y, moved) = jax.grad(generator_loss, has_aux=True)(weights)
+
+        def discriminator_loss(discriminators):
+            loss, moved = {}, {}
+            for kind in discriminators:
+                real, _ = judged(kind, discriminators, x)
+                fake, moved[kind] = judged(kind, discriminators, y)
+                loss[f"discriminator_{kind}"] = mean(towards(real["logits"], 1) + towards(fake["logits"], 0), kind)
+            return sum(w[f"w_{name}"] * term for name, term in loss.items()), (loss, moved)
+
+        judging, (losses, moved_judges) = jax.grad(discriminator_loss, has_aux=True)(discriminators)
+        grads, judging, metrics = collective.total((grads, judging, {**metrics, **losses}), axis_name)
+
+        rate = w["learning_rate"] * schedule(state["optimizer"]["network"].count)
+        updates, moments = adam.update(grads, state["optimizer"]["network"])
+        weights = descend(network, moved, updates, rate)
+        updates, judges_moments = adam.update(judging, state["optimizer"]["discriminators"])
+        for kind in discriminators:
+            moved_judges[kind] = descend(discriminator, moved_judges[kind], updates[kind], rate)
+        state = {
+            "params": {"network": weights},
+            "discriminators": moved_judges,
+            "optimizer": {"network": moments, "discriminators": judges_moments},
+            "hparams": w,
+        }
+        return state, metrics
+
+    def outputs(params, images):
+        x = enlarged(images)
+        said = network.apply(params["network"], x)
+        y = said["reconstruction"]
+        return {
+            "score": jnp.abs(x - y).mean((1, 2, 3)),
+            "reconstruction": resized(y, images.shape[1:3]),
+            "features": said["features"],
+        }
+
+    return Method(init, step, outputs, HPARAMS, scorer="score", learns_from="anomalies", pixels="signed")
+
+
+HPARAMS = {
+    "learning_rate": 1e-3,
+    "w_reconstruction": 1.5,
+    "w_patch": 1.5,
+    "w_latent": 0.5,
+    "w_ssim": 0.0,
+    "w_adversarial": 0.5,
+    "w_anomaly_adversarial": 1.0,
+    "w_abc": 0.5,
+    "w_discriminator_normal": 1.0,
+    "w_discriminator_anomaly": 0.5,
+}
+"""Defaults: the weights are the paper's."""
+
+_TOWARDS = {
+    "least_squares": lambda logits, target: jnp.square(logits - target),
+    "cross_entropy": lambda logits, target: optax.sigmoid_binary_cross_entropy(logits, jnp.float32(target)),
+}
+"""Name -> (logits [N], 0 or 1) -> loss [N]."""
