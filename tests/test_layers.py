@@ -32,8 +32,9 @@ LAYERS = [
 ALONE = {
     "types": set(),
     "nn": set(),
+    "kmeans": set(),
     "data": {"kmeans"},
-    "scorers": {"types"},
+    "scorers": {"types", "kmeans"},
     "thresholds": set(),
     "metrics": set(),
 }

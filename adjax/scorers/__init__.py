@@ -9,18 +9,22 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from adjax.scorers.gmm import gmm
 from adjax.scorers.mahalanobis import mahalanobis
+from adjax.scorers.ocsvm import ocsvm
 from adjax.scorers.score import score
 from adjax.types import Outputs, PyTree, Scorer
 
 SCORERS: dict[str, Callable[..., Scorer]] = {
+    "gmm": gmm,
     "mahalanobis": partial(mahalanobis, covariance="tied"),
     "mahalanobis_perclass": partial(mahalanobis, covariance="class"),
+    "ocsvm": ocsvm,
     "score": score,
 }
 """Name -> factory; its keyword arguments configure it."""
 
-__all__ = ["SCORERS", "fit", "mahalanobis", "make", "score"]
+__all__ = ["SCORERS", "fit", "gmm", "mahalanobis", "make", "ocsvm", "score"]
 
 
 def make(name: str, **options) -> Scorer:

@@ -68,6 +68,21 @@ class State(NamedTuple):
     present: jax.Array
 
 
+def floored(values: jax.Array, means: jax.Array) -> jax.Array:
+    """Variances that float32 can tell from none.
+
+    Args:
+      values: float32[K, D], of the features, or of combinations of length 1: a covariance's eigenvalues.
+      means: float32[..., D], of the features as they came.
+
+    Returns:
+      float32[K, D], positive: raised to what eigh gets wrong, and to how coarse the features are.
+    """
+    coarse = jnp.square(_EPS * jnp.abs(means).max())
+    floor = jnp.maximum(values.shape[-1] * _EPS * values.max(-1), coarse)
+    return jnp.maximum(values, jnp.where(floor > 0, floor, 1)[:, None])
+
+
 def mahalanobis(
     covariance: Literal["tied", "class"] = "tied", shrinkage: float = 0.1, feature: str = "features"
 ) -> Scorer:
@@ -132,11 +147,8 @@ def mahalanobis(
         variance = jnp.trace(cov, axis1=1, axis2=2)[:, None, None] / dim
         cov = (1 - shrinkage) * cov + shrinkage * variance * jnp.eye(dim, dtype=jnp.float32)[None]
         values, vectors = jnp.linalg.eigh(cov)
-        # Neither can be told from no variance at all: what eigh gets wrong, and how coarse the features are.
-        coarse = jnp.square(_EPS * jnp.abs(stats.anchor[None] + stats.mean).max())
-        floor = jnp.maximum(dim * _EPS * values.max(-1), coarse)
-        floor = jnp.where(floor > 0, floor, 1)[:, None]
-        whiten = vectors / jnp.sqrt(jnp.maximum(values, floor))[:, None, :]
+        values = floored(values, stats.anchor[None] + stats.mean)
+        whiten = vectors / jnp.sqrt(values)[:, None, :]
         means = jnp.matmul(stats.mean, whiten[0], precision=_EXACT) if tied else stats.mean
         return State(stats.anchor, whiten, means, stats.counts > 0)
 

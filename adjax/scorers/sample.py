@@ -1,0 +1,82 @@
+"""A bounded sample of rows that is the same whatever the order, the chunking or the merging.
+
+Each row has a hash of its own bytes, and the `capacity` rows with the lowest hashes are kept ("bottom-k", Cohen &
+Kaplan, 2007). The lowest of a union are among the lowest of its parts, so samples merge exactly; and a hash knows
+nothing of what a row means, so they are a random sample, without replacement, of the different rows. Equal rows have
+equal hashes: they are kept or left out together.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+_LIMIT = 1e15
+"""Rows with a feature beyond ± this are left out, so that no square of one overflows."""
+_LAST = 2**32 - 1
+_SALTS = 0x9E3779B9, 0x7F4A7C15
+
+
+class Sample(NamedTuple):
+    """Rows in the order of their hashes.
+
+    Attributes:
+      rows: float32[capacity, D]; zeros after the last one.
+      hashes: uint32[capacity, 2]; all bits set after the last row.
+      counts: float32[K], rows seen of each class, kept or not.
+    """
+
+    rows: jax.Array
+    hashes: jax.Array
+    counts: jax.Array
+
+
+def init(capacity: int, dim: int, classes: int) -> Sample:
+    """The sample of no row at all."""
+    rows, hashes = jnp.zeros((capacity, dim), jnp.float32), jnp.full((capacity, 2), _LAST, jnp.uint32)
+    return Sample(rows, hashes, jnp.zeros(classes, jnp.float32))
+
+
+def update(sample: Sample, x: jax.Array, labels: jax.Array, mask: jax.Array) -> Sample:
+    """Adds rows float [N, D]; those masked, labelled out of 0 … K−1, not finite or beyond 1e15 count for nothing."""
+    x = x.astype(jnp.float32)
+    classes = sample.counts.size
+    keep = mask & (labels >= 0) & (labels < classes) & (jnp.abs(x) <= _LIMIT).all(-1)
+    x = jnp.where(keep[:, None] & (x != 0), x, 0)  # −0 is 0
+    hashes = jnp.where(keep[:, None], _hash(x), jnp.uint32(_LAST))
+    counts = jnp.where(keep[:, None], jax.nn.one_hot(labels, classes, dtype=jnp.float32), 0).sum(0)
+    return merge(sample, Sample(x, hashes, counts))
+
+
+def merge(a: Sample, b: Sample) -> Sample:
+    """The sample of both, as large as the first."""
+    capacity = len(a.rows)
+    hashes = jnp.concatenate([a.hashes, b.hashes])
+    place = jnp.arange(len(hashes), dtype=jnp.int32)
+    *_, order = lax.sort((hashes[:, 0], hashes[:, 1], place), num_keys=2)
+    order = order[:capacity]
+    rows = jnp.concatenate([a.rows, b.rows])[order]
+    return Sample(rows, hashes[order], a.counts + b.counts)
+
+
+def kept(sample: Sample) -> jax.Array:
+    """bool[capacity]: which of `rows` are real."""
+    return (sample.hashes != jnp.uint32(_LAST)).any(-1)
+
+
+def _hash(x: jax.Array) -> jax.Array:
+    """float32[N, D] -> uint32[N, 2], from the bits of all D and their places."""
+    bits = lax.bitcast_convert_type(x, jnp.uint32)
+    place = jnp.arange(x.shape[1], dtype=jnp.uint32)[None] + 1
+    words = [_mixed(_mixed(bits ^ (place * jnp.uint32(s))).sum(-1, dtype=jnp.uint32) ^ jnp.uint32(s)) for s in _SALTS]
+    return jnp.stack(words, -1)
+
+
+def _mixed(x: jax.Array) -> jax.Array:
+    """uint32 -> uint32, one to one and without pattern: two rounds of xor-shift and an odd multiplier."""
+    x = (x ^ (x >> 16)) * jnp.uint32(0x21F0AAAD)
+    x = (x ^ (x >> 15)) * jnp.uint32(0x735A2D97)
+    return x ^ (x >> 15)
