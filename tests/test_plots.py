@@ -41,6 +41,33 @@ def record(step, **metrics):
     return {"step": step, "metrics": metrics}
 
 
+def study(n=400, share=0.5, seed=0):
+    """Scores, labels, images that bear their row number, and reconstructions that miss by a tenth."""
+    rng = np.random.default_rng(seed)
+    truth = (rng.random(n) < share).astype(int)
+    images = np.broadcast_to((np.arange(n) % 200).astype(np.uint8)[:, None, None, None], (n, 5, 4, 1))
+    return rng.normal(size=n) + 2 * truth, truth, images, images / 255 + 0.1
+
+
+def of_class(name, value, seed=0):
+    return {"class": name, "seed": seed, "metrics": {"auroc": value}}
+
+
+def classes():
+    rng = np.random.default_rng(0)
+    return [of_class(f"class {k}", 0.6 + 0.03 * k + 0.01 * rng.random(), seed) for seed in range(3) for k in range(10)]
+
+
+def draw_failures(path, **options):
+    scores, truth, images, again = study()
+    return plots.failures_gallery(path, images, scores, truth, 1.0, title="T", reconstructions=again, **options)
+
+
+def draw_reconstructions(path, **options):
+    scores, truth, images, again = study()
+    return plots.reconstructions(path, images, again, scores, truth, title="T", **options)
+
+
 RECORDS = [record(10 * i, loss=[4.0 / i, 2.0 / i, 3.0 / i], accuracy=[0.5, 0.7, 0.9]) for i in range(1, 9)]
 REFERENCE = [("paper: 0.2–0.4", (0.2, 0.4)), ("other: 0.3", 0.3)]
 DRAW = {
@@ -49,6 +76,11 @@ DRAW = {
     "features": lambda p, **k: plots.feature_view(p, [panel(), panel(), panel(), panel()], **k),
     "histogram": lambda p, **k: plots.score_histogram(p, np.arange(9.0), np.arange(5.0, 900.0), 7.0, title="T", **k),
     "training": lambda p, **k: plots.training_curves(p, RECORDS, **k),
+    "members": lambda p, **k: plots.roc_by_member(p, [curve(), curve("Bag", seed=1)], title="T", **k),
+    "samples": lambda p, **k: plots.scores_by_sample(p, *study()[:2], 1.0, title="T", **k),
+    "failures": draw_failures,
+    "reconstructions": draw_reconstructions,
+    "classes": lambda p, **k: plots.auroc_by_class(p, classes(), title="T", references=REFERENCE, **k),
 }
 
 
@@ -159,6 +191,21 @@ def test_roc_nan_is_most_anomalous_and_infinities_are_scores():
     assert np.isnan(plots.roc._roc([1.0, 2.0], [1, 1]).auroc)
 
 
+def test_roc_by_member_sorts_and_the_area_below_the_mean_curve_is_the_mean_auroc():
+    curves = [curve("a", seed=1), curve("b", n=77, seed=2), curve("no anomaly", seed=3), curve("c", n=31, seed=4)]
+    curves[2] = (*curves[2][:2], 0 * curves[2][2])
+    whole = plots.roc._figure(curves, "T", "", "anomalous", mean=True).axes[0]
+    aurocs = {name: sk.roc_auc_score(y, s) for name, s, y in curves if y.any()}
+    names = [line.get_label().split(":")[0] for line in whole.lines[:4]]
+    assert names == [*sorted(aurocs, key=aurocs.get), "no anomaly"]
+    mean = whole.lines[4]
+    assert np.trapezoid(mean.get_ydata(), mean.get_xdata()) == pytest.approx(np.mean(list(aurocs.values())), abs=1e-12)
+    assert mean.get_label() == f"mean of 3: AUROC {np.mean(list(aurocs.values())):.4f}"
+    for rate in (0.05, 0.3, 0.9123):  # away from the steps
+        own = [np.interp(rate, *sk.roc_curve(y, s)[:2]) for _, s, y in curves if y.any()]
+        assert np.interp(rate, mean.get_xdata(), mean.get_ydata()) == pytest.approx(np.mean(own), abs=1e-9)
+
+
 def test_feature_plane_is_linear_orthogonal_and_keeps_zero():
     _, features, labels, ood, _ = panel()
     view = plots.features._project(features, labels, ood)
@@ -224,6 +271,152 @@ def test_histogram_of_light_tails_is_linear_and_far_from_zero_clips():
         assert outline.get_data()[0].sum() == pytest.approx(100)
 
 
+def test_samples_stand_at_their_index_and_are_counted_whole():
+    scores, truth, *_ = study(n=9000, share=0.02)
+    scores[:3] = NAN, INF, -INF
+    ax = plots.samples._figure(scores, truth, 1.0, "T", ("good", "bad"), "").axes[0]
+    low, high = ax.get_ylim()
+    rows = []
+    for dots, kind in zip(ax.collections, (0, 1), strict=True):
+        at = np.ma.getdata(dots.get_offsets())
+        rows.append(at[:, 0].astype(int))
+        assert (truth[rows[-1]] == kind).all()
+        want = np.clip(np.where(np.isnan(scores), INF, scores)[rows[-1]], low, high)
+        np.testing.assert_allclose(at[:, 1], want)
+    np.testing.assert_array_equal(rows[1], np.flatnonzero(truth))  # a small group is not thinned
+    assert len(rows[0]) + len(rows[1]) == plots.canvas.MAX_POINTS
+    order = np.searchsorted(np.flatnonzero(truth == 0), rows[0])
+    assert np.ptp(np.diff(order)) <= 1  # evenly spaced
+    assert ax.lines[0].get_ydata()[0] == 1.0
+    said = texts(ax.figure)
+    normal = scores[truth == 0]
+    assert f"good, n = {len(normal):,}: {np.mean(~(normal <= 1)):.2%} flagged" in said
+    assert f"{len(rows[0]):,} of {len(normal):,} good" in said
+
+
+def test_samples_with_a_heavy_tail_get_a_log_axis_beyond_the_threshold():
+    scores, truth, *_ = study()
+    assert plots.samples._figure(scores, truth, 1.0, "T", ("a", "b"), "").axes[0].get_yscale() == "linear"
+    heavy = np.where(truth == 1, np.exp(3 * scores), scores)
+    ax = plots.samples._figure(heavy, truth, 2.5, "T", ("a", "b"), "").axes[0]
+    assert ax.get_yscale() == "symlog"
+    assert "log scale beyond ±2.5" in ax.get_ylabel()
+
+
+def numbers(ax, mark=""):
+    found = [t.get_text() for t in ax.texts if t.get_text().startswith(mark)]
+    return [int(x[len(mark) :]) for x in found if x[len(mark) :].isdigit()]
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_failures_are_the_worst_of_each_kind_the_worst_first(again):
+    scores, truth, images, made = study()
+    scores[5], truth[5] = NAN, 0
+    figure = plots.failures._figure(images, scores, truth, 1.0, "T", 7, made if again else None, "")
+    (ax,) = figure.axes
+    ranked = np.where(np.isnan(scores), INF, scores)
+    alarms, misses = np.flatnonzero((truth == 0) & (ranked > 1)), np.flatnonzero((truth == 1) & (ranked <= 1))
+    worst = [*alarms[np.argsort(-ranked[alarms])][:7], *misses[np.argsort(ranked[misses])][:7]]
+    assert worst[0] == 5
+    assert numbers(ax, "#") == worst
+    shades = [int(x.get_array()[0, 0, 0]) for x in ax.images]
+    own = shades[::2] if again else shades
+    assert own == [i % 200 for i in worst]
+    if again:
+        np.testing.assert_allclose(shades[1::2], np.clip(np.array(own) + 25.5, 0, 255), atol=1)
+    said = texts(figure)
+    assert f"{scores[worst[-1]]:.4g}" in said
+    assert f"False alarms: {len(alarms)} of {(truth == 0).sum()} normal images flagged" in said
+    assert f"Misses: {len(misses)} of {(truth == 1).sum()} anomalous images not flagged" in said
+
+
+def test_without_failures_the_nearest_are_shown_and_called_so():
+    scores, truth, images, _ = study()
+    (ax,) = plots.failures._figure(images, scores, truth, 99.0, "T", 3, None, "").axes
+    normal = np.flatnonzero(truth == 0)
+    assert numbers(ax, "#")[:3] == list(normal[np.argsort(-scores[normal])][:3])
+    assert f"No false alarm among {len(normal)} normal images; shown: the 3 nearest" in texts(ax.figure)
+    (ax,) = plots.failures._figure(images, scores, truth, -99.0, "T", 3, None, "").axes
+    anomalous = np.flatnonzero(truth == 1)
+    assert numbers(ax, "#")[3:] == list(anomalous[np.argsort(scores[anomalous])][:3])
+    assert f"No miss among {len(anomalous)} anomalous images; shown: the 3 nearest" in texts(ax.figure)
+
+
+def test_reconstructions_are_spread_over_the_scores_with_one_scale_of_differences():
+    scores, truth, images, made = study()
+    off = 0.1 + 0.2 * truth
+    made = images / 255 + off[:, None, None, None]
+    figure = plots.pairs._figure(images, made, scores, truth, "T", 5, "")
+    (ax,) = figure.axes
+    shades = np.array([x.get_array()[2, 2, 0] for x in ax.images]).reshape(2, 3, 5)
+    said = texts(figure).replace("\n", " ")
+    for kind in (0, 1):
+        rows = np.flatnonzero(truth == kind)
+        rows = rows[np.argsort(scores[rows])]
+        show = rows[np.linspace(0, len(rows) - 1, 5).round().astype(int)]
+        np.testing.assert_array_equal(shades[kind, 0], show % 200)
+        np.testing.assert_allclose(shades[kind, 1], np.clip(255 * (show % 200 / 255 + off[show]), 0, 255), atol=1)
+        np.testing.assert_allclose(shades[kind, 2], 255 * off[show] / 0.3, atol=1)
+        assert all(f"{scores[i]:.3g}" in said for i in show)
+    assert "white = 0.3," in said
+
+
+def test_thumbnails_keep_colours_and_proportions_and_show_nan_in_red():
+    photos = np.random.default_rng(0).random((4, 300, 150, 4))
+    small = plots.sheet.rgb(plots.sheet.unit(photos), 60)
+    assert 60 * small[0].size / 3 <= plots.sheet.MAX_PIXELS
+    assert small.shape[1] / small.shape[2] == pytest.approx(2, rel=0.05)
+    np.testing.assert_allclose(small.mean((1, 2)) / 255, photos[..., :3].mean((1, 2)), atol=0.01)
+    holed = np.zeros((1, 2, 2, 1))
+    holed[0, 0, 1] = NAN
+    shown = plots.sheet.rgb(plots.sheet.unit(holed), 1)[0]
+    np.testing.assert_array_equal(shown[0, 1], np.round(255 * np.array(to_rgb(plots.canvas.NOTE))))
+    assert shown[1].max() == 0
+    with pytest.raises(ValueError, match=r"\(3, 3\): expected \[N, H, W, C\]"):
+        plots.sheet.unit(np.zeros((3, 3)))
+    with pytest.raises(ValueError, match="3 scores, but 2 labels"):
+        plots.scores.by_truth([1, 2, 3], [0, 1])
+
+
+def test_wide_headings_do_not_shrink_the_sheet():
+    scores, truth, images, _ = study()
+    figure = plots.failures._figure(images, scores, truth, 99.0, "T", 12, None, "")
+    figure.draw_without_rendering()
+    box, right = figure.axes[0].get_window_extent(), figure.bbox.x1
+    assert box.width > 0.9 * right
+    lines = [t.get_window_extent() for t in figure.axes[0].texts if t.get_text().startswith(("No ", "Misses"))]
+    assert len(lines) == 2
+    assert all(line.x1 < right for line in lines)
+
+
+def test_class_dots_means_order_and_references():
+    runs = [*classes(), of_class("hard", NAN, 0), of_class("hard", 0.55, 1)]
+    ax = plots.classes._figure(runs, "T", REFERENCE, "").axes[0]
+    own = {}
+    for m in runs:
+        own.setdefault(m["class"], []).append(m["metrics"]["auroc"])
+    means = {name: np.nanmean(x) for name, x in own.items()}
+    order = sorted(means, key=means.get)
+    assert order[0] == "hard"
+    assert [t.get_text() for t in ax.get_yticklabels()] == order
+    assert ax.yaxis_inverted()
+    dots = [line for line in ax.lines if line.get_marker() == "o" and len(line.get_xdata())]
+    for row, (name, line) in enumerate(zip(order, dots, strict=True)):
+        assert sorted(line.get_xdata()) == sorted(x for x in own[name] if np.isfinite(x))
+        assert set(line.get_ydata()) == {row}
+    (ticks,) = [line for line in ax.lines if line.get_label() == "mean of a class"]
+    np.testing.assert_allclose(ticks.get_xdata(), [means[name] for name in order])
+    (total,) = [line for line in ax.lines if str(line.get_label()).startswith("mean of 11")]
+    assert total.get_xdata()[0] == pytest.approx(np.mean(list(means.values())))
+    said = texts(ax.figure)
+    for words in ("1 of 32 runs", "paper: 0.2–0.4", "other: 0.3", f"{means['hard']:.4f}"):
+        assert words in said
+    assert "±" not in said  # no seed has all classes but one
+    seeds = [np.mean([m["metrics"]["auroc"] for m in classes() if m["seed"] == s]) for s in range(3)]
+    said = texts(plots.classes._figure(classes(), "T", (), ""))
+    assert f"mean of 10 classes {np.mean(seeds):.4f} ± {np.std(seeds, ddof=1):.4f}, n = 3 seeds" in said
+
+
 def test_training_curves_mean_and_band():
     late = {**RECORDS[-1], "step": 90, "metrics": {"loss": [1.0, NAN, 2.0]}}
     figure = plots.training._figure([late, *RECORDS], "T", "")  # any order, a metric that pauses
@@ -238,6 +431,7 @@ def test_training_curves_mean_and_band():
 
 
 ONES = np.ones(20)
+PICTURES = np.zeros((20, 6, 6, 2))
 DEGENERATE = {
     "no member": lambda p: plots.metric_against_lam(p, [], "ood_f1", title="T"),
     "no such metric": lambda p: plots.metric_against_lam(p, members(), "f2", title="T", reference=REFERENCE),
@@ -277,6 +471,36 @@ DEGENERATE = {
     "negative heavy": lambda p: plots.score_histogram(
         p, np.linspace(-1, 1, 99), -np.geomspace(1, 1e4, 99), -INF, title="T"
     ),
+    "no member curve": lambda p: plots.roc_by_member(p, [], title="T"),
+    "member curves of one class": lambda p: plots.roc_by_member(p, [("a", ONES, ONES), ("b", [], [])], title="T"),
+    "23 members": lambda p: plots.roc_by_member(p, [curve(f"{k}", n=30, seed=k) for k in range(23)], title="T"),
+    "no sample": lambda p: plots.scores_by_sample(p, [], [], NAN, title="T"),
+    "one sample": lambda p: plots.scores_by_sample(p, [1.0], [1], 1.0, title="T"),
+    "NaN samples": lambda p: plots.scores_by_sample(p, [NAN, INF, -INF, NAN], [0, 0, 1, 1], INF, title="T"),
+    "samples far from zero": lambda p: plots.scores_by_sample(
+        p, np.r_[np.random.default_rng(0).normal(-1e3, 1, 99), 3e38], np.arange(100) == 99, -997, title="T"
+    ),
+    "no image to fail": lambda p: plots.failures_gallery(p, np.zeros((0, 8, 8, 1)), [], [], NAN, title="T"),
+    "failures of one kind": lambda p: plots.failures_gallery(p, PICTURES, ONES, ONES, 0.5, title="T", per_side=1),
+    "NaN failures": lambda p: plots.failures_gallery(
+        p, NAN * PICTURES, NAN * ONES, np.arange(20) % 2, NAN, title="T", reconstructions=INF + PICTURES, per_side=2
+    ),
+    "nothing wanted": lambda p: plots.failures_gallery(p, PICTURES, ONES, np.arange(20) % 2, 0, title="T", per_side=0),
+    "no image to reconstruct": lambda p: plots.reconstructions(
+        p, np.zeros((0, 8, 8, 1)), np.zeros((0, 8, 8, 1)), [], [], title="T"
+    ),
+    "NaN reconstructions": lambda p: plots.reconstructions(
+        p, PICTURES, NAN * PICTURES, NAN * ONES, ONES, title="T", columns=30
+    ),
+    "perfect reconstructions": lambda p: plots.reconstructions(
+        p, PICTURES, PICTURES, ONES, np.arange(20) % 2, title="T", columns=1
+    ),
+    "no class": lambda p: plots.auroc_by_class(p, [], title="T"),
+    "classes without value": lambda p: plots.auroc_by_class(
+        p, [of_class("a", NAN), {"class": None, "metrics": {}}], title="T", references=[("a", NAN), ("b", (NAN, 1))]
+    ),
+    "one member without class": lambda p: plots.auroc_by_class(p, [{"metrics": {"auroc": 1}}], title="T"),
+    "100 classes": lambda p: plots.auroc_by_class(p, [of_class(f"{k}", k / 99) for k in range(100)], title="T"),
     "no record": lambda p: plots.training_curves(p, []),
     "one record": lambda p: plots.training_curves(p, RECORDS[:1]),
     "scalars": lambda p: plots.training_curves(p, [record(1, loss=1.0), record(2, loss=0.5)]),
