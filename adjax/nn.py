@@ -11,7 +11,7 @@ convolutions become matmuls there:
 * `im2col`: kh·kw shifted copies of the image side by side, one matmul with the kernel [kh·kw·C, O].
 * `depthwise`, where every channel has a kernel of its own: kh·kw shifted slices, multiplied and added, no matmul.
 
-`conv_transpose` is `jax.lax.conv_transpose` in the same way: one matmul, whose results are added where they overlap.
+`conv_transpose` is the transposed of a convolution, lowered likewise: one matmul, and sums where its patches overlap.
 Both take `compute=jnp.bfloat16`: operands rounded, sums in float32, forwards and in both gradients. CPUs with matrix
 units for it were measured 4 times as fast so.
 
@@ -23,7 +23,7 @@ platforms.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -103,14 +103,12 @@ def conv_general_dilated(
         return xla(lhs, rhs)
 
     def matmul(lhs, rhs):
+        if compute is not None and form is not depthwise:
+            return _rounded_conv(_Geometry(lhs.shape, rhs.shape, strides, tuple(pads)), compute)(lhs, rhs)
+        if compute is not None:  # no matmul, and sums of 25 narrow products lose digits for nothing
+            lhs, rhs = (_rounded(lhs.dtype, *_rounded(compute, x))[0] for x in (lhs, rhs))
         border = ((0, 0, 0), *((low, high, 0) for low, high in pads), (0, 0, 0))
-        (x,) = _rounded(compute, lhs)
-        x = lax.pad(x, jnp.zeros((), x.dtype), border)
-        if compute is None:
-            return form(x, rhs, strides, precision)
-        if form is depthwise:  # no matmul, and sums of 25 narrow products lose digits for nothing
-            return form(x.astype(lhs.dtype), *_rounded(lhs.dtype, *_rounded(compute, rhs)), strides).astype(lhs.dtype)
-        return im2col(x, rhs, strides, dot=rounded_dot).astype(lhs.dtype)
+        return form(lax.pad(lhs, jnp.zeros((), lhs.dtype), border), rhs, strides, precision)
 
     return lax.platform_dependent(lhs, rhs, cpu=matmul, default=xla)
 
@@ -144,25 +142,141 @@ def banded(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], precision=
     return y.reshape(n, h_out, w_out, features)
 
 
-def im2col(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], precision=None, dot=None) -> jax.Array:
-    """VALID convolution as one matmul over gathered patches. x [N, H, W, C], kernel [kh, kw, C, O].
+def im2col(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], precision=None) -> jax.Array:
+    """VALID convolution as one matmul over gathered patches. x [N, H, W, C], kernel [kh, kw, C, O]."""
+    geometry = _Geometry(x.shape, kernel.shape, strides)
+    y = jnp.dot(geometry.gather(x), kernel.reshape(-1, kernel.shape[3]), precision=precision)
+    return y.reshape(geometry.out_shape)
 
-    Pixels are gathered in blocks of one stride, where a kernel is a whole number of them: so a gradient adds up
-    kernel / stride slices in each direction and not kernel strided ones.
+
+class _Geometry(NamedTuple):
+    """Which pixels a convolution's windows see: patches of an image, and what they add up to when put back.
+
+    Pixels are taken in blocks of one stride, where a kernel is a whole number of them: then patches are that number
+    of shifted slices in each direction, of contiguous pixels, and not kernel strided ones.
     """
-    dot = dot or partial(jnp.dot, precision=precision)
-    n, height, width, channels = x.shape
-    (kh, kw, _, features), (sh, sw) = kernel.shape, strides
-    h_out, w_out = (height - kh) // sh + 1, (width - kw) // sw + 1
-    bh, bw = sh if kh % sh == 0 else 1, sw if kw % sw == 0 else 1
-    x = x[:, : height // bh * bh, : width // bw * bw]
-    x = x.reshape(n, height // bh, bh, width // bw, bw * channels).swapaxes(2, 3)
-    rows = [
-        jnp.concatenate(_shifted(row, kw // bw, w_out, sw // bw, axis=2), axis=-1)
-        for row in _shifted(x, kh // bh, h_out, sh // bh, axis=1)
-    ]
-    columns = jnp.concatenate(rows, axis=3).reshape(n * h_out * w_out, kh * kw * channels)
-    return dot(columns, kernel.reshape(kh * kw * channels, features)).reshape(n, h_out, w_out, features)
+
+    image: tuple[int, ...]  # N, H, W, C
+    kernel: tuple[int, ...]  # kh, kw, C, O
+    strides: tuple[int, int]
+    pads: tuple[tuple[int, int], ...] = ((0, 0), (0, 0))
+
+    @property
+    def out_shape(self) -> tuple[int, ...]:
+        n, (kh, kw, _, features) = self.image[0], self.kernel
+        _, height, width, _ = self._padded
+        return n, (height - kh) // self.strides[0] + 1, (width - kw) // self.strides[1] + 1, features
+
+    @property
+    def _padded(self) -> tuple[int, ...]:
+        n, height, width, channels = self.image
+        return n, height + sum(self.pads[0]), width + sum(self.pads[1]), channels
+
+    def _block(self) -> tuple[int, int]:
+        sh, sw = (s if k % s == 0 else 1 for k, s in zip(self.kernel[:2], self.strides, strict=True))
+        return sh, sw
+
+    def _pad(self, x: jax.Array, sign: int) -> jax.Array:
+        border = ((0, 0, 0), *((sign * low, sign * high, 0) for low, high in self.pads), (0, 0, 0))
+        return lax.pad(x, jnp.zeros((), x.dtype), border)
+
+    def _windows(self):
+        """For each block (i, j) of the kernel, the blocks of the image that it meets in all windows."""
+        (bh, bw), (kh, kw), (sh, sw), (_, h, w, _) = self._block(), self.kernel[:2], self.strides, self.out_shape
+        for i in range(kh // bh):
+            for j in range(kw // bw):
+                rows, columns = (
+                    slice(first, first + (out - 1) * step + 1, step)
+                    for first, out, step in ((i, h, sh // bh), (j, w, sw // bw))
+                )
+                yield i, j, rows, columns
+
+    def gather(self, x: jax.Array) -> jax.Array:
+        """[N, H, W, C] -> [N·h·w, kh·kw·C], the patch of each window."""
+        (bh, bw), (n, height, width, channels) = self._block(), self._padded
+        x = self._pad(x, 1)[:, : height // bh * bh, : width // bw * bw]
+        x = x.reshape(n, height // bh, bh, width // bw, bw * channels).swapaxes(2, 3)
+        rows: dict[int, list[jax.Array]] = {}
+        for i, _, down, across in self._windows():
+            rows.setdefault(i, []).append(x[:, down, across])
+        columns = jnp.concatenate([jnp.concatenate(row, axis=-1) for row in rows.values()], axis=3)
+        return columns.reshape(n * columns.shape[1] * columns.shape[2], -1)
+
+    def scatter(self, columns: jax.Array) -> jax.Array:
+        """[N·h·w, kh·kw·C] -> [N, H, W, C], the sum of all patches at each pixel: the transposed of `gather`."""
+        (bh, bw), (n, height, width, channels) = self._block(), self._padded
+        (kh, kw), (_, h, w, _) = self.kernel[:2], self.out_shape
+        columns = columns.reshape(n, h, w, kh // bh, bh, kw // bw, bw * channels)
+        x = jnp.zeros((n, height // bh, bh, width // bw, bw * channels), columns.dtype)
+        for i, j, down, across in self._windows():  # in place: a sum of padded slices was measured 6 times slower
+            x = x.at[:, down, :, across].add(columns[:, :, :, i, :, j].swapaxes(2, 3))
+        x = x.reshape(n, height // bh * bh, width // bw * bw, channels)
+        x = jnp.pad(x, ((0, 0), (0, height % bh), (0, width % bw), (0, 0)))
+        return self._pad(x, -1)
+
+
+def _rounded_conv(geometry: _Geometry, compute: jax.typing.DTypeLike) -> Callable[[jax.Array, jax.Array], jax.Array]:
+    """(image, kernel) -> convolution, operands rounded and sums in float32, in the gradients too."""
+
+    @jax.custom_vjp
+    def conv(x, kernel):
+        return forward(x, kernel)[0]
+
+    def forward(x, kernel):
+        columns, flat = geometry.gather(x.astype(compute)), _flat(kernel).astype(compute)
+        return _dot(columns, flat, 1, 0).reshape(geometry.out_shape), (columns, flat)
+
+    def backward(residuals, g):
+        (columns, flat), g = residuals, g.astype(compute).reshape(-1, g.shape[3])
+        return geometry.scatter(_dot(g, flat, 1, 1)), _gram(columns, g).reshape(geometry.kernel)
+
+    conv.defvjp(forward, backward)
+    return conv
+
+
+def _rounded_conv_transpose(geometry: _Geometry, compute: jax.typing.DTypeLike):
+    """(what a convolution of that geometry gives, kernel) -> image: its transposed, rounded likewise."""
+
+    @jax.custom_vjp
+    def conv(y, kernel):
+        return forward(y, kernel)[0]
+
+    def forward(y, kernel):
+        y, flat = y.astype(compute).reshape(-1, y.shape[3]), _flat(kernel).astype(compute)
+        return geometry.scatter(_dot(y, flat, 1, 1)), (y, flat)
+
+    def backward(residuals, g):
+        (y, flat), columns = residuals, geometry.gather(g.astype(compute))
+        return _dot(columns, flat, 1, 0).reshape(geometry.out_shape), _gram(columns, y).reshape(geometry.kernel)
+
+    conv.defvjp(forward, backward)
+    return conv
+
+
+def _flat(kernel: jax.Array) -> jax.Array:
+    return kernel.reshape(-1, kernel.shape[3])
+
+
+def _dot(a: jax.Array, b: jax.Array, i: int, j: int) -> jax.Array:
+    """Contracts axis i of a matrix with axis j of another, in float32."""
+    return lax.dot_general(a, b, (((i,), (j,)), ((), ())), preferred_element_type=jnp.float32)
+
+
+def _gram(a: jax.Array, b: jax.Array) -> jax.Array:
+    """aᵀ b in float32, for a [M, K] and b [M, N] of a narrow dtype.
+
+    XLA has fast narrow matmuls on CPU where the left operand is contracted over its last axis alone, and folds into
+    the matmul any transposition that would bring it there. So the smaller operand is transposed by a product with the
+    identity, which is exact; all in all that was measured 8 times as fast as the plain contraction.
+    """
+
+    def transposed(x):
+        return _dot(jnp.eye(x.shape[1], dtype=x.dtype), x, 1, 1).astype(x.dtype)
+
+    if a.shape[1] <= b.shape[1]:
+        return _dot(transposed(a), b, 1, 0)
+    # XLA's CPU runtime (0.10) has no narrow matmul with a transposed result: this one must not be folded either.
+    return lax.optimization_barrier(_dot(transposed(b), a, 1, 0)).T
 
 
 def depthwise(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], precision=None) -> jax.Array:
@@ -180,100 +294,45 @@ def conv_transpose(
     lhs: jax.Array,
     rhs: jax.Array,
     strides: tuple[int, int],
-    padding: Sequence[tuple[int, int]],
+    padding: tuple[tuple[int, int], tuple[int, int]],
     *,
     compute: jax.typing.DTypeLike | None = None,
 ) -> jax.Array:
-    """`jax.lax.conv_transpose`: on CPU one matmul, whose results are added where they overlap.
+    """The transposed of a convolution; on CPU one matmul, whose results are added where they overlap.
 
     Args:
-      lhs: images, [N, H, W, C].
-      rhs: kernel, [kh, kw, C, O].
-      strides: zeros that XLA would put between pixels, plus one.
-      padding: (low, high) for each side, as XLA pads what it has stretched. Kernel 4, stride 2, "pad 1" as PyTorch
-        counts it, which doubles the size, is ((2, 2), (2, 2)).
+      lhs: images, [N, h, w, O].
+      rhs: kernel [kh, kw, C, O] of the convolution from C to O channels whose transposed this is.
+      strides, padding: of that convolution: what it steps by, and pixels (low, high) that it adds to each side.
       compute: as in `conv_general_dilated`.
 
     Returns:
-      [N, H_out, W_out, O] with H_out = (H − 1)·stride + low + high − kh + 2.
+      [N, H, W, C] with H = (h − 1)·stride + kh − low − high; `jax.lax.conv_transpose` of `transpose_kernel` and a
+      padding of (kh − 1 − low, kh − 1 − high). Kernel 4, stride 2, padding 1 double the sides.
     """
+    (kh, kw, channels, _), (n, h, w, _) = rhs.shape, lhs.shape
+    height, width = (
+        (side - 1) * stride + k - sum(pads)
+        for side, stride, k, pads in zip((h, w), strides, (kh, kw), padding, strict=True)
+    )
+    geometry = _Geometry((n, height, width, channels), rhs.shape, tuple(strides), tuple(padding))
 
     def xla(lhs, rhs):
-        y = lax.conv_general_dilated(*_rounded(compute, lhs, rhs), (1, 1), padding, strides, dimension_numbers=_NHWC)
+        pads = [(k - 1 - low, k - 1 - high) for k, (low, high) in zip((kh, kw), padding, strict=True)]
+        operands = _rounded(compute, lhs, rhs)
+        y = lax.conv_transpose(*operands, strides, pads, dimension_numbers=_NHWC, transpose_kernel=True)
         return y.astype(lhs.dtype)
 
     def matmul(lhs, rhs):
-        (kh, kw, channels, features), (sh, sw) = rhs.shape, strides
-        n, height, width, _ = lhs.shape
-        qh, qw = -(-kh // sh), -(-kw // sw)  # strides that a kernel spans
-        (x,) = _rounded(compute, lhs)
-        w = jnp.pad(rhs[::-1, ::-1], ((0, qh * sh - kh), (0, qw * sw - kw), (0, 0), (0, 0))).transpose(2, 0, 1, 3)
-        dot = jnp.dot if compute is None else rounded_dot
-        y = dot(x.reshape(n * height * width, channels), w.reshape(channels, -1))
-        y = _overlapped(y.reshape(n, height, width, qh, sh * qw * sw * features), axis=1)
-        y = _overlapped(y.reshape(n, height + qh - 1, width, sh, qw, sw * features).swapaxes(3, 4), axis=2)
-        y = y.swapaxes(2, 3).reshape(n, (height + qh - 1) * sh, (width + qw - 1) * sw, features)
-        crop = [(0, 0, 0)]
-        for (low, high), kernel, side, stride, full in zip(
-            padding, (kh, kw), (height, width), strides, y.shape[1:3], strict=True
-        ):
-            first = low + 1 - kernel  # XLA's first window sees the kernel's last row
-            crop.append((first, (side - 1) * stride + low + high - kernel + 2 - first - full, 0))
-        return lax.pad(y, jnp.zeros((), y.dtype), (*crop, (0, 0, 0))).astype(lhs.dtype)
+        if compute is not None:
+            return _rounded_conv_transpose(geometry, compute)(lhs, rhs)
+        return geometry.scatter(_dot(lhs.reshape(-1, lhs.shape[3]), _flat(rhs), 1, 1))
 
     return lax.platform_dependent(lhs, rhs, cpu=matmul, default=xla)
 
 
-def _overlapped(y: jax.Array, axis: int) -> jax.Array:
-    """Adds slice i of axis 3, moved on by i along `axis`, for all i."""
-    q = y.shape[3]
-
-    def moved(i):
-        pads = [(0, 0)] * (y.ndim - 1)
-        pads[axis] = (i, q - 1 - i)
-        return jnp.pad(y[:, :, :, i], pads)
-
-    return sum((moved(i) for i in range(1, q)), moved(0))
-
-
 def _rounded(compute: jax.typing.DTypeLike | None, *operands: jax.Array) -> tuple[jax.Array, ...]:
     return operands if compute is None else tuple(x.astype(compute) for x in operands)
-
-
-@jax.custom_vjp
-def rounded_dot(a: jax.Array, b: jax.Array) -> jax.Array:
-    """a [M, K] @ b [K, N] in float32 from operands of the dtype of `a`, a narrow one; so are the gradients.
-
-    XLA has fast narrow matmuls for a left operand that is contracted over its last axis alone, and folds into the
-    matmul any transposition that would bring it there. So the gradient by `b` transposes the smaller operand by a
-    product with the identity, which is exact; the whole was measured 8 times as fast as the plain contraction.
-    """
-    return _dot(a, b.astype(a.dtype), 1, 0)
-
-
-def _dot(a, b, i: int, j: int):
-    return lax.dot_general(a, b, (((i,), (j,)), ((), ())), preferred_element_type=jnp.float32)
-
-
-def _rounded_dot_forward(a, b):
-    return rounded_dot(a, b), (a, b.astype(a.dtype))
-
-
-def _rounded_dot_backward(operands, g):
-    a, b = operands
-    g = g.astype(a.dtype)
-
-    def transposed(x):
-        return _dot(jnp.eye(x.shape[1], dtype=x.dtype), x, 1, 1).astype(x.dtype)
-
-    if a.shape[1] <= b.shape[1]:
-        db = _dot(transposed(a), g, 1, 0)
-    else:  # XLA 0.10's CPU runtime has no narrow matmul with a transposed result: it must not be folded
-        db = lax.optimization_barrier(_dot(transposed(g), a, 1, 0)).T
-    return _dot(g, b, 1, 1).astype(a.dtype), db
-
-
-rounded_dot.defvjp(_rounded_dot_forward, _rounded_dot_backward)
 
 
 @jax.custom_jvp

@@ -122,7 +122,7 @@ class Up(nnx.Module):
 
     def __init__(self, inputs: int, outputs: int, *, compute, rngs):
         self.compute = compute
-        self.kernel = nnx.Param(weights(rngs.params(), (4, 4, inputs, outputs)))
+        self.kernel = nnx.Param(weights(rngs.params(), (4, 4, outputs, inputs)))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return nn.conv_transpose(x, self.kernel[...], (2, 2), ((2, 2), (2, 2)), compute=self.compute)
+        return nn.conv_transpose(x, self.kernel[...], (2, 2), ((1, 1), (1, 1)), compute=self.compute)
