@@ -201,7 +201,8 @@ def functions(
     layout: str,
 ) -> Functions:
     """The program before it is compiled, for a table of any size; arguments as of `compile_program`."""
-    each = _layout(layout, mesh)
+    each, method_step = _layout(layout, mesh), method.step
+    assert method_step is not None  # _check
 
     def init(table: Members) -> State:
         keys = jax.vmap(lambda s: jax.random.fold_in(jax.random.key(s), _INIT))(table.seed)
@@ -235,7 +236,7 @@ def functions(
         batch = images[rows]
         if any(augment):
             batch = augment(collective.keys(augment_key, rows.size, DATA), batch)
-        return method.step(state, {"images": normalise(batch), "labels": labels}, key, axis_name=DATA)
+        return method_step(state, {"images": normalise(batch), "labels": labels}, key, axis_name=DATA)
 
     def run(state: State, seed, order, images, until):
         """On each device: its members, each for the next steps; all in one program, in one loop a member."""
@@ -309,6 +310,8 @@ def _platform(mesh: Mesh) -> str:
 
 
 def _check(method, images, table, mesh, batch_size, augment, steps_per_dispatch) -> None:
+    if method.step is None:
+        raise ValueError("this method has no step, so there is nothing to train: its `init` gives all there is")
     if images.ndim != 4 or images.dtype != np.uint8:
         raise ValueError(f"images of shape {images.shape}, {images.dtype}: must be uint8 [N, H, W, C]")
     if table.rows.max() >= len(images):

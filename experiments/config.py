@@ -59,10 +59,19 @@ class Config:
         arg(help="pair: images that don't belong: another set, or holdout:0 (or holdout:0,3-5) for classes of the set "
             "itself. Unset: fashion_mnist for mnist, holdout:0 for any other"),
     ] = None  # fmt: skip
-    also: Annotated[tuple[str, ...], arg(help="pair: further sets that don't belong, to be judged by as well")] = ()
+    also: Annotated[
+        tuple[str, ...],
+        arg(help="pair: further sets that don't belong, to judge by too; 'made': some made of the normal test images"),
+    ] = ()
     normal: Annotated[tuple[int, ...], arg(help="other protocols: the normal class; one_vs_rest, unset: each")] = ()
     anomalous: Annotated[tuple[int, ...], arg(help="one_vs_other: the anomalous class")] = ()
     folds: Annotated[int, arg(help="folds: how many")] = 10
+    counts: Annotated[
+        tuple[int, int], arg(help="imbalanced, holdout_fraction, folds: how many normal and how many other images")
+    ] = (5923, 504)
+    side_px: Annotated[
+        int | None, arg(help="image folders: side of the square that each picture is resized and cut to, pixels")
+    ] = None
     model: Annotated[Literal[tuple(MODELS)], arg(help="the network")] = "lenet5"
     weights: Annotated[
         str | None,
@@ -234,7 +243,7 @@ def of_preset(name: str) -> Config:
         near = difflib.get_close_matches(name, PRESETS, 1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise ValueError(f"no preset {name!r}; {hint}there are: {', '.join(PRESETS)}")
-    return Config(preset=name, **PRESETS[name])  # type: ignore[arg-type]
+    return Config(preset=name, **PRESETS[name])
 
 
 def parse(argv: list[str] | None = None) -> Config:

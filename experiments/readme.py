@@ -1,7 +1,8 @@
 """The results tables of README, written from the committed results: `python -m experiments.readme`.
 
 Everything between `<!-- results: NAME.json -->` and `<!-- end -->` is replaced by a table of
-`experiments/results/NAME.json`; a test checks that README is up to date.
+`experiments/results/NAME.json`, and what follows `<!-- overview -->` by one row of each file there is; a test checks
+that README is up to date.
 """
 
 from __future__ import annotations
@@ -12,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from experiments.console import cells, columns, setting_name
+from experiments.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
+_OVERVIEW = re.compile(r"(<!-- overview -->\n).*?(<!-- end -->)", re.DOTALL)
 _BLOCK = re.compile(r"(<!-- results: ([\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -62,8 +65,37 @@ def _over(results: dict[str, Any]) -> str:
     )
 
 
+def overview() -> str:
+    """A row for each one-class experiment that has a file: ours, theirs, the untrained network, pixel PCA."""
+    lines = [
+        "| `--preset` | AUROC | others' | same network, untrained | pixel PCA | members | time |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for preset in PRESETS:
+        path = RESULTS / f"{preset}.json"
+        if not path.exists():
+            continue
+        results = json.loads(path.read_text())
+        if "auroc" not in results["summary"]:
+            continue
+        auroc = {"auroc": ("", "{:.4f}")}
+        (own,) = cells(results["summary"], auroc)
+        beside = [
+            "".join(cells(results["comparisons"].get(name, {}), auroc))
+            for name in ("same network, untrained", "pixel PCA, 30 components")
+        ]
+        published = [
+            f"{cells(r['metrics'], auroc)[0]} ({r['name']})" for r in results["references"] if "auroc" in r["metrics"]
+        ]
+        seconds = results["timing"]["total_s"]
+        columns = [f"`{preset}`", own, "; ".join(published), *beside, _over(results), f"{seconds / 60:.0f} min"]
+        lines.append("| " + " | ".join(columns) + " |")
+    return "\n".join(lines)
+
+
 def render(text: str) -> str:
     """README with every results block made anew."""
+    text = _OVERVIEW.sub(lambda match: f"{match[1]}{overview()}\n{match[2]}", text)
 
     def block(match: re.Match) -> str:
         results = json.loads((RESULTS / match[2]).read_text())

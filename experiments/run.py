@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -22,10 +22,12 @@ from adjax.augment import Normalise, normalise_for
 from adjax.checkpoint import MismatchError
 from adjax.data.trials import Trial
 from adjax.detector import Spec
+from adjax.models import weights
+from adjax.models.names import MODELS as WEIGHTED_MODELS
 from adjax.train import Members
 from adjax.types import Method, PyTree
 from experiments import evaluate, figures, study, training
-from experiments.config import Config, of_preset, parse
+from experiments.config import Config, of_preset, own_ood, parse
 from experiments.console import closing_table, member_name, setting_name
 from experiments.references import REFERENCES
 from experiments.rundir import SCHEMA, environment, write_json
@@ -57,7 +59,7 @@ def run(config: Config, console: Console) -> int:
     if given.note:
         console.print(f"[bold red]{given.note}[/]")
     config = given.config
-    _, method, _ = build(config, given.train.images, given.classes, 1)
+    method = build(config, given.train.images, given.classes, 10).method
     loaded = study.load(given, method.learns_from)
     trials = loaded.study.trials
 
@@ -65,7 +67,11 @@ def run(config: Config, console: Console) -> int:
     settings = config.settings(dict(method.hparams))
     table = members(config, settings, trials)
     steps = config.steps(int(table.count.max()))
-    spec, method, normalise = build(config, loaded.study.images, loaded.classes, steps)
+    spec, method, normalise, pretrained = build(config, loaded.study.images, loaded.classes, steps)
+    note = given.note
+    if pretrained is not None and pretrained.params is None:
+        note = "; ".join(filter(None, (note, "RANDOM WEIGHTS: this network was not pre-trained")))
+        console.print(f"[bold red]{note}[/]")
 
     varied = "; ".join(filter(None, (setting_name(s, settings) for s in settings)))
     console.print(
@@ -139,13 +145,13 @@ def run(config: Config, console: Console) -> int:
     clock = time.perf_counter()
     detector.score(test_images)
     score_s = time.perf_counter() - clock
-    images = len(table.seed) * config.batch_size * (trained.steps - trained.resumed_from_step)
+    seen = len(table.seed) * config.batch_size * (trained.steps - trained.resumed_from_step)
     results = {
         "schema": SCHEMA,
         "preset": config.preset,
         "method": config.method,
         "model": config.model,
-        "note": given.note,
+        "note": note,
         "dataset": {
             "name": config.dataset,
             "sha256": {"train": data.digest(given.train), "test": data.digest(given.test)},
@@ -161,6 +167,9 @@ def run(config: Config, console: Console) -> int:
             "sha256": {"test": data.digest(given.task.ood)} if given.task else {},
             "counts": {"test": int((trials[0].truth == 1).sum())},
         },
+        "weights": None
+        if pretrained is None
+        else {name: getattr(pretrained, name) for name in ("source", "sha256", "licence")},
         "config": config.json(),
         "members": rows,
         "groups": groups,
@@ -171,13 +180,13 @@ def run(config: Config, console: Console) -> int:
         "timing": {
             "compile_s": trained.compile_s,
             "train_s": trained.train_s,
-            "train_images_per_s": images / trained.train_s if trained.train_s else None,
+            "train_images_per_s": seen / trained.train_s if trained.train_s else None,
             "resumed_from_step": trained.resumed_from_step,
             "score_images_per_s": len(test_images) / score_s,
             "total_s": time.perf_counter() - started,
         },
         "environment": where,
-        "references": REFERENCES.get(config.preset, []),
+        "references": published(config),
     }
     write_json(directory / "results.json", results)
     saved = save(directory, judged, trials, first)
@@ -186,24 +195,42 @@ def run(config: Config, console: Console) -> int:
     return 0
 
 
-def build(config: Config, images: np.ndarray, classes: tuple[str, ...], steps: int) -> tuple[Spec, Method, Normalise]:
+def published(config: Config) -> list[dict[str, Any]]:
+    """Others' figures for this experiment; none if the options have made it another one."""
+    own = of_preset(config.preset)
+    own = dataclasses.replace(own, dataset=own.dataset or "mnist", ood=own.ood or own_ood(own.dataset or "mnist"))
+    subject = ("method", "protocol", "dataset", "model", "normal", "anomalous", *(("ood",) if config.ood else ()))
+    same = all(getattr(config, name) == getattr(own, name) for name in subject)
+    return REFERENCES.get(config.preset, []) if same else []
+
+
+class Built(NamedTuple):
+    """What is trained and judged; `weights`, if it starts from any that were trained elsewhere."""
+
+    spec: Spec
+    method: Method
+    normalise: Normalise
+    weights: weights.Weights | None
+
+
+def build(config: Config, images: np.ndarray, classes: tuple[str, ...], steps: int) -> Built:
     """The network, the method and the normalisation that the options ask for."""
     shape, model_options = images.shape[1:], config.options("model")
-    network = models.make(config.model, shape, len(classes), **model_options)
-    normalise = None
-    if config.weights not in (None, "random"):
-        from adjax.models import weights
-
+    found, normalise = None, None
+    if config.weights is not None or config.model in WEIGHTED_MODELS:
         found = weights.resolve(config.weights, config.model)
-        network = models.pretrained(network, found)
+        model_options = {**found.options, **model_options}
+        network = models.pretrained(models.make(config.model, shape, len(classes), **model_options), found)
         normalise = Normalise(*(np.asarray(x, np.float32) for x in (found.mean, found.sd)))
+    else:
+        network = models.make(config.model, shape, len(classes), **model_options)
     method_options = config.options("method")
     method = methods.make(config.method, network, shape, len(classes), steps=steps, **method_options)
     normalise = normalise or normalise_for(method.pixels, images)
     scorer = config.scorer or method.scorer
     scorer_options = dataclasses.replace(config, scorer=scorer).options("scorer")
     spec = Spec(config.method, config.model, scorer, shape, classes, scorer_options, method_options, model_options)  # type: ignore[arg-type]  # a spec makes sorted pairs of dicts
-    return spec, method, normalise
+    return Built(spec, method, normalise, found)
 
 
 def members(config: Config, settings: list[dict[str, float]], trials: tuple[Trial, ...]) -> Members:
@@ -244,7 +271,7 @@ def fit(
 
         def score(params: PyTree, m: int) -> np.ndarray:
             images = loaded.study.images[trials[m].validation]
-            return detectors.extract(spec, params, normalise, images)["score"]
+            return np.asarray(detectors.extract(spec, params, normalise, images)["score"])
 
         validate = training.validation_auroc(score, [t.validation_truth for t in trials])
     digest = data.digest(data.Split(loaded.study.images, loaded.study.labels))
@@ -271,9 +298,9 @@ def ceiling(config: Config, console: Console, loaded: Loaded, directory: Path) -
     plain = of_preset("classifier_fashion_mnist")
     same = {name: getattr(config, name) for name in ("dataset", "normal", "seeds", "seed", "validation", "data_dir")}
     plain = dataclasses.replace(plain, **same)
-    _, method, _ = build(plain, loaded.study.images, loaded.classes, 1)
+    method = build(plain, loaded.study.images, loaded.classes, 10).method
     table = members(plain, plain.settings(dict(method.hparams)), loaded.study.trials)
-    spec, method, normalise = build(plain, loaded.study.images, loaded.classes, plain.steps(int(table.count.max())))
+    spec, method, normalise, _ = build(plain, loaded.study.images, loaded.classes, plain.steps(int(table.count.max())))
     trained = fit(plain, console, spec, method, normalise, loaded, table, directory / "ceiling")
     rule = evaluate.Rule(plain.threshold, plain.quantile)
     rows = []

@@ -9,9 +9,13 @@ import numpy as np
 
 from adjax import data
 from adjax.data import DataError
+from adjax.data.made import outliers
 from adjax.data.protocols import HOLDOUT, Task, conform, task, validation_split
 from adjax.data.trials import PROTOCOLS, Study, Trial
 from experiments.config import Config, own_ood
+
+MADE = "made"
+"""As a set that doesn't belong: what `adjax.data.made` makes of the normal test images."""
 
 
 class Loaded(NamedTuple):
@@ -54,9 +58,8 @@ def images(config: Config) -> Images:
       DataError: a named set can't be had. Only if none was named, digits stand in for MNIST.
     """
     if config.protocol != "pair":
-        if config.dataset is None:
-            config = dataclasses.replace(config, dataset="mnist")
-        source = data.find(config.dataset, config.data_dir)
+        name = config.dataset or "mnist"
+        config, source = dataclasses.replace(config, dataset=name), data.find(name, config.data_dir, config.side_px)
         train, test = (source.load(split, config.data_dir) for split in ("train", "test"))
         return Images(config, None, train, test, source.classes, "")
     config, found, note = load_task(config)
@@ -86,6 +89,8 @@ def load(given: Images, learns_from: str) -> Loaded:
         if len(config.anomalous) != 1:
             raise DataError(f"--anomalous {' '.join(map(str, config.anomalous))}: one_vs_other takes one class")
         options["anomalous"] = config.anomalous[0]
+    if config.protocol in ("imbalanced", "holdout_fraction", "folds"):
+        options["counts"] = config.counts
     if config.protocol == "folds":
         options["folds"] = config.folds
     study = PROTOCOLS[config.protocol](
@@ -139,7 +144,12 @@ def _pair(given: Images, learns_from: str, seeds: range) -> Loaded:
         tuple(trials),
     )
     shape = found.train.images.shape[1:]
-    also = {name: conform(data.load(name, "test", config.data_dir).images, shape) for name in config.also}
+    also: dict[str, np.ndarray] = {}
+    for name in config.also:
+        if name == MADE:
+            also |= outliers(found.test.images, config.seed)
+        else:
+            also[name] = conform(data.load(name, "test", config.data_dir).images, shape)
     return Loaded(config, study, classes, "ood_" if knows_classes else "", found.ood_name, also, given.note)
 
 
@@ -162,7 +172,7 @@ def load_task(config: Config) -> tuple[Config, Task, str]:
     ood = config.ood or own_ood(dataset)
     note = ""
     try:
-        found = task(dataset, ood, config.data_dir)
+        found = task(dataset, ood, config.data_dir, side_px=config.side_px)
     except DataError as error:
         if config.dataset is not None or config.ood is not None:
             raise

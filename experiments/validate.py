@@ -81,7 +81,7 @@ def main() -> None:
         spec = Spec("centerloss", "lenet5", "mahalanobis", shape, names)
         images = {"train": whole.images[train_rows], "held_out": whole.images[held], **made[seed]}
         outputs = {k: detectors.extract(spec, member, normalise, v) for k, v in images.items()}
-        f1 = evaluate.classification(outputs["held_out"], whole.labels[held], classes)["f1"]
+        f1 = evaluate.classification(outputs["held_out"], whole.labels[held], np.zeros(len(held)), classes)["f1"]
         for scorer, shrinkage in itertools.product(("mahalanobis", "mahalanobis_perclass"), args.shrinkage):
             spec = Spec("centerloss", "lenet5", scorer, shape, names, (("shrinkage", shrinkage),))
             fitted = detectors.fit(

@@ -15,7 +15,7 @@ import pytest
 
 import adjax
 from adjax.data import DataError
-from experiments import config, readme, rundir
+from experiments import readme, rundir, study
 from experiments.run import main
 
 QUICK = ["--dataset", "digits", "--epochs", "6", "--batch-size", "64"]
@@ -47,7 +47,7 @@ def test_run_directory_is_complete(finished):
     by_hand = np.mean([m["metrics"]["ood_auroc"] for m in results["members"][2:4]])
     assert results["summary"]["ood_auroc"]["mean"] == pytest.approx(by_hand)
     assert {"compile_s", "train_s", "train_images_per_s", "score_images_per_s"} <= results["timing"].keys()
-    assert len(list(finished.glob("*.png"))) == 6
+    assert len(list(finished.glob("*.png"))) == 8
     assert json.loads((finished / "config.json").read_text())["lam"] == [0, 0.1, 0.3, 1]
     steps = [record["step"] for record in rundir.read_log(finished / "metrics.jsonl")]
     assert steps == sorted(set(steps))
@@ -61,7 +61,7 @@ def test_trained_network_beats_untrained_one(finished):
 
 def test_kept_detector_gives_the_reported_figures(finished):
     results = json.loads((finished / "results.json").read_text())
-    task = config.task("digits", "holdout:0")
+    task = study.task("digits", "holdout:0")
     detector = adjax.load(finished / "detector")
     member = results["members"][results["kept"]["member"]]["metrics"]
     assert float((detector.classify(task.test.images) == task.test.labels).mean()) == pytest.approx(member["accuracy"])
@@ -108,14 +108,14 @@ def test_stopped_run_goes_on_bit_for_bit(tmp_path):
 
 
 def _no_mnist(monkeypatch):
-    real = config.task
+    real = study.task
 
-    def task(dataset, ood, data_dir=None):
+    def task(dataset, ood, data_dir=None, **options):
         if dataset == "mnist":
             raise DataError("mnist can't be had: tried [nothing]")
-        return real(dataset, ood, data_dir)
+        return real(dataset, ood, data_dir, **options)
 
-    monkeypatch.setattr(config, "task", task)
+    monkeypatch.setattr(study, "task", task)
 
 
 def test_only_the_unset_data_set_falls_back_and_says_so(monkeypatch, tmp_path, capsys):

@@ -9,6 +9,7 @@ import json
 import numpy as np
 import pytest
 
+from adjax.methods.centerloss import HPARAMS
 from experiments import config, readme, validate
 
 
@@ -60,5 +61,6 @@ def test_defaults_are_those_that_validation_chose():
     chosen, defaults = result["chosen"], config.Config()
     assert chosen == validate.choose(result["settings"])
     assert (chosen["lam"],) == defaults.lam
-    for name in ("weight_decay", "scorer", "shrinkage"):
-        assert chosen[name] == getattr(defaults, name)
+    assert chosen["weight_decay"] == HPARAMS["weight_decay"]
+    assert (defaults.scorer, chosen["scorer"]) == (None, "mahalanobis")  # the method's own
+    assert chosen["shrinkage"] == defaults.shrinkage

@@ -1,0 +1,146 @@
+"""Published experiments by name, one-class protocols through the command, and what early stopping keeps."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import adjax
+from adjax import data, methods, models
+from adjax.methods import METHODS
+from experiments import config, console, evaluate, presets, run
+from experiments.training import Best
+
+LABELLED = "--preset classifier_fashion_mnist --dataset digits --normal 0 1 --validation 0.3 --batch-size 32".split()
+QUICK = [*LABELLED, "--epochs", "6", "--patience", "2"]
+
+
+@pytest.mark.parametrize("name", sorted(presets.PRESETS))
+def test_a_preset_names_what_there_is(name):
+    """Method, network and scorer take the options that the preset gives them, and its hyper-parameters exist."""
+    chosen = config.of_preset(name)
+    shape = (64, 64, 3) if chosen.dataset == "imagenet30" else (28, 28, 1)
+    classes = 1 if METHODS[chosen.method] and chosen.protocol != "pair" else 10
+    network = models.make(chosen.model, shape, classes, **chosen.options("model"))
+    method = methods.make(chosen.method, network, shape, classes, steps=10, **chosen.options("method"))
+    assert chosen.settings(dict(method.hparams))
+    scorer = chosen.scorer or method.scorer
+    adjax.scorers.make(scorer, **replace(chosen, scorer=scorer).options("scorer"))
+    assert chosen.directory().parts[0] == "runs"
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_a_method_alone_is_the_experiment_of_its_source(method):
+    assert config.parse(["--method", method]).method == method
+    assert config.parse([f"--method={method}", "--seeds", "2"]).seeds == 2
+
+
+def test_a_preset_gives_the_defaults_and_options_change_them():
+    chosen = config.parse(["--preset", "centerloss_mnist_zero", "--seeds", "2"])
+    assert (chosen.ood, chosen.epochs, chosen.seeds) == ("holdout:0", 10, 2)
+
+
+def test_a_name_that_is_no_preset_gets_the_nearest():
+    with pytest.raises(SystemExit, match="did you mean gan_mnist"):
+        config.parse(["--preset", "gan_mnst"])
+
+
+def test_settings_are_every_combination():
+    chosen = replace(config.Config(), hparams=("a=1,2", "b=3"), lam=())
+    assert chosen.settings({"a": 0.0, "b": 0.0, "c": 5.0}) == [{"a": a, "b": 3.0, "c": 5.0} for a in (1.0, 2.0)]
+    with pytest.raises(ValueError, match="no hyper-parameter aa: it has ab; did you mean ab"):
+        replace(chosen, hparams=("aa=1",)).settings({"ab": 0.0})
+    with pytest.raises(ValueError, match="a=x: must be numbers"):
+        replace(chosen, hparams=("a=x",)).settings({"a": 0.0})
+    with pytest.raises(ValueError, match="--method-options x: must be name=value"):
+        replace(chosen, method_options=("x",)).options("method")
+
+
+def test_option_values_are_numbers_words_or_text():
+    chosen = replace(config.Config(), model_options=("a=3", "b=0.5", "c=true", "d=none", "e=batch"))
+    assert chosen.options("model") == {"a": 3, "b": 0.5, "c": True, "d": None, "e": "batch"}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """Two one-vs-rest classifiers, stopped early."""
+    out = tmp_path_factory.mktemp("labelled")
+    assert run.main([*QUICK, "--out", str(out)]) == 0
+    return out
+
+
+def test_each_class_has_its_row_and_its_detector(finished):
+    results = json.loads((finished / "results.json").read_text())
+    assert [(m["class"], m["seed"]) for m in results["members"]] == [("0", 0), ("1", 0)]
+    wanted = {"auroc", "aupr", "fpr95", "f1", "accuracy"}
+    assert all(wanted <= m["metrics"].keys() for m in results["members"])
+    by_hand = np.mean([m["metrics"]["auroc"] for m in results["members"]])
+    assert results["summary"]["auroc"]["mean"] == pytest.approx(by_hand)
+    assert results["references"] == []  # digits are not what the paper measured
+    rows = dict(console.by_member(results))
+    assert rows["class=1"]["auroc"]["mean"] == results["members"][1]["metrics"]["auroc"]
+
+    test = data.load("digits", "test")
+    for member, label in zip(results["members"], (0, 1), strict=True):
+        detector = adjax.load(finished / "detectors" / str(label))
+        truth = test.labels != label
+        assert (detector.predict(test.images) == truth).mean() == pytest.approx(member["metrics"]["accuracy"])
+        assert member["metrics"]["auroc"] > 0.9
+
+
+def test_it_beats_the_untrained_network(finished):
+    results = json.loads((finished / "results.json").read_text())
+    untrained = results["comparisons"]["same network, untrained"]["auroc"]["mean"]
+    assert results["summary"]["auroc"]["mean"] > untrained + 0.1
+
+
+def test_a_run_that_stopped_early_stays_as_it_is(finished):
+    before = json.loads((finished / "results.json").read_text())
+    assert run.main([*QUICK, "--out", str(finished)]) == 0
+    after = json.loads((finished / "results.json").read_text())
+    assert after["members"] == before["members"]
+    assert after["early_stopping"] == before["early_stopping"]
+    assert max(before["early_stopping"]["validation_auroc"]) > 0.9
+
+
+def test_patience_without_labelled_anomalies_is_refused(tmp_path, capsys):
+    options = "--preset autoencoder_fashion_mnist --dataset digits --normal 0 --seeds 1 --patience 1 --batch-size 32"
+    assert run.main([*options.split(), "--out", str(tmp_path)]) == 1
+    assert "--patience needs labelled anomalies" in capsys.readouterr().err
+
+
+def params(value: float) -> dict:
+    return {"network": {"w": np.full((2, 3), value, np.float32)}}
+
+
+def test_the_best_epoch_of_each_member_is_kept(tmp_path):
+    best = Best(tmp_path, 2, 0)
+    best.offer(10, params(1), np.array([0.5, 0.9]))
+    best.offer(20, params(2), np.array([0.6, 0.8]))
+    best.offer(30, params(3), np.array([0.6, np.nan]))  # no better: the earlier epoch stays
+    assert best.since(30) == 10
+    again = Best(tmp_path, 2, 20)
+    for one in (best, again):
+        np.testing.assert_array_equal(one.params(params(0))["network"]["w"][:, 0], [2, 1])
+        assert one.record() == {"step": [20, 10], "validation_auroc": [0.6, 0.9]}
+    assert Best.ended_at(tmp_path) is None
+    assert best.end(30)
+    assert Best.ended_at(tmp_path) == 30
+    assert Best(tmp_path, 2, 0).record()["step"] == [0, 0]  # a run without a checkpoint starts afresh
+
+
+def test_nothing_kept_is_the_last_state(tmp_path):
+    best = Best(tmp_path, 2, 0)
+    best.offer(1, params(1), np.array([np.nan, np.nan]))
+    assert best.params(params(7))["network"]["w"][0, 0] == 7
+
+
+def test_spread_over_seeds_is_that_of_their_means():
+    rows = [{"seed": s, "metrics": {"auroc": v}} for s, v in ((0, 0.6), (0, 1.0), (1, 0.7), (1, 0.9))]
+    found = evaluate.summary(rows)["auroc"]
+    assert (found["mean"], found["n"], found["seeds"]) == (pytest.approx(0.8), 4, 2)
+    assert found["sd_seeds"] == pytest.approx(0)
+    assert found["sd"] == pytest.approx(np.std([0.6, 1, 0.7, 0.9], ddof=1))
