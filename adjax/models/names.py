@@ -131,7 +131,8 @@ def _efficientnet(lite: bool, file_name: str) -> Iterator[Naming]:
                 found.append(Layer(f"{name}/{part}/conv", convolution, "depthwise" if part == "depthwise" else "conv"))
                 found.append(Layer(f"{name}/{part}/norm", norm, "norm"))
             for part in () if lite else ("reduce", "expand"):
-                found.append(Layer(f"{name}/se/{part}", *parts(block, f"se_{part}"), "pointwise"))
+                (theirs,) = parts(block, f"se_{part}")
+                found.append(Layer(f"{name}/se/{part}", theirs, "pointwise"))
         found += [Layer("top/conv", top[0], "conv"), Layer("top/norm", top[1], "norm"), Layer("head", head, "dense")]
         return tuple(found)
 

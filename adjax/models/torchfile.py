@@ -58,7 +58,7 @@ class _Name(NamedTuple):
 class _Storage(NamedTuple):
     dtype: Any
     key: str
-    count: int
+    values: int  # how many
 
 
 class _View(NamedTuple):
@@ -145,7 +145,8 @@ def _open_zip(content: bytes) -> tuple[Any, Fetch]:
 
 
 def _open_legacy(content: bytes) -> tuple[Any, Fetch]:
-    at, parts = 0, []
+    at = 0
+    parts: list[Any] = []
     for _ in range(5):
         part, at = _run(content, at)
         if not parts and part != _LEGACY_MAGIC:
@@ -167,8 +168,8 @@ def _open_legacy(content: bytes) -> tuple[Any, Fetch]:
         if at + 8 > len(content):
             raise WeightsError(f"ends before storage {key[:40]!r}")
         (count,) = struct.unpack_from("<q", content, at)
-        if count != kinds[key].count:
-            raise WeightsError(f"storage {key[:40]!r} has {count} values, but {kinds[key].count} by its tensors")
+        if count != kinds[key].values:
+            raise WeightsError(f"storage {key[:40]!r} has {count} values, but {kinds[key].values} by its tensors")
         size = count * np.dtype(kinds[key].dtype).itemsize
         if at + 8 + size > len(content):
             raise WeightsError(f"ends within storage {key[:40]!r}")
@@ -185,9 +186,9 @@ def _open_legacy(content: bytes) -> tuple[Any, Fetch]:
 
 def _values(content: bytes, storage: _Storage) -> np.ndarray:
     size = np.dtype(storage.dtype).itemsize
-    if len(content) != storage.count * size:
+    if len(content) != storage.values * size:
         raise WeightsError(
-            f"storage {storage.key!r} has {len(content):,} bytes, not the {storage.count} × {size} that its tensors say"
+            f"storage {storage.key!r} has {len(content):,} bytes, not the {storage.values} × {size} that its tensors say"
         )
     return np.frombuffer(content, storage.dtype)
 

