@@ -43,7 +43,7 @@ def draw(
     kept, trial = judged[first], loaded.study.trials[0]
     title = f"{results['dataset']['name']} → {results['ood']['name']}"
     if not loaded.prefix:
-        title += "".join(f", {k} {v}" for k, v in trial.name.items() if k != "seed")
+        title = ", ".join([results["dataset"]["name"], *(f"{k} {v}" for k, v in trial.name.items() if k != "seed")])
     normal, images = kept.truth == 0, loaded.study.test_images[trial.test]
     threshold = float(kept.detector.threshold)
     reconstructed = reconstructions(kept, images, normalise)
