@@ -244,7 +244,7 @@ def test_it_learns_to_tell_digits_8_and_9_from_the_others():
     ("change", "message"),
     [
         ({"classes": 1}, "at least 2, not 1: use method 'classifier'"),
-        ({"steps": 1}, "1 steps: must be at least 2, one a stage"),
+        ({"steps": 0}, "0 steps: must be at least 1"),
         ({"body_share": 1.0}, "body share 1.0: must lie between 0 and 1"),
         ({"body_share": 0.0}, "body share 0.0: must lie between 0 and 1"),
         ({"center_rate": 0.0}, r"center rate 0.0: must lie in \(0, 1\]"),

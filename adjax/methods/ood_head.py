@@ -46,7 +46,7 @@ def ood_head(
       network: the body; gives `features` [N, D] and `logits` [N, classes].
       image_shape: (height px, width px, channels) of its input.
       classes: number of in-distribution classes, at least 2; label `classes` marks OOD images.
-      steps: optimiser steps of both stages together, at least 2.
+      steps: optimiser steps of both stages together, at least 1 (with which only the body trains).
       body_share: share of them that train the body, in (0, 1).
       warmup_steps: steps over which each learning rate rises from zero; at most a tenth of the stage is taken.
       center_rate: how fast the centers follow, in (0, 1].
@@ -57,23 +57,23 @@ def ood_head(
     Metrics: `stage`, 1 or 2; `loss` and `accuracy`, of the classes in stage 1, of OOD or not in stage 2.
 
     Raises:
-      ValueError: fewer than two classes or steps; a share outside of (0, 1); a rate outside of (0, 1].
+      ValueError: fewer than two classes; no steps; a share outside of (0, 1); a rate outside of (0, 1].
     """
     if classes < 2:
         raise ValueError(f"the body separates classes and needs at least 2, not {classes}: use method 'classifier'")
-    if steps < 2:
-        raise ValueError(f"{steps} steps: must be at least 2, one a stage")
+    if steps < 1:
+        raise ValueError(f"{steps} steps: must be at least 1")
     if not 0 < body_share < 1:
         raise ValueError(f"body share {body_share}: must lie between 0 and 1, both excluded")
     if not 0 < center_rate <= 1:
         raise ValueError(f"center rate {center_rate}: must lie in (0, 1]")
-    body_steps = min(max(round(body_share * steps), 1), steps - 1)
+    body_steps = max(min(round(body_share * steps), steps - 1), 1)
     dim = jax.eval_shape(
         lambda: network.apply(network.init(jax.random.key(0)), jnp.zeros((1, *image_shape)))["features"]
     ).shape[-1]
     head = models.network(lambda rngs: Head(dim, rngs=rngs))
     body_optimizer = adamw(network, body_steps, warmup_steps)
-    head_optimizer = adamw(head, steps - body_steps, warmup_steps)
+    head_optimizer = adamw(head, max(steps - body_steps, 1), warmup_steps)
 
     def init(key, hparams):
         body_key, head_key = jax.random.split(key)
