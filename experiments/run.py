@@ -145,7 +145,7 @@ def run(config: Config, console: Console) -> int:
     clock = time.perf_counter()
     detector.score(test_images)
     score_s = time.perf_counter() - clock
-    seen = len(table.seed) * config.batch_size * (trained.steps - trained.resumed_from_step)
+    seen = len(table.seed) * config.batch_size * trained.steps
     results = {
         "schema": SCHEMA,
         "preset": config.preset,
@@ -183,7 +183,7 @@ def run(config: Config, console: Console) -> int:
             "train_images_per_s": seen / trained.train_s if trained.train_s else None,
             "resumed_from_step": trained.resumed_from_step,
             "score_images_per_s": len(test_images) / score_s,
-            "total_s": time.perf_counter() - started,
+            "total_s": time.perf_counter() - started + trained.earlier_s,
         },
         "environment": where,
         "references": published(config),
@@ -262,7 +262,7 @@ def fit(
         directory.mkdir(parents=True, exist_ok=True)
         write_json(directory / "config.json", config.json())
         params = training.untrained(method, table)
-        return training.Trained(params, params, 0, 0, 0.0, 0.0, {}, None)
+        return training.Trained(params, params, 0, 0, 0.0, 0.0, 0.0, {}, None)
     validate = None
     if config.patience is not None:
         trials = loaded.study.trials * (len(table.seed) // len(loaded.study.trials))

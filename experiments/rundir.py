@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import platform
@@ -57,6 +58,12 @@ def read_log(path: Path) -> list[dict[str, Any]]:
             except ValueError:
                 break
     return records
+
+
+def logged_s(records: list[dict[str, Any]]) -> float:
+    """Seconds of training in a log that several processes wrote, each from zero."""
+    ends = [a["time_s"] for a, b in itertools.pairwise(records) if b["time_s"] < a["time_s"]]
+    return sum(ends) + (records[-1]["time_s"] if records else 0.0)
 
 
 def environment(program: str = "experiments.run") -> dict[str, Any]:

@@ -24,7 +24,7 @@ from adjax.train import Members, State
 from adjax.types import Method, PyTree
 from experiments.config import Config
 from experiments.console import Training
-from experiments.rundir import SCHEMA, MetricsLog, write_json
+from experiments.rundir import SCHEMA, MetricsLog, logged_s, read_log, write_json
 
 
 class Trained(NamedTuple):
@@ -32,8 +32,9 @@ class Trained(NamedTuple):
 
     Attributes:
       params, untrained: of every member, stacked [M, ...], on the host; at the end (or the best epoch), and before it.
-      steps, resumed_from_step: of the whole training; where this process began.
-      compile_s, train_s: seconds.
+      steps, resumed_from_step: that were trained; where this process began.
+      compile_s, train_s: seconds; training in all, also by earlier processes that this one went on from.
+      earlier_s: of train_s, what earlier processes trained.
       best: early stopping's record, a step and validation AUROC for each member; empty without it.
       stopped: the signal that ended it early; None if it is done.
     """
@@ -44,6 +45,7 @@ class Trained(NamedTuple):
     resumed_from_step: int
     compile_s: float
     train_s: float
+    earlier_s: float
     best: dict[str, list]
     stopped: int | None
 
@@ -110,7 +112,7 @@ def run(
         shutil.rmtree(directory / "best", ignore_errors=True)
     directory.mkdir(parents=True, exist_ok=True)
     on_all_processes(True)  # none opens the checkpoints before they are cleared
-    done, train_s, log, best = 0, 0.0, None, None
+    done, train_s, earlier_s, log, best = 0, 0.0, 0.0, None, None
     with (
         Checkpoints(directory / "checkpoints", facts) as checkpoints,
         loop.StopSignal() as stop,
@@ -151,12 +153,16 @@ def run(
         train_s = time.perf_counter() - train_s
     if log is not None:
         log.close()
+    if done and first_process:  # what earlier processes trained counts as well
+        own_s, train_s = train_s, logged_s(read_log(directory / "metrics.jsonl"))
+        earlier_s = max(train_s - own_s, 0.0)
     params = to_host(state.members["params"])
     blank = to_host(program.init(program.table).members["params"])
     record: dict[str, list] = {}
     if best is not None:
         params, record = best.params(params), best.record()
-    return Trained(params, blank, steps, done, program.compile_s, train_s, record, stop.received)
+    steps = int(state.step)
+    return Trained(params, blank, steps, done, program.compile_s, train_s, earlier_s, record, stop.received)
 
 
 class Best:
