@@ -73,7 +73,7 @@ REFERENCE = [("paper: 0.2–0.4", (0.2, 0.4)), ("other: 0.3", 0.3)]
 DRAW = {
     "metric": lambda p, **k: plots.metric_against_lam(p, members(), "ood_f1", title="T", reference=REFERENCE, **k),
     "roc": lambda p, **k: plots.roc_per_lam(p, [curve(), curve("λ = 1", seed=1)], title="T", **k),
-    "features": lambda p, **k: plots.feature_view(p, [panel(), panel(), panel(), panel()], **k),
+    "features": lambda p, **k: plots.feature_view(p, 4 * [panel(n=150, m=60)], **k),
     "histogram": lambda p, **k: plots.score_histogram(p, np.arange(9.0), np.arange(5.0, 900.0), 7.0, title="T", **k),
     "training": lambda p, **k: plots.training_curves(p, RECORDS, **k),
     "members": lambda p, **k: plots.roc_by_member(p, [curve(), curve("Bag", seed=1)], title="T", **k),
@@ -378,15 +378,15 @@ def test_thumbnails_keep_colours_and_proportions_and_show_nan_in_red():
         plots.scores.by_truth([1, 2, 3], [0, 1])
 
 
-def test_wide_headings_do_not_shrink_the_sheet():
+def test_a_wide_heading_does_not_shrink_the_sheet():
     scores, truth, images, _ = study()
     figure = plots.failures._figure(images, scores, truth, 99.0, "T", 12, None, "")
+    plots.sheet.heading(figure.axes[0], 0, "wide " * 40)
     figure.draw_without_rendering()
-    box, right = figure.axes[0].get_window_extent(), figure.bbox.x1
-    assert box.width > 0.9 * right
+    assert figure.axes[0].get_window_extent().width > 0.9 * figure.bbox.x1
     lines = [t.get_window_extent() for t in figure.axes[0].texts if t.get_text().startswith(("No ", "Misses"))]
     assert len(lines) == 2
-    assert all(line.x1 < right for line in lines)
+    assert all(line.x1 < figure.bbox.x1 for line in lines)
 
 
 def test_class_dots_means_order_and_references():
@@ -473,7 +473,7 @@ DEGENERATE = {
     ),
     "no member curve": lambda p: plots.roc_by_member(p, [], title="T"),
     "member curves of one class": lambda p: plots.roc_by_member(p, [("a", ONES, ONES), ("b", [], [])], title="T"),
-    "23 members": lambda p: plots.roc_by_member(p, [curve(f"{k}", n=30, seed=k) for k in range(23)], title="T"),
+    "13 members": lambda p: plots.roc_by_member(p, [curve(f"{k}", n=30, seed=k) for k in range(13)], title="T"),
     "no sample": lambda p: plots.scores_by_sample(p, [], [], NAN, title="T"),
     "one sample": lambda p: plots.scores_by_sample(p, [1.0], [1], 1.0, title="T"),
     "NaN samples": lambda p: plots.scores_by_sample(p, [NAN, INF, -INF, NAN], [0, 0, 1, 1], INF, title="T"),
@@ -511,7 +511,8 @@ DEGENERATE = {
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("case", DEGENERATE)
-def test_degenerate_input_still_gives_a_picture_and_no_warning(case, tmp_path):
+def test_degenerate_input_still_gives_a_picture_and_no_warning(case, tmp_path, monkeypatch):
+    monkeypatch.setattr(plots.canvas, "DPI", 50)  # a third of the time
     with Image.open(DEGENERATE[case](tmp_path / "p.png")) as image:
         image.verify()
 

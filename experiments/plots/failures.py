@@ -101,8 +101,8 @@ def _figure(
                 for k, side in enumerate(thumbs):
                     lower = place(ax, side[i], left + k * width, top, width, colour)
                 middle = left + (pitch - GAP * 1.5) / 2
-                below(ax, middle, lower, f"{values[show[i]]:.4g}")
-                below(ax, middle, lower + 0.13, f"#{show[i]}", GREY)
+                below(ax, middle, lower, f"{values[show[i]]:.4g}", pitch)
+                below(ax, middle, lower + 0.13, f"#{show[i]}", pitch, GREY)
             top = lower + 0.4
         top += 0.06
     close(figure, ax, top)

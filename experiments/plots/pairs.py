@@ -68,7 +68,7 @@ def _figure(
     finite = np.concatenate([x[np.isfinite(x)] for x in apart])
     largest = float(finite.max(initial=0))
     figure, ax = sheet()
-    pitch = (WIDTH - GUTTER) / columns
+    pitch = min((WIDTH - GUTTER) / columns, 1.25)
     top = 0.0
     for name, rows, show, pair, difference, colour in zip(
         ("normal", "anomalous"), groups, shown, pairs, apart, (BLUE, VERMILION), strict=True
@@ -86,7 +86,7 @@ def _figure(
             ax.text(GUTTER - 0.08, (top + lower) / 2, label, size=8.5, ha="right", va="center", color=INK)
             top = lower + 0.06
         for i, row in enumerate(show):
-            below(ax, GUTTER + (i + 0.5) * pitch - GAP / 2, top - 0.05, f"{values[row]:.3g}")
+            below(ax, GUTTER + (i + 0.5) * pitch - GAP / 2, top - 0.05, f"{values[row]:.3g}", pitch)
         ax.text(GUTTER - 0.08, top - 0.02, "score", size=8.5, ha="right", va="top", color=INK)
         top += 0.28
     close(figure, ax, top)

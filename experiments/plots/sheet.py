@@ -68,5 +68,6 @@ def place(ax: Axes, picture: np.ndarray, left: float, top: float, width: float, 
     return bottom
 
 
-def below(ax: Axes, x: float, top: float, text: str, colour: str = INK) -> None:
-    ax.text(x, top + 0.03, text, size=8.5, ha="center", va="top", color=colour)
+def below(ax: Axes, x: float, top: float, text: str, width: float, colour: str = INK) -> None:
+    """Writes a short text of eight signs or so, small enough for the width."""
+    ax.text(x, top + 0.03, text, size=min(8.5, 13 * width), ha="center", va="top", color=colour)
