@@ -123,6 +123,11 @@ class Config:
     hparams: Annotated[
         Options, arg(help="the method's hyper-parameters, name=value; name=v1,v2 trains both, as one program")
     ] = ()
+    score_table: Annotated[
+        Path | None,
+        arg(help="a CSV of further images (see adjax.data.table): the probability that each is anomalous goes to "
+            "probabilities.csv in the run directory"),
+    ] = None  # fmt: skip
     out: Annotated[Path | None, arg(help="run directory. Unset: runs/NAME-HASH, the same for the same options")] = None
     resume: Annotated[bool, arg(help="continue an interrupted run bit for bit; --no-resume starts it afresh")] = True
     data_dir: Annotated[Path | None, arg(help="where the data sets lie, if you have them")] = None
@@ -209,7 +214,7 @@ class Config:
 
     def json(self) -> dict[str, Any]:
         """As JSON values; without the places of one machine."""
-        places = ("out", "data_dir")
+        places = ("out", "data_dir", "score_table")
         return {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(self).items() if k not in places}
 
     def identity(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ _GAN: dict[str, Any] = {
     "model": "unet",
     "model_options": ("norm=batch", "compute=bfloat16"),
     "method_options": ("norm=batch", "compute=bfloat16"),
-    # Validation on the hardest class: the paper's weights of ABC (0.5) and of the adversarial terms (0.5, 1) learn slower.
+    # By validation on the hardest class: the paper's 0.5 for ABC, 0.5 and 1 for the adversarial terms learn slower.
     "hparams": ("learning_rate=0.001", "w_abc=3", "w_adversarial=0.1", "w_anomaly_adversarial=0.2"),
     "batch_size": 32,
     "shift_px": 0,

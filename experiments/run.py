@@ -20,6 +20,8 @@ from adjax import data, methods, models, train
 from adjax import detector as detectors
 from adjax.augment import Normalise, normalise_for
 from adjax.checkpoint import MismatchError
+from adjax.data.probabilities import write_probabilities
+from adjax.data.table import read_unlabelled
 from adjax.data.trials import Trial
 from adjax.detector import Spec
 from adjax.models import weights
@@ -190,6 +192,8 @@ def run(config: Config, console: Console) -> int:
     }
     write_json(directory / "results.json", results)
     saved = save(directory, judged, trials, first)
+    if config.score_table is not None:
+        saved.append(score_table(config, detector, directory))
     written = figures.draw(directory, results, judged, loaded, normalise)
     show(console, config, directory, results, [*saved, *written])
     return 0
@@ -323,6 +327,16 @@ def save(directory: Path, judged: list[evaluate.Judged], trials: tuple[Trial, ..
             clean = "".join(c if c.isalnum() or c in "-_" else "_" for c in label)
             judged[first + m].detector.save(directory / "detectors" / clean)
     return [directory / "detectors"]
+
+
+def score_table(config: Config, detector: detectors.Detector, directory: Path) -> Path:
+    """A CSV of probabilities for a CSV of images: of a method that gives none, 1 − p-value."""
+    assert config.score_table is not None
+    names, images = read_unlabelled(config.score_table, config.side_px)
+    outputs = detector.outputs(images)
+    found = outputs["probability"] if "probability" in outputs else 1 - np.asarray(detector.p_value(images))
+    write_probabilities(directory / "probabilities.csv", names, np.asarray(found))
+    return directory / "probabilities.csv"
 
 
 def show(console: Console, config: Config, directory: Path, results: dict[str, Any], written: list[Path]) -> None:

@@ -90,7 +90,7 @@ def _without_places(arguments: list[str]) -> list[str]:
     kept, skip = [], False
     for argument in arguments:
         name = argument.split("=")[0]
-        place = name in ("--out", "--data-dir", "--data_dir")
+        place = name.replace("_", "-") in ("--out", "--data-dir", "--score-table")
         if not (place or skip):
             kept.append(argument)
         skip = place and "=" not in argument

@@ -135,7 +135,7 @@ def run(
                 log.write(step, metrics)
             shown = [name for name in ("loss", "accuracy") if name in metrics]
             news = "  ".join(f"{name} {metrics[name].mean():.4f}" for name in shown)
-            progress.advance(step, news + (f"  best validation AUROC {best.mean():.4f}" if best else ""))
+            progress.advance(step, news + (f"  best validation AUROC {best.mean():.4f}" if best and best.file else ""))
 
         def after_epoch(step: int, state: State) -> bool:
             if best is None or validate is None:

@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import adjax
 from adjax import data, methods, models
+from adjax.data.trials import Trial
 from adjax.methods import METHODS
 from experiments import config, console, evaluate, presets, run
 from experiments.training import Best
@@ -62,6 +64,17 @@ def test_settings_are_every_combination():
 def test_option_values_are_numbers_words_or_text():
     chosen = replace(config.Config(), model_options=("a=3", "b=0.5", "c=true", "d=none", "e=batch"))
     assert chosen.options("model") == {"a": 3, "b": 0.5, "c": True, "d": None, "e": "batch"}
+
+
+def test_rare_anomalies_weigh_as_much_as_normals():
+    rows = np.arange(10, dtype=np.int32)
+    trial = Trial({"seed": 0}, 0, rows, np.int32([0] * 8 + [1] * 2), rows[:0], rows[:0], rows[:0], rows, rows)
+    setting = {"weight_normal": 1.0, "weight_anomalous": 1.0}
+    table = run.members(config.Config(), [setting], (trial,))
+    np.testing.assert_allclose([table.hparams[name][0] for name in setting], [10 / 16, 10 / 4])
+    given = replace(config.Config(), hparams=("weight_normal=3",))
+    table = run.members(given, [{**setting, "weight_normal": 3.0}], (trial,))
+    np.testing.assert_allclose([table.hparams[name][0] for name in setting], [3, 10 / 4])
 
 
 @pytest.fixture(scope="module")
@@ -144,3 +157,24 @@ def test_spread_over_seeds_is_that_of_their_means():
     assert (found["mean"], found["n"], found["seeds"]) == (pytest.approx(0.8), 4, 2)
     assert found["sd_seeds"] == pytest.approx(0)
     assert found["sd"] == pytest.approx(np.std([0.6, 1, 0.7, 0.9], ddof=1))
+
+
+def test_a_table_of_labels_in_a_table_of_probabilities_out(tmp_path):
+    """The assignment: labels in a CSV, images in a folder, few anomalies, probabilities for images without a label."""
+    split = data.load("digits", "train")
+    rows = np.concatenate([np.flatnonzero(split.labels == 0), np.flatnonzero(split.labels == 1)[:30]])
+    (tmp_path / "images").mkdir()
+    for row in rows:
+        Image.fromarray(split.images[row, ..., 0]).save(tmp_path / "images" / f"{row}.png")
+    lines = [f"{row}.png,{int(split.labels[row] != 0)}" for row in rows]
+    (tmp_path / "train.csv").write_text("\n".join(["file,label", *lines[::2]]))
+    (tmp_path / "test.csv").write_text("\n".join(["file,label", *lines[1::2]]))
+    (tmp_path / "unknown.csv").write_text("\n".join(["file", *(f"{row}.png" for row in rows[:5])]))
+    options = f"--method classifier --dataset {tmp_path / 'train.csv'} --protocol one_vs_other --normal 0 --anomalous 1"
+    more = f"--batch-size 16 --epochs 8 --threshold logit --score-table {tmp_path / 'unknown.csv'}"
+    assert run.main([*options.split(), *more.split(), "--out", str(tmp_path / "run")]) == 0
+    lines = (tmp_path / "run" / "probabilities.csv").read_text().splitlines()
+    detector = adjax.load(tmp_path / "run" / "detectors" / "0_1")
+    expected = np.asarray(detector.outputs(split.images[rows[:5]])["probability"])
+    assert [line.split(",")[0] for line in lines[1:]] == [f"{row}.png" for row in rows[:5]]
+    np.testing.assert_allclose([float(line.split(",")[1]) for line in lines[1:]], expected, rtol=1e-4)
