@@ -88,9 +88,9 @@ def test_the_chunks_do_not_matter(monkeypatch):
 
 
 def test_a_centre_that_lost_its_rows_finds_others(monkeypatch):
-    """From a start with all centres in one place, five of them have no rows."""
+    """From a start with five of six centres far from every row."""
     x, _ = blobs()
-    monkeypatch.setattr(module, "_plus_plus", lambda key, x, weight, k: jnp.broadcast_to(x[:1], (k, 5)))
+    monkeypatch.setattr(module, "_plus_plus", lambda key, x, weight, k: jnp.zeros((k, 5)).at[1:].set(1e3))
     centers, found = jax.jit(lambda key, x: kmeans(key, x, 6))(jax.random.key(0), x)
     assert len(np.unique(found)) == 6
     assert inertia(x, centers, found) < np.square(x - x.mean(0)).sum()

@@ -24,7 +24,7 @@ from adjax.kmeans import kmeans
 from adjax.scorers import sample
 from adjax.scorers.mahalanobis import Stats, floored, mahalanobis
 from adjax.scorers.sample import Sample
-from adjax.types import Outputs, Scorer
+from adjax.types import Outputs, PyTree, Scorer
 
 _EXACT = lax.Precision.HIGHEST  # accelerators round matmul inputs otherwise
 _LIMIT = 1e15
@@ -111,7 +111,7 @@ def gmm(
         together = one.update(stats.all, outputs, jnp.where(known, 0, -1), mask)
         return Sums(stats.counts + member.sum(0), together)
 
-    def merge(a: Sums | Sample, b: Sums | Sample) -> Sums | Sample:
+    def merge(a: PyTree, b: PyTree) -> Sums | Sample:
         if isinstance(a, Sample):
             return sample.merge(a, b)
         return Sums(a.counts + b.counts, one.merge(a.all, b.all))

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
 from adjax.scorers import sample
 from adjax.scorers.sample import Sample
@@ -109,19 +110,18 @@ def ocsvm(
     return Scorer(init, update, sample.merge, finalize, score, distances)
 
 
-def _fit(rows: jax.Array, known: jax.Array, nu: jax.Array) -> tuple[np.ndarray, np.ndarray]:
+def _fit(given: ArrayLike, known: ArrayLike, nu: ArrayLike) -> tuple[np.ndarray, np.float32]:
     """On the host: α of each row and ρ, with γ = 1."""
     from sklearn.svm import OneClassSVM  # when called: scoring needs no scikit-learn
 
-    rows, known = np.asarray(rows), np.asarray(known)
+    rows, places = np.asarray(given), np.flatnonzero(np.asarray(known))
     weights = np.zeros(len(rows), np.float32)
-    if not known.any():
+    if len(places) == 0:
         return weights, np.float32(np.inf)
-    places = np.flatnonzero(known)
     kept = rows[places].astype(np.float64)
     inner = kept @ kept.T
     square = np.diag(inner)
     kernel = np.exp(-np.maximum(square[:, None] - 2 * inner + square[None], 0))
-    machine = OneClassSVM(kernel="precomputed", nu=float(nu), tol=1e-5).fit(kernel)
+    machine = OneClassSVM(kernel="precomputed", nu=float(np.asarray(nu)), tol=1e-5).fit(kernel)
     weights[places[machine.support_]] = machine.dual_coef_[0]
     return weights, np.float32(-machine.intercept_[0])
