@@ -27,6 +27,14 @@ _GAN: dict[str, Any] = {
     "shift_px": 0,
     "patience": 3,
 }
+_AUTOENCODER: dict[str, Any] = {
+    "method": "autoencoder",
+    "model": "conv_autoencoder",
+    "batch_size": 64,
+    "learning_rate": 0.002,
+    "shift_px": 0,
+}
+_CNN: dict[str, Any] = {"model": "cnn", "learning_rate": 0.002, "weight_decay": 0.01, "flip_horizontal": True}
 _ZERO: dict[str, Any] = {"dataset": "mnist", "protocol": "one_vs_rest", "normal": (0,), "lam": ()}
 _ONE_OR_SEVEN: dict[str, Any] = {"dataset": "mnist", "protocol": "one_vs_other", "normal": (1,), "anomalous": (7,)}
 _GMM: dict[str, Any] = {**_ONE_OR_SEVEN, "lam": (), "scorer": "gmm", "threshold": "mean_sigma"}
@@ -46,22 +54,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "also": ("photographs", "made"),
     },
     "random_fashion_mnist": {**_ONE_CLASS, "method": "random", "seeds": 5},
-    "autoencoder_fashion_mnist": {
-        **_ONE_CLASS,
-        "method": "autoencoder",
-        "model": "conv_autoencoder",
-        "seeds": 3,
-    },
-    "autoencoder_mnist_zero": {
-        **_ZERO,
-        "method": "autoencoder",
-        "model": "conv_autoencoder",
-        "threshold": "conformal",
-        "seeds": 3,
-    },
+    "autoencoder_fashion_mnist": {**_ONE_CLASS, **_AUTOENCODER, "epochs": 20, "seeds": 2},
+    "autoencoder_mnist_zero": {**_ZERO, **_AUTOENCODER, "threshold": "conformal", "epochs": 20, "seeds": 3},
     "gan_fashion_mnist": {**_GAN, "epochs": 3, "flip_horizontal": True},
-    "gan_mnist": {**_GAN, "dataset": "mnist", "epochs": 2},
-    "classifier_fashion_mnist": {**_LABELLED, "method": "classifier", "model": "cnn", "epochs": 10},
+    "gan_mnist": {**_GAN, "dataset": "mnist", "epochs": 1},
+    "classifier_fashion_mnist": {**_LABELLED, **_CNN, "method": "classifier", "epochs": 8, "patience": 3},
     "classifier_mnist_zero": {
         "method": "classifier",
         "model": "cnn",
@@ -71,16 +68,28 @@ PRESETS: dict[str, dict[str, Any]] = {
         "threshold": "logit",
         "lam": (),
         "batch_size": 64,
+        "epochs": 15,
+        "weight_decay": 0.1,
     },
-    "regressor_fashion_mnist": {**_LABELLED, "method": "regressor", "model": "cnn", "epochs": 10},
+    "regressor_fashion_mnist": {**_LABELLED, **_CNN, "method": "regressor", "epochs": 8, "patience": 3},
     "hog_ocsvm_fashion_mnist": {**_ONE_CLASS, "method": "hog_ocsvm", "model": "hog", "scorer": "ocsvm"},
-    "deep_svdd_fashion_mnist": {**_ONE_CLASS, "method": "deep_svdd", "model": "svdd_lenet", "seeds": 3},
+    "deep_svdd_fashion_mnist": {
+        **_ONE_CLASS,
+        "method": "deep_svdd",
+        "model": "svdd_lenet",
+        "model_options": ("width=8",),
+        "weight_decay": 0.01,
+        "shift_px": 0,
+        "epochs": 12,
+        "seeds": 2,
+    },
     "gmm_pretrained_mnist_1v7": {
         **_GMM,
         "method": "gmm",
         "model": "efficientnet_lite0",
+        "model_options": ("side_px=96",),
     },
-    "gmm_autoencoder_mnist_1v7": {**_GMM, "method": "autoencoder", "model": "conv_autoencoder", "seeds": 3},
+    "gmm_autoencoder_mnist_1v7": {**_GMM, **_AUTOENCODER, "epochs": 20, "seeds": 3},
     "imagenet30_a": {
         "dataset": "imagenet30",
         "ood": "holdout:10-29",
