@@ -188,7 +188,7 @@ def _values(content: bytes, storage: _Storage) -> np.ndarray:
     size = np.dtype(storage.dtype).itemsize
     if len(content) != storage.values * size:
         raise WeightsError(
-            f"storage {storage.key!r} has {len(content):,} bytes, not the {storage.values} × {size} that its tensors say"
+            f"storage {storage.key!r} has {len(content):,} bytes, not {storage.values} × {size} as its tensors say"
         )
     return np.frombuffer(content, storage.dtype)
 
