@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -60,7 +61,7 @@ def _figure(members: Records, title: str, references: References, note: str) -> 
             ax.axvspan(low, high, fc=(colour, 0.12), ec=colour, ls=dash, label=label)
         else:
             ax.axvline(float(np.asarray(value)), color=colour, ls=dash, lw=1.5, label=label)
-    style = {"ls": "", "mfc": (BLUE, 0.35), "mec": BLUE, "mew": 1.0}
+    style: dict[str, Any] = {"ls": "", "mfc": (BLUE, 0.35), "mec": BLUE, "mew": 1.0}
     right = ax.get_yaxis_transform()
     size = min(8.5, 72 * 10 / max(len(order), 1))
     for row, name in enumerate(order):

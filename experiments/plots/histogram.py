@@ -35,7 +35,7 @@ def _figure(
 ) -> Figure:
     figure, (ax,) = canvas(1, 6.4, 3.8)
     groups = [np.asarray(x, np.float64).ravel() for x in (normal, anomalous)]
-    low, high, log, cut = fit_axis(ax.xaxis, *groups, threshold)
+    low, high, log, cut = fit_axis(ax.xaxis, groups, threshold)
     drawn = ax.xaxis.get_transform()
     first, last = drawn.transform(np.array([low, high]))
     air = 0.02 * (last - first) or 0.5 * max(abs(high), 1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -42,7 +43,7 @@ def scores_by_sample(
 def _figure(scores: ArrayLike, truth: ArrayLike, threshold: float, title: str, names: Names, note: str) -> Figure:
     figure, (ax,) = canvas(1, 7.2, 3.8)
     values, *groups = by_truth(scores, truth)
-    low, high, log, cut = fit_axis(ax.yaxis, *(values[rows] for rows in groups), threshold)
+    low, high, log, cut = fit_axis(ax.yaxis, [values[rows] for rows in groups], threshold)
     drawn = ax.yaxis.get_transform()
     first, last = drawn.transform(np.array([low, high]))
     air = 0.04 * (last - first) or 0.5 * max(abs(high), 1.0)
@@ -52,7 +53,10 @@ def _figure(scores: ArrayLike, truth: ArrayLike, threshold: float, title: str, n
         fair = max(round(MAX_POINTS * len(groups[k]) / max(len(values), 1)), MAX_POINTS // 10)
         most = min(len(groups[k]), fair, MAX_POINTS - len(shown[1 - k]))
         shown[k] = groups[k][np.linspace(0, len(groups[k]) - 1, most).round().astype(int)]
-    marks = ({"marker": "o", "s": 11, "lw": 0, "alpha": 0.8}, {"marker": "x", "s": 13, "lw": 0.8, "alpha": 0.75})
+    marks: tuple[dict[str, Any], ...] = (
+        {"marker": "o", "s": 11, "lw": 0, "alpha": 0.8},
+        {"marker": "x", "s": 13, "lw": 0.8, "alpha": 0.75},
+    )
     for every, part, name, colour, mark in zip(groups, shown, names, (BLUE, VERMILION), marks, strict=True):
         over = 2.2 if 2 * len(part) < sum(map(len, shown)) else 2.1  # the smaller group is not buried
         lost = int((~np.isfinite(values[every])).sum())

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-from matplotlib.axis import Axis
+from matplotlib.axis import XAxis, YAxis
 from matplotlib.scale import SymmetricalLogScale
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
@@ -21,12 +22,14 @@ class Reach(NamedTuple):
     cut: bool  # scores lie beyond low or high
 
 
-def fit_axis(axis: Axis, normal: np.ndarray, anomalous: np.ndarray, threshold: float) -> Reach:
+def fit_axis(axis: XAxis | YAxis, groups: Iterable[np.ndarray], threshold: float) -> Reach:
     """Makes the axis logarithmic beyond the threshold where a tail is heavy; returns from where to where it goes.
+
+    The first of the groups, the normal scores, tells how wide the bulk is.
 
     Far from zero, where a log scale would not help, the axis stays linear and ends 8 spreads beyond the bulk.
     """
-    known = [x[np.isfinite(x)] for x in (normal, anomalous)]
+    known = [x[np.isfinite(x)] for x in groups]
     marks = np.concatenate([*known, [threshold] if np.isfinite(threshold) else []])
     low, high = min(marks, default=0.0), max(marks, default=1.0)
     bulk = np.quantile(known[0], [0.05, 0.95]) if len(known[0]) else np.zeros(2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
@@ -55,7 +57,7 @@ def close(figure: Figure, ax: Axes, height: float) -> None:
 
 def heading(ax: Axes, top: float, text: str) -> float:
     """Writes a line; returns where the next thing begins."""
-    style = {"size": 9, "weight": "bold", "va": "center", "color": INK}
+    style: dict[str, Any] = {"size": 9, "weight": "bold", "va": "center", "color": INK}
     ax.text(0.02, top + 0.13, text, **style, in_layout=False)  # a long line must not shrink the images
     return top + 0.32
 
