@@ -184,10 +184,7 @@ def test_a_sure_and_wrong_pixel_costs_no_infinity():
 
 
 def test_blurred_difference_is_scipys():
-    from scipy.ndimage import gaussian_filter
-
-    expected = gaussian_filter(X, (0, 1, 1, 0), mode="constant", truncate=3.0)
-    np.testing.assert_allclose(blur(IMAGES, 1.0), expected, atol=1e-6)
+    np.testing.assert_allclose(blur(IMAGES, 1.0), gaussian(X), atol=1e-6)
     assert blur(IMAGES, 0) is IMAGES
     with pytest.raises(ValueError, match=r"blur of -1 px: must be at least 0"):
         blur(IMAGES, -1)
@@ -265,7 +262,7 @@ def test_r2_is_that_of_scikit_learn():
 
 
 def test_deep_svdds_center_is_the_untrained_networks_mean_and_then_frozen():
-    made = method("deep_svdd", center_steps=4, center_gap=0.33, gamma=1.0)
+    made = method("deep_svdd", center_steps=4, center_gap=0.33, gamma=1.0, blur_px=0.0)
     start = state = state_of(made)
     batches = [{"images": IMAGES[4 * i : 4 * i + 4], "labels": LABELS[:4]} for i in range(4)]
     step = jax.jit(made.step)
@@ -288,6 +285,20 @@ def test_deep_svdds_center_is_the_untrained_networks_mean_and_then_frozen():
 
     gradient = jax.tree.map(lambda mu: np.asarray(mu, np.float64) / 0.1, trained["optimizer"]["moments"].mu)
     assert_slope(loss, float64(start["params"]["network"]), gradient)
+
+
+def test_what_deep_svdd_looks_at_is_the_blurred_root():
+    plain, root = (method("deep_svdd", gamma=g, blur_px=b) for g, b in ((1.0, 0.0), (0.5, 1.0)))
+    params = state_of(plain)["params"]
+    seen = jnp.asarray(gaussian(X**0.5), jnp.float32)
+    expected = jax.jit(plain.outputs)(params, seen)["score"]
+    np.testing.assert_allclose(jax.jit(root.outputs)(params, IMAGES)["score"], expected, rtol=1e-4)
+
+
+def gaussian(images):
+    from scipy.ndimage import gaussian_filter
+
+    return gaussian_filter(images, (0, 1, 1, 0), mode="constant", truncate=3.0)
 
 
 def test_contrast_normalisation_knows_no_brightness():
@@ -341,7 +352,7 @@ def test_the_optimiser_is_optaxs_adamw():
         ("classifier", {"steps": 0}, "0 steps: must be at least 1"),
         ("regressor", {"warmup_steps": -2}, "-2 warm-up steps: must be at least 0"),
         ("deep_svdd", {"center_steps": 0}, "0 steps for the center: must be at least 1"),
-        ("deep_svdd", {"gamma": 0.0}, "gamma 0.0: must be positive"),
+        ("deep_svdd", {"gamma": 0.0}, "gamma 0.0, blur of 1.0 px: must be positive and at least 0"),
         ("deep_svdd", {"center_gap": -1.0}, "center gap -1.0: must be at least 0"),
     ],
 )

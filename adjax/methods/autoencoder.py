@@ -98,7 +98,7 @@ def autoencoder(
     return Method(init, step, outputs, HPARAMS, scorer="score", learns_from="normal", pixels="unit")
 
 
-HPARAMS = {"learning_rate": 1e-3, "weight_decay": 0.0}
+HPARAMS = {"learning_rate": 2e-3, "weight_decay": 0.0}
 
 
 def _error(
