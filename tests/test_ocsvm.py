@@ -104,6 +104,7 @@ def test_a_sample_holds_every_row_once_while_there_is_room():
 
 def test_a_sample_forgets_order_and_parts():
     whole = taken(X, 50)
+    assert sample.kept(whole).all()
     order = RNG.permutation(len(X))
     jax.tree.map(np.testing.assert_array_equal, taken(X[order], 50), whole)
     parts = [taken(X[order[i::3]], 50) for i in range(3)]
