@@ -1,0 +1,42 @@
+"""Real pictures in folders, end to end: a pre-trained EfficientNet-Lite0 with center loss."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+import adjax
+from adjax import data
+from experiments import run, textures
+
+
+def test_no_pixel_is_in_training_and_test(tmp_path):
+    textures.write(tmp_path, side_px=24, train=3, test=2)
+    split = {name: data.load(str(tmp_path), name) for name in ("train", "test")}
+    assert data.find(str(tmp_path)).classes == (*textures.TEXTURES, "photograph")
+    assert np.bincount(split["train"].labels).tolist() == [3, 3, 3]
+    assert np.bincount(split["test"].labels).tolist() == [2, 2, 2, 2]
+    assert split["train"].images.shape[1:] == (24, 24, 1)
+    again = tmp_path / "again"
+    textures.write(again, side_px=24, train=3, test=2)
+    assert data.digest(data.load(str(again), "test")) == data.digest(split["test"])
+
+
+@pytest.mark.slow
+@pytest.mark.network
+def test_textures_are_told_apart_and_photographs_found(tmp_path):
+    folder, out = tmp_path / "textures", tmp_path / "run"
+    textures.write(folder)
+    assert run.main([*textures.COMMAND.format(folder).split()[3:], "--out", str(out)]) == 0
+    results = json.loads((out / "results.json").read_text())
+    assert results["weights"]["sha256"]
+    assert results["summary"]["f1"]["mean"] > 0.95
+    assert results["summary"]["ood_auroc"]["mean"] > 0.9
+    assert (
+        results["summary"]["ood_auroc"]["mean"] > results["comparisons"]["same network, untrained"]["ood_auroc"]["mean"]
+    )
+    detector = adjax.load(out / "detector")
+    strangers = data.load(str(folder), "test")
+    assert detector.predict(strangers.images[strangers.labels == 3]).mean() > 0.5
