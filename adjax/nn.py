@@ -71,7 +71,8 @@ def conv_general_dilated(
 
     def xla(lhs, rhs):
         y = lax.conv_general_dilated(
-            *_rounded(compute, lhs, rhs),
+            _rounded(compute, lhs),
+            _rounded(compute, rhs),
             window_strides,
             padding,
             lhs_dilation,
@@ -94,7 +95,7 @@ def conv_general_dilated(
     each_channel = plain and feature_group_count == lhs.shape[3] == rhs.shape[3]  # and so rhs.shape[2] is 1
     if not plain or (feature_group_count > 1 and not each_channel):
         return xla(lhs, rhs)
-    strides = tuple(window_strides)
+    strides = (window_strides[0], window_strides[1])
     pads = padding
     if isinstance(pads, str):
         pads = lax.padtype_to_pads(lhs.shape[1:3], rhs.shape[:2], strides, pads)
@@ -106,7 +107,7 @@ def conv_general_dilated(
         if compute is not None and form is not depthwise:
             return _rounded_conv(_Geometry(lhs.shape, rhs.shape, strides, tuple(pads)), compute)(lhs, rhs)
         if compute is not None:  # no matmul, and sums of 25 narrow products lose digits for nothing
-            lhs, rhs = (_rounded(lhs.dtype, *_rounded(compute, x))[0] for x in (lhs, rhs))
+            lhs, rhs = (_rounded(compute, x).astype(lhs.dtype) for x in (lhs, rhs))
         border = ((0, 0, 0), *((low, high, 0) for low, high in pads), (0, 0, 0))
         return form(lax.pad(lhs, jnp.zeros((), lhs.dtype), border), rhs, strides, precision)
 
@@ -315,12 +316,12 @@ def conv_transpose(
         (side - 1) * stride + k - sum(pads)
         for side, stride, k, pads in zip((h, w), strides, (kh, kw), padding, strict=True)
     )
-    geometry = _Geometry((n, height, width, channels), rhs.shape, tuple(strides), tuple(padding))
+    geometry = _Geometry((n, height, width, channels), rhs.shape, (strides[0], strides[1]), tuple(padding))
 
     def xla(lhs, rhs):
         pads = [(k - 1 - low, k - 1 - high) for k, (low, high) in zip((kh, kw), padding, strict=True)]
-        operands = _rounded(compute, lhs, rhs)
-        y = lax.conv_transpose(*operands, strides, pads, dimension_numbers=_NHWC, transpose_kernel=True)
+        images, kernel = _rounded(compute, lhs), _rounded(compute, rhs)
+        y = lax.conv_transpose(images, kernel, strides, pads, dimension_numbers=_NHWC, transpose_kernel=True)
         return y.astype(lhs.dtype)
 
     def matmul(lhs, rhs):
@@ -331,8 +332,8 @@ def conv_transpose(
     return lax.platform_dependent(lhs, rhs, cpu=matmul, default=xla)
 
 
-def _rounded(compute: jax.typing.DTypeLike | None, *operands: jax.Array) -> tuple[jax.Array, ...]:
-    return operands if compute is None else tuple(x.astype(compute) for x in operands)
+def _rounded(compute: jax.typing.DTypeLike | None, x: jax.Array) -> jax.Array:
+    return x if compute is None else x.astype(compute)
 
 
 @jax.custom_jvp
