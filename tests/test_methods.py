@@ -72,6 +72,13 @@ ENROLLED = {
     "centerloss": Enrolment(Small),
     "classifier": Enrolment(Small),
     "deep_svdd": Enrolment(Normed, {"center_steps": 2}),
+    "gan": Enrolment(
+        "unet",
+        {"width": 2, "norm": "batch", "share": 1.0},
+        {"width": 8, "norm": "batch"},
+        (24, 24, 1),
+        falls="reconstruction",
+    ),
     "gmm": Enrolment(Small),
     "hog_ocsvm": Enrolment(Small),
     "ood_head": Enrolment(Small),

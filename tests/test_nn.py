@@ -235,3 +235,74 @@ def test_pooling_lowers_without_scatter():
     gradient = jax.jit(jax.grad(lambda x: jnp.square(nn.max_pool_2x2(x)).sum()))
     text = gradient.lower(jax.ShapeDtypeStruct((2, 8, 8, 3), np.float32)).as_text()
     assert "scatter" not in text
+
+
+TRANSPOSED = {
+    "doubling": ((2, 3), (4, 4), (2, 2), ((1, 1), (1, 1))),
+    "no whole strides": ((4, 4), (3, 2), (2, 3), ((0, 0), (1, 1))),
+    "stride 1": ((5, 4), (2, 3), (1, 1), ((1, 1), (2, 0))),
+    "gaps": ((3, 3), (2, 2), (3, 3), ((0, 0), (0, 1))),
+    "uneven": ((3, 3), (4, 2), (2, 2), ((0, 1), (1, 0))),
+}
+
+
+def assert_near(ours, xla, relative):
+    for a, b in zip(ours, xla, strict=True):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        np.testing.assert_allclose(a, b, rtol=relative, atol=relative * max(np.abs(b).max(initial=0), 1e-30))
+
+
+@pytest.mark.parametrize(("size", "kernel", "strides", "padding"), TRANSPOSED.values(), ids=TRANSPOSED)
+def test_transposed_convolution_is_that_of_xla(size, kernel, strides, padding):
+    x, w = problem((2, *size, 5), (*kernel, 3, 5))
+    pads = [(k - 1 - low, k - 1 - high) for k, (low, high) in zip(kernel, padding, strict=True)]
+
+    def xla(x, w):
+        return lax.conv_transpose(x, w, strides, pads, dimension_numbers=NHWC, transpose_kernel=True)
+
+    def ours(compute):
+        return lambda x, w: nn.conv_transpose(x, w, strides, padding, compute=compute)
+
+    functions = ours(None), ours(jnp.bfloat16), xla
+    exact, narrow, theirs = jax.jit(lambda x, w: [value_and_gradients(f, x, w) for f in functions])(x, w)
+    assert_near(exact, theirs, 1e-5)
+    assert_near(narrow, theirs, 0.01)
+    assert np.abs(narrow[0] - theirs[0]).max() > 1e-6 * np.abs(theirs[0]).max()  # it is narrow
+
+
+def test_transposed_convolution_is_the_gradient_of_the_convolution():
+    x, w = problem((2, 10, 8, 3), (4, 3, 3, 5))
+    y, pull = jax.vjp(lambda x: conv(lax.conv_general_dilated, (2, 1), ((1, 1), (1, 1)))(x, w), x)
+    np.testing.assert_allclose(
+        nn.conv_transpose(y, w, (2, 1), ((1, 1), (1, 1))), pull(y)[0], rtol=1e-5, atol=1e-5 * np.abs(pull(y)[0]).max()
+    )
+
+
+@pytest.mark.parametrize("channels", [(1, 8), (24, 3)])  # either operand of the kernel's gradient the narrower
+@pytest.mark.parametrize("strides", [(2, 2), (1, 3)])
+def test_narrow_convolution_is_near_the_exact_one(channels, strides):
+    x, w = problem((2, 9, 8, channels[0]), (4, 3, *channels))
+    narrow, exact = (
+        jax.jit(lambda x, w, f=f: value_and_gradients(f, x, w))(x, w)
+        for f in (
+            conv(nn.conv_general_dilated, strides, "SAME", compute=jnp.bfloat16),
+            conv(lax.conv_general_dilated, strides, "SAME"),
+        )
+    )
+    assert_near(narrow, exact, 0.01)
+
+
+def test_narrow_operands_are_added_up_in_float32():
+    """4096 products of 1.0: a bfloat16 sum would stop at 256."""
+    x, w = np.ones((1, 4, 4, 256), np.float32), np.ones((4, 4, 256, 2), np.float32)
+    y, dx, dw = value_and_gradients(conv(nn.conv_general_dilated, (1, 1), "VALID", compute=jnp.bfloat16), x, w)
+    assert (y == 4096).all()
+    assert {a.dtype for a in (y, dx, dw)} == {np.dtype("float32")}
+
+
+@pytest.mark.parametrize("platform", ["cpu", "cuda"])
+def test_transposed_convolutions_are_matmuls_on_cpu_alone(platform):
+    x, w = (jax.ShapeDtypeStruct(s, np.float32) for s in ((2, 4, 4, 8), (4, 4, 3, 8)))
+    f = jax.grad(lambda x, w: nn.conv_transpose(x, w, (2, 2), ((1, 1), (1, 1)), compute=jnp.bfloat16).sum(), (0, 1))
+    text = export.export(jax.jit(f), platforms=[platform])(x, w).mlir_module()
+    assert ("stablehlo.convolution" in text) == (platform != "cpu")

@@ -1,7 +1,7 @@
 """Dual-discriminator GAN: a generator that copies normal images well and labelled anomalies badly.
 
 Kim, Jeong, Choi, Seo, "GAN-based Anomaly Detection in Imbalance Problems" (ECCV workshops 2020). With the generator's
-error d = mean |x − G(x)|, its encoder E and a discriminator for each kind of image, D_N and D_A, the generator's loss is
+error d = mean |x − G(x)|, its encoder E and a discriminator for each kind of image, D_N and D_A, its loss is
 
     w_reconstruction · d                      over normal images
     + w_patch · (d over the worst patches)    over normal images
@@ -185,7 +185,8 @@ HPARAMS = {
     "w_discriminator_normal": 1.0,
     "w_discriminator_anomaly": 0.5,
 }
-"""Defaults: the weights are the paper's."""
+"""Defaults: the weights are the paper's. At batches of 64 its adversarial terms were found to slow learning: see the
+presets in `experiments/presets.py`, which weigh ABC more and them less."""
 
 _TOWARDS = {
     "least_squares": lambda logits, target: jnp.square(logits - target),

@@ -1,8 +1,8 @@
 """Normalisation of convolutions' outputs, by name: what is taken to mean 0 and variance 1 together.
 
-"instance": each channel of each image over its pixels (Ulyanov et al. 2016); "group": groups of channels of each image
-(Wu and He, ECCV 2018); "batch": each channel over all images of the batch (Ioffe and Szegedy, ICML 2015), which at batch
-1 is "instance" while training; "none": nothing.
+"instance": each channel of each image over its pixels (Ulyanov et al. 2016); "group": groups of channels of each
+image (Wu and He, ECCV 2018); "batch": each channel over all images of the batch (Ioffe and Szegedy, ICML 2015), which
+at batch 1 is "instance" while training; "none": nothing.
 """
 
 from __future__ import annotations
