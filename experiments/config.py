@@ -114,7 +114,7 @@ class Config:
         Literal["quantile", "conformal", "best_f1", "mean_sigma", "logit"],
         arg(help="what is anomalous. quantile: above that quantile of the training scores; conformal: at most 1 − "
             "quantile of normal images flagged; best_f1: best on labelled validation images; mean_sigma: above mean + "
-            "3σ of the training scores; logit: above 0"),
+            "3σ of the training scores; logit: more likely anomalous than not, class weights undone"),
     ] = "quantile"  # fmt: skip
     quantile: Annotated[float, arg(help="class thresholds: quantile of the class's own training distances")] = 0.975
     method_options: Annotated[Options, arg(help="the method's own options, name=value (see its docstring)")] = ()

@@ -46,10 +46,18 @@ class Judged(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """How scores become decisions: `--threshold` and `--quantile`, see `experiments.config.Config`."""
+    """How scores become decisions: `--threshold` and `--quantile`, see `experiments.config.Config`.
+
+    Attributes:
+      name, quantile: as the options say.
+      logit: for "logit": the score at which an image is as likely anomalous as not. 0 for a classifier of classes that
+        weigh the same; of weighted ones the log of the anomalies' weight over that of the normal images (Elkan, "The
+        foundations of cost-sensitive learning", 2001).
+    """
 
     name: str
     quantile: float
+    logit: float = 0.0
 
 
 def judge(
@@ -111,7 +119,7 @@ def with_threshold(fitted: Detector, rule: Rule, validation: np.ndarray, truth: 
             raise ValueError("--threshold best_f1 needs labelled anomalies to validate on: choose conformal")
         return dataclasses.replace(fitted, threshold=thresholds.best_f1(validation, truth))
     if rule.name == "logit":
-        level = thresholds.common_quantile(fitted.calibration, jnp.zeros((1, 1)))[0]
+        level = thresholds.common_quantile(fitted.calibration, jnp.full((1, 1), rule.logit))[0]
         return dataclasses.replace(fitted, threshold=level)
     return fitted
 

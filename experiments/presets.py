@@ -93,7 +93,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "model": "efficientnet_lite0",
         "model_options": ("side_px=96",),
     },
-    "gmm_autoencoder_mnist_1v7": {**_GMM, **_AUTOENCODER, "epochs": 20, "seeds": 3},
+    "gmm_autoencoder_mnist_1v7": {
+        **_GMM,
+        **_AUTOENCODER,
+        "model": "deep_autoencoder",
+        "model_options": ("latent=32",),
+        "epochs": 20,
+        "seeds": 3,
+    },
     "imagenet30_a": {
         "dataset": "imagenet30",
         "ood": "holdout:10-29",

@@ -97,8 +97,8 @@ def run(config: Config, console: Console) -> int:
 
     def judge(params: PyTree, m: int, others: Mapping = others) -> evaluate.Judged:
         member = jax.tree.map(lambda x: x[m], params)
-        trial = trials[pairs[m][1]]
-        return evaluate.judge(spec, member, normalise, loaded.study, trial, rule, loaded.prefix, others)
+        trial, own = trials[pairs[m][1]], rule._replace(logit=log_odds(table, m))
+        return evaluate.judge(spec, member, normalise, loaded.study, trial, own, loaded.prefix, others)
 
     judged = []
     for m, (s, t) in enumerate(pairs):
@@ -249,6 +249,12 @@ def members(config: Config, settings: list[dict[str, float]], trials: tuple[Tria
         if name in hparams and name not in given:
             hparams[name] = np.array([len(t.labels) / (2 * max((t.labels == label).sum(), 1)) for _, t in pairs])
     return train.members(hparams, [t.seed for _, t in pairs], [t.rows for _, t in pairs], [t.labels for _, t in pairs])
+
+
+def log_odds(table: Members, m: int) -> float:
+    """What class weights add to the logit of a classifier: of member m, the log of their ratio."""
+    weights = [table.hparams.get(name, np.ones(m + 1))[m] for name in ("weight_anomalous", "weight_normal")]
+    return float(np.log(weights[0] / weights[1]))
 
 
 def fit(

@@ -72,6 +72,7 @@ def test_rare_anomalies_weigh_as_much_as_normals():
     setting = {"weight_normal": 1.0, "weight_anomalous": 1.0}
     table = run.members(config.Config(), [setting], (trial,))
     np.testing.assert_allclose([table.hparams[name][0] for name in setting], [10 / 16, 10 / 4])
+    assert run.log_odds(table, 0) == pytest.approx(np.log(4))  # so the threshold is where the weights are undone
     given = replace(config.Config(), hparams=("weight_normal=3",))
     table = run.members(given, [{**setting, "weight_normal": 3.0}], (trial,))
     np.testing.assert_allclose([table.hparams[name][0] for name in setting], [3, 10 / 4])
