@@ -65,10 +65,18 @@ def _over(results: dict[str, Any]) -> str:
     )
 
 
+def _count(results: dict[str, Any]) -> str:
+    """What the mean and its deviation are over."""
+    summary = next(iter(results["summary"].values()))
+    n, seeds = summary["n"], summary.get("seeds", summary["n"])
+    each = "folds" if "fold" in results["members"][0] else "classes"
+    return f"{n} seeds" if seeds == n else f"{n // seeds} {each}" + (f" × {seeds} seeds" if seeds > 1 else "")
+
+
 def overview() -> str:
     """A row for each one-class experiment that has a file: ours, theirs, the untrained network, pixel PCA."""
     lines = [
-        "| `--preset` | AUROC | others' | same network, untrained | pixel PCA | members | time |",
+        "| `--preset` | AUROC | others' | same network, untrained | pixel PCA | n | time |",
         "|---|---|---|---|---|---|---|",
     ]
     for preset in PRESETS:
@@ -88,7 +96,7 @@ def overview() -> str:
             f"{cells(r['metrics'], auroc)[0]} ({r['name']})" for r in results["references"] if "auroc" in r["metrics"]
         ]
         seconds = results["timing"]["total_s"]
-        columns = [f"`{preset}`", own, "; ".join(published), *beside, _over(results), f"{seconds / 60:.0f} min"]
+        columns = [f"`{preset}`", own, "; ".join(published), *beside, _count(results), f"{seconds / 60:.0f} min"]
         lines.append("| " + " | ".join(columns) + " |")
     return "\n".join(lines)
 
