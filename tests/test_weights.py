@@ -546,6 +546,9 @@ def test_a_pretrained_network_starts_from_the_weights(tmp_path, lite):
     assert one["head/kernel"].shape == (1280, 7)
     assert not np.array_equal(one["head/kernel"], two["head/kernel"])  # another number of classes: drawn
     np.testing.assert_array_equal(one["top/conv/kernel"], lite["top/conv/kernel"])
+    plain = weights._flat(jax.jit(models.make("efficientnet_lite0", (8, 8, 1), 7).init)(jax.random.key(0)))
+    assert float(one["head/kernel"].std()) == pytest.approx(float(plain["head/kernel"].std()), rel=0.05)
+    assert {n: (x.shape, x.dtype) for n, x in one.items()} == {n: (x.shape, x.dtype) for n, x in plain.items()}
 
 
 def test_weights_of_another_network_are_refused(tmp_path, lite):

@@ -235,8 +235,12 @@ def pretrained(network: Network, weights: Weights) -> Network:
         )
 
     def init(key: jax.Array) -> PyTree:
-        drawn = _flat(network.init(key))
-        return _nested({name: jnp.asarray(taken[name]) if name in taken else x for name, x in drawn.items()})
+        # The head as nnx.Linear draws it. `network.init` would have to trace and compile draws of all that is given.
+        draw = {"head/kernel": jax.nn.initializers.lecun_normal(), "head/bias": jax.nn.initializers.zeros}
+        given = {name: jnp.asarray(x) for name, x in taken.items()}
+        return _nested(
+            {name: given[name] if name in given else draw[name](key, x.shape) for name, x in template.items()}
+        )
 
     return network._replace(init=init)
 
