@@ -39,12 +39,14 @@ def tied():
 
 def _detector(scorer, seed=0):
     """Of a network with arbitrary numbers, cheaper than training one."""
-    spec = Spec("centerloss", "lenet5", scorer, (8, 8, 1), "0123456789", {"shrinkage": 0.25})
+    options = {"shrinkage": 0.25} if scorer.startswith("mahalanobis") else {}
+    parts = ("classifier", "cnn") if scorer == "score" else ("centerloss", "lenet5")  # who scores by itself
+    spec = Spec(*parts, scorer, (8, 8, 1), ["normal"] if scorer == "score" else "0123456789", options)
     rng = np.random.default_rng(seed)
     init = detectors.parts(spec).method.init
     shapes = jax.eval_shape(init, jax.random.key(0), dict(detectors.parts(spec).method.hparams))["params"]
     params = jax.tree.map(lambda x: rng.normal(0, 0.1, x.shape).astype(np.float32), shapes)
-    labels = data.load("digits", "train").labels[:50]
+    labels = data.load("digits", "train").labels[:50] % len(spec.classes)
     return detectors.fit(spec, params, normalise_of(IMAGES), IMAGES[:50], labels, IMAGES[50:])
 
 
