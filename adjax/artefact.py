@@ -60,8 +60,9 @@ def save(detector: Detector, directory: str | os.PathLike) -> None:
     _check_target(target)
     arrays = {name: np.asarray(x, order="C") for name, x in _named(jax.device_get(detector)).items()}
     held_out = int(detector.normal_levels.shape[-1])
-    _check_arrays(arrays, _template(detector.spec, held_out), "this detector")
-    facts = {"spec": dataclasses.asdict(detector.spec), "held_out": held_out}
+    channels = int(jnp.shape(detector.normalise.mean)[-1])  # 3 for a grey image that a colour network sees
+    _check_arrays(arrays, _template(detector.spec, held_out, channels), "this detector")
+    facts = {"spec": dataclasses.asdict(detector.spec), "held_out": held_out, "channels": channels}
     contents = {"arrays": save_arrays(arrays), "detector": _json(facts)}
     sums = {kind: hashlib.sha256(content).hexdigest() for kind, content in contents.items()}
 
@@ -94,7 +95,7 @@ def load(directory: str | os.PathLike) -> Detector:
             raise ArtefactError(f"{file} is damaged: SHA-256 {found}, the manifest says {expected}")
     try:
         facts = json.loads(contents["detector"])
-        template = _template(Spec(**facts["spec"]), facts["held_out"])
+        template = _template(Spec(**facts["spec"]), facts["held_out"], facts["channels"])
         arrays = load_arrays(contents["arrays"])
     except Exception as error:  # a spec may name anything, and fail in any way
         raise ArtefactError(f"{folder} holds no detector that this adjax knows: {error}") from error
@@ -103,10 +104,19 @@ def load(directory: str | os.PathLike) -> Detector:
     return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
 
-def _template(spec: Spec, held_out: int) -> Detector:
-    """The shapes and dtypes of a detector of that spec; nothing is computed."""
+def _template(spec: Spec, held_out: int, channels: int | None = None) -> Detector:
+    """The shapes and dtypes of a detector of that spec; nothing is computed.
+
+    Args:
+      spec: of the detector.
+      held_out: how many images were held out.
+      channels: of its normalisation; None: those of its images.
+    """
     method, scorer = parts(spec)
-    classes, channels = len(spec.classes), spec.image_shape[-1]
+    classes, own = len(spec.classes), spec.image_shape[-1]
+    channels = own if channels is None else channels
+    if channels not in (own, 3):
+        raise ArtefactError(f"a normalisation of {channels} channels for images of {own}: must be as many, or 3")
 
     def build() -> Detector:
         hparams = {name: jnp.float32(value) for name, value in method.hparams.items()}

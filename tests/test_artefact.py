@@ -21,7 +21,7 @@ import adjax
 from adjax import artefact, data, scorers
 from adjax import detector as detectors
 from adjax.artefact import ArtefactError
-from adjax.augment import normalise_of
+from adjax.augment import Normalise, normalise_of
 from adjax.detector import Spec
 
 IMAGES = data.load("digits", "train").images[:60]
@@ -228,6 +228,8 @@ WRONG_FACTS = {
     "a field too few": lambda f: f["spec"].pop("model"),
     "no spec": lambda f: f.pop("spec"),
     "a spec that is none": lambda f: f.update(spec=[]),
+    "no channels": lambda f: f.pop("channels"),
+    "gigantic channels": lambda f: f.update(channels=10**30),
     "no count": lambda f: f.pop("held_out"),
     "a negative count": lambda f: f.update(held_out=-1),
     "a gigantic count": lambda f: f.update(held_out=10**30),
@@ -429,3 +431,17 @@ def test_each_registered_scorer_is_saved():
     for name in scorers.SCORERS:
         detector = _detector(name)
         artefact._check_arrays(artefact._named(detector), artefact._template(detector.spec, 10), name)
+
+
+def test_a_grey_image_that_a_colour_network_sees(tmp_path):
+    """A normalisation of three channels makes three of one; it is saved as it is."""
+    spec = Spec("gmm", "hog", "mahalanobis", (8, 8, 1), ["normal"], {}, {}, {"cell_px": 4})
+    normalise = Normalise(np.float32([0.5, 0.4, 0.3]), np.float32([0.2, 0.2, 0.3]))
+    labels = np.zeros(50, np.int32)
+    detector = detectors.fit(spec, {"network": {}}, normalise, IMAGES[:50], labels)
+    artefact.save(detector, tmp_path / "d")
+    loaded = artefact.load(tmp_path / "d")
+    assert identical(loaded, detector)
+    np.testing.assert_array_equal(loaded.score(IMAGES[:5]), detector.score(IMAGES[:5]))
+    with pytest.raises(artefact.ArtefactError, match="2 channels for images of 1: must be"):
+        artefact.save(dataclasses.replace(detector, normalise=Normalise(np.zeros(2), np.ones(2))), tmp_path / "e")
