@@ -92,6 +92,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "method": "gmm",
         "model": "efficientnet_lite0",
         "model_options": ("side_px=96",),
+        "scorer_options": ("shrinkage=0.01",),
     },
     "gmm_autoencoder_mnist_1v7": {
         **_GMM,
