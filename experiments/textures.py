@@ -18,7 +18,7 @@ from adjax.data.made import photograph_crops
 TEXTURES = ("brick", "grass", "gravel")
 COMMAND = (
     "python -m experiments.run --method centerloss --dataset {} --ood holdout:3 --model efficientnet_lite0 "
-    "--batch-size 32 --epochs 10 --learning-rate 0.0001 --weight-decay 0.05 --flip-horizontal --shift-px 4"
+    "--batch-size 32 --epochs 10 --learning-rate 0.001 --weight-decay 0.05 --flip-horizontal --shift-px 4"
 )
 
 
