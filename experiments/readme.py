@@ -70,7 +70,9 @@ def _count(results: dict[str, Any]) -> str:
     summary = next(iter(results["summary"].values()))
     n, seeds = summary["n"], summary.get("seeds", summary["n"])
     each = "folds" if "fold" in results["members"][0] else "classes"
-    return f"{n} seeds" if seeds == n else f"{n // seeds} {each}" + (f" × {seeds} seeds" if seeds > 1 else "")
+    if seeds == n:
+        return f"{n} seeds" if n > 1 else "1 seed"
+    return f"{n // seeds} {each}" + (f" × {seeds} seeds" if seeds > 1 else "")
 
 
 def overview() -> str:
