@@ -57,7 +57,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "autoencoder_fashion_mnist": {**_ONE_CLASS, **_AUTOENCODER, "epochs": 15},
     "autoencoder_mnist_zero": {**_ZERO, **_AUTOENCODER, "threshold": "conformal", "epochs": 20, "seeds": 3},
     "gan_fashion_mnist": {**_GAN, "epochs": 3, "flip_horizontal": True},
-    "gan_mnist": {**_GAN, "dataset": "mnist", "epochs": 1},
+    "gan_mnist": {**_GAN, "dataset": "mnist", "epochs": 2},
     "classifier_fashion_mnist": {**_LABELLED, **_CNN, "method": "classifier", "epochs": 8, "patience": 3},
     "classifier_mnist_zero": {
         "method": "classifier",
