@@ -1,0 +1,67 @@
+"""What a program may ask of its process at its start and a library must not: freed memory kept, compilations kept.
+
+XLA's CPU runtime allocates its temporaries afresh at every dispatch. The C library gives large ones back to the
+operating system at once, which then has to clear every page again: that can cost more than the arithmetic. And what
+was compiled once need not be compiled again by the next process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+from pathlib import Path
+
+import jax
+
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+_MMAP_BYTES, _TRIM_BYTES = 32 * 2**20, 2**30  # glibc takes no larger threshold for the first
+
+
+def prepare() -> None:
+    """Does both; called by the commands of adjax before their first array, never by an import."""
+    keep_freed_memory()
+    keep_compilations()
+
+
+def keep_freed_memory() -> bool:
+    """Lets the process keep up to 1 GiB of freed memory for its next allocations.
+
+    Does nothing where the C library is not glibc, or where the user has set thresholds in the environment.
+
+    Returns:
+      Whether it was done.
+    """
+    if not sys.platform.startswith("linux") or any(name.startswith("MALLOC_") for name in os.environ):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except AttributeError:  # musl
+        return False
+    return bool(mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES)) and bool(mallopt(_M_TRIM_THRESHOLD, _TRIM_BYTES))
+
+
+def keep_compilations(directory: Path | None = None) -> Path | None:
+    """Lets JAX keep what it compiles, and run it again: in a directory of the user's own, since code is run from it.
+
+    Args:
+      directory: by default `adjax/xla` in the user's cache directory (`XDG_CACHE_HOME`, or `~/.cache`).
+
+    Returns:
+      The directory, or None where JAX already has one (`JAX_COMPILATION_CACHE_DIR`) or none can be had that belongs to
+      this user alone.
+    """
+    if jax.config.jax_compilation_cache_dir:
+        return None
+    if directory is None:
+        directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adjax" / "xla"
+    try:
+        directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        directory.chmod(0o700)
+        if directory.is_symlink() or directory.stat().st_uid != os.getuid():
+            return None
+    except OSError:  # no home that can be written to: then without
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(directory))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    return directory
