@@ -119,7 +119,7 @@ def gmm(
     def finalize(stats: Sums | Sample) -> State:
         if isinstance(stats, Sample):
             return _maximise(stats)
-        anchor, counts, mean, scatter = stats.all
+        anchor, counts, mean, scatter, _ = stats.all
         cov = scatter / jnp.maximum(counts, 1)[:, None, None]
         if covariance == "diag":
             cov = jnp.diagonal(cov, axis1=1, axis2=2)

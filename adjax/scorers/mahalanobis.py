@@ -11,7 +11,8 @@ longer drown all others.
 Float32 carries it because nothing large is ever subtracted from something as large:
 
 * Fitting is one pass of mergeable sums, counts, means and scatter about the means (Chan, Golub, LeVeque
-  1979), never Σ f fᵀ − n μ μᵀ; and means are kept relative to an anchor amidst the data.
+  1979), never Σ f fᵀ − n μ μᵀ; and means are kept relative to an anchor amidst the data. What rounding takes
+  from each sum is kept beside it: after millions of merges it would be more than what is added.
 * Scoring whitens by one matmul, Σ⁻¹ = W Wᵀ, and then takes differences to the means before squaring. The
   square expanded, ‖z‖² − 2 z·m + ‖m‖², would lose a small distance from a mean that is far out; the compiler
   fuses the differences into the sum, so they cost a quarter more time on CPU and no memory.
@@ -36,6 +37,14 @@ _LIMIT = 1e15
 """Features are held within ± this, so that no square of one overflows to an inf − inf."""
 
 
+class Lost(NamedTuple):
+    """What rounding took from each running sum, float32 of its shape: together they have twice the digits."""
+
+    counts: jax.Array
+    mean: jax.Array
+    scatter: jax.Array
+
+
 class Stats(NamedTuple):
     """Running sums.
 
@@ -44,12 +53,14 @@ class Stats(NamedTuple):
       counts: float32[K].
       mean: float32[K, D], class means less the anchor.
       scatter: float32[K or 1, D, D], about the class means.
+      lost: by counts, mean and scatter.
     """
 
     anchor: jax.Array
     counts: jax.Array
     mean: jax.Array
     scatter: jax.Array
+    lost: Lost
 
 
 class State(NamedTuple):
@@ -83,6 +94,28 @@ def floored(values: jax.Array, means: jax.Array) -> jax.Array:
     return jnp.maximum(values, jnp.where(floor > 0, floor, 1)[:, None])
 
 
+def pooled(stats: Stats) -> Stats:
+    """Tied statistics with all classes taken as one: what lies between their means joins the scatter."""
+    count = stats.counts.sum(keepdims=True)
+    mean = jnp.matmul((stats.counts / jnp.maximum(count, 1))[None], stats.mean, precision=_EXACT)
+    step = stats.mean - mean
+    between = jnp.matmul((stats.counts[:, None] * step).T, step, precision=_EXACT)
+    return _fresh(stats.anchor, count, mean, stats.scatter + between[None])
+
+
+def _fresh(anchor: jax.Array, counts: jax.Array, mean: jax.Array, scatter: jax.Array) -> Stats:
+    return Stats(anchor, counts, mean, scatter, Lost(*map(jnp.zeros_like, (counts, mean, scatter))))
+
+
+def _add(a: jax.Array, b: jax.Array, lost: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """a + b + lost in float32, and what rounding takes from it (Knuth's two-sum). |lost| is less than half a digit."""
+    total = a + b
+    back = total - a
+    lost = lost + ((a - (total - back)) + (b - back))
+    whole = total + lost
+    return whole, lost - (whole - total)
+
+
 def mahalanobis(
     covariance: Literal["tied", "class"] = "tied", shrinkage: float = 0.1, feature: str = "features"
 ) -> Scorer:
@@ -109,7 +142,7 @@ def mahalanobis(
 
     def init(dim: int, classes: int) -> Stats:
         shapes = (dim,), (classes,), (classes, dim), (1 if tied else classes, dim, dim)
-        return Stats(*(jnp.zeros(shape, jnp.float32) for shape in shapes))
+        return _fresh(*(jnp.zeros(shape, jnp.float32) for shape in shapes))
 
     def update(stats: Stats, outputs: Outputs, labels: jax.Array, mask: jax.Array) -> Stats:
         x = outputs[feature].astype(jnp.float32)
@@ -126,19 +159,21 @@ def mahalanobis(
             scatter = jnp.matmul(rest.T, rest, precision=_EXACT)[None]
         else:
             scatter = lax.map(lambda m: jnp.matmul((m[:, None] * rest).T, rest, precision=_EXACT), member.T)
-        return merge(stats, Stats(anchor, count, mean, scatter))
+        return merge(stats, _fresh(anchor, count, mean, scatter))
 
     def merge(a: Stats, b: Stats) -> Stats:
         anchor = jnp.where(a.counts.sum() > 0, a.anchor, b.anchor)
-        count = a.counts + b.counts
-        share = b.counts / jnp.maximum(count, 1)
-        step = b.mean + (b.anchor - anchor)[None] - a.mean
+        counts, lost_counts = _add(a.counts, b.counts, a.lost.counts + b.lost.counts)
+        share = b.counts / jnp.maximum(counts, 1)
+        step = b.mean + (b.anchor - anchor)[None] - a.mean + (b.lost.mean - a.lost.mean)
+        mean, lost_mean = _add(a.mean, share[:, None] * step, a.lost.mean)
         weight = (a.counts * share)[:, None] * step
         if tied:
             between = jnp.matmul(weight.T, step, precision=_EXACT)[None]
         else:
             between = weight[:, :, None] * step[:, None, :]
-        return Stats(anchor, count, a.mean + share[:, None] * step, a.scatter + b.scatter + between)
+        scatter, lost_scatter = _add(a.scatter, b.scatter + between, a.lost.scatter + b.lost.scatter)
+        return Stats(anchor, counts, mean, scatter, Lost(lost_counts, lost_mean, lost_scatter))
 
     def finalize(stats: Stats) -> State:
         count = stats.counts.sum(keepdims=True) if tied else stats.counts

@@ -1,0 +1,62 @@
+"""Angle to the nearest class mean: what an image is, whatever its features' length.
+
+    d_k(f) = 1 − cos(f, μ_k) = ½ ‖f/‖f‖ − μ_k/‖μ_k‖‖²
+
+the second form because 1 less a cosine near 1 leaves no digits. As in Tack et al., "CSI: Novelty detection via
+contrastive learning on distributionally shifted instances" (NeurIPS 2020), with class means for training images.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from adjax.scorers import means
+from adjax.scorers.means import Means
+from adjax.scorers.vectors import directed, direction, within
+from adjax.types import Outputs, Scorer
+
+
+class State(NamedTuple):
+    """What scoring needs.
+
+    Attributes:
+      means: float32[K, D], of length 1, or 0.
+      present: bool[K], classes that had images; no image is near the others.
+    """
+
+    means: jax.Array
+    present: jax.Array
+
+
+def cosine(feature: str = "features") -> Scorer:
+    """Cosine distance to class means on `outputs[feature]`, float [N, D].
+
+    Args:
+      feature: name of the network output to score.
+
+    Returns:
+      A `Scorer`. `score` is the distance to the nearest class, 0 (same direction) to 2 (opposite); features or means
+      that are all 0 are at right angles to everything. An image whose features are NaN scores NaN; one with an infinite
+      feature has no direction and scores +inf. Rows with a feature that is not finite (or beyond 1e15), or with a label
+      outside of 0 … K−1, are left out of the fit.
+    """
+
+    def update(stats: Means, outputs: Outputs, labels: jax.Array, mask: jax.Array) -> Means:
+        return means.update(stats, outputs[feature], labels, mask)
+
+    def finalize(stats: Means) -> State:
+        return State(direction(stats.anchor[None] + stats.mean), stats.counts > 0)
+
+    def distances(state: State, outputs: Outputs) -> jax.Array:
+        x = direction(within(outputs, feature))
+        half = 0.5 * jnp.square(x[:, None] - state.means[None]).sum(-1)
+        nowhere = (x == 0).all(-1)[:, None].astype(jnp.float32) + (state.means == 0).all(-1)[None].astype(jnp.float32)
+        return jnp.where(state.present[None], directed(half + 0.5 * nowhere, outputs[feature]), jnp.inf)
+
+    def score(state: State, outputs: Outputs) -> jax.Array:
+        return distances(state, outputs).min(-1)
+
+    return Scorer(means.init, update, means.merge, finalize, score, distances)

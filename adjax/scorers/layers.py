@@ -1,0 +1,132 @@
+"""Several layers of a network, each with a scorer of its own; the scores, made alike, are added.
+
+    score(f) = Σ_l w_l (s_l(f_l) − m_l) / d_l
+
+Lee et al., "A simple unified framework for detecting out-of-distribution samples and adversarial attacks" (NeurIPS
+2018), add Mahalanobis distances so; any other scorer will do. m_l and d_l are mean and standard deviation of layer l's
+scores over training images, so that no layer drowns another. A scorer scores only when it is fitted, and fitting is one
+pass: so each layer keeps a bounded sample of what it was fitted to (`adjax.scorers.sample`), to be scored in the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from adjax.scorers import sample
+from adjax.scorers.sample import Sample
+from adjax.scorers.vectors import LIMIT
+from adjax.types import Outputs, PyTree, Scorer
+
+_EPS = 2.0**-23
+
+
+class Stats(NamedTuple):
+    """Statistics and a sample of each layer."""
+
+    own: tuple[PyTree, ...]
+    samples: tuple[Sample, ...]
+
+
+class State(NamedTuple):
+    """What scoring needs.
+
+    Attributes:
+      own: the fitted state of each layer's scorer.
+      mean: float32[L], of the training images' scores.
+      deviation: float32[L], positive.
+    """
+
+    own: tuple[PyTree, ...]
+    mean: jax.Array
+    deviation: jax.Array
+
+
+def layers(
+    names: Sequence[str] = ("features",),
+    scorer: str | Callable[..., Scorer] = "mahalanobis",
+    weights: Sequence[float] | None = None,
+    dims: Sequence[int] | None = None,
+    capacity: int = 1000,
+    **options,
+) -> Scorer:
+    """One scorer for each of several outputs.
+
+    Args:
+      names: outputs to score, float [N, D_l], or [N, h, w, D_l], of which the mean over all places is taken.
+      scorer: factory of each layer's scorer, or its name in `SCORERS`; it takes an option `feature`.
+      weights: w_l; all 1, if None.
+      dims: D_l; None: as many as `features` has.
+      capacity: images a layer that mean and standard deviation are taken over.
+      options: of each layer's scorer.
+
+    Returns:
+      A `Scorer`. `score` is in standard deviations, of either sign; `distances` has one column. An image with a NaN in
+      any of these outputs scores NaN. Images with a number in them that is not finite (or beyond 1e15), or with a label
+      outside of 0 … K−1, are left out of the fit.
+
+    Raises:
+      ValueError: no names, or not as many weights or dims.
+    """
+    names = tuple(names)
+    if not names or any(len(x) != len(names) for x in (weights, dims) if x is not None):
+        raise ValueError(f"layers {names}, weights {weights}, dims {dims}: must be as many, at least 1")
+    if isinstance(scorer, str):
+        from adjax.scorers import SCORERS  # when called: the registry knows this file
+
+        scorer = SCORERS[scorer]
+    parts = [scorer(feature=name, **options) for name in names]
+    factors = jnp.ones(len(names), jnp.float32) if weights is None else jnp.asarray(weights, jnp.float32)
+
+    def pooled(outputs: Outputs) -> dict[str, jax.Array]:
+        layer = {name: outputs[name].astype(jnp.float32) for name in names}
+        return {name: x.mean(tuple(range(1, x.ndim - 1))) for name, x in layer.items()}
+
+    def init(dim: int, classes: int) -> Stats:
+        wide = dims or [dim] * len(names)
+        return Stats(
+            tuple(part.init(d, classes) for part, d in zip(parts, wide, strict=True)),
+            tuple(sample.init(capacity, d, classes) for d in wide),
+        )
+
+    def update(stats: Stats, outputs: Outputs, labels: jax.Array, mask: jax.Array) -> Stats:
+        x = pooled(outputs)
+        for layer in x.values():
+            mask = mask & (jnp.abs(layer) <= LIMIT).all(-1)
+        return Stats(
+            tuple(part.update(own, x, labels, mask) for part, own in zip(parts, stats.own, strict=True)),
+            tuple(sample.update(s, x[name], labels, mask) for name, s in zip(names, stats.samples, strict=True)),
+        )
+
+    def merge(a: Stats, b: Stats) -> Stats:
+        return Stats(
+            tuple(part.merge(*own) for part, *own in zip(parts, a.own, b.own, strict=True)),
+            tuple(map(sample.merge, a.samples, b.samples)),
+        )
+
+    def finalize(stats: Stats) -> State:
+        own = tuple(part.finalize(s) for part, s in zip(parts, stats.own, strict=True))
+        known = jnp.stack([sample.kept(s) for s in stats.samples])
+        rows = {name: s.rows for name, s in zip(names, stats.samples, strict=True)}
+        scores = jnp.where(known, _scores(own, rows), 0)
+        count = jnp.maximum(known.sum(-1), 1).astype(jnp.float32)
+        mean = scores.sum(-1) / count
+        deviation = jnp.sqrt(jnp.where(known, jnp.square(scores - mean[:, None]), 0).sum(-1) / count)
+        deviation = jnp.maximum(deviation, _EPS * jnp.abs(mean))
+        return State(own, mean, jnp.where(deviation > 0, deviation, 1))
+
+    def _scores(own: tuple[PyTree, ...], x: Outputs) -> jax.Array:
+        """float32[L, N]."""
+        return jnp.stack([part.score(state, x) for part, state in zip(parts, own, strict=True)])
+
+    def score(state: State, outputs: Outputs) -> jax.Array:
+        each = (_scores(state.own, pooled(outputs)) - state.mean[:, None]) / state.deviation[:, None]
+        return (factors[:, None] * each).sum(0)
+
+    def distances(state: State, outputs: Outputs) -> jax.Array:
+        return score(state, outputs)[:, None]
+
+    return Scorer(init, update, merge, finalize, score, distances)

@@ -1,0 +1,124 @@
+"""A Gaussian for each place of an image: where a patch does not look as it does in other images.
+
+    map(f)_p = sqrt((f_p − μ_p)ᵀ Σ_p⁻¹ (f_p − μ_p))        score(f) = max_p map(f)_p
+
+Defard et al., "PaDiM: a patch distribution modeling framework for anomaly detection and localization" (ICPR Workshops
+2021). For images that show the same thing in the same pose. It is `adjax.scorers.mahalanobis` at every place, with the
+statistics of all classes pooled; as in the paper, random channels of all that there are will do.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from adjax.scorers.mahalanobis import State as One
+from adjax.scorers.mahalanobis import Stats as Sums
+from adjax.scorers.mahalanobis import mahalanobis, pooled
+from adjax.scorers.vectors import LIMIT
+from adjax.types import Outputs, Scorer
+
+
+class Stats(NamedTuple):
+    """Running sums.
+
+    Attributes:
+      channels: bool[C], those that count.
+      places: those of `adjax.scorers.mahalanobis`, stacked by place.
+    """
+
+    channels: jax.Array
+    places: Sums
+
+
+class State(NamedTuple):
+    """What scoring needs.
+
+    Attributes:
+      channels: bool[C], those that count.
+      places: `adjax.scorers.mahalanobis.State`, stacked by place.
+    """
+
+    channels: jax.Array
+    places: One
+
+
+def padim(
+    grid: tuple[int, int] = (7, 7),
+    channels: int = 100,
+    shrinkage: float = 0.1,
+    feature: str = "patches",
+    dim: int | None = None,
+    seed: int = 0,
+) -> Scorer:
+    """PaDiM on `outputs[feature]`, float [N, h, w, C], or the same flattened.
+
+    Args:
+      grid: (h, w).
+      channels: drawn at random; all, if there are no more.
+      shrinkage: of each covariance, as in `adjax.scorers.mahalanobis`, in [0, 1].
+      feature: name of the network output to score: any with places.
+      dim: C; None: as many as `features` has, the mean of the patches in most networks.
+      seed: of the draw.
+
+    Returns:
+      A `Scorer`; `distances` has one column, and `padim_maps` tells where. An image with a NaN scores NaN. Images with
+      a number in them that is not finite (or beyond 1e15), or with a label outside of 0 … K−1, are left out of the fit;
+      fitted to no image at all, every score is +inf.
+
+    Raises:
+      ValueError: an empty grid, no channels, or shrinkage outside of [0, 1].
+    """
+    height, width = grid
+    if height < 1 or width < 1 or channels < 1:
+        raise ValueError(f"grid {(height, width)}, channels={channels}: must be at least 1 each")
+    inner = mahalanobis("tied", shrinkage, "places")
+
+    def init(features: int, classes: int) -> Stats:
+        wide = features if dim is None else dim
+        chosen = jax.random.permutation(jax.random.key(seed), wide) < channels
+        one = inner.init(min(channels, wide), classes)
+        return Stats(chosen, jax.tree.map(lambda x: jnp.zeros((height * width, *x.shape), x.dtype), one))
+
+    def update(stats: Stats, outputs: Outputs, labels: jax.Array, mask: jax.Array) -> Stats:
+        x = outputs[feature].astype(jnp.float32).reshape(len(labels), height * width, -1)
+        mask = mask & (jnp.abs(x) <= LIMIT).all((1, 2))
+        x = _chosen(x, stats.channels, stats.places.anchor.shape[-1])
+
+        def one(place: Sums, x: jax.Array) -> Sums:
+            return inner.update(place, {"places": x}, labels, mask)
+
+        return Stats(stats.channels, jax.vmap(one, (0, 1))(stats.places, x))
+
+    def merge(a: Stats, b: Stats) -> Stats:
+        return Stats(a.channels, jax.vmap(inner.merge)(a.places, b.places))
+
+    def finalize(stats: Stats) -> State:
+        return State(stats.channels, jax.vmap(lambda place: inner.finalize(pooled(place)))(stats.places))
+
+    def score(state: State, outputs: Outputs) -> jax.Array:
+        x = outputs[feature]
+        return padim_maps(state, x.reshape(len(x), height, width, -1)).max((1, 2))
+
+    def distances(state: State, outputs: Outputs) -> jax.Array:
+        return score(state, outputs)[:, None]
+
+    return Scorer(init, update, merge, finalize, score, distances)
+
+
+def padim_maps(state: State, patches: jax.Array) -> jax.Array:
+    """How anomalous each place is: float [N, h, w, C] -> float32[N, h, w], in standard deviations."""
+    inner = mahalanobis("tied", feature="places")
+    x = patches.astype(jnp.float32).reshape(len(patches), -1, patches.shape[-1])
+    largest = jnp.abs(x).max(-1)
+    x = _chosen(x, state.channels, state.places.origin.shape[-1])
+    distance = jax.vmap(lambda place, x: inner.score(place, {"places": x}), (0, 1), 1)(state.places, x)
+    # what is broken in a channel that does not count is broken, too
+    distance = jnp.where(largest <= LIMIT, distance, jnp.maximum(distance, jnp.minimum(largest, LIMIT)))
+    return distance.reshape(patches.shape[:-1])
+
+
+def _chosen(x: jax.Array, channels: jax.Array, count: int) -> jax.Array:
+    return x[..., jnp.flatnonzero(channels, size=count)]

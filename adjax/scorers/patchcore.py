@@ -1,0 +1,140 @@
+"""A memory of normal patches: how unlike each of them an image's oddest patch is.
+
+    map(f)_p = min_m ‖f_p − m‖        score(f) = w(f) max_p map(f)_p
+
+Roth et al., "Towards total recall in industrial anomaly detection" (CVPR 2022). The memory is a *coreset* of the
+training images' patches: greedily, the patch furthest from all chosen so far, so that rare normal patches are
+remembered as well as common ones. The paper thins all patches; here they are first sampled without regard to what they
+show (`adjax.scorers.sample`), which bounds memory and merges. w = 1, or the paper's weight: with p* the oddest patch,
+m* its nearest in memory and N_b(m*) the b nearest to that, itself among them,
+
+    w(f) = 1 − exp ‖f_p* − m*‖ / Σ_{m ∈ N_b(m*)} exp ‖f_p* − m‖
+
+less for what is near a well-populated part of the memory. Averages over neighbouring patches are the network's part.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from adjax.scorers import sample
+from adjax.scorers.sample import Sample
+from adjax.scorers.vectors import LIMIT, length, nearest
+from adjax.types import Outputs, Scorer
+
+
+class State(NamedTuple):
+    """What scoring needs.
+
+    Attributes:
+      origin: float32[C], one of the patches, subtracted first, so that large common offsets cost no digits.
+      rows: float32[coreset, C], less the origin.
+      known: bool[coreset], which rows are patches: fewer if there are not as many different ones.
+    """
+
+    origin: jax.Array
+    rows: jax.Array
+    known: jax.Array
+
+
+def patchcore(
+    coreset: int = 1000,
+    capacity: int = 10_000,
+    neighbours: int = 1,
+    feature: str = "patches",
+    dim: int | None = None,
+    seed: int = 0,
+) -> Scorer:
+    """PatchCore on `outputs[feature]`, float [N, h, w, C]; or [N, C], one patch an image.
+
+    Args:
+      coreset: patches in memory. Fitting takes coreset × capacity × C operations, scoring N × h × w × coreset × C.
+      capacity: patches sampled to choose them from, ≥ coreset.
+      neighbours: b above, from 2 to coreset, 9 in the authors' code; 1: w = 1.
+      feature: name of the network output to score: any with places.
+      dim: C; None: as many as `features` has, the mean of the patches in most networks.
+      seed: of the first patch chosen.
+
+    Returns:
+      A `Scorer`; `distances` has one column, and `patchcore_maps` tells where. An image with a NaN scores NaN. Images
+      with a number in them that is not finite (or beyond 1e15), or with a label outside of 0 … K−1, are left out of the
+      fit; fitted to no image at all, every score is +inf.
+
+    Raises:
+      ValueError: coreset or neighbours out of range.
+    """
+    if not 1 <= neighbours <= coreset <= capacity:
+        raise ValueError(f"neighbours={neighbours}, coreset={coreset}, capacity={capacity}: must be ≥ 1 and ascend")
+
+    def init(features: int, classes: int) -> Sample:
+        return sample.init(capacity, features if dim is None else dim, classes)
+
+    def update(stats: Sample, outputs: Outputs, labels: jax.Array, mask: jax.Array) -> Sample:
+        x = outputs[feature].astype(jnp.float32)
+        x = x.reshape(len(labels), -1, x.shape[-1])
+        mask = mask & (jnp.abs(x) <= LIMIT).all((1, 2))  # all of an image, or nothing
+        each = x.shape[1]
+        return sample.update(stats, x.reshape(-1, x.shape[-1]), jnp.repeat(labels, each), jnp.repeat(mask, each))
+
+    def finalize(stats: Sample) -> State:
+        known = sample.kept(stats)
+        count = known.sum()
+        origin = stats.rows[0]  # any of them; a mean, compiled into both its uses, would differ between them by a digit
+        rows = jnp.where(known[:, None], stats.rows - origin[None], 0)
+        first = jax.random.randint(jax.random.key(seed), (), 0, jnp.maximum(count, 1))
+        places, new = _furthest(rows, known, coreset, first)
+        return State(origin, jnp.where(new[:, None], rows[places], 0), new)
+
+    def score(state: State, outputs: Outputs) -> jax.Array:
+        x = outputs[feature]
+        x = x.reshape(len(x), -1, x.shape[-1])
+        distance, place = _nearest(state, x)
+        oddest = distance.argmax(-1)
+        score = distance.max(-1)
+        if neighbours > 1:
+            patch = jnp.take_along_axis(x, oddest[:, None, None], 1)[:, 0]
+            best = state.rows[jnp.take_along_axis(place, oddest[:, None], 1)[:, 0]]
+            round_it = nearest(best, state.rows, state.known, neighbours)
+            away = length(_relative(state, patch)[:, None] - state.rows[round_it])
+            share = jax.nn.softmax(jnp.where(state.known[round_it], away, -jnp.inf), -1)[:, 0]
+            score = score * jnp.where(state.known.sum() > 1, 1 - share, 1)
+        return jnp.where(state.known.any() | jnp.isnan(score), score, jnp.inf)
+
+    def distances(state: State, outputs: Outputs) -> jax.Array:
+        return score(state, outputs)[:, None]
+
+    return Scorer(init, update, sample.merge, finalize, score, distances)
+
+
+def patchcore_maps(state: State, patches: jax.Array) -> jax.Array:
+    """How anomalous each place is: float [N, h, w, C] -> float32[N, h, w], not weighted."""
+    distance, _ = _nearest(state, patches.reshape(len(patches), -1, patches.shape[-1]))
+    return jnp.where(state.known.any() | jnp.isnan(distance), distance, jnp.inf).reshape(patches.shape[:-1])
+
+
+def _relative(state: State, x: jax.Array) -> jax.Array:
+    x = jnp.clip(x.astype(jnp.float32), -LIMIT, LIMIT)
+    return x - state.origin.reshape((1,) * (x.ndim - 1) + (-1,))
+
+
+def _nearest(state: State, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Distances float32[N, P] of patches [N, P, C] from the nearest in memory, and which that is."""
+    flat = _relative(state, x).reshape(-1, x.shape[-1])
+    place = nearest(flat, state.rows, state.known, 1)[:, 0]
+    return length(flat - state.rows[place]).reshape(x.shape[:2]), place.reshape(x.shape[:2])
+
+
+def _furthest(rows: jax.Array, known: jax.Array, count: int, first: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Greedy k-center: places of so many rows, each the furthest from those before; and whether it is a new one."""
+
+    def step(square: jax.Array, _) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        place = square.argmax()
+        away = jnp.square(rows - rows[place][None]).sum(-1)
+        return jnp.minimum(square, away), (place, square[place] > 0)
+
+    start = jnp.where(known, jnp.float32(1e38), -1).at[first].multiply(2)
+    return lax.scan(step, start, length=count)[1]

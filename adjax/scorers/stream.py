@@ -1,0 +1,87 @@
+"""Fitting to more images than memory holds, and across devices."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import jax
+import numpy as np
+from jax import lax
+from jax.typing import ArrayLike
+
+from adjax.types import Outputs, PyTree, Scorer
+
+
+def fit_stream(
+    scorer: Scorer, batches: Iterable[tuple[Outputs, ArrayLike]], dim: int, classes: int, batch_size: int = 2048
+) -> PyTree:
+    """Fits a scorer to outputs that come in batches: the state of `adjax.scorers.fit` on all of them at once.
+
+    Args:
+      scorer: what to fit.
+      batches: pairs of outputs, named arrays of N rows, and labels int[N]; N may differ from batch to batch. Each is
+        asked for once, and none is kept.
+      dim: columns of `features`; what the scorer's `init` takes.
+      classes: K ≥ 1.
+      batch_size: rows an update; batches are cut and joined to that, so that it is compiled once.
+
+    Returns:
+      The scorer's state.
+
+    Raises:
+      ValueError: no rows at all, arrays of a batch that differ in how many they have, or batch_size < 1.
+    """
+    if batch_size < 1:
+        raise ValueError(f"batch size {batch_size}: must be at least 1")
+    update, stats = jax.jit(scorer.update, donate_argnums=0), None
+    for outputs, labels, mask in _rebatched(batches, batch_size):
+        stats = update(scorer.init(dim, classes) if stats is None else stats, outputs, labels, mask)
+    if stats is None:
+        raise ValueError("no image to fit a scorer to: give at least 1")
+    return jax.jit(scorer.finalize)(stats)
+
+
+def merge_all(scorer: Scorer, stats: PyTree, axis_name: str) -> PyTree:
+    """The statistics of all devices of an axis, on each of them: what `lax.psum` is for sums.
+
+    Inside of `jax.shard_map` or `jax.pmap`, with each device's own `stats`.
+    """
+    parts = lax.all_gather(stats, axis_name)
+    first, others = (jax.tree.map(lambda x, part=part: x[part], parts) for part in (0, slice(1, None)))
+    return lax.scan(lambda a, b: (scorer.merge(a, b), None), first, others)[0]
+
+
+def _rebatched(
+    batches: Iterable[tuple[Outputs, ArrayLike]], size: int
+) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]]:
+    """The same rows, exactly `size` at a time: outputs, labels and which rows are real, zeros after the last."""
+    # Copies, since whoever gives the batches may write the next one into the same memory.
+    held: list[tuple[dict[str, np.ndarray], np.ndarray]] = []
+    waiting = 0
+    for given, classes in batches:
+        outputs, labels = {name: np.asarray(x) for name, x in given.items()}, np.asarray(classes)
+        for name, x in outputs.items():
+            if len(x) != len(labels):
+                raise ValueError(f"{name} of {len(x)} images and labels of {len(labels)}: must be as many")
+        while len(labels):
+            n = min(size - waiting, len(labels))
+            held.append(({name: np.array(x[:n]) for name, x in outputs.items()}, np.array(labels[:n])))
+            outputs, labels = {name: x[n:] for name, x in outputs.items()}, labels[n:]
+            waiting += n
+            if waiting == size:
+                yield _joined(held, size)
+                held, waiting = [], 0
+    if waiting:
+        yield _joined(held, size)
+
+
+def _joined(
+    held: list[tuple[dict[str, np.ndarray], np.ndarray]], size: int
+) -> tuple[dict[str, np.ndarray], np.ndarray, np.ndarray]:
+    def whole(parts: list[np.ndarray]) -> np.ndarray:
+        x = np.concatenate(parts) if len(parts) > 1 else parts[0]
+        return np.pad(x, [(0, size - len(x))] + [(0, 0)] * (x.ndim - 1)) if len(x) < size else x
+
+    real = sum(len(labels) for _, labels in held)
+    outputs = {name: whole([outputs[name] for outputs, _ in held]) for name in held[0][0]}
+    return outputs, whole([labels for _, labels in held]), np.arange(size) < real

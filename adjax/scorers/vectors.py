@@ -1,0 +1,65 @@
+"""Lengths, directions and neighbours of feature vectors, in float32 and without a NaN that was not there."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from adjax.types import Outputs
+
+_EXACT = lax.Precision.HIGHEST  # accelerators round matmul inputs otherwise
+LIMIT = 1e15
+"""Features are held within ± this, so that no square of one overflows to an inf − inf."""
+_ROWS = 256
+"""Rows whose distances from all others are in memory at a time."""
+
+
+def within(outputs: Outputs, feature: str) -> jax.Array:
+    """The named output in float32, infinities far out but finite; NaN stays NaN."""
+    return jnp.clip(outputs[feature].astype(jnp.float32), -LIMIT, LIMIT)
+
+
+def length(x: jax.Array) -> jax.Array:
+    """float32[..., D] -> [...]; the gradient at zero is 0."""
+    square = jnp.square(x).sum(-1)
+    zero = square <= 0  # written so that NaN stays NaN
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, square)))
+
+
+def direction(x: jax.Array) -> jax.Array:
+    """float32[..., D] -> the same of length 1; zeros stay zeros."""
+    largest = lax.stop_gradient(jnp.abs(x).max(-1, keepdims=True))  # no square over- or underflows then
+    x = x / jnp.where(largest == 0, 1, largest)
+    size = length(x)[..., None]
+    return x / jnp.where(size == 0, 1, size)
+
+
+def directed(distance: jax.Array, x: jax.Array) -> jax.Array:
+    """Distances [N] or [N, K] of the directions of x [N, D]: +inf for infinities, that would drown all other features
+    and pass for an image that has no others; NaN stays NaN."""
+    infinite = jnp.isinf(x).any(-1).reshape(-1, *[1] * (distance.ndim - 1))
+    return jnp.where(infinite & ~jnp.isnan(distance), jnp.inf, distance)
+
+
+def nearest(x: jax.Array, rows: jax.Array, known: jax.Array, k: int) -> jax.Array:
+    """Which rows are the k nearest, nearest first; in memory that is flat in N.
+
+    They are told by ‖r‖² − 2 x·r, one matmul, whose error is 2⁻²³ of the largest square: subtract a large common
+    offset before, and take the distances themselves from differences, after.
+
+    Args:
+      x: float32[N, D].
+      rows: float32[M, D], M ≥ k.
+      known: bool[M], rows that there are; others come last.
+      k: static, ≥ 1.
+
+    Returns:
+      int32[N, k].
+    """
+    square = jnp.where(known, jnp.square(rows).sum(-1), jnp.inf)
+
+    def one(x: jax.Array) -> jax.Array:
+        return lax.top_k(2 * jnp.matmul(rows, x, precision=_EXACT) - square, k)[1]
+
+    return lax.map(one, lax.stop_gradient(x), batch_size=_ROWS)
