@@ -5,23 +5,23 @@
 convolutions are slow for small images and few channels (and slower still inside a loop), so plain NHWC
 convolutions become matmuls there:
 
-* `banded`: the whole image row is one vector; the kernel becomes a banded matrix [kh·W·C, W_out·O] and a
-  convolution one matmul on kh stacked rows. W/kw times the arithmetic, far less memory traffic: wins where
-  images are narrow.
-* `im2col`: kh·kw shifted copies of the image side by side, one matmul with the kernel [kh·kw·C, O].
+* `tiled`: the output is cut into tiles of u×v pixels; each is one row of a matrix, the product of the pixels that it
+  sees and a banded matrix made of the kernel. Tiles of one pixel are the usual `im2col`: least arithmetic, most
+  copying, and few columns where channels are few. Larger tiles share their pixels and multiply by more zeros.
 * `depthwise`, where every channel has a kernel of its own: kh·kw shifted slices, multiplied and added, no matmul.
 
 `conv_transpose` is the transposed of a convolution, lowered likewise: one matmul, and sums where its patches overlap.
 Both take `compute=jnp.bfloat16`: operands rounded, sums in float32, forwards and in both gradients. CPUs with matrix
 units for it were measured 4 times as fast so.
 
-Which of them follows from shapes alone (`_form`). Whether at all is decided while lowering
+Which of them, and which tile, follows from shapes alone (`_tile`). Whether at all is decided while lowering
 (`jax.lax.platform_dependent`), never by asking which device is there: one traced, exported program serves all
 platforms.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -32,9 +32,9 @@ from jax import lax
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
 _MACS_PER_COPY = 64
-"""Multiply-adds that take as long as copying one float, on an AVX-512 CPU; `banded` trades them."""
+"""Multiply-adds that take as long as copying one float, on an AVX-512 CPU; tiles trade them."""
 _MAX_COLUMNS = 2**19
-"""Floats an image that `im2col` may write; larger images would fill the memory with copies of themselves."""
+"""Floats an image that `tiled` may write; larger images would fill the memory with copies of themselves."""
 
 
 def conv_general_dilated(
@@ -92,62 +92,93 @@ def conv_general_dilated(
         and all(v is None for v in options.values())
         and 0 not in (*out.shape[1:], *rhs.shape)
     )
-    each_channel = plain and feature_group_count == lhs.shape[3] == rhs.shape[3]  # and so rhs.shape[2] is 1
+    each_channel = plain and 1 < feature_group_count == lhs.shape[3] == rhs.shape[3]  # and so rhs.shape[2] is 1
     if not plain or (feature_group_count > 1 and not each_channel):
         return xla(lhs, rhs)
     strides = (window_strides[0], window_strides[1])
     pads = padding
     if isinstance(pads, str):
         pads = lax.padtype_to_pads(lhs.shape[1:3], rhs.shape[:2], strides, pads)
-    form = depthwise if feature_group_count > 1 else _form(out.shape, rhs.shape, width=lhs.shape[2] + sum(pads[1]))
-    if form is None:
+    tile = None if each_channel else _tile(out.shape[1:3], rhs.shape, strides)
+    if tile is None and not each_channel:
         return xla(lhs, rhs)
 
     def matmul(lhs, rhs):
-        if compute is not None and form is not depthwise:
+        if compute is not None and not each_channel:
             return _rounded_conv(_Geometry(lhs.shape, rhs.shape, strides, tuple(pads)), compute)(lhs, rhs)
         if compute is not None:  # no matmul, and sums of 25 narrow products lose digits for nothing
             lhs, rhs = (_rounded(compute, x).astype(lhs.dtype) for x in (lhs, rhs))
         border = ((0, 0, 0), *((low, high, 0) for low, high in pads), (0, 0, 0))
-        return form(lax.pad(lhs, jnp.zeros((), lhs.dtype), border), rhs, strides, precision)
+        x = lax.pad(lhs, jnp.zeros((), lhs.dtype), border)
+        return tiled(x, rhs, strides, tile, precision) if tile else depthwise(x, rhs, strides)
 
     return lax.platform_dependent(lhs, rhs, cpu=matmul, default=xla)
 
 
-def _form(out: Sequence[int], kernel: Sequence[int], width: int) -> Callable | None:
-    """The matmul form that suits a convolution, or None for XLA's own.
+def _tile(out: Sequence[int], kernel: Sequence[int], strides: Sequence[int]) -> tuple[int, int] | None:
+    """The tile (u, v) of output pixels that costs least, or None for XLA's own convolution.
 
-    An output row costs im2col kh·kw·C·W_out·(copy + O) and banded kh·C·W_out·(copy + W·O), so banded is
-    faster if O·(W − kw) ≤ (kw − 1)·copy, with the cost of a copy in multiply-adds. Of 15 shapes measured
-    forwards and backwards, from LeNet's to 226 px, this chose the faster of the two in 14, and lost 2 % once.
+    Of each tile ((u − 1)·stride + kh) · ((v − 1)·stride + kw) · C floats are copied, and each is multiplied u·v·O
+    times. That sum alone put the 3 to 7 tiles measured of each of six layers, forwards and backwards, nearly in order.
     """
-    kh, kw, channels, features = kernel
-    if features * (width - kw) <= _MACS_PER_COPY * (kw - 1):
-        return banded
-    return im2col if out[1] * out[2] * kh * kw * channels <= _MAX_COLUMNS else None
+    channels, features = kernel[2:]
+    best = None
+    for tile in itertools.product(*(_divisors(side) for side in out)):
+        seen = channels
+        for side, stride, k in zip(tile, strides, kernel[:2], strict=True):
+            seen *= (side - 1) * stride + k
+        copies = seen * (out[0] // tile[0]) * (out[1] // tile[1])
+        cost = copies * (_MACS_PER_COPY + tile[0] * tile[1] * features)
+        if copies <= _MAX_COLUMNS and (best is None or cost < best[0]):
+            best = cost, tile
+    return best and best[1]
 
 
-def banded(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], precision=None) -> jax.Array:
-    """VALID convolution as a banded matmul over whole rows. x [N, H, W, C], kernel [kh, kw, C, O]."""
-    n, height, width, channels = x.shape
-    kh, kw, _, features = kernel.shape
-    h_out, w_out = (height - kh) // strides[0] + 1, (width - kw) // strides[1] + 1
-    # place[j, w, v] = 1 where input column w meets kernel column j at output column v
-    place = np.zeros((kw, width, w_out), np.float32)
-    for j in range(kw):
-        place[j, np.arange(w_out) * strides[1] + j, np.arange(w_out)] = 1
-    band = jnp.einsum("ijco,jwv->iwcvo", kernel, place.astype(x.dtype), precision=lax.Precision.HIGHEST)
-    rows = jnp.stack(_shifted(x, kh, h_out, strides[0], axis=1), axis=2)  # [N, h_out, kh, W, C]
-    rows = rows.reshape(n * h_out, kh * width * channels)
-    y = jnp.dot(rows, band.reshape(kh * width * channels, w_out * features), precision=precision)
-    return y.reshape(n, h_out, w_out, features)
+def _divisors(n: int) -> list[int]:
+    return [d for d in range(1, n + 1) if n % d == 0]
 
 
-def im2col(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], precision=None) -> jax.Array:
-    """VALID convolution as one matmul over gathered patches. x [N, H, W, C], kernel [kh, kw, C, O]."""
+def tiled(
+    x: jax.Array, kernel: jax.Array, strides: tuple[int, int], tile: tuple[int, int] = (1, 1), precision=None
+) -> jax.Array:
+    """VALID convolution as one matmul, a tile of output pixels a row.
+
+    Args:
+      x: [N, H, W, C].
+      kernel: [kh, kw, C, O].
+      strides: down, across.
+      tile: (u, v), which divide the sides of the output.
+      precision: of the matmul.
+
+    Returns:
+      [N, H_out, W_out, O].
+    """
     geometry = _Geometry(x.shape, kernel.shape, strides)
-    y = jnp.dot(geometry.gather(x), kernel.reshape(-1, kernel.shape[3]), precision=precision)
-    return y.reshape(geometry.out_shape)
+    if tile == (1, 1):
+        y = jnp.dot(geometry.gather(x), _flat(kernel), precision=precision)
+        return y.reshape(geometry.out_shape)
+    n, height, width, features = geometry.out_shape
+    places = [_places(k, side, stride) for k, side, stride in zip(kernel.shape, tile, strides, strict=False)]
+    band = jnp.einsum("ijco,ihu,jwv->hwcuvo", kernel, *places, precision=lax.Precision.HIGHEST).astype(kernel.dtype)
+    (u, v), (seen_h, seen_w) = tile, band.shape[:2]
+    down, across = height // u, width // v
+    rows = _shifted(x, seen_h, down, u * strides[0], axis=1)
+    if across <= seen_w:  # a slice a tile, or one a column: the fewer
+        starts = [t * v * strides[1] for t in range(across)]
+        rows = [jnp.stack([lax.slice_in_dim(r, t, t + seen_w, axis=2) for t in starts], 2) for r in rows]
+    else:
+        rows = [jnp.stack(_shifted(r, seen_w, across, v * strides[1], axis=2), 3) for r in rows]
+    pixels = jnp.concatenate([r.reshape(n, down, across, -1) for r in rows], -1)
+    y = jnp.dot(pixels.reshape(n * down * across, -1), band.reshape(-1, u * v * features), precision=precision)
+    return y.reshape(n, down, across, u, v, features).swapaxes(2, 3).reshape(geometry.out_shape)
+
+
+def _places(k: int, side: int, stride: int) -> np.ndarray:
+    """float32[k, seen, side]: 1 where pixel `seen` meets place k of the kernel at output pixel `side` of a tile."""
+    places = np.zeros((k, (side - 1) * stride + k, side), np.float32)
+    for i in range(k):
+        places[i, np.arange(side) * stride + i, np.arange(side)] = 1
+    return places
 
 
 class _Geometry(NamedTuple):
@@ -280,8 +311,8 @@ def _gram(a: jax.Array, b: jax.Array) -> jax.Array:
     return lax.optimization_barrier(_dot(transposed(b), a, 1, 0)).T
 
 
-def depthwise(x: jax.Array, kernel: jax.Array, strides: tuple[int, int], precision=None) -> jax.Array:
-    """VALID convolution of every channel by itself. x [N, H, W, C], kernel [kh, kw, 1, C]; exact, so no precision."""
+def depthwise(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> jax.Array:
+    """VALID convolution of every channel by itself. x [N, H, W, C], kernel [kh, kw, 1, C], summed as they are."""
     kh, kw, _, _ = kernel.shape
     h_out, w_out = (x.shape[1] - kh) // strides[0] + 1, (x.shape[2] - kw) // strides[1] + 1
     y = jnp.zeros((x.shape[0], h_out, w_out, x.shape[3]), jnp.result_type(x, kernel))

@@ -103,6 +103,7 @@ class Program(NamedTuple):
       table, images: the data on the devices.
       mesh: where it runs.
       compile_s: seconds it took to compile.
+      executable: `run` as XLA compiled it, to be asked for its memory and costs.
     """
 
     init: Callable[..., State]
@@ -114,6 +115,7 @@ class Program(NamedTuple):
     images: jax.Array
     mesh: Mesh
     compile_s: float
+    executable: jax.stages.Compiled
 
 
 def compile_program(
@@ -178,6 +180,7 @@ def compile_program(
         images=on_device,
         mesh=mesh,
         compile_s=time.perf_counter() - started,
+        executable=run,
     )
 
 

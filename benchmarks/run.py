@@ -1,132 +1,136 @@
-"""Times adjax beside its peers: `python -m benchmarks.run [--quick] [--only NAME …]`. Run it on a machine at rest."""
+"""Times adjax beside its peers: `python -m benchmarks.run [--quick] [--only NAME …]`. Run it on a machine at rest.
+
+Peers are the extra `bench`; what a peer is missing for is skipped, and said. Writes JSON lines, a Markdown table and a
+plot of the ratios.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
 from collections.abc import Callable
-from functools import partial
+from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 from rich.console import Console
-from rich.table import Table
 
-from adjax import methods, models, scorers, train
-from adjax.augment import normalise_of
-from benchmarks.harness import Timing, compare
+from adjax import process
+from benchmarks import extraction, scoring, sweep, training
+from benchmarks.harness import Timing, matmul_peak
 from experiments.rundir import environment
 
 RESULTS = Path(__file__).parent / "results"
-
-
-def programs(batch_size: int, members: int, layout: str) -> tuple[Callable[[], object], float]:
-    """Ten steps of LeNet-5 with center loss for every member, and how long it took to compile."""
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (10 * batch_size, 28, 28, 1), np.uint8)
-    labels = rng.integers(0, 10, len(images)).astype(np.int32)
-    method = methods.make("centerloss", models.make("lenet5", (28, 28, 1), 10), (28, 28, 1), 10, steps=10**6)
-    rows = np.arange(len(images))
-    hparams = {name: [value] * members for name, value in method.hparams.items()}
-    table = train.members(hparams, range(members), [rows] * members, [labels] * members)
-    program = train.compile_program(
-        method,
-        images,
-        table,
-        normalise_of(images),
-        batch_size=batch_size,
-        steps_per_dispatch=10,
-        layout=layout,
-    )
-    state = program.init(program.table)
-    order = program.epoch_order(program.table, state.step)
-
-    def ten_steps():
-        nonlocal state
-        state, metrics = program.run(state, program.table.seed, order, program.images)
-        return metrics
-
-    return ten_steps, program.compile_s
-
-
-def members(layout: str, n: int) -> Timing:
-    """A table of ten members as one program against the same members one program after another."""
-    together, compile_s = programs(128, 10, layout)
-    alone, _ = programs(128, 1, "map")
-
-    def one_by_one():
-        return [alone() for _ in range(10)]
-
-    name = f"10 members, LeNet-5 train, batch 128, {layout}"
-    return compare(name, "one by one", together, one_by_one, images=12_800, n=n, compile_s=compile_s)
-
-
-def mahalanobis(covariance: Literal["tied", "class"], rows: int, dim: int, n: int) -> Timing:
-    """Distances of many images to ten classes against NumPy's plain float32 form, one class after another."""
-    rng = np.random.default_rng(0)
-    x = rng.normal(size=(rows, dim)).astype(np.float32)
-    labels = rng.integers(0, 10, rows).astype(np.int32)
-    scorer = scorers.mahalanobis(covariance)
-    state = jax.jit(partial(scorers.fit, scorer, classes=10))({"features": x[:20_000]}, labels[:20_000])
-    device = {"features": jnp.asarray(x)}
-    ours = jax.jit(scorer.distances)
-    means = np.stack([x[:20_000][labels[:20_000] == c].mean(0) for c in range(10)])
-    precision = np.asarray(jnp.einsum("kde,kfe->kdf", state.whiten, state.whiten))
-
-    def peer():
-        distances = np.empty((rows, 10), np.float32)
-        for c in range(10):
-            rest = x - means[c]
-            distances[:, c] = np.sqrt(np.einsum("nd,nd->n", rest @ precision[c % len(precision)], rest))
-        return distances
-
-    np.testing.assert_allclose(ours(state, device), peer(), rtol=1e-3)
-    name = f"Mahalanobis, {rows:,} × {dim}, 10 classes, {covariance}"
-    return compare(name, "NumPy float32", lambda: ours(state, device), peer, images=rows, n=n)
-
-
 BENCHMARKS: dict[str, Callable[[int, bool], Timing]] = {
-    "members_map": lambda n, quick: members("map", n),
-    "members_vmap": lambda n, quick: members("vmap", n),
-    "mahalanobis_class": lambda n, quick: mahalanobis("class", 10_000 if quick else 100_000, 84, n),
-    "mahalanobis_tied": lambda n, quick: mahalanobis("tied", 10_000 if quick else 100_000, 512, n),
+    **training.BENCHMARKS,
+    **extraction.BENCHMARKS,
+    **scoring.BENCHMARKS,
+    **sweep.BENCHMARKS,
 }
 """Name -> `(pairs, quick) -> Timing`. A new benchmark is one function and one line."""
 
 
 def main() -> None:
-    """Runs the chosen benchmarks, prints a table, writes JSON lines."""
+    """Runs the chosen benchmarks; writes each line as soon as it is known."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.run", description=__doc__)
-    parser.add_argument("--only", nargs="+", choices=sorted(BENCHMARKS), help="these alone")
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", help="names, or beginnings of them: " + ", ".join(BENCHMARKS)
+    )
     parser.add_argument("--quick", action="store_true", help="small sizes, 3 pairs: does it run at all?")
+    parser.add_argument("--pairs", type=int, help="how often ours and the peer are timed in turn (11, quick: 3)")
     parser.add_argument("--out", type=Path, default=RESULTS / "benchmarks.jsonl", help="where the JSON lines go")
     args = parser.parse_args()
+    chosen = [name for name in BENCHMARKS if not args.only or name.startswith(tuple(args.only))]
+    if not chosen:
+        parser.error(f"--only {' '.join(args.only)}: no such benchmark; there are {', '.join(BENCHMARKS)}")
 
-    table = Table(title="adjax against its peers; ratio > 1: adjax is faster")
-    for column in ("work", "peer", "ours ms", "peer ms", "ratio", "min–max", "n", "compile s", "images/s"):
-        table.add_column(column)
-    where, lines = environment("benchmarks.run"), []
-    for name in args.only or BENCHMARKS:
-        t = BENCHMARKS[name](3 if args.quick else 11, args.quick)
-        lines.append(json.dumps({**t.json(), "environment": where}, ensure_ascii=False))
-        spread = f"{t.ratio_min:.2f}–{t.ratio_max:.2f}"
-        numbers = (
-            f"{t.ours_ms:.1f}",
-            f"{t.peer_ms:.1f}",
-            f"{t.ratio:.2f}",
-            spread,
-            str(t.n),
-            f"{t.compile_s:.1f}",
-        )
-        table.add_row(t.name, t.peer, *numbers, f"{t.images_per_s:,.0f}")
-    Console().print(table)
+    console, pairs = Console(), args.pairs or (3 if args.quick else 11)
+    where = {**environment("benchmarks.run"), "matmul_gflops": matmul_peak(), "peers": _peers()}
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text("".join(line + "\n" for line in lines))
+    lines: list[dict[str, Any]] = []
+    with args.out.open("w") as out:
+        for name in chosen:
+            try:
+                timing = BENCHMARKS[name](pairs, args.quick)
+            except ModuleNotFoundError as error:
+                console.print(f"{name}: skipped, {error}: pip install -e '.\\[bench]'", style="yellow")
+                continue
+            lines.append(timing.json())
+            out.write(json.dumps({**timing.json(), "environment": where}, ensure_ascii=False) + "\n")
+            out.flush()
+            console.print(
+                f"{timing.name}: {timing.ratio:.2f} × {timing.peer} ({timing.ours_ms:.2f} ms)", highlight=False
+            )
+    args.out.with_suffix(".md").write_text(markdown(lines, where))
+    if lines:
+        plot(lines, args.out.with_suffix(".png"))
     print(args.out)
 
 
+def markdown(lines: list[dict[str, Any]], where: dict[str, Any]) -> str:
+    """The table of all timings, and under it what they were made on."""
+    rows = [
+        "| work | peer | ours, ms | peer, ms | ratio | min–max | n | images/s | GFLOP/s | of the matmul peak | MiB | compile s "
+        "| source |",
+        "|" + "---|" * 13,
+    ]
+    for t in lines:
+        numbers = [
+            f"{t['ours_ms']:.2f}",
+            f"{t['peer_ms']:.2f}",
+            f"**{t['ratio']:.2f}**",
+            f"{t['ratio_min']:.2f}–{t['ratio_max']:.2f}",
+            str(t["n"]),
+            f"{t['images_per_s']:,.0f}",
+            _number(t["gflops"], "{:.0f}"),
+            _number(t["peak_share"], "{:.0%}"),
+            _number(t["memory_mib"], "{:.0f}"),
+            f"{t['compile_s']:.1f}",
+            t["reference"] or "",
+        ]
+        rows.append("| " + " | ".join([t["name"], t["peer"], *numbers]) + " |")
+    versions = {**where["versions"], **where["peers"]}
+    named = ", ".join(f"{k} {v}" for k, v in versions.items())
+    rows += [
+        "",
+        "Ratio: the peer's time / ours, median of n pairs timed in turn in one process; above 1 adjax is faster. ms of one "
+        "step or call. Compile time is apart. float32 unless it says otherwise.",
+        f"`{where['command']}`, {where['date']}, {where['cores']} cores of {where['cpu']} "
+        f"({where['devices']['platform']}), matmul peak {where['matmul_gflops']:.0f} GFLOP/s, Python {where['python']}, {named}.",
+    ]
+    return "\n".join(rows) + "\n"
+
+
+def plot(lines: list[dict[str, Any]], path: Path) -> None:
+    """One bar a ratio, from its smallest to its largest pair, on a logarithmic axis."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 0.4 * len(lines) + 1.2), layout="constrained")
+    axes = figure.subplots()
+    for y, t in enumerate(reversed(lines)):
+        axes.plot([t["ratio_min"], t["ratio_max"]], [y, y], color="C0", alpha=0.4, linewidth=5)
+        axes.plot(t["ratio"], y, "o", color="C0" if t["ratio"] >= 1 else "C3")
+    axes.axvline(1, color="grey", linewidth=0.8)
+    axes.set_yticks(range(len(lines)), [f"{t['name']}\n{t['peer']}" for t in reversed(lines)], fontsize=6)
+    axes.set_xscale("log")
+    axes.set_xlabel("time of the peer / time of adjax")
+    figure.savefig(path, dpi=120)
+
+
+def _number(value: float | None, form: str) -> str:
+    return "" if value is None else form.format(value)
+
+
+def _peers() -> dict[str, str]:
+    found = {}
+    for name in ("torch", "torchvision", "pytorch-ood"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
 if __name__ == "__main__":
+    process.keep_freed_memory()
     main()

@@ -1,5 +1,7 @@
 """Convolution and pooling against XLA's own, values and gradients, over a range of shapes."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,14 +58,13 @@ def test_convolution_is_that_of_xla(n, size, kernel, channels, strides, padding)
     assert_equal_to_xla(x, w, strides, padding)
 
 
-@pytest.mark.parametrize("form", [nn.banded, nn.im2col], ids=lambda f: f.__name__)
-@pytest.mark.parametrize("strides", [(1, 1), (2, 1), (1, 3)])
-def test_each_form_is_that_of_xla(form, strides):
-    """Whichever of the two `_form` chooses."""
-
-    x, w = problem((2, 9, 11, 3), (3, 4, 3, 5))
-    both = jax.jit(lambda x, w: (form(x, w, strides), conv(lax.conv_general_dilated, strides, "VALID")(x, w)))
-    np.testing.assert_allclose(*both(x, w), rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize("tile", [(1, 1), (1, 8), (3, 2), (6, 4), (2, 8)])
+@pytest.mark.parametrize("strides", [(1, 1), (2, 1), (1, 2)])
+def test_every_tile_is_that_of_xla(tile, strides):
+    """Whichever of them `_tile` chooses; of 6×8 output pixels."""
+    x, w = problem((2, 5 * strides[0] + 3, 7 * strides[1] + 4, 3), (3, 4, 3, 5))
+    ours = partial(nn.tiled, tile=tile)
+    assert_equal_to_xla(x, w, strides, "VALID", function=lambda x, w, s, _, **__: ours(x, w, s))
 
 
 FALLBACKS = {
@@ -165,20 +166,18 @@ def test_one_exported_program_serves_every_platform_and_batch_size():
 
 
 @pytest.mark.parametrize(
-    ("image", "kernel", "form"),
+    ("image", "kernel", "tile"),
     [
-        ((28, 28, 1), (5, 5, 1, 6), nn.banded),  # LeNet-5
-        ((14, 14, 6), (5, 5, 6, 16), nn.banded),
-        ((8, 8, 1), (5, 5, 1, 6), nn.banded),  # LeNet-5 on digits
-        ((32, 32, 3), (3, 3, 3, 32), nn.im2col),  # banded took 7 times as long
-        ((224, 224, 3), (3, 3, 3, 32), None),  # banded 10 times; columns of 5 MB an image
-        ((14, 14, 256), (1, 1, 256, 512), nn.im2col),  # nothing to gather: a plain matmul
+        ((28, 28, 1), (5, 5, 1, 6), (4, 4)),  # LeNet-5; whole rows took 1.7 times as long
+        ((14, 14, 16), (3, 3, 16, 4), (2, 7)),  # the autoencoder's last; im2col took 1.6 times as long
+        ((7, 7, 32), (3, 3, 32, 64), (1, 1)),  # its third; larger tiles took twice as long
+        ((2, 2, 512), (3, 3, 512, 512), (1, 1)),  # VGG16's last: arithmetic is all
+        ((14, 14, 256), (1, 1, 256, 512), (1, 1)),  # nothing to gather: a plain matmul
+        ((1024, 1024, 64), (3, 3, 64, 64), None),  # copies would fill the memory
     ],
 )
-def test_the_form_follows_from_the_shape(image, kernel, form):
-    x, w = (jax.ShapeDtypeStruct(s, np.float32) for s in ((4, *image), kernel))
-    out = jax.eval_shape(conv(nn.conv_general_dilated, (1, 1), "SAME"), x, w)
-    assert nn._form(out.shape, kernel, image[1] + kernel[1] - 1) is form
+def test_the_tile_follows_from_the_shape(image, kernel, tile):
+    assert nn._tile(image[:2], kernel, (1, 1)) == tile
 
 
 def xla_pool(x):
