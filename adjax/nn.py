@@ -122,8 +122,8 @@ def _tile(out: Sequence[int], kernel: Sequence[int], strides: Sequence[int]) -> 
     times. That sum alone put the 3 to 7 tiles measured of each of six layers, forwards and backwards, nearly in order.
     """
     channels, features = kernel[2:]
-    best = None
-    for tile in itertools.product(*(_divisors(side) for side in out)):
+    best: tuple[int, tuple[int, int]] | None = None
+    for tile in itertools.product(_divisors(out[0]), _divisors(out[1])):
         seen = channels
         for side, stride, k in zip(tile, strides, kernel[:2], strict=True):
             seen *= (side - 1) * stride + k

@@ -51,15 +51,15 @@ def keep_compilations(directory: Path | None = None) -> Path | None:
       The directory, or None where JAX already has one (`JAX_COMPILATION_CACHE_DIR`) or none can be had that belongs to
       this user alone.
     """
-    if jax.config.jax_compilation_cache_dir:
+    if jax.config.values.get("jax_compilation_cache_dir"):
         return None
     if directory is None:
         directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adjax" / "xla"
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        directory.chmod(0o700)
         if directory.is_symlink() or directory.stat().st_uid != os.getuid():
             return None
+        directory.chmod(0o700)
     except OSError:  # no home that can be written to: then without
         return None
     jax.config.update("jax_compilation_cache_dir", str(directory))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -47,7 +48,7 @@ def extract(name: str, model: str, peer: str, side_px: int, batch_size: int, n: 
     )
 
 
-BENCHMARKS = {
+BENCHMARKS: dict[str, Callable[[int, bool], Timing]] = {
     "extract_efficientnet": partial(extract, "EfficientNet-B0", "efficientnet_b0", "efficientnet_b0", 128, 8),
     "extract_vgg16": partial(extract, "VGG16", "vgg16", "vgg16", 32, 32),
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 from benchmarks.harness import Timing, compare
@@ -41,7 +42,7 @@ def sweep(peer: str, layout: str, n: int, quick: bool) -> Timing:
     )
 
 
-BENCHMARKS = {
+BENCHMARKS: dict[str, Callable[[int, bool], Timing]] = {
     "sweep_map": partial(sweep, "adjax", "map"),
     "sweep_vmap": partial(sweep, "adjax", "vmap"),
     "sweep_eager": partial(sweep, "PyTorch", "auto"),

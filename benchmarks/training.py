@@ -143,7 +143,7 @@ def against_eager(
     )
 
 
-def fastest(works: dict[str, Callable[[], Any]], runs: int = 3) -> str:
+def fastest(works: Mapping[str, Callable[[], Any]], runs: int = 3) -> str:
     """The name of the work that took the least time in a few runs, in turn, after a warm-up."""
 
     def once(work):
@@ -153,7 +153,7 @@ def fastest(works: dict[str, Callable[[], Any]], runs: int = 3) -> str:
 
     for work in works.values():
         work()
-    times = {name: [] for name in works}
+    times: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(runs):
         for name, work in works.items():
             times[name].append(once(work))
@@ -207,7 +207,7 @@ def efficientnet(n: int, quick: bool) -> Timing:
     return against_eager("EfficientNet-B0 train, 128 px, batch 8", EFFICIENTNET, 8, 1 if quick else 4, peers, n)
 
 
-BENCHMARKS = {
+BENCHMARKS: dict[str, Callable[[int, bool], Timing]] = {
     "train_lenet_128": partial(lenet, 128),
     "train_lenet_1024": partial(lenet, 1024),
     "train_autoencoder": partial(autoencoder, 128),

@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
-from adjax import data, methods, models, train
+from adjax import data, methods, models, process, train
 from adjax import detector as detectors
 from adjax.augment import Normalise, normalise_for
 from adjax.checkpoint import MismatchError
@@ -370,4 +370,5 @@ def show(console: Console, config: Config, directory: Path, results: dict[str, A
 
 
 if __name__ == "__main__":
+    process.prepare()
     sys.exit(main())

@@ -1,0 +1,48 @@
+"""What commands ask of their process: an own, private cache of compilations, and only where the user has none."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from adjax import process
+
+
+@pytest.fixture
+def unset():
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: jax.config.values[name] for name in names}
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def test_the_cache_is_private_and_the_users_choice_comes_first(tmp_path, unset):
+    first = process.keep_compilations(tmp_path / "a")
+    assert first == tmp_path / "a"
+    assert first.stat().st_mode & 0o777 == 0o700
+    assert jax.config.values["jax_compilation_cache_dir"] == str(first)
+    assert process.keep_compilations(tmp_path / "b") is None
+    assert jax.config.values["jax_compilation_cache_dir"] == str(first)
+
+
+def test_a_link_is_not_followed_and_no_home_is_no_error(tmp_path, unset):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    assert process.keep_compilations(tmp_path / "link") is None
+    (tmp_path / "file").touch()
+    assert process.keep_compilations(tmp_path / "file" / "below") is None
+    assert not jax.config.values["jax_compilation_cache_dir"]
+
+
+def test_the_users_own_thresholds_are_left_alone(monkeypatch):
+    monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1")
+    assert not process.keep_freed_memory()
+
+
+def test_an_import_does_nothing_of_this():
+    code = "import adjax, jax; print(jax.config.values['jax_compilation_cache_dir'])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "None"
