@@ -70,8 +70,8 @@ def main() -> None:
 def markdown(lines: list[dict[str, Any]], where: dict[str, Any]) -> str:
     """The table of all timings, and under it what they were made on."""
     rows = [
-        "| work | peer | ours, ms | peer, ms | ratio | min–max | n | images/s | GFLOP/s | of the matmul peak | MiB | compile s "
-        "| source |",
+        "| work | peer | ours, ms | peer, ms | ratio | min–max | n | images/s | GFLOP/s | of the matmul peak | MiB "
+        "| compile s | source |",
         "|" + "---|" * 13,
     ]
     for t in lines:
