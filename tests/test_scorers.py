@@ -22,12 +22,6 @@ def _strict():
         yield
 
 
-def outputs(x):
-    """Features, and the score of a method that scores by itself: the largest feature, finite if none is NaN."""
-    x = jnp.asarray(x, jnp.float32)
-    return {"features": x, "score": jnp.clip(jnp.abs(x).max(-1), 0, 1e15)}
-
-
 def images(n=N, dim=D, classes=K, seed=0, apart=3.0):
     """Correlated features of unlike scale (0.5 … 4), classes `apart`."""
     rng = np.random.default_rng(seed)
@@ -37,11 +31,69 @@ def images(n=N, dim=D, classes=K, seed=0, apart=3.0):
     return x.astype(np.float32), labels
 
 
+def last_layer():
+    """W, b of a classifier of `images()`: least squares, and a common part that is strong where images are."""
+    x, y = images()
+    x, middle = x.astype(np.float64), x.mean(0, dtype=np.float64)
+    common = 2 * middle / np.linalg.norm(middle)
+    solution = np.linalg.lstsq(np.concatenate([x, np.ones((N, 1))], 1), 10 * np.eye(K)[y])[0]
+    kernel, bias = solution[:-1] + common[:, None], solution[-1] + 10 - middle @ common
+    return kernel.astype(np.float32), bias.astype(np.float32)
+
+
+KERNEL, BIAS = last_layer()
+UNDECIDED = np.linalg.lstsq(KERNEL.T.astype(np.float64), -20 - BIAS.astype(np.float64))[0].astype(np.float32)
+"""Features of which all logits are −20."""
+
+
+def outputs(x):
+    """Features; logits linear in them, overflown where a feature is infinite; and the score of a method that scores by
+    itself: the largest feature, finite if none is NaN."""
+    x = jnp.asarray(x, jnp.float32)
+    logits = jnp.matmul(x, KERNEL, precision="highest") + BIAS[None]
+    logits = jnp.where(jnp.isinf(x).any(-1, keepdims=True), jnp.inf, logits)
+    return {"features": x, "logits": logits, "score": jnp.clip(jnp.abs(x).max(-1), 0, 1e15)}
+
+
 CASES = {name: (name, {}) for name in SCORERS} | {
     "ocsvm": ("ocsvm", {"capacity": 60}),
     "gmm, 3 components": ("gmm", {"components": 3, "covariance": "diag", "iterations": 5, "capacity": 100}),
+    "knn": ("knn", {"normalise": False, "capacity": 100}),
+    "layers": ("layers", {"capacity": 100}),
+    "padim": ("padim", {"feature": "features", "grid": (1, 2), "dim": 3}),
+    "patchcore": ("patchcore", {"feature": "features", "coreset": 20, "capacity": 100, "neighbours": 5}),
+    "react": ("react", {"capacity": 100}),
+    "ash": ("ash", {"capacity": 100}),
+    "vim": ("vim", {"capacity": 100}),
+    "fdbd": ("fdbd", {"capacity": 100}),
+    "nnguide": ("nnguide", {"capacity": 100}),
 }
 """Every scorer, where it keeps a sample also of fewer images than there are."""
+LOGITS = "max_softmax", "max_logit", "energy", "entropy", "gen", "kl_matching"
+POSTHOC = *LOGITS, "react", "ash", "vim", "fdbd", "she", "nnguide"
+"""Of a classifier's logits; of its features as well."""
+SAME_FIT = {"max_logit", "energy", "entropy", "gen", "score"} | {"ash", "vim", "fdbd"}
+SAME_FIT |= {"cosine", "pca", "relative_mahalanobis"}
+"""Fitted by the code that fits max_softmax; react; center and mahalanobis."""
+FITS = [name for name in CASES if name not in SAME_FIT]
+THOROUGH = "gmm", "gmm, 3 components", "mahalanobis", "mahalanobis_perclass", "ocsvm"
+"""Fitted operation by operation, and in batches of many sizes; others are made of the same parts."""
+BATCHES = [(name, n) for name in FITS for n in ([1, 7, 100, 240, 1000] if name in THOROUGH else [7, 1000])]
+NO_LENGTH = *POSTHOC, "cosine"
+"""An infinite feature or logit says nothing of the image: it scores +inf."""
+ASIDE = np.linalg.svd(np.stack([images()[0][images()[1] == k].mean(0) for k in range(K)]))[2][-1]
+"""Features at right angles to all class means."""
+
+
+def strangers(name, x):
+    """Images like none of `images()`, as the scorer sees it."""
+    if name in ("ash", "vim"):  # every logit is low, and the more so if only the last feature is kept
+        return np.where(np.arange(D) < D - 1, -200, -100) + x
+    if name == "cosine":
+        return 1e3 * ASIDE + x
+    return UNDECIDED + 1e-3 * x if name in POSTHOC else x + 100
+
+
 MAHALANOBIS = "mahalanobis", "mahalanobis_perclass"
 
 
@@ -67,17 +119,18 @@ def tools(name, **options):
 
 
 each_scorer = pytest.mark.parametrize("name", CASES)
+each_fit = pytest.mark.parametrize("name", FITS)
 each_mahalanobis = pytest.mark.parametrize("name", MAHALANOBIS)
 
 
 def assert_same_scores(name, a, b, x, rtol=1e-4):
-    score = jax.jit(make(name).score)
+    score = jax.jit(tools(name)[0].score)
     assert_close(name, score(a, outputs(x)), score(b, outputs(x)), rtol)
 
 
 def assert_close(name, actual, expected, rtol=1e-5):
     """A distance to that share of itself; what may have either sign, to that share of the largest."""
-    atol = 0 if name in MAHALANOBIS else rtol * np.abs(expected).max()
+    atol = 0 if name in MAHALANOBIS else rtol * np.abs(expected[np.isfinite(expected)]).max(initial=0)
     np.testing.assert_allclose(actual, expected, rtol=rtol, atol=atol)
 
 
@@ -93,14 +146,14 @@ def test_strangers_score_higher_than_acquaintances(name):
     assert score.shape == (N,)
     assert score.dtype == np.float32
     assert distances(state, x).shape[0] == N
-    far = np.asarray(jax.jit(scorer.score)(state, outputs(x + 100)))
+    far = np.asarray(jax.jit(scorer.score)(state, outputs(strangers(name, x))))
     assert far.min() > score.max()
     assert np.all(np.asarray(distances(state, x).min(1)) == score)
 
 
 @settings(max_examples=10, deadline=None)
 @given(data=st.data())
-@each_scorer
+@each_fit
 def test_fitting_is_one_pass_in_any_order_chunking_and_tree(name, data):
     """Chunks are masks of one shape here, so masked rows, whatever is in them, don't count."""
     x, y = images()
@@ -127,7 +180,7 @@ def _jitted(name):
     return {k: jax.jit(getattr(make(name), k)) for k in ("update", "merge", "finalize")}
 
 
-@each_scorer
+@each_fit
 def test_nothing_is_neutral(name):
     """Merging with the statistics of no image changes nothing, from either side, bit for bit."""
     x, y = images()
@@ -139,8 +192,7 @@ def test_nothing_is_neutral(name):
         jax.tree.map(np.testing.assert_array_equal, merged, some)
 
 
-@each_scorer
-@pytest.mark.parametrize("batch_size", [1, 7, 100, 240, 1000])
+@pytest.mark.parametrize(("name", "batch_size"), BATCHES)
 def test_the_batch_size_of_a_fit_does_not_matter(name, batch_size):
     x, y = images()
     scorer, fit, _, _ = tools(name)
@@ -164,12 +216,14 @@ def test_a_score_is_a_function_of_its_image_alone(name):
     np.testing.assert_allclose(score(state, outputs(x[:1])), all_at_once[:1], rtol=1e-5, atol=1e-5)
 
 
-@each_scorer
+@each_fit
 def test_plain_jitted_vmapped_and_recalled(name):
     x, y = images()
     scorer, fit, _, _ = tools(name)
-    plain = scorers.fit(scorer, outputs(x), y, K, batch_size=64)
-    assert_same_scores(name, plain, fit(x, y), x)
+    plain = fit(x, y)
+    if name in THOROUGH:
+        plain = scorers.fit(scorer, outputs(x), y, K, batch_size=64)
+        assert_same_scores(name, plain, fit(x, y), x)
     score = jax.jit(lambda *args: scorer.score(*args))  # a cache of its own
     assert_close(name, scorer.score(plain, outputs(x)), score(plain, outputs(x)))
     # a table of states is scored by vmap
@@ -191,7 +245,9 @@ def test_a_nan_scores_nan_and_no_other_image_notices(name):
     state = fit(bad, y)
     score = np.asarray(jax.jit(scorer.score)(state, outputs(bad)))
     assert np.isnan(score[3])
-    assert np.isfinite(np.delete(score, 3)).all()  # an infinite feature is far away, no more
+    if name in NO_LENGTH:
+        assert np.isposinf(score[4:6]).all()  # an overflow says nothing of the image
+    assert np.isfinite(np.delete(score, [3, 4, 5] if name in NO_LENGTH else 3)).all()  # elsewhere it's far away
     others = np.delete(score, [3, 4, 5]).max()
     assert score[4] > (others if name == "ocsvm" else 1e3 * others)  # whose score ends at ρ
     left_out = np.ones(N, bool)
@@ -200,7 +256,7 @@ def test_a_nan_scores_nan_and_no_other_image_notices(name):
     assert_same_scores(name, _jitted(name)["finalize"](stats), state, x)
 
 
-@each_scorer
+@each_fit
 def test_labels_of_no_class_are_left_out(name):
     x, y = images()
     scorer, fit, _, _ = tools(name)
@@ -210,7 +266,7 @@ def test_labels_of_no_class_are_left_out(name):
     assert_same_scores(name, _jitted(name)["finalize"](stats), fit(x, odd), x)
 
 
-@each_scorer
+@each_fit
 def test_a_fit_needs_as_many_labels_as_images(name):
     x, y = images()
     with pytest.raises(ValueError, match=r"features of 240 images and labels of 239"):
@@ -263,13 +319,12 @@ def test_degenerate_features_never_give_a_nan(name, options):
         for query in (x, strangers, np.zeros_like(x), x * 3 + 1, strangers * 1e4):
             d = np.asarray(distances(state, query))
             assert np.isfinite(gradient(state, query)).all(), case
-            if name not in MAHALANOBIS:
-                assert np.isfinite(d).all(), case
-                assert d.shape == (N, 1)
+            if d.shape == (N, 1):
+                assert (np.isfinite(d) | ((name == "she") & np.isposinf(d))).all(), case  # no pattern, nothing alike
                 continue
             assert np.isfinite(d[:, known]).all(), case
-            assert (d >= 0).all(), case
             assert np.isposinf(d[:, ~known]).all(), case
+            assert (d >= 0).all() or name == "relative_mahalanobis", case
 
 
 @each_scorer
@@ -287,7 +342,7 @@ def test_lower_precision_features_are_scored_in_float32(name):
     scorer, fit, _, _ = tools(name)
     half = jnp.asarray(x, jnp.bfloat16)
     state = fit(half.astype(jnp.float32), y)
-    coarse = {"features": half, "score": half[:, 0]}
+    coarse = {"features": half, "logits": outputs(half)["logits"].astype(jnp.bfloat16), "score": half[:, 0]}
     score = jax.jit(scorer.score)(state, coarse)
     assert score.dtype == np.float32
     exact = {k: v.astype(jnp.float32) for k, v in coarse.items()}
@@ -295,7 +350,7 @@ def test_lower_precision_features_are_scored_in_float32(name):
 
 
 def test_unknown_names_and_options_are_refused():
-    with pytest.raises(ValueError, match="no scorer 'euclid'; there are: gmm, mahalanobis,"):
+    with pytest.raises(ValueError, match="no scorer 'euclid'; there are: ash, center,"):
         scorers.make("euclid")
     with pytest.raises(ValueError, match=r"shrinkage 1\.5 must lie in \[0, 1\]"):
         scorers.make("mahalanobis", shrinkage=1.5)
@@ -370,7 +425,7 @@ def test_digits_stay_when_batches_come_class_by_class(name):
     order = np.argsort(y, kind="stable")
     x, y = x[order] + np.float32(1e4), y[order]
     _, fit, distances, _ = tools(name, shrinkage=0.0)
-    np.testing.assert_allclose(distances(fit(x, y), x), reference(x, y, name, 0.0, x), rtol=2e-5)
+    np.testing.assert_allclose(distances(fit(x, y), x), reference(x, y, name, 0.0, x), rtol=4e-5)
 
 
 @each_mahalanobis

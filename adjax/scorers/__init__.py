@@ -1,4 +1,4 @@
-"""Features to one number an image. A new scorer is one file here and one line in `SCORERS`."""
+"""What a network says of an image, to one number. A new scorer is one file here and one line in `SCORERS`."""
 
 from __future__ import annotations
 
@@ -9,22 +9,98 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from adjax.scorers.ash import ash
+from adjax.scorers.center import center
+from adjax.scorers.cosine import cosine
+from adjax.scorers.energy import energy
+from adjax.scorers.entropy import entropy
+from adjax.scorers.fdbd import fdbd
+from adjax.scorers.gen import gen
 from adjax.scorers.gmm import gmm
+from adjax.scorers.kl_matching import kl_matching
+from adjax.scorers.knn import knn
+from adjax.scorers.layers import layers
 from adjax.scorers.mahalanobis import mahalanobis
+from adjax.scorers.max_logit import max_logit
+from adjax.scorers.max_softmax import max_softmax
+from adjax.scorers.nnguide import nnguide
 from adjax.scorers.ocsvm import ocsvm
+from adjax.scorers.odin import odin, perturbed
+from adjax.scorers.padim import padim, padim_maps
+from adjax.scorers.patchcore import patchcore, patchcore_maps
+from adjax.scorers.pca import pca
+from adjax.scorers.react import react
+from adjax.scorers.relative_mahalanobis import relative_mahalanobis
 from adjax.scorers.score import score
+from adjax.scorers.she import she
+from adjax.scorers.stream import fit_stream, merge_all
+from adjax.scorers.vim import vim
 from adjax.types import Outputs, PyTree, Scorer
 
 SCORERS: dict[str, Callable[..., Scorer]] = {
+    "ash": ash,
+    "center": center,
+    "cosine": cosine,
+    "energy": energy,
+    "entropy": entropy,
+    "fdbd": fdbd,
+    "gen": gen,
     "gmm": gmm,
+    "kl_matching": kl_matching,
+    "knn": knn,
+    "layers": layers,
     "mahalanobis": partial(mahalanobis, covariance="tied"),
     "mahalanobis_perclass": partial(mahalanobis, covariance="class"),
+    "max_logit": max_logit,
+    "max_softmax": max_softmax,
+    "nnguide": nnguide,
     "ocsvm": ocsvm,
+    "padim": padim,
+    "patchcore": patchcore,
+    "pca": pca,
+    "react": react,
+    "relative_mahalanobis": relative_mahalanobis,
     "score": score,
+    "she": she,
+    "vim": vim,
 }
 """Name -> factory; its keyword arguments configure it."""
 
-__all__ = ["SCORERS", "fit", "gmm", "mahalanobis", "make", "ocsvm", "score"]
+__all__ = [
+    "SCORERS",
+    "ash",
+    "center",
+    "cosine",
+    "energy",
+    "entropy",
+    "fdbd",
+    "fit",
+    "fit_stream",
+    "gen",
+    "gmm",
+    "kl_matching",
+    "knn",
+    "layers",
+    "mahalanobis",
+    "make",
+    "max_logit",
+    "max_softmax",
+    "merge_all",
+    "nnguide",
+    "ocsvm",
+    "odin",
+    "padim",
+    "padim_maps",
+    "patchcore",
+    "patchcore_maps",
+    "pca",
+    "perturbed",
+    "react",
+    "relative_mahalanobis",
+    "score",
+    "she",
+    "vim",
+]
 
 
 def make(name: str, **options) -> Scorer:
@@ -43,7 +119,8 @@ def fit(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, batch
 
     Args:
       scorer: what to fit.
-      outputs: named arrays of N rows, N ≥ 1, among them what the scorer takes: `features` [N, D] or `score` [N].
+      outputs: named arrays of N rows, N ≥ 1, among them what the scorer takes: `features` [N, D], `logits` [N, L],
+        `score` [N].
       labels: int[N] in 0 … classes−1; rows with another label count for nothing.
       classes: K ≥ 1.
       batch_size: rows a chunk; changes the result only by rounding.

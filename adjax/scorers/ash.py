@@ -1,0 +1,95 @@
+"""ASH: most of an image's features removed, the rest sharpened, then the energy.
+
+    score(f) = −T log Σ_k exp(z_k / T)        z = W g(f) + b
+
+g keeps the largest features of each image, 10 % of them, and sets the others to 0. With s₁ the sum of all features and
+s₂ that of those kept, g multiplies these by exp(s₁ / s₂) ("s"), leaves them as they are ("p"), or makes them all equal,
+their sum s₁ ("b"). Djurisic et al., "Extremely simple activation shaping for out-of-distribution detection" (ICLR
+2023). W and b are recovered from features and logits (`adjax.scorers.head`).
+
+It is made for features ≥ 0, for which s₁ / s₂ lies between 1 and D / kept; others are held to that.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from adjax.scorers import head
+from adjax.scorers.head import Head
+from adjax.scorers.logits import energy, guarded, positive
+from adjax.scorers.sample import Sample, merge
+from adjax.scorers.vectors import within
+from adjax.types import Outputs, Scorer
+
+
+def ash(
+    shaping: Literal["s", "p", "b"] = "s",
+    pruned: float = 0.9,
+    temperature: float = 1.0,
+    capacity: int = 6000,
+    logits: int | None = None,
+    feature: str = "features",
+) -> Scorer:
+    """ASH on `outputs[feature]`, float [N, D], and `outputs["logits"]`, float [N, L], linear in them.
+
+    Args:
+      shaping: "s", "p" or "b", as above.
+      pruned: share of the features that is removed, in [0, 1); one is always kept. The paper takes 0.9 for "s", 0.6 for
+        "p" and 0.65 for "b" (ImageNet).
+      temperature: T > 0.
+      capacity: images that the fit may keep, > D.
+      logits: L; None: as many as there are classes.
+      feature: name of the network output that the logits are linear in.
+
+    Returns:
+      A `Scorer` whose state is a `Head`; `distances` has one column. A NaN among features or logits is one; an infinite
+      feature or a logit of +inf scores +inf. Images with a number that is not finite (or beyond 1e15), or with a label
+      outside of 0 … K−1, are left out of the fit; fitted to no image at all, every score is +inf, and to logits that
+      are not linear in the features, NaN.
+
+    Raises:
+      ValueError: an option outside of its range; `init` for as many features as capacity; in fitting, another number of
+        logits.
+    """
+    if shaping not in ("s", "p", "b"):
+        raise ValueError(f"shaping {shaping!r}: must be 's', 'p' or 'b'")
+    if not 0 <= pruned < 1:
+        raise ValueError(f"pruned {pruned} must lie in [0, 1)")
+    positive(temperature)
+
+    def init(dim: int, classes: int) -> Sample:
+        return head.init(capacity, dim, classes, logits)
+
+    def update(stats: Sample, outputs: Outputs, labels: jax.Array, mask: jax.Array) -> Sample:
+        return head.update(stats, outputs, labels, mask, feature, logits)
+
+    def finalize(stats: Sample) -> Head:
+        return head.solve(*head.rows(stats, logits))
+
+    def shaped(x: jax.Array) -> jax.Array:
+        dim = x.shape[1]
+        count = max(dim - round(dim * pruned), 1)
+        _, places = lax.top_k(x, count)
+        kept = jnp.zeros(x.shape, bool).at[jnp.arange(len(x))[:, None], places].set(True, unique_indices=True)
+        if shaping == "b":
+            return jnp.where(kept, x.sum(-1, keepdims=True) / count, 0)
+        some = jnp.where(kept, x, 0)
+        if shaping == "p":
+            return some
+        largest = lax.stop_gradient(jnp.abs(x).max(-1, keepdims=True))  # no quotient of what underflows
+        unit = jnp.where(largest == 0, 1, largest)
+        ratio = (x / unit).sum(-1, keepdims=True) / jnp.maximum((some / unit).sum(-1, keepdims=True), 1e-6)
+        return some * jnp.exp(jnp.clip(ratio, 1, dim / count))
+
+    def score(state: Head, outputs: Outputs) -> jax.Array:
+        z = head.apply(state, shaped(within(outputs, feature)))
+        return guarded(energy(z, temperature), outputs, feature, "logits")
+
+    def distances(state: Head, outputs: Outputs) -> jax.Array:
+        return score(state, outputs)[:, None]
+
+    return Scorer(init, update, merge, finalize, score, distances)

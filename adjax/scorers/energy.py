@@ -1,0 +1,33 @@
+"""Free energy of the logits: the classifier read as a density.
+
+    score(z) = −T log Σ_k exp(z_k / T)
+
+Liu et al., "Energy-based out-of-distribution detection" (NeurIPS 2020). For T → 0 it is −max_k z_k.
+"""
+
+from __future__ import annotations
+
+import jax
+
+from adjax.scorers import logits
+from adjax.types import Outputs, Scorer
+
+
+def energy(temperature: float = 1.0) -> Scorer:
+    """Energy of `outputs["logits"]`, float [N, K].
+
+    Args:
+      temperature: T > 0; the paper finds that 1 does.
+
+    Returns:
+      A `Scorer` with nothing to fit. A NaN among the logits is one, +inf scores +inf.
+
+    Raises:
+      ValueError: T not positive.
+    """
+    logits.positive(temperature)
+
+    def score(outputs: Outputs) -> jax.Array:
+        return logits.guarded(logits.energy(logits.read(outputs), temperature), outputs, "logits")
+
+    return logits.unfitted(score)

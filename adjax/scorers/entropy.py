@@ -1,0 +1,32 @@
+"""Entropy of the predicted probabilities: how undecided the classifier is among all classes.
+
+    score(z) = −Σ_k p_k log p_k        p = softmax(z)
+
+The information measure of Shannon (1948), a customary baseline. With d_k = z_k − max z it is log Σ exp d_k − Σ p_k d_k,
+in which the predicted class counts 1 and 0: so a sure prediction keeps its digits.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from adjax.scorers.logits import guarded, predicted, read, unfitted
+from adjax.types import Outputs, Scorer
+
+
+def entropy() -> Scorer:
+    """Entropy of the softmax of `outputs["logits"]`, float [N, K], K ≥ 2.
+
+    Returns:
+      A `Scorer` with nothing to fit. `score` lies in [0, log K]; a NaN among the logits is one, +inf scores +inf.
+    """
+
+    def score(outputs: Outputs) -> jax.Array:
+        z = read(outputs, least=2)
+        d = z - z.max(-1, keepdims=True)
+        others = jnp.where(predicted(z), 0, jnp.exp(d)).sum(-1)
+        value = jnp.log1p(others) - (jax.nn.softmax(d, -1) * d).sum(-1)
+        return guarded(value, outputs, "logits")
+
+    return unfitted(score)

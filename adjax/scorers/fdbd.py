@@ -1,0 +1,85 @@
+"""fDBD: how far an image's features are from the nearest changes of mind, for how far they are from the middle.
+
+    score(f, z) = −1/(L − 1) Σ_{k ≠ k*} (z_k* − z_k) / ‖w_k* − w_k‖ / ‖f − μ‖        k* the predicted class
+
+Each term is the distance to the boundary where class k is as likely as k*, divided by the distance from the mean of
+the training features, with which it grows for all images alike. Liu & Qin, "Fast decision boundary based
+out-of-distribution detector" (ICML 2024). W is recovered from features and logits (`adjax.scorers.head`), and μ is the
+mean of the same sample. Classes of the same weights have no boundary and count 0.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from adjax.scorers import head
+from adjax.scorers.logits import guarded, read
+from adjax.scorers.sample import Sample, merge
+from adjax.scorers.vectors import length, within
+from adjax.types import Outputs, Scorer
+
+_TINY = 1e-30
+_LARGEST = 1e30
+
+
+class State(NamedTuple):
+    """What scoring needs.
+
+    Attributes:
+      origin: float32[D], μ.
+      gaps: float32[L, L], ‖w_i − w_j‖; NaN if there is no head to be found.
+      present: bool[1], whether there was any image.
+    """
+
+    origin: jax.Array
+    gaps: jax.Array
+    present: jax.Array
+
+
+def fdbd(capacity: int = 6000, logits: int | None = None, feature: str = "features") -> Scorer:
+    """fDBD on `outputs[feature]`, float [N, D], and `outputs["logits"]`, float [N, L], L ≥ 2, linear in them.
+
+    Args:
+      capacity: images that the fit may keep, > D.
+      logits: L; None: as many as there are classes.
+      feature: name of the network output that the logits are linear in.
+
+    Returns:
+      A `Scorer`. `score` is ≤ 0; `distances` has one column. A NaN among features or logits is one; an infinite feature
+      or a logit of +inf scores +inf. Images with a number that is not finite (or beyond 1e15), or with a label outside
+      of 0 … K−1, are left out of the fit; fitted to no image at all, every score is +inf, and to logits that are not
+      linear in the features, NaN.
+
+    Raises:
+      ValueError: `init` for as many features as capacity; in fitting, another number of logits.
+    """
+
+    def init(dim: int, classes: int) -> Sample:
+        return head.init(capacity, dim, classes, logits)
+
+    def update(stats: Sample, outputs: Outputs, labels: jax.Array, mask: jax.Array) -> Sample:
+        return head.update(stats, outputs, labels, mask, feature, logits)
+
+    def finalize(stats: Sample) -> State:
+        layer = head.solve(*head.rows(stats, logits))
+        weights = layer.kernel.T
+        gaps = lax.map(lambda w: length(weights - w[None]), weights)
+        return State(layer.origin, jnp.where(jnp.isnan(layer.bias)[None], jnp.nan, gaps), ~jnp.isneginf(layer.bias[:1]))
+
+    def score(state: State, outputs: Outputs) -> jax.Array:
+        z = read(outputs, least=2)
+        gap = state.gaps[z.argmax(-1)]
+        none = gap <= 0  # written so that NaN stays NaN
+        boundary = jnp.where(none, 0, (z.max(-1, keepdims=True) - z) / jnp.where(none, 1, gap))
+        away = jnp.maximum(length(within(outputs, feature) - state.origin[None]), _TINY)
+        value = -jnp.minimum(boundary.sum(-1) / (z.shape[-1] - 1) / away, _LARGEST)
+        return guarded(jnp.where(state.present, value, jnp.inf), outputs, feature, "logits")
+
+    def distances(state: State, outputs: Outputs) -> jax.Array:
+        return score(state, outputs)[:, None]
+
+    return Scorer(init, update, merge, finalize, score, distances)

@@ -1,0 +1,47 @@
+"""Generalised entropy: a measure of indecision that feels small probabilities, of the M likeliest classes.
+
+    score(z) = Σ_{k among the M largest} p_k^γ (1 − p_k)^γ        p = softmax(z)
+
+Liu, Lochman & Zach, "GEN: Pushing the limits of softmax-based out-of-distribution detection" (CVPR 2023). A γ near 0
+tells 1e−6 from 1e−9, so powers are taken of logarithms: 1 − p is 0 in float32 where p is 1 − 1e−9.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from adjax.scorers.logits import guarded, predicted, read, unfitted
+from adjax.types import Outputs, Scorer
+
+
+def gen(gamma: float = 0.1, top: int = 100) -> Scorer:
+    """Generalised entropy of the softmax of `outputs["logits"]`, float [N, K], K ≥ 2.
+
+    Args:
+      gamma: γ in (0, 1).
+      top: M ≥ 1; all, if there are not as many classes. The paper takes a tenth of them where there are many, since the
+        tail of hundreds of classes is noise.
+
+    Returns:
+      A `Scorer` with nothing to fit. `score` is ≥ 0; a NaN among the logits is one, +inf scores +inf.
+
+    Raises:
+      ValueError: an option outside of its range.
+    """
+    if not 0 < gamma < 1:
+        raise ValueError(f"gamma {gamma} must lie in (0, 1)")
+    if top < 1:
+        raise ValueError(f"top {top}: must be at least 1 class")
+
+    def score(outputs: Outputs) -> jax.Array:
+        z = read(outputs, least=2)
+        first, log_p = predicted(z), jax.nn.log_softmax(z, -1)
+        log_others = jax.nn.logsumexp(jnp.where(first, -jnp.inf, log_p), -1, keepdims=True)
+        log_rest = jnp.where(first, log_others, jnp.log1p(-jnp.where(first, 0, jnp.exp(log_p))))
+        terms = jnp.exp(gamma * (log_p + log_rest))
+        _, place = lax.top_k(z, min(top, z.shape[-1]))
+        return guarded(jnp.take_along_axis(terms, place, -1).sum(-1), outputs, "logits")
+
+    return unfitted(score)

@@ -1,0 +1,121 @@
+"""The classifier's last layer, recovered from what it says: logits are linear in features.
+
+    minimise over W, b:  Σ_n ‖W f_n + b − z_n‖²
+
+A scorer sees features f and logits z, and not the network. A bounded sample of both (`adjax.scorers.sample`) gives W
+and b exactly, up to rounding, by a singular value decomposition: the normal equations would square the condition
+number, and float32 has no digits for that. Columns are centred and brought to one scale first.
+
+* Where training features leave a direction out (duplicate or dead features, fewer images than features), nothing tells
+  its weights, and the solution of the smallest norm ignores it. The network itself may not.
+* Where logits are not linear in the features, there is no head to find: with an error above 5 % of the logits' spread
+  its bias is NaN, and so is every score. Features and logits rounded to bfloat16 are well below that. As many images as
+  features always fit, and tell nothing.
+* Fitted to no image, its bias is −inf: no class is called for, and the energy is +inf.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from adjax.scorers import sample
+from adjax.scorers.sample import Sample
+from adjax.scorers.vectors import LIMIT
+from adjax.types import Outputs
+
+_EXACT = lax.Precision.HIGHEST  # accelerators round matmul inputs otherwise
+_EPS = 2.0**-23
+_CUTOFF = 16 * _EPS
+"""Singular values below that share of the largest are rounding."""
+_NONLINEAR = 0.05
+
+
+class Head(NamedTuple):
+    """The last layer: z = (f − origin) · kernel + bias.
+
+    Attributes:
+      origin: float32[D], mean features, subtracted first, so that large common offsets cost no digits.
+      kernel: float32[D, L].
+      bias: float32[L], the logits at the origin.
+    """
+
+    origin: jax.Array
+    kernel: jax.Array
+    bias: jax.Array
+
+
+def init(capacity: int, dim: int, classes: int, logits: int | None = None) -> Sample:
+    """The sample of no image, for D = `dim` features and `logits` logits; None: as many as classes.
+
+    Raises:
+      ValueError: a sample too small to tell D weights a logit and a bias.
+    """
+    if capacity <= dim:
+        raise ValueError(f"capacity {capacity}: a layer of {dim} features is known from more than {dim} images only")
+    return sample.init(capacity, dim + (classes if logits is None else logits), classes)
+
+
+def update(
+    stats: Sample, outputs: Outputs, labels: jax.Array, mask: jax.Array, feature: str, logits: int | None = None
+) -> Sample:
+    """Adds images; those with a feature or logit that is not finite (or beyond 1e15) count for nothing.
+
+    Raises:
+      ValueError: another number of features or logits than `init` was told of.
+    """
+    x, z = outputs[feature].astype(jnp.float32), outputs["logits"].astype(jnp.float32)
+    wide = stats.counts.size if logits is None else logits
+    dim = stats.rows.shape[1] - wide
+    if (x.shape[1], z.shape[1]) != (dim, wide):
+        raise ValueError(
+            f"{x.shape[1]} features and {z.shape[1]} logits where {dim} and {wide} are expected: "
+            f"give the scorer logits={z.shape[1]} if there are not as many as classes"
+        )
+    return sample.update(stats, jnp.concatenate([x, z], -1), labels, mask)
+
+
+def rows(stats: Sample, logits: int | None = None) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Features float32[capacity, D], logits float32[capacity, L] and which of them are real, bool[capacity]."""
+    dim = stats.rows.shape[1] - (stats.counts.size if logits is None else logits)
+    return stats.rows[:, :dim], stats.rows[:, dim:], sample.kept(stats)
+
+
+def solve(x: jax.Array, z: jax.Array, known: jax.Array) -> Head:
+    """The head of features float32[M, D] and logits float32[M, L], from the rows that are `known`, bool[M]."""
+    count = jnp.maximum(known.sum(), 1).astype(jnp.float32)
+    origin, off, a = _centred(x, known, count)
+    level, rest, y = _centred(z, known, count)
+    scale = jnp.abs(a).max(0)
+    scale = jnp.where(scale > 0, scale, 1)
+    kernel = jnp.linalg.lstsq(a / scale[None], y, _CUTOFF)[0] / scale[:, None]
+    error = y - jnp.matmul(a, kernel, precision=_EXACT)
+    coarse = _EPS * (jnp.abs(level) + jnp.matmul(jnp.abs(origin), jnp.abs(kernel), precision=_EXACT))
+    linear = _size(error) <= _NONLINEAR * _size(y) + 8 * coarse.max()
+    bias = level + rest - jnp.matmul(off, kernel, precision=_EXACT)
+    return Head(origin, kernel, jnp.where(known.any(), jnp.where(linear, bias, jnp.nan), -jnp.inf))
+
+
+def apply(head: Head, x: jax.Array) -> jax.Array:
+    """Logits float32[N, L] of features float32[N, D]."""
+    z = jnp.matmul(x - head.origin[None], head.kernel, precision=_EXACT)
+    return jnp.clip(z, -LIMIT, LIMIT) + head.bias[None]
+
+
+def _centred(x: jax.Array, known: jax.Array, count: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The mean in two parts, of which float32 holds the sum; and rows less both, constant columns exactly 0."""
+    mean = x.sum(0) / count
+    rest = jnp.where(known[:, None], x - mean[None], 0)
+    off = rest.sum(0) / count
+    rest = jnp.where(known[:, None], rest - off[None], 0)
+    constant = jnp.abs(rest).max(0) <= 4 * _EPS * jnp.abs(mean)
+    return mean, off, jnp.where(constant[None], 0, rest)
+
+
+def _size(x: jax.Array) -> jax.Array:
+    """Root mean square, whose squares don't overflow."""
+    largest = jnp.maximum(jnp.abs(x).max(), 1e-30)
+    return largest * jnp.sqrt(jnp.square(x / largest).mean())

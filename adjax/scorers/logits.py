@@ -1,0 +1,83 @@
+"""What a classifier says: logits in float32 without overflow, and scorers that have nothing to fit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from adjax.scorers.vectors import within
+from adjax.types import Outputs, Scorer
+
+
+def read(outputs: Outputs, least: int = 1) -> jax.Array:
+    """float32[N, K], held within ± 1e15: a class at −inf has probability 0, and 0 · −inf is not a NaN.
+
+    Raises:
+      ValueError: fewer classes than `least`.
+    """
+    classes = outputs["logits"].shape[-1]
+    if classes < least:
+        raise ValueError(f"logits of {classes} class tell nothing when compared: it takes at least {least} classes")
+    return within(outputs, "logits")
+
+
+def predicted(z: jax.Array) -> jax.Array:
+    """bool[N, K]: the class with the largest logit, the first of equal ones."""
+    return jnp.arange(z.shape[-1])[None] == z.argmax(-1)[:, None]
+
+
+def energy(z: jax.Array, temperature: float = 1.0) -> jax.Array:
+    """−T log Σ_k exp(z_k / T), float32[N, K] -> [N]: low where any logit is high."""
+    return -temperature * jax.nn.logsumexp(z / temperature, -1)
+
+
+def positive(temperature: float) -> None:
+    """Refuses what is no temperature.
+
+    Raises:
+      ValueError: not a positive number.
+    """
+    if not 0 < temperature < float("inf"):
+        raise ValueError(f"temperature {temperature}: must be a positive number")
+
+
+def guarded(score: jax.Array, outputs: Outputs, *names: str) -> jax.Array:
+    """Scores in which what is no number is never normal: NaN for an image with a NaN in a named output, +inf for one
+    with an infinity. Only a logit may be −inf: that class is out of the question, and others are not."""
+    for name in names:
+        infinite = outputs[name] == jnp.inf if name == "logits" else jnp.isinf(outputs[name])
+        score = jnp.where(infinite.any(-1), jnp.inf, score)
+    for name in names:
+        score = jnp.where(jnp.isnan(outputs[name]).any(-1), jnp.nan, score)
+    return score
+
+
+def unfitted(score: Callable[[Outputs], jax.Array]) -> Scorer:
+    """A scorer of that function, `outputs -> float32[N]`: calibration alone learns from training images.
+
+    `distances` has one column, whatever the classes. Its statistics and its state are one number, `counts` float32[1]:
+    how many images with a finite score it was fitted to.
+    """
+
+    def init(dim: int, classes: int) -> dict[str, jax.Array]:
+        return {"counts": jnp.zeros(1, jnp.float32)}
+
+    def update(stats: dict, outputs: Outputs, labels: jax.Array, mask: jax.Array) -> dict[str, jax.Array]:
+        known = mask & jnp.isfinite(score(outputs))
+        return {"counts": stats["counts"] + known.sum(keepdims=True).astype(jnp.float32)}
+
+    def merge(a: dict, b: dict) -> dict[str, jax.Array]:
+        return {"counts": a["counts"] + b["counts"]}
+
+    def finalize(stats: dict) -> dict[str, jax.Array]:
+        return stats
+
+    def own(state: dict, outputs: Outputs) -> jax.Array:
+        return score(outputs)
+
+    def distances(state: dict, outputs: Outputs) -> jax.Array:
+        return score(outputs)[:, None]
+
+    return Scorer(init, update, merge, finalize, own, distances)

@@ -1,0 +1,27 @@
+"""Maximum logit: how strongly any class is called for, without the comparison between classes that softmax makes.
+
+    score(z) = −max_k z_k
+
+Hendrycks et al., "Scaling out-of-distribution detection for real-world settings" (ICML 2022): among many alike classes
+an image that is certainly one of them has a low probability for each.
+"""
+
+from __future__ import annotations
+
+import jax
+
+from adjax.scorers.logits import guarded, read, unfitted
+from adjax.types import Outputs, Scorer
+
+
+def max_logit() -> Scorer:
+    """Negative maximum of `outputs["logits"]`, float [N, K].
+
+    Returns:
+      A `Scorer` with nothing to fit. A NaN among the logits is one, +inf scores +inf.
+    """
+
+    def score(outputs: Outputs) -> jax.Array:
+        return guarded(-read(outputs).max(-1), outputs, "logits")
+
+    return unfitted(score)

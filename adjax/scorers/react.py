@@ -1,0 +1,80 @@
+"""ReAct: features cut off at what training images hardly exceed, then the energy.
+
+    score(f) = −T log Σ_k exp(z_k / T)        z = W min(f, c) + b
+
+with c the 90 % quantile of all features of all training images. Sun, Guo & Li, "ReAct: Out-of-distribution detection
+with rectified activations" (NeurIPS 2021): outliers make a few features very large, and so the classifier very sure.
+W and b are recovered from features and logits (`adjax.scorers.head`).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from adjax.scorers import head
+from adjax.scorers.head import Head
+from adjax.scorers.logits import energy, guarded, positive
+from adjax.scorers.sample import Sample, merge
+from adjax.scorers.vectors import within
+from adjax.types import Outputs, Scorer
+
+
+class State(NamedTuple):
+    """What scoring needs: the last layer, and float32[], c above."""
+
+    head: Head
+    limit: jax.Array
+
+
+def react(
+    quantile: float = 0.9,
+    temperature: float = 1.0,
+    capacity: int = 6000,
+    logits: int | None = None,
+    feature: str = "features",
+) -> Scorer:
+    """ReAct on `outputs[feature]`, float [N, D], and `outputs["logits"]`, float [N, L], linear in them.
+
+    Args:
+      quantile: of the training features, in (0, 1]; at 1 hardly anything is cut off.
+      temperature: T > 0.
+      capacity: images that the fit may keep, > D.
+      logits: L; None: as many as there are classes.
+      feature: name of the network output that the logits are linear in.
+
+    Returns:
+      A `Scorer`; `distances` has one column. A NaN among features or logits is one; an infinite feature or a logit of
+      +inf scores +inf. Images with a number that is not finite (or beyond 1e15), or with a label outside of 0 … K−1,
+      are left out of the fit; fitted to no image at all, every score is +inf, and to logits that are not linear in the
+      features, NaN.
+
+    Raises:
+      ValueError: an option outside of its range; `init` for as many features as capacity; in fitting, another number of
+        logits.
+    """
+    if not 0 < quantile <= 1:
+        raise ValueError(f"quantile {quantile} must lie in (0, 1]")
+    positive(temperature)
+
+    def init(dim: int, classes: int) -> Sample:
+        return head.init(capacity, dim, classes, logits)
+
+    def update(stats: Sample, outputs: Outputs, labels: jax.Array, mask: jax.Array) -> Sample:
+        return head.update(stats, outputs, labels, mask, feature, logits)
+
+    def finalize(stats: Sample) -> State:
+        x, z, known = head.rows(stats, logits)
+        limit = jnp.nanquantile(jnp.where(known[:, None], x, jnp.nan), quantile)
+        return State(head.solve(x, z, known), jnp.where(known.any(), limit, 0))
+
+    def score(state: State, outputs: Outputs) -> jax.Array:
+        z = head.apply(state.head, jnp.minimum(within(outputs, feature), state.limit))
+        return guarded(energy(z, temperature), outputs, feature, "logits")
+
+    def distances(state: State, outputs: Outputs) -> jax.Array:
+        return score(state, outputs)[:, None]
+
+    return Scorer(init, update, merge, finalize, score, distances)
