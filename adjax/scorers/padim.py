@@ -100,7 +100,7 @@ def padim(
 
     def score(state: State, outputs: Outputs) -> jax.Array:
         x = outputs[feature]
-        return padim_maps(state, x.reshape(len(x), height, width, -1)).max((1, 2))
+        return padim_maps(state, x.reshape(x.shape[0], height, width, -1)).max((1, 2))
 
     def distances(state: State, outputs: Outputs) -> jax.Array:
         return score(state, outputs)[:, None]
@@ -111,7 +111,7 @@ def padim(
 def padim_maps(state: State, patches: jax.Array) -> jax.Array:
     """How anomalous each place is: float [N, h, w, C] -> float32[N, h, w], in standard deviations."""
     inner = mahalanobis("tied", feature="places")
-    x = patches.astype(jnp.float32).reshape(len(patches), -1, patches.shape[-1])
+    x = patches.astype(jnp.float32).reshape(patches.shape[0], -1, patches.shape[-1])
     largest = jnp.abs(x).max(-1)
     x = _chosen(x, state.channels, state.places.origin.shape[-1])
     distance = jax.vmap(lambda place, x: inner.score(place, {"places": x}), (0, 1), 1)(state.places, x)

@@ -91,7 +91,7 @@ def patchcore(
 
     def score(state: State, outputs: Outputs) -> jax.Array:
         x = outputs[feature]
-        x = x.reshape(len(x), -1, x.shape[-1])
+        x = x.reshape(x.shape[0], -1, x.shape[-1])
         distance, place = _nearest(state, x)
         oddest = distance.argmax(-1)
         score = distance.max(-1)
@@ -112,7 +112,7 @@ def patchcore(
 
 def patchcore_maps(state: State, patches: jax.Array) -> jax.Array:
     """How anomalous each place is: float [N, h, w, C] -> float32[N, h, w], not weighted."""
-    distance, _ = _nearest(state, patches.reshape(len(patches), -1, patches.shape[-1]))
+    distance, _ = _nearest(state, patches.reshape(patches.shape[0], -1, patches.shape[-1]))
     return jnp.where(state.known.any() | jnp.isnan(distance), distance, jnp.inf).reshape(patches.shape[:-1])
 
 

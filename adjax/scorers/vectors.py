@@ -58,8 +58,12 @@ def nearest(x: jax.Array, rows: jax.Array, known: jax.Array, k: int) -> jax.Arra
       int32[N, k].
     """
     square = jnp.where(known, jnp.square(rows).sum(-1), jnp.inf)
+    n = x.shape[0]
+    blocks = -(-n // _ROWS)
+    size = -(-n // max(blocks, 1)) if isinstance(n, int) else _ROWS  # as even as can be, if it isn't a symbol
+    x = jnp.pad(lax.stop_gradient(x), ((0, blocks * size - n), (0, 0))).reshape(blocks, size, x.shape[1])
 
-    def one(x: jax.Array) -> jax.Array:
-        return lax.top_k(2 * jnp.matmul(rows, x, precision=_EXACT) - square, k)[1]
+    def block(x: jax.Array) -> jax.Array:
+        return lax.top_k(2 * jnp.matmul(x, rows.T, precision=_EXACT) - square[None], k)[1]
 
-    return lax.map(one, lax.stop_gradient(x), batch_size=_ROWS)
+    return lax.map(block, x).reshape(blocks * size, k)[:n]
