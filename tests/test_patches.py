@@ -161,6 +161,16 @@ def test_patches_are_as_far_as_their_nearest_in_memory():
     np.testing.assert_allclose(jitted(patchcore_maps)(state, DEFECT), expected, rtol=1e-5)
 
 
+def test_a_common_offset_costs_no_digits_of_a_patch():
+    far = np.float32(2**14)
+    x, others = (far + (v * 64).round() / 64 for v in (X, OTHERS))
+    fit, score = tools("patchcore", **PATCHCORE)
+    state = fit(x, Y)
+    expected = np.linalg.norm(others[..., None, :] - memory(state), axis=-1).min(-1).max((1, 2))
+    np.testing.assert_allclose(score(state, others), expected, rtol=1e-5)
+    assert np.median(expected) < 5
+
+
 def test_the_weight_is_that_of_the_paper():
     fit, score = tools("patchcore", **PATCHCORE, neighbours=9)
     state = fit(X, Y)
