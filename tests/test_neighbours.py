@@ -178,6 +178,15 @@ def test_relative_distances_are_those_of_float64():
     assert found.min() < 0 < found.max()
 
 
+def test_a_difference_of_squares_that_overflow_is_no_nan():
+    odd = QUERIES.copy()
+    odd[0, 1], odd[1], odd[2] = np.inf, 1e8, np.nan
+    found = distances("relative_mahalanobis", X * np.float32(1e-12), odd).min(1)
+    assert np.isposinf(found[:2]).all()
+    assert np.isnan(found[2])
+    assert np.isfinite(found[3:]).all()
+
+
 # Layers
 
 

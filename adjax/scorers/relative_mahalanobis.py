@@ -19,8 +19,6 @@ from adjax.scorers.mahalanobis import State as One
 from adjax.scorers.mahalanobis import Stats, mahalanobis, pooled
 from adjax.types import Outputs, PyTree, Scorer
 
-_LARGEST = 1e38
-
 
 class State(NamedTuple):
     """What scoring needs: `adjax.scorers.mahalanobis.State` of the classes, and of all images as one."""
@@ -57,11 +55,9 @@ def relative_mahalanobis(shrinkage: float = 0.1, feature: str = "features") -> S
 
     def distances(state: State, outputs: Outputs) -> jax.Array:
         own, all_ = inner.distances(state.classes, outputs), inner.distances(state.all, outputs)
-        present = state.classes.present[None]
-        own = jnp.where(present, own, 0)
-        # a² − b² as a product: what overflows has the right sign
-        difference = jnp.clip((own - all_) * (own + all_), -_LARGEST, _LARGEST)
-        return jnp.where(present, difference, jnp.inf)
+        far = jnp.isposinf(own) | jnp.isposinf(all_)  # overflown, or a class without images
+        own, all_ = jnp.where(far, 0, own), jnp.where(far, 0, all_)
+        return jnp.where(far, jnp.inf, (own - all_) * (own + all_))  # a² − b²
 
     def score(state: State, outputs: Outputs) -> jax.Array:
         return distances(state, outputs).min(-1)
