@@ -12,6 +12,7 @@ import adjax
 
 ROOT = Path(adjax.__file__).parent
 LAYERS = [
+    {"process"},
     {"types", "nn", "losses", "kmeans"},
     {"data"},
     {"augment"},
