@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from adjax import augment as augment
     from adjax import data as data
+    from adjax import export as export
     from adjax import features as features
     from adjax import loop as loop
     from adjax import methods as methods
@@ -30,12 +31,14 @@ if TYPE_CHECKING:
     from adjax.detector import Detector as Detector
     from adjax.detector import Spec as Spec
     from adjax.detector import fit as fit
+    from adjax.foreign import detector_from as detector_from
 
 __version__ = "0.1.0"
 
 _MODULES = (
     "augment",
     "data",
+    "export",
     "features",
     "loop",
     "methods",
@@ -49,6 +52,7 @@ _HOMES = {
     "ArtefactError": "artefact",
     "Detector": "detector",
     "Spec": "detector",
+    "detector_from": "foreign",
     "fit": "detector",
     "load": "artefact",
     "save": "artefact",

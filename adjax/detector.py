@@ -1,89 +1,31 @@
 """Where method, scorer and threshold meet: what a user keeps.
 
 A `Detector` is one pytree: preprocessing, network parameters, scorer state and thresholds as arrays, and a
-small static `Spec` that says which functions they belong to. So `score`, `predict` and `classify` run inside
-other people's `jit`, `vmap` and `grad`; called with plain arrays they run compiled, in batches.
+small static spec (`adjax.spec`) that says which functions they belong to. So `score`, `predict` and `classify` run
+inside other people's `jit`, `vmap` and `grad`; called with plain arrays they run compiled, in batches.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import operator
 import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from adjax import features, methods, models, scorers, thresholds
+from adjax import features, scorers, thresholds
 from adjax.augment import Normalise
-from adjax.types import Method, Outputs, PyTree, Scorer
-
-
-@dataclass(frozen=True)
-class Spec:
-    """Which functions a detector's arrays belong to. Hashable, and all JSON.
-
-    Attributes:
-      method, model, scorer: names in the registries.
-      image_shape: (height px, width px, channels); any sequence will do.
-      classes: names of the classes, in the order of the labels; any sequence.
-      scorer_options, method_options, model_options: keyword arguments of the scorer, the method and the model, as
-        sorted (name, value) pairs; a dict will do.
-    """
-
-    method: str
-    model: str
-    scorer: str
-    image_shape: tuple[int, int, int]
-    classes: tuple[str, ...]
-    scorer_options: tuple[tuple[str, Any], ...] = ()
-    method_options: tuple[tuple[str, Any], ...] = ()
-    model_options: tuple[tuple[str, Any], ...] = ()
-
-    def __post_init__(self) -> None:
-        height, width, channels = (operator.index(n) for n in self.image_shape)
-        canonical = {
-            "image_shape": (height, width, channels),
-            "classes": tuple(self.classes),
-            "scorer_options": _sorted(self.scorer_options),
-            "method_options": _sorted(self.method_options),
-            "model_options": _sorted(self.model_options),
-        }
-        for name, value in canonical.items():
-            object.__setattr__(self, name, value)
-
-
-def _sorted(options: Any) -> tuple[tuple[str, Any], ...]:
-    """Options as sorted pairs; a list, as JSON has it, is a tuple again, so that the spec can be hashed."""
-
-    def plain(value: Any) -> Any:
-        return tuple(map(plain, value)) if isinstance(value, list | tuple) else value
-
-    return tuple(sorted((str(k), plain(v)) for k, v in dict(options).items()))
-
-
-class Parts(NamedTuple):
-    """The functions that a `Spec` names."""
-
-    method: Method
-    scorer: Scorer
-
-
-@functools.lru_cache
-def parts(spec: Spec) -> Parts:
-    """The functions that a spec names. Training settings don't matter: it is `outputs` that is used."""
-    network = models.make(spec.model, spec.image_shape, len(spec.classes), **dict(spec.model_options))
-    options = dict(spec.method_options)
-    method = methods.make(spec.method, network, spec.image_shape, len(spec.classes), steps=1, **options)
-    return Parts(method, scorers.make(spec.scorer, **dict(spec.scorer_options)))
+from adjax.spec import Given, parts
+from adjax.spec import Spec as Spec
+from adjax.types import Outputs, PyTree, Scorer
 
 
 @partial(
@@ -93,7 +35,7 @@ def parts(spec: Spec) -> Parts:
 )
 @dataclass(frozen=True, eq=False, repr=False)
 class Detector:
-    """Scores images: higher = more anomalous. Made by `fit`, read from disk by `adjax.load`.
+    """Scores images: higher = more anomalous. Made by `fit` or `detector_from`, read from disk by `adjax.load`.
 
     The score is the *common quantile* (see `adjax.thresholds`): the lowest level at which the class
     thresholds, moving together, would accept the image; in [0, 1] within the range of the training images of
@@ -104,7 +46,7 @@ class Detector:
     images, and of the detector, which is a pytree.
 
     Attributes:
-      normalise: pixel values to network input.
+      normalise: pixel values to network input; None: the network takes images as they come.
       params: the network's parameters.
       scorer: the scorer's fitted state.
       calibration: quantiles of the training distances, class by class.
@@ -113,13 +55,13 @@ class Detector:
       spec: what the arrays belong to.
     """
 
-    normalise: Normalise
+    normalise: Normalise | None
     params: PyTree
     scorer: PyTree
     calibration: thresholds.Calibration
     normal_levels: jax.Array
     threshold: jax.Array
-    spec: Spec
+    spec: Spec | Given
 
     def __repr__(self) -> str:
         spec, held_out = self.spec, getattr(self.normal_levels, "shape", "?")[-1:]
@@ -129,14 +71,14 @@ class Detector:
             threshold = "?"
         shape = "×".join(map(str, spec.image_shape))
         return (
-            f"Detector({spec.method}, {spec.model}, {spec.scorer}; {shape} px, {len(spec.classes)} classes; "
+            f"Detector({', '.join(spec.names)}; {shape} px, {len(spec.classes)} classes; "
             f"threshold {threshold}, {held_out[0]} images held out)"
         )
 
     def outputs(self, images: ArrayLike) -> Outputs:
         """What the network says: `features` [N, D], `logits` [N, K], `score` [N], whichever the method gives, and the
         model's named intermediates."""
-        return self._run(_outputs, images)
+        return self._run(outputs_of, images)
 
     def score(self, images: ArrayLike) -> jax.Array:
         """How anomalous each image is.
@@ -196,12 +138,19 @@ class Detector:
 
         artefact.save(self, directory)
 
+    def export(self, directory: str | os.PathLike) -> None:
+        """Writes it as a StableHLO program that runs without adjax's networks; see `adjax.export.save`."""
+        from adjax import export  # as above
+
+        export.save(self, directory)
+
     def _run(self, function: Callable, images: ArrayLike) -> Any:
         _check(images, self.spec)
         if any(isinstance(x, jax.core.Tracer) for x in (images, *jax.tree.leaves(self))):
             return function(self, images)
         images = np.asarray(images)
-        if images.dtype != np.uint8 and images.size and images.min() >= 0 and 0 < images.max() <= 1:
+        floats = images.dtype != np.uint8 and self.spec.dtype == "uint8"
+        if floats and images.size and images.min() >= 0 and 0 < images.max() <= 1:
             warnings.warn(
                 f"float images between 0 and {images.max():.3g}: adjax takes pixel values 0..255",
                 stacklevel=3,
@@ -210,9 +159,9 @@ class Detector:
 
 
 def fit(
-    spec: Spec,
+    spec: Spec | Given,
     params: PyTree,
-    normalise: Normalise,
+    normalise: Normalise | None,
     images: np.ndarray,
     labels: np.ndarray,
     held_out: np.ndarray | None = None,
@@ -269,9 +218,10 @@ def fit(
         outputs = extract(spec, params, normalise, images)
     state, calibration, distances = _fit(dict(outputs), jnp.asarray(labels, jnp.int32), spec=spec)
     if not np.isfinite(np.asarray(calibration.knots)).any():
-        raise ValueError(f"no training image has a finite {spec.scorer} distance: the network has diverged")
+        raise ValueError(f"no training image has a finite {spec.names[-1]} distance: the network has diverged")
     params = jax.tree.map(jnp.asarray, params)
-    normalise = Normalise(*(jnp.asarray(x, jnp.float32) for x in normalise))
+    if normalise is not None:
+        normalise = Normalise(*(jnp.asarray(x, jnp.float32) for x in normalise))
     none = jnp.zeros(0, jnp.float32)
     detector = Detector(normalise, params, state, calibration, none, none, spec).with_quantile(quantile)
     if sigma is not None:
@@ -281,27 +231,68 @@ def fit(
     return dataclasses.replace(detector, normal_levels=jnp.sort(jnp.asarray(detector.score(held_out))))
 
 
-def extract(spec: Spec, params: PyTree, normalise: Normalise, images: ArrayLike) -> Outputs:
-    """`features`, `logits` and `score` of all images, as far as there are any, NumPy on the host: extract once, score
-    with many."""
+def extract(spec: Spec | Given, params: PyTree, normalise: Normalise | None, images: ArrayLike) -> Outputs:
+    """`features`, `logits`, `score` and whatever else the scorer reads, as far as there is any, of all images, NumPy on
+    the host: extract once, score with many."""
     _check(images, spec)
     return features.apply(_extract(spec), (params, normalise), images)
 
 
-def levels(detector: Detector, outputs: Outputs) -> jax.Array:
-    """The score from network outputs, float32[N]; a pure function."""
+def levels(detector: Detector, outputs: Outputs, compare: bool = False) -> jax.Array:
+    """The score from network outputs, float32[N]; a pure function. `compare` as in `thresholds.class_quantiles`."""
     distances = parts(detector.spec).scorer.distances(detector.scorer, outputs)
-    return thresholds.common_quantile(detector.calibration, distances)
+    return thresholds.common_quantile(detector.calibration, distances, compare)
+
+
+def outputs_of(detector: Detector, images: jax.Array) -> Outputs:
+    """All that the network says of images; a pure function."""
+    return parts(detector.spec).method.outputs(detector.params, _seen(detector.normalise, images))
 
 
 @functools.lru_cache
-def _extract(spec: Spec) -> Callable:
+def _extract(spec: Spec | Given) -> Callable:
     def function(state, images):
         params, normalise = state
-        outputs = parts(spec).method.outputs(params, normalise(images))
-        return {name: outputs[name] for name in ("features", "logits", "score") if name in outputs}
+        method, scorer = parts(spec)
+        outputs = method.outputs(params, _seen(normalise, images))
+        kept = {"features", "logits", "score"} | read_by(scorer, outputs, len(spec.classes))
+        return {name: x for name, x in outputs.items() if name in kept}
 
     return jax.jit(function)
+
+
+class _Asked(dict):
+    """Outputs that tell `names` which of them were asked for."""
+
+    def __init__(self, outputs: Outputs, names: set[str]) -> None:
+        super().__init__(outputs)
+        self.names = names
+
+    def __getitem__(self, name: str) -> jax.Array:
+        if name not in self:
+            raise ValueError(
+                f"the scorer reads {name!r}, and the network gives {', '.join(self)}: choose another scorer"
+            )
+        self.names.add(name)
+        return super().__getitem__(name)
+
+
+def read_by(scorer: Scorer, outputs: Outputs, classes: int) -> set[str]:
+    """Names of the outputs that fitting and scoring read; nothing is computed.
+
+    Raises:
+      ValueError: one that is not there.
+    """
+    names: set[str] = set()
+
+    def ask(outputs: Outputs) -> None:
+        asked, n = _Asked(outputs, names), len(next(iter(outputs.values())))
+        dim = outputs["features"].shape[-1] if "features" in outputs else 0  # as `scorers.fit` has it
+        stats = scorer.update(scorer.init(dim, classes), asked, jnp.zeros(n, jnp.int32), jnp.ones(n, bool))
+        scorer.distances(scorer.finalize(stats), asked)
+
+    jax.eval_shape(ask, dict(outputs))
+    return names
 
 
 @partial(jax.jit, static_argnames="spec")
@@ -312,25 +303,28 @@ def _fit(outputs, labels, spec):
     return state, thresholds.calibrate(distances, labels), distances[:, 0]
 
 
-def _sigma_level(calibration: thresholds.Calibration, distances: jax.Array, sigma: float, spec: Spec) -> jax.Array:
+def _sigma_level(
+    calibration: thresholds.Calibration, distances: jax.Array, sigma: float, spec: Spec | Given
+) -> jax.Array:
     """The common quantile of the distance `sigma` standard deviations above the mean one."""
     if not np.isfinite(sigma):
         raise ValueError(f"sigma {sigma}: must be a finite number of standard deviations")
     if len(calibration.knots) > 1:
         raise ValueError(
-            f"sigma={sigma:g} needs one distance an image, and {spec.scorer!r} gives {len(calibration.knots)}, one a "
-            "class: set the thresholds by `quantile`"
+            f"sigma={sigma:g} needs one distance an image, and {spec.names[-1]!r} gives {len(calibration.knots)}, "
+            "one a class: set the thresholds by `quantile`"
         )
     limit = thresholds.mean_sigma(distances, sigma)
     return thresholds.common_quantile(calibration, limit.reshape(1, 1))[0]
 
 
-def _outputs(detector: Detector, images: jax.Array) -> Outputs:
-    return parts(detector.spec).method.outputs(detector.params, detector.normalise(images))
+def _seen(normalise: Normalise | None, images: jax.Array) -> jax.Array:
+    """What the network sees of images."""
+    return images if normalise is None else normalise(images)
 
 
 def _score(detector, images):
-    return levels(detector, _outputs(detector, images))
+    return levels(detector, outputs_of(detector, images))
 
 
 def _predict(detector, images):
@@ -338,10 +332,10 @@ def _predict(detector, images):
 
 
 def _classify(detector, images):
-    outputs = _outputs(detector, images)
+    outputs = outputs_of(detector, images)
     if "logits" not in outputs:
-        method = detector.spec.method
-        raise ValueError(f"{method!r} gives no logits, so it tells no classes apart: ask `score` or `predict` instead")
+        network = detector.spec.names[0]
+        raise ValueError(f"{network!r} gives no logits, so it tells no classes apart: ask `score` or `predict` instead")
     return outputs["logits"].argmax(-1).astype(jnp.int32)
 
 
@@ -352,10 +346,13 @@ def _p_value(detector, images):
 _jitted = functools.lru_cache(jax.jit)
 
 
-def _check(images: Any, spec: Spec) -> None:
+def _check(images: Any, spec: Spec | Given) -> None:
     shape, dtype = np.shape(images), getattr(images, "dtype", None)
-    if len(shape) != 4 or shape[1:] != spec.image_shape:
+    if len(shape) != 1 + len(spec.image_shape) or shape[1:] != spec.image_shape:
         limit = ", ".join(map(str, spec.image_shape))
         raise ValueError(f"images of shape {shape}: this detector takes [N, {limit}]")
-    if dtype is None or not (dtype == np.uint8 or jnp.issubdtype(dtype, jnp.floating)):
+    floating = dtype is not None and jnp.issubdtype(dtype, jnp.floating)
+    if spec.dtype == "float32" and not floating:
+        raise ValueError(f"images of dtype {dtype}: must be float, in the range of those that it was fitted to")
+    if not floating and dtype != np.uint8:
         raise ValueError(f"images of dtype {dtype}: must be uint8, or float with values 0..255")

@@ -14,6 +14,7 @@ finite are left out of a calibration; only `conformal` counts a NaN, as +inf: it
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -104,8 +105,10 @@ def class_thresholds(calibration: Calibration, level: float | Float[ArrayLike, "
     return calibration.knots[:, column] + jnp.maximum(level - 1, 0) * calibration.scale
 
 
-@jax.jit
-def class_quantiles(calibration: Calibration, distances: Float[ArrayLike, "N K"]) -> Float[Array, "N K"]:
+@partial(jax.jit, static_argnames="compare")
+def class_quantiles(
+    calibration: Calibration, distances: Float[ArrayLike, "N K"], compare: bool = False
+) -> Float[Array, "N K"]:
     """Level of each distance among its class's training distances, the inverse of the quantile table.
 
     * Inside the training range: the smallest level whose quantile reaches d, linear between knots, in [0, 1].
@@ -118,6 +121,12 @@ def class_quantiles(calibration: Calibration, distances: Float[ArrayLike, "N K"]
       log-likelihood is not) nor that d_max be other than 0, and a change of unit or origin leaves it as it
       is. A class whose distances are all equal has no spread: its scale is a millionth of their size, or 1 if
       they are 0.
+
+    Args:
+      calibration: of the training set.
+      distances: [N, K].
+      compare: find a distance's place in the table by comparing with all of it, in N x K x L memory, rather than
+        by halving: for where there is no search (`adjax.onnx`). Changes no result.
 
     Returns:
       float32 [N, K]; NaN where the distance is; +inf for a class without training images, whatever the
@@ -136,15 +145,17 @@ def class_quantiles(calibration: Calibration, distances: Float[ArrayLike, "N K"]
     floors = jnp.concatenate([jnp.array([-jnp.inf], jnp.float32), above])
 
     def one(d: Array, knots: Array, slopes: Array, ends: Array) -> Array:
-        j = jnp.searchsorted(knots, d)
+        j = jnp.sum(knots[None] < d[:, None], axis=1) if compare else jnp.searchsorted(knots, d)
         return jnp.maximum(tops[j] + (d - ends[j]) * slopes[j], lax.stop_gradient(floors[j]))
 
     value = jax.vmap(one, in_axes=(1, 0, 0, 0), out_axes=1)(jnp.asarray(distances, jnp.float32), knots, slopes, ends)
     return jnp.where(empty[None, :], jnp.inf, value)
 
 
-@jax.jit
-def common_quantile(calibration: Calibration, distances: Float[ArrayLike, "N K"]) -> Float[Array, " N"]:
+@partial(jax.jit, static_argnames="compare")
+def common_quantile(
+    calibration: Calibration, distances: Float[ArrayLike, "N K"], compare: bool = False
+) -> Float[Array, " N"]:
     """The paper's score: the lowest level at which thresholds that move together would accept the image.
 
     `common_quantile(c, d) <= level` equals `any_k d_k <= class_thresholds(c, level)[k]` for every tabulated
@@ -153,12 +164,13 @@ def common_quantile(calibration: Calibration, distances: Float[ArrayLike, "N K"]
     Args:
       calibration: of the training set.
       distances: [N, K], distance of each image from each class.
+      compare: as in `class_quantiles`.
 
     Returns:
       float32 [N]: in [0, 1] within the training range of some class, above 1 beyond all of them (see
       `class_quantiles`); NaN where any distance to a class with training images is NaN.
     """
-    value = class_quantiles(calibration, distances)
+    value = class_quantiles(calibration, distances, compare)
     # Not jnp.min, whose gradient is NaN where the minimum is. Like it, argmin takes a NaN for the smallest.
     return jnp.take_along_axis(value, jnp.argmin(value, axis=1)[:, None], axis=1)[:, 0]
 

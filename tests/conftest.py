@@ -9,8 +9,19 @@ import os
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
+import jax
+import pytest
 from hypothesis import settings
 
 # The same examples each time, so that a red run can be repeated; no deadline, since the first call compiles.
 settings.register_profile("adjax", derandomize=True, deadline=None)
 settings.load_profile("adjax")
+
+
+@pytest.fixture(scope="module")
+def compiled_quickly():
+    """For modules with many programs that run once: compiling is all that takes time."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)

@@ -18,7 +18,7 @@ import pytest
 from safetensors.numpy import load, save
 
 import adjax
-from adjax import artefact, data, scorers
+from adjax import artefact, data, export, scorers, sealed
 from adjax import detector as detectors
 from adjax.artefact import ArtefactError
 from adjax.augment import Normalise, normalise_of
@@ -84,8 +84,8 @@ def forge(directory: Path, **contents: bytes) -> None:
         old.unlink()
     sums = {kind: hashlib.sha256(contents[kind]).hexdigest() for kind in ("arrays", "detector")}
     for kind, content in sums.items():
-        (directory / artefact._file_name(kind, content)).write_bytes(contents[kind])
-    (directory / "manifest.json").write_bytes(artefact._manifest(sums))
+        (directory / artefact.SEAL.file_name(kind, content)).write_bytes(contents[kind])
+    (directory / "manifest.json").write_bytes(artefact.SEAL.manifest(sums))
 
 
 def forge_facts(directory: Path, change) -> None:
@@ -175,10 +175,9 @@ def test_no_detector_at_all_is_told(tmp_path):
         artefact.load(tmp_path / "nowhere")
 
 
-def test_a_newer_schema_says_what_to_do(saved, monkeypatch):
-    monkeypatch.setattr(artefact, "SCHEMA", 7)
-    manifest = artefact._manifest(json.loads((saved / "manifest.json").read_text())["sha256"])
-    monkeypatch.undo()
+def test_a_newer_schema_says_what_to_do(saved):
+    newer = dataclasses.replace(artefact.SEAL, schema=7)
+    manifest = newer.manifest(json.loads((saved / "manifest.json").read_text())["sha256"])
     (saved / "manifest.json").write_bytes(manifest)
     with pytest.raises(ArtefactError, match="schema 7, this adjax reads up to 1: update adjax"):
         artefact.load(saved)
@@ -265,8 +264,9 @@ def test_a_pickle_in_place_of_a_file_is_not_opened(saved, kind, monkeypatch):
     assert not Path("bombed").exists()
 
 
-def test_nothing_here_can_unpickle():
-    tree = ast.parse(Path(artefact.__file__).read_text())
+@pytest.mark.parametrize("module", [artefact, sealed, export])
+def test_nothing_here_can_unpickle(module):
+    tree = ast.parse(Path(module.__file__).read_text())
     imported = {
         name.split(".")[0]
         for node in ast.walk(tree)
@@ -279,7 +279,7 @@ def test_nothing_here_can_unpickle():
         )
     }
     assert not imported & {"pickle", "dill", "cloudpickle", "joblib", "marshal", "shelve", "torch"}
-    assert "np.load" not in Path(artefact.__file__).read_text()
+    assert "np.load" not in Path(module.__file__).read_text()
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_nothing_here_can_unpickle():
 def test_a_manifest_leads_nowhere(saved, forged, monkeypatch):
     manifest = json.loads((saved / "manifest.json").read_text())
     forged(manifest)
-    (saved / "manifest.json").write_bytes(artefact._json(manifest))
+    (saved / "manifest.json").write_bytes(sealed.to_json(manifest))
     read = []
     monkeypatch.setattr(Path, "read_bytes", lambda self, f=Path.read_bytes: read.append(self) or f(self))
     with pytest.raises(ArtefactError, match="damaged, or no detector's manifest"):

@@ -24,9 +24,13 @@ LAYERS = [
     {"features"},
     {"scorers"},
     {"thresholds"},
+    {"spec"},
     {"detector"},
-    {"artefact"},
+    {"foreign", "sealed"},
+    {"artefact", "export"},
+    {"onnx", "sklearn"},
     {"metrics"},
+    {"export_cli"},
     {"__main__"},
 ]
 """From left to right. A new module takes its place here."""
@@ -38,10 +42,11 @@ ALONE = {
     "scorers": {"types", "kmeans"},
     "thresholds": set(),
     "metrics": set(),
+    "sealed": set(),
 }
 """Layers that know nothing of others, but for what is named."""
-WHEN_CALLED = {("detector", "artefact")}
-"""The one arrow that points right, for the user's sake: `Detector.save`, imported inside the method."""
+WHEN_CALLED = {("detector", "artefact"), ("detector", "export")}
+"""The arrows that point right, for the user's sake: `Detector.save` and `Detector.export`, imported when called."""
 
 PLACE = {layer: place for place, names in enumerate(LAYERS) for layer in names}
 

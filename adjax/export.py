@@ -1,0 +1,213 @@
+"""A detector as a program: images in, score, p-value and decision out; to run it takes JAX alone.
+
+    DIR/manifest.json             format, schema, and the SHA-256 of the two others (see `adjax.sealed`)
+    DIR/program-SUM.stablehlo     what `jax.export` serialised: network, scorer, calibration and threshold as constants,
+                                  for CPU, CUDA and TPU, for batches of any size
+    DIR/about-SUM.json            what it is made of, for people
+
+`load` needs neither the networks nor the scorers that the program is made of, nor imports them. Without adjax:
+`jax.export.deserialize(bytearray(open(file, "rb").read())).call(images)`, from one image on. JAX promises to read such
+a program for six months: it is for shipping, and `Detector.save` for keeping.
+
+ONNX is `adjax.onnx`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import ArrayLike
+
+from adjax import features
+from adjax.sealed import ArtefactError, Seal, to_json
+
+if TYPE_CHECKING:
+    from adjax.detector import Detector
+
+PLATFORMS = ("cpu", "cuda", "tpu")
+SEAL = Seal("exported detector", "adjax exported detector", 1, (("program", ".stablehlo"), ("about", ".json")))
+_BLOCK = 32
+"""Images at a time, where a function can't be traced without knowing how many there are."""
+
+
+class Exported(NamedTuple):
+    """An exported detector, called like a `Detector`; made by `load`.
+
+    Called with plain arrays it runs compiled, in batches of a few sizes, and gives NumPy arrays. Inside someone's `jit`
+    it is a pure JAX function of the images; `vmap` and `grad` can't look into it.
+
+    Attributes:
+      call: the program, jitted: `(images) -> {"score", "anomalous", "p_value"}`, from one image on.
+      image_shape: of one image.
+      dtype: of the images, "uint8"; "float32" for a detector of feature rows or of float images.
+      classes: names of the classes that count as normal.
+      about: what it is made of.
+    """
+
+    call: Any
+    image_shape: tuple[int, ...]
+    dtype: str
+    classes: tuple[str, ...]
+    about: str
+
+    def __call__(self, images: ArrayLike) -> dict[str, Any]:
+        """`score` float32[N], `anomalous` bool[N] and, if there were held-out images, `p_value` float32[N].
+
+        Args:
+          images: uint8 (or what `dtype` says) [N, ...], N ≥ 0.
+
+        Raises:
+          ValueError: images of another shape or dtype.
+        """
+        shape, dtype = np.shape(images), getattr(images, "dtype", None)
+        limit = ", ".join(map(str, self.image_shape))
+        if len(shape) != 1 + len(self.image_shape) or shape[1:] != self.image_shape:
+            raise ValueError(f"images of shape {shape}: this detector takes [N, {limit}]")
+        if dtype != self.dtype:
+            raise ValueError(f"images of dtype {dtype}: this detector was exported for {self.dtype}")
+        if isinstance(images, jax.core.Tracer):
+            return self.call(images)
+        fitting = 1 << max(shape[0] - 1, 0).bit_length()  # the least power of two that holds them all
+        return features.apply(self._batch, None, np.asarray(images), min(fitting, features.BATCH_SIZE))
+
+    def score(self, images: ArrayLike) -> Any:
+        """float32[N], higher = more anomalous; as `Detector.score`."""
+        return self(images)["score"]
+
+    def predict(self, images: ArrayLike) -> Any:
+        """bool[N], True = anomalous; as `Detector.predict`."""
+        return self(images)["anomalous"]
+
+    def p_value(self, images: ArrayLike) -> Any:
+        """float32[N] in (0, 1]; as `Detector.p_value`.
+
+        Raises:
+          ValueError: the detector was fitted without held-out images.
+        """
+        said = self(images)
+        if "p_value" not in said:
+            raise ValueError("no p-values: this detector was fitted without held-out normal images; give `fit` some")
+        return said["p_value"]
+
+    def _batch(self, _: None, images: Any) -> dict[str, jax.Array]:
+        return self.call(images)
+
+
+def save(detector: Detector, directory: str | os.PathLike) -> None:
+    """Writes a detector to `directory` as a program, all or nothing; a program that is there already is replaced.
+
+    Args:
+      detector: a single one, not a stack; of adjax's functions or of your own.
+      directory: created if missing.
+
+    Raises:
+      ArtefactError: `directory` exists and is something else.
+      ValueError: `detector` is a stack.
+    """
+    exported = program(detector)
+    about = {"detector": repr(detector), "classes": list(detector.spec.classes), "jax": jax.__version__}
+    SEAL.write(directory, {"program": bytes(exported.serialize()), "about": to_json(about)})
+
+
+def program(detector: Detector) -> jax.export.Exported:
+    """The detector as `jax.export` has it, for all `PLATFORMS` and a symbolic number of images ≥ 1.
+
+    Where the scorer can't be traced for a symbolic number, the program goes over the images in blocks.
+
+    Raises:
+      ValueError: `detector` is a stack.
+    """
+    from jax import export
+
+    function = decide(detector)
+    (n,) = export.symbolic_shape("n")
+    images = jax.ShapeDtypeStruct((n, *detector.spec.image_shape), jnp.dtype(detector.spec.dtype))
+    exporting = export.export(jax.jit(function), platforms=PLATFORMS)
+    try:
+        return exporting(images)
+    except Exception:  # of whatever kind a scorer's arithmetic with a symbol raises
+        return export.export(jax.jit(_in_blocks(function)), platforms=PLATFORMS)(images)
+
+
+def decide(detector: Detector, compare: bool = False) -> Any:
+    """All that an exported detector says of images, as one pure function of them.
+
+    Args:
+      detector: a single one.
+      compare: as in `adjax.thresholds.class_quantiles`.
+
+    Raises:
+      ValueError: `detector` is a stack.
+    """
+    from adjax import detector as detectors
+    from adjax import thresholds
+
+    if jnp.ndim(detector.threshold) != 0:
+        raise ValueError(f"a stack of {len(detector.threshold)} detectors: export them one by one")
+    detector = jax.tree.map(jnp.asarray, detector)
+
+    def function(images: jax.Array) -> dict[str, jax.Array]:
+        score = detectors.levels(detector, detectors.outputs_of(detector, images), compare)
+        said = {"score": score, "anomalous": thresholds.is_anomalous(score, detector.threshold)}
+        if detector.normal_levels.shape[0] > 0:
+            said["p_value"] = thresholds.p_value(detector.normal_levels, score)
+        return said
+
+    return function
+
+
+def load(directory: str | os.PathLike) -> Exported:
+    """Reads a detector that `save` wrote, or `Detector.export`.
+
+    Raises:
+      ArtefactError: none there; a file is missing or damaged; it was written by a newer adjax or JAX; it has no program
+        for this machine's devices.
+
+    Example:
+      >>> import tempfile, adjax
+      >>> from adjax import data
+      >>> rows = data.load("digits", "train").images.reshape(-1, 64).astype("float32")
+      >>> detector = adjax.detector_from(None, {}, "mahalanobis", rows)
+      >>> with tempfile.TemporaryDirectory() as directory:
+      ...     detector.export(directory)
+      ...     exported = load(directory)
+      >>> bool(np.allclose(exported.score(rows[:3]), detector.score(rows[:3])))
+      True
+    """
+    from jax import export
+
+    contents = SEAL.read(directory)
+    try:
+        about = json.loads(contents["about"])
+        exported = export.deserialize(bytearray(contents["program"]))
+        (images,) = exported.in_avals
+        classes, text = tuple(map(str, about["classes"])), str(about["detector"])
+    except Exception as error:  # of whatever kind
+        raise ArtefactError(
+            f"{directory} holds no program that jax {jax.__version__} can read: {error}. "
+            "If a newer JAX wrote it, update jax"
+        ) from error
+    here = jax.devices()[0].platform
+    if here not in exported.platforms and not (here == "gpu" and "cuda" in exported.platforms):
+        raise ArtefactError(f"{directory} is for {', '.join(exported.platforms)}, and this machine computes on {here}")
+    return Exported(jax.jit(exported.call), images.shape[1:], str(images.dtype), classes, text)
+
+
+def _in_blocks(function: Any) -> Any:
+    """The same function, `_BLOCK` images at a time, so that only their number is symbolic."""
+
+    def blocked(images: jax.Array) -> Any:
+        n = images.shape[0]
+        blocks = (n + _BLOCK - 1) // _BLOCK
+        padding = jnp.zeros((_BLOCK - 1, *images.shape[1:]), images.dtype)
+        padded = jnp.concatenate([images, padding])[: blocks * _BLOCK]
+        said = lax.map(function, padded.reshape(blocks, _BLOCK, *images.shape[1:]))
+        return jax.tree.map(lambda x: x.reshape(-1)[:n], said)
+
+    return blocked

@@ -1,0 +1,156 @@
+"""Which functions a detector's arrays belong to: static, hashable, known to `jit` as a constant.
+
+A detector is arrays and such a spec. `Spec` names adjax's own functions, so it is all JSON and can be saved; `Given`
+holds someone's own, which no file can hold, but which can be exported as a program (`adjax.export`).
+"""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from adjax import methods, models, scorers
+from adjax.types import Method, Outputs, PyTree, Scorer
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Functions of adjax, by name. Hashable, and all JSON.
+
+    Attributes:
+      method, model, scorer: names in the registries.
+      image_shape: (height px, width px, channels); any sequence will do.
+      classes: names of the classes, in the order of the labels; any sequence.
+      scorer_options, method_options, model_options: keyword arguments of the scorer, the method and the model, as
+        sorted (name, value) pairs; a dict will do.
+    """
+
+    method: str
+    model: str
+    scorer: str
+    image_shape: tuple[int, int, int]
+    classes: tuple[str, ...]
+    scorer_options: tuple[tuple[str, Any], ...] = ()
+    method_options: tuple[tuple[str, Any], ...] = ()
+    model_options: tuple[tuple[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        height, width, channels = (operator.index(n) for n in self.image_shape)
+        canonical = {
+            "image_shape": (height, width, channels),
+            "classes": tuple(self.classes),
+            "scorer_options": _sorted(self.scorer_options),
+            "method_options": _sorted(self.method_options),
+            "model_options": _sorted(self.model_options),
+        }
+        for name, value in canonical.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def dtype(self) -> str:
+        """Of the images: "uint8"."""
+        return "uint8"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it is made of, for people to read; the scorer last."""
+        return self.method, self.model, self.scorer
+
+
+@dataclass(frozen=True)
+class Given:
+    """Functions of someone else, themselves. Two are equal if they hold the same function objects.
+
+    Attributes:
+      apply: `(params, images) -> features [N, D]`, scores [N] or a dict of outputs; None: the images are features.
+      scorer: a name in `adjax.scorers.SCORERS`, or the scorer.
+      image_shape: of one image, or of one row of features; any sequence.
+      classes: names of the classes, in the order of the labels; any sequence.
+      scorer_options: keyword arguments of a scorer by name, as sorted (name, value) pairs; a dict will do.
+      dtype: of the images, "uint8" or "float32".
+    """
+
+    apply: Callable[[PyTree, jax.Array], Any] | None
+    scorer: str | Scorer
+    image_shape: tuple[int, ...]
+    classes: tuple[str, ...]
+    scorer_options: tuple[tuple[str, Any], ...] = ()
+    dtype: str = "uint8"
+
+    def __post_init__(self) -> None:
+        canonical = {
+            "image_shape": tuple(operator.index(n) for n in self.image_shape),
+            "classes": tuple(self.classes),
+            "scorer_options": _sorted(self.scorer_options),
+        }
+        for name, value in canonical.items():
+            object.__setattr__(self, name, value)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What it is made of, for people to read; the scorer last."""
+        network = "features" if self.apply is None else getattr(self.apply, "__name__", type(self.apply).__name__)
+        return network, self.scorer if isinstance(self.scorer, str) else "scorer"
+
+
+def _sorted(options: Any) -> tuple[tuple[str, Any], ...]:
+    """Options as sorted pairs; a list, as JSON has it, is a tuple again, so that the spec can be hashed."""
+
+    def plain(value: Any) -> Any:
+        return tuple(map(plain, value)) if isinstance(value, list | tuple) else value
+
+    return tuple(sorted((str(k), plain(v)) for k, v in dict(options).items()))
+
+
+class Parts(NamedTuple):
+    """The functions of a spec."""
+
+    method: Method
+    scorer: Scorer
+
+
+@functools.lru_cache
+def parts(spec: Spec | Given) -> Parts:
+    """The functions of a spec. Training settings don't matter: it is `outputs` that is used."""
+    scorer = spec.scorer
+    if isinstance(scorer, str):
+        with jax.ensure_compile_time_eval():  # first asked for in a trace, a factory's arrays must not belong to it
+            scorer = scorers.make(scorer, **dict(spec.scorer_options))
+    if isinstance(spec, Given):
+        return Parts(_untrained(functools.partial(_outputs, spec.apply)), scorer)
+    network = models.make(spec.model, spec.image_shape, len(spec.classes), **dict(spec.model_options))
+    options = dict(spec.method_options)
+    method = methods.make(spec.method, network, spec.image_shape, len(spec.classes), steps=1, **options)
+    return Parts(method, scorer)
+
+
+def _untrained(outputs: Callable[[PyTree, jax.Array], Outputs]) -> Method:
+    def init(key: jax.Array, hparams: Mapping[str, jax.Array]) -> PyTree:
+        raise NotImplementedError("parameters that were trained elsewhere are not drawn here")
+
+    return Method(init, None, outputs, {}, scorer="mahalanobis")
+
+
+def _outputs(apply: Callable | None, params: PyTree, images: jax.Array) -> Outputs:
+    """What someone's function says, by name."""
+    said = images if apply is None else apply(params, images)
+    if not isinstance(said, Mapping):
+        rank = np.ndim(said)
+        if rank not in (1, 2):
+            raise ValueError(
+                f"the function gives an array of shape {np.shape(said)}: must be features [N, D], scores [N], or a "
+                "dict of named outputs; flatten or pool what has places"
+            )
+        said = {"score" if rank == 1 else "features": said}
+    outputs = {str(name): jnp.asarray(x) for name, x in said.items()}
+    for name, x in outputs.items():
+        if x.ndim < 1 or x.shape[0] != images.shape[0]:
+            raise ValueError(f"output {name!r} of {images.shape[0]} images has shape {x.shape}: must be [N, ...]")
+    return {name: x if jnp.issubdtype(x.dtype, jnp.floating) else x.astype(jnp.float32) for name, x in outputs.items()}
