@@ -1,0 +1,315 @@
+"""scikit-learn's outlier API: every scorer for rows of features, and every method, trained, for images.
+
+    OutlierDetector        rows of features, scored as they are
+    ImageOutlierDetector   images, by a network that `fit` trains
+
+Their sense is scikit-learn's, the reverse of adjax's: `score_samples` and `decision_function` are higher for what is
+more normal, `predict` says 1 for normal and −1 for anomalous. What they hold is a `Detector`, `detector_`, with all
+that is adjax's: p-values, `export`, and of images `save`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.utils.validation import check_is_fitted, validate_data
+
+from adjax import detector as detectors
+from adjax import loop, methods, models, thresholds, train
+from adjax.augment import normalise_for
+from adjax.data.stratify import validation_split
+from adjax.detector import Detector
+from adjax.foreign import detector_from
+from adjax.spec import Spec
+
+ANOMALOUS = -1
+"""The label of an anomaly, in `y` as in what `predict` says."""
+MODELS = {
+    "autoencoder": "conv_autoencoder",
+    "centerloss": "lenet5",
+    "classifier": "cnn",
+    "deep_svdd": "svdd_lenet",
+    "gan": "unet",
+    "gmm": "hog",
+    "hog_ocsvm": "hog",
+    "ood_head": "lenet5",
+    "random": "lenet5",
+    "regressor": "cnn",
+}
+"""Method -> the model it is trained with if none is named."""
+_LEVEL = 0.975  # as `adjax.fit` has it
+
+
+class _Outliers(OutlierMixin, BaseEstimator):
+    """What both have in common: a `detector_` and an `offset_`."""
+
+    contamination: Literal["auto"] | float
+    detector_: Detector
+    offset_: float
+
+    def _images(self, X: Any, reset: bool) -> np.ndarray:
+        """What the detector takes; `reset` in fitting."""
+        raise NotImplementedError
+
+    def score_samples(self, X: Any) -> np.ndarray:
+        """float64[N], higher = more normal: the detector's score with its sign changed.
+
+        Args:
+          X: as in `fit`.
+        """
+        check_is_fitted(self, "detector_")
+        return -np.asarray(self.detector_.score(self._images(X, reset=False)), np.float64)
+
+    def decision_function(self, X: Any) -> np.ndarray:
+        """float64[N]: `score_samples` less `offset_`, negative for anomalies."""
+        return self.score_samples(X) - self.offset_
+
+    def predict(self, X: Any) -> np.ndarray:
+        """int[N]: 1 = normal, −1 = anomalous."""
+        return np.where(self.decision_function(X) >= 0, 1, ANOMALOUS)  # a NaN is not ≥ 0
+
+    def _check_contamination(self) -> None:
+        share = self.contamination
+        if share != "auto" and not (isinstance(share, int | float) and 0 < share <= 0.5):
+            raise ValueError(f"contamination {share!r}: must be 'auto' or a share in (0, 0.5]")
+
+    def _set_offset(self, X: Any) -> None:
+        if self.contamination == "auto":
+            self.offset_ = -float(self.detector_.threshold)
+        else:
+            self.offset_ = float(np.percentile(self.score_samples(X), 100 * self.contamination))
+
+
+class OutlierDetector(_Outliers):
+    """A scorer of adjax on rows of features.
+
+    Args:
+      scorer: a name in `adjax.scorers.SCORERS` that takes features alone.
+      options: its keyword arguments, a dict.
+      contamination: "auto": the threshold is the 97.5 % quantile of the training scores; or the share of the training
+        rows to take for anomalous, in (0, 0.5].
+      use_labels: take `y` for classes, each with statistics and a threshold of its own. Otherwise `y` is ignored, as
+        scikit-learn's outlier detectors do.
+
+    Attributes:
+      detector_: the `adjax.Detector`.
+      offset_: of `decision_function`.
+      n_features_in_: columns.
+
+    Example:
+      >>> from sklearn.datasets import load_iris
+      >>> X, y = load_iris(return_X_y=True)
+      >>> iris = OutlierDetector("mahalanobis", options={"shrinkage": 0.0}).fit(X[y == 0])
+      >>> iris.predict(X[y == 0]).sum(), iris.predict(X[y == 2]).sum()
+      (np.int64(46), np.int64(-50))
+    """
+
+    def __init__(
+        self,
+        scorer: str = "mahalanobis",
+        *,
+        options: Mapping[str, Any] | None = None,
+        contamination: Literal["auto"] | float = "auto",
+        use_labels: bool = False,
+    ) -> None:
+        self.scorer = scorer
+        self.options = options
+        self.contamination = contamination
+        self.use_labels = use_labels
+
+    def fit(self, X: Any, y: Any = None) -> OutlierDetector:
+        """Fits the scorer to rows that are taken for normal.
+
+        Args:
+          X: [N, D] numbers; kept as float32.
+          y: classes [N], if `use_labels`.
+
+        Raises:
+          ValueError: an option out of range, rows that are no finite numbers, a scorer that takes more than features.
+        """
+        self._check_contamination()
+        rows, labels = self._images(X, reset=True), None
+        if self.use_labels:
+            if y is None:
+                raise ValueError("use_labels=True needs y: a class for each row")
+            labels = np.unique(_column(y, len(rows)), return_inverse=True)[1].astype(np.int32)
+        self.detector_ = detector_from(None, {}, self.scorer, rows, labels, scorer_options=self.options)
+        self._set_offset(X)
+        return self
+
+    def _images(self, X: Any, reset: bool) -> np.ndarray:
+        return validate_data(self, X, dtype=np.float32, reset=reset)
+
+
+class ImageOutlierDetector(_Outliers):
+    """A method of adjax, trained on images.
+
+    Args:
+      method: a name in `adjax.methods.METHODS`.
+      image_shape: (height px, width px, channels) of the rows of `X`; None: `X` is [N, H, W, C], or rows of square grey
+        images.
+      pixel_max: the value of white: 255, or 1, or 16 for scikit-learn's digits. Black is 0.
+      model: a name in `adjax.models.MODELS`; None: the one in `MODELS` above.
+      scorer: a name in `adjax.scorers.SCORERS`; None: the one that the method is published with.
+      epochs: passes over the training images.
+      batch_size: images a step, at most as many as there are.
+      hparams: hyper-parameters that differ from the method's own, such as `{"learning_rate": 0.002}`.
+      method_options, model_options, scorer_options: keyword arguments, dicts.
+      held_out: share of the normal images that is kept from training, in [0, 1): for p-values, and for the threshold
+        if `contamination` is "auto". With 0 it is that of the training images, which a network comes to know
+        better than others.
+      contamination: "auto": the threshold is the 97.5 % quantile of the held-out scores; or the share of `X` to take
+        for anomalous, in (0, 0.5].
+      seed: of the images held out, initial weights and of the order of images.
+
+    Attributes:
+      detector_: the `adjax.Detector`.
+      offset_: of `decision_function`.
+      classes_: the classes of normal images in `y`, for methods that learn them.
+    """
+
+    def __init__(
+        self,
+        method: str = "deep_svdd",
+        *,
+        image_shape: tuple[int, int, int] | None = None,
+        pixel_max: float = 255.0,
+        model: str | None = None,
+        scorer: str | None = None,
+        epochs: int = 50,
+        batch_size: int = 32,
+        hparams: Mapping[str, float] | None = None,
+        method_options: Mapping[str, Any] | None = None,
+        model_options: Mapping[str, Any] | None = None,
+        scorer_options: Mapping[str, Any] | None = None,
+        held_out: float = 0.2,
+        contamination: Literal["auto"] | float = "auto",
+        seed: int = 0,
+    ) -> None:
+        self.method = method
+        self.image_shape = image_shape
+        self.pixel_max = pixel_max
+        self.model = model
+        self.scorer = scorer
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.hparams = hparams
+        self.method_options = method_options
+        self.model_options = model_options
+        self.scorer_options = scorer_options
+        self.held_out = held_out
+        self.contamination = contamination
+        self.seed = seed
+
+    def fit(self, X: Any, y: Any = None) -> ImageOutlierDetector:
+        """Trains the method's network, then fits the scorer and the thresholds.
+
+        Args:
+          X: images, [N, H, W, C] or [N, H · W · C], from 0 to `pixel_max`.
+          y: [N]; −1 marks labelled anomalies, anything else is the class of a normal image. A method that learns from
+            normal images alone ignores it, as scikit-learn's outlier detectors do: all of `X` is normal then.
+
+        Raises:
+          ValueError: an option out of range; images that don't fit; a method that learns from labels, without them.
+        """
+        self._check_contamination()
+        if not 0 <= self.held_out < 1:
+            raise ValueError(f"held_out={self.held_out}: must be a share in [0, 1)")
+        if self.epochs < 1 or self.batch_size < 1:
+            raise ValueError(f"epochs={self.epochs}, batch_size={self.batch_size}: must be at least 1 each")
+        images = self._images(X, reset=True)
+        shape = images.shape[1:]
+        known = methods.METHODS.get(self.method)
+        if known is None:
+            raise ValueError(f"no method {self.method!r}; there are: {', '.join(sorted(methods.METHODS))}")
+        name = self.model or MODELS[self.method]
+        labels, classes = self._labels(y, len(images), self._made(name, shape, 2, 1).learns_from)
+        count = len(classes)
+        normal = np.flatnonzero((labels >= 0) & (labels < count))
+        aside = normal[:0]
+        if self.held_out:
+            aside = normal[validation_split(labels[normal], self.held_out, self.seed)[1]]
+        rows = np.setdiff1d(np.flatnonzero(labels >= 0), aside)
+        batch_size = min(self.batch_size, len(rows))
+        steps = self.epochs * (len(rows) // batch_size)
+        method = self._made(name, shape, count, steps)
+        normalise = normalise_for(method.pixels, images[rows])
+        hparams = {**method.hparams, **(self.hparams or {})}
+        table = train.members(hparams, [self.seed], [rows], [labels[rows]])
+        if method.step is None:
+            params = jax.jit(method.init)(jax.random.key(self.seed), hparams)["params"]
+        else:
+            program = train.compile_program(method, images, table, normalise, batch_size=batch_size)
+            trained = loop.train(program, steps).members["params"]
+            params = jax.tree.map(lambda x: x[0], jax.device_get(trained))
+        spec = Spec(
+            self.method,
+            name,
+            self.scorer or method.scorer,
+            shape,
+            classes,
+            *(tuple((o or {}).items()) for o in (self.scorer_options, self.method_options, self.model_options)),
+        )
+        seen = rows[labels[rows] < count]
+        fitted = detectors.fit(
+            spec, params, normalise, images[seen], labels[seen], images[aside] if len(aside) else None
+        )
+        level = thresholds.quantile(fitted.normal_levels, _LEVEL) if len(aside) else fitted.threshold
+        self.detector_ = dataclasses.replace(fitted, threshold=level)
+        self._set_offset(X)
+        return self
+
+    def _made(self, model: str, shape: tuple[int, ...], classes: int, steps: int) -> Any:
+        network = models.make(model, shape, classes, **(self.model_options or {}))  # type: ignore[arg-type]
+        return methods.make(self.method, network, shape, classes, steps=steps, **(self.method_options or {}))
+
+    def _labels(self, y: Any, n: int, learns_from: str) -> tuple[np.ndarray, tuple[str, ...]]:
+        """int32[N] as the method takes them, −1 for images it may not see, and the names of the classes."""
+        if learns_from == "normal":
+            return np.zeros(n, np.int32), ("normal",)
+        if y is None:
+            raise ValueError(f"{self.method!r} learns from {learns_from}: give y, with {ANOMALOUS} for anomalies")
+        y = _column(y, n)
+        anomalous = y == ANOMALOUS
+        if "anomalies" in learns_from and not anomalous.any():
+            raise ValueError(f"{self.method!r} learns from {learns_from}, and no y is {ANOMALOUS}: label some")
+        if anomalous.all():
+            raise ValueError(f"all y are {ANOMALOUS}: there is no normal image")
+        self.classes_, index = np.unique(y[~anomalous], return_inverse=True)
+        labels = np.full(n, -1, np.int32)
+        labels[~anomalous] = index if "classes" in learns_from else 0
+        classes = tuple(map(str, self.classes_)) if "classes" in learns_from else ("normal",)
+        if "anomalies" in learns_from:
+            labels[anomalous] = len(classes)
+        return labels, classes
+
+    def _images(self, X: Any, reset: bool) -> np.ndarray:
+        """uint8[N, H, W, C]."""
+        given, shape = np.shape(X), self.image_shape
+        if len(given) == 4:
+            shape = given[1:] if shape is None else shape
+            X = np.reshape(X, (len(X), -1)) if given[1:] == tuple(shape) else X
+        X = validate_data(self, X, dtype="numeric", reset=reset)
+        side = math.isqrt(X.shape[1])
+        shape = (side, side, 1) if shape is None else shape
+        if X.shape[1] != math.prod(shape):
+            raise ValueError(f"X of shape {given}: must be [N, {', '.join(map(str, shape))}], or as many columns")
+        if X.size and not 0 <= X.min() <= X.max() <= self.pixel_max:
+            limit = f"0..{self.pixel_max:g}, see pixel_max"
+            raise ValueError(f"pixels from {X.min():g} to {X.max():g}: must lie in {limit}")
+        if X.dtype != np.uint8 or self.pixel_max != 255:
+            X = np.rint(X * (255 / self.pixel_max)).astype(np.uint8)
+        return X.reshape(len(X), *shape)
+
+
+def _column(y: Any, n: int) -> np.ndarray:
+    y = np.asarray(y)
+    if y.shape != (n,):
+        raise ValueError(f"y of shape {y.shape}: must be [{n}], one for each row of X")
+    return y

@@ -1,0 +1,233 @@
+"""scikit-learn's own checks hold our estimators to its API; and they find what they are for."""
+
+import doctest
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.datasets import load_digits
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.utils.estimator_checks import estimator_checks_generator
+
+import adjax.sklearn
+from adjax import export
+from adjax.methods import METHODS
+from adjax.models import MODELS
+from adjax.sklearn import ANOMALOUS, ImageOutlierDetector, OutlierDetector
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+X, Y = load_digits(return_X_y=True)
+ZEROS, NEW, TRUTH = X[:900][Y[:900] == 0], X[900:], np.where(Y[900:] == 0, 1, -1)
+
+
+OPTIONS = {
+    "center": {},
+    "cosine": {},
+    "gmm": {},
+    "knn": {"capacity": 200},
+    "layers": {},
+    "mahalanobis": {},
+    "mahalanobis_perclass": {},
+    "ocsvm": {"capacity": 200},
+    "padim": {"feature": "features", "grid": (1, 1)},
+    "patchcore": {"feature": "features", "coreset": 100, "capacity": 200},
+    "pca": {},
+}
+"""Scorers that take features alone, and know how to do with one class (`relative_mahalanobis` compares several)."""
+EXPECTED_TO_FAIL: dict[str, dict[str, str]] = {}
+"""Scorer -> check -> why."""
+QUICK = {
+    "check_no_attributes_set_in_init",
+    "check_outliers_fit_predict",
+}
+"""The checks that each scorer goes through every day; of `mahalanobis` all, and of all scorers all with -m slow."""
+
+
+def checks():
+    for scorer, options in OPTIONS.items():
+        failing = EXPECTED_TO_FAIL.get(scorer, {})
+        for made, check in estimator_checks_generator(OutlierDetector(scorer, options=options)):
+            name = check.func.__name__
+            marks = [] if scorer == "mahalanobis" or name in QUICK else [pytest.mark.slow]
+            if name in failing:
+                marks.append(pytest.mark.xfail(reason=failing[name], strict=True))
+            yield pytest.param(made, check, id=f"{scorer}-{name}", marks=marks)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("made", "check"), list(checks()))
+def test_scikit_learns_checks(made, check):
+    check(made)
+
+
+def test_a_scorers_sense_is_turned_round():
+    made = OutlierDetector("mahalanobis").fit(ZEROS)
+    np.testing.assert_array_equal(made.score_samples(NEW), -made.detector_.score(NEW.astype(np.float32)))
+    np.testing.assert_array_equal(made.predict(NEW) == -1, made.detector_.predict(NEW.astype(np.float32)))
+    assert roc_auc_score(TRUTH, made.score_samples(NEW)) > 0.99
+
+
+@pytest.mark.parametrize("share", [0.05, 0.2])
+def test_contamination_is_the_share_that_is_flagged(share):
+    made = OutlierDetector("center", contamination=share)
+    flagged = made.fit_predict(ZEROS) == -1
+    assert abs(flagged.sum() - share * len(ZEROS)) <= 1
+    np.testing.assert_array_equal(made.decision_function(ZEROS) < 0, flagged)
+    assert made.offset_ == np.percentile(made.score_samples(ZEROS), 100 * share)
+
+
+def test_in_a_pipeline_and_a_grid_search():
+    pipeline = make_pipeline(StandardScaler(), OutlierDetector("mahalanobis"))
+    grid = {"outlierdetector__options": [{"shrinkage": 1.0}, {"shrinkage": 0.3}]}
+    rows, truth = X[900:1200], np.where(Y[900:1200] == 0, 1, -1)
+    halves = [(np.flatnonzero(Y[:300] == 0), np.arange(150, 300)), (np.flatnonzero(Y[:300] == 0), np.arange(150))]
+    search = GridSearchCV(pipeline, grid, scoring="roc_auc", cv=halves, refit=False).fit(rows, truth)
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert clone(pipeline).get_params()["outlierdetector__scorer"] == "mahalanobis"
+
+
+def test_classes_have_thresholds_of_their_own_if_asked_to():
+    rows, names = X[:600][Y[:600] < 2], np.array(["zero", "one"])[Y[:600][Y[:600] < 2]]
+    made = OutlierDetector("mahalanobis_perclass", use_labels=True).fit(rows, names)
+    assert len(made.detector_.spec.classes) == 2
+    ignored = OutlierDetector("mahalanobis_perclass").fit(rows, names)
+    assert len(ignored.detector_.spec.classes) == 1
+    with pytest.raises(ValueError, match="use_labels=True needs y"):
+        OutlierDetector(use_labels=True).fit(rows)
+
+
+def test_what_does_not_fit_is_refused():
+    for share in (0, -0.1, 0.51, "much", 1.5):
+        with pytest.raises(ValueError, match=r"contamination .*: must be 'auto' or a share in \(0, 0\.5\]"):
+            OutlierDetector(contamination=share).fit(ZEROS)
+    with pytest.raises(ValueError, match="the scorer reads 'logits', and the network gives features"):
+        OutlierDetector("energy").fit(ZEROS)
+    with pytest.raises(ValueError, match="no scorer 'euclid'"):
+        OutlierDetector("euclid").fit(ZEROS)
+
+
+# Images
+
+
+@pytest.fixture(scope="module")
+def svdd():
+    """The five lines of README."""
+    return ImageOutlierDetector("deep_svdd", image_shape=(8, 8, 1), pixel_max=16, epochs=30).fit(ZEROS)
+
+
+def test_a_deep_one_class_method_in_five_lines(svdd, tmp_path):
+    auroc = roc_auc_score(TRUTH, svdd.score_samples(NEW))
+    assert auroc > 0.98
+    said = svdd.predict(NEW)
+    assert set(said) == {1, -1}
+    assert (said[TRUTH == -1] == -1).mean() > 0.9
+    assert (said[TRUTH == 1] == -1).mean() < 0.3
+    images = np.rint(NEW * 255 / 16).astype(np.uint8).reshape(-1, 8, 8, 1)
+    np.testing.assert_array_equal(svdd.detector_.predict(images), said == -1)
+    svdd.detector_.export(tmp_path)
+    np.testing.assert_allclose(-export.load(tmp_path).score(images), svdd.score_samples(NEW), rtol=1e-4, atol=1e-5)
+
+
+def test_training_is_what_does_it(svdd):
+    """One step is as good as none."""
+    blank = clone(svdd).set_params(epochs=1, batch_size=len(ZEROS)).fit(ZEROS)
+    assert roc_auc_score(TRUTH, blank.score_samples(NEW)) < roc_auc_score(TRUTH, svdd.score_samples(NEW))
+
+
+def test_images_and_rows_are_the_same(svdd):
+    images = NEW.reshape(-1, 8, 8, 1)
+    np.testing.assert_array_equal(svdd.score_samples(images), svdd.score_samples(NEW))
+    again = pickle.loads(pickle.dumps(svdd))
+    np.testing.assert_array_equal(again.score_samples(NEW[:5]), svdd.score_samples(NEW[:5]))
+
+
+@pytest.mark.parametrize(
+    ("learns_from", "labels", "classes"),
+    [
+        ("normal", [0, 0, 0, 0, 0], ("normal",)),
+        ("classes", [1, -1, 0, 1, -1], ("ant", "bee")),
+        ("anomalies", [0, 1, 0, 0, 1], ("normal",)),
+        ("classes and anomalies", [1, 2, 0, 1, 2], ("ant", "bee")),
+    ],
+)
+def test_labels_as_each_kind_of_method_takes_them(learns_from, labels, classes):
+    """Anomalies are −1 in `y`; to a method they are what comes after the classes, or no image of its."""
+    y = np.array(["bee", ANOMALOUS, "ant", "bee", ANOMALOUS], object)
+    found, names = ImageOutlierDetector()._labels(y, 5, learns_from)
+    assert (found.tolist(), names) == (labels, classes)
+
+
+@pytest.mark.slow
+def test_a_method_that_learns_classes():
+    few = np.flatnonzero(Y[:400] < 3)
+    made = ImageOutlierDetector("centerloss", pixel_max=16, epochs=2).fit(X[few], Y[few])
+    assert made.detector_.spec.image_shape == (8, 8, 1)
+    assert made.classes_.tolist() == [0, 1, 2]
+    assert made.detector_.spec.classes == ("0", "1", "2")
+
+
+@pytest.mark.slow
+def test_a_method_that_learns_from_labelled_anomalies():
+    y = np.where(Y[:300] == 0, 0, -1)
+    made = ImageOutlierDetector("classifier", pixel_max=16, epochs=4).fit(X[:300], y)
+    assert made.detector_.spec.classes == ("normal",)
+    assert roc_auc_score(TRUTH, made.score_samples(NEW)) > 0.9
+
+
+def test_a_method_that_is_not_trained():
+    made = ImageOutlierDetector("gmm", pixel_max=16, model_options={"cell_px": 4}).fit(ZEROS)
+    assert roc_auc_score(TRUTH, made.score_samples(NEW)) > 0.9
+
+
+def test_every_method_has_a_model():
+    assert set(adjax.sklearn.MODELS) == set(METHODS)
+    assert set(adjax.sklearn.MODELS.values()) <= set(MODELS)
+
+
+WRONG = {
+    "no such method": ({"method": "magic"}, ZEROS, None, "no method 'magic'; there are"),
+    "no labels": (
+        {"method": "classifier"},
+        ZEROS,
+        None,
+        "'classifier' learns from anomalies: give y, with -1 for anomalies",
+    ),
+    "no anomaly": ({"method": "classifier"}, ZEROS, np.zeros(len(ZEROS)), "and no y is -1: label some"),
+    "nothing but anomalies": ({"method": "classifier"}, ZEROS, -np.ones(len(ZEROS)), "there is no normal image"),
+    "labels too few": ({"method": "classifier"}, ZEROS, np.zeros(3), r"y of shape \(3,\): must be \[\d+\]"),
+    "pixels too bright": ({"pixel_max": 1}, ZEROS, None, r"pixels from 0 to 16: must lie in 0\.\.1"),
+    "another size": ({"image_shape": (9, 9, 1)}, ZEROS, None, r"must be \[N, 9, 9, 1\]"),
+    "rows that are no square": ({}, ZEROS[:, :60], None, r"X of shape \(\d+, 60\)"),
+    "all held out": ({"held_out": 1.0}, ZEROS, None, r"held_out=1\.0: must be a share in \[0, 1\)"),
+    "no epochs": ({"epochs": 0}, ZEROS, None, "epochs=0"),
+    "another hyper-parameter": ({"hparams": {"speed": 1}}, ZEROS, None, "the method takes"),
+}
+
+
+@pytest.mark.parametrize(("options", "rows", "y", "told"), WRONG.values(), ids=WRONG)
+def test_images_and_labels_that_do_not_fit_are_refused(options, rows, y, told):
+    with pytest.raises(ValueError, match=told):
+        ImageOutlierDetector(**{"pixel_max": 16, **options}).fit(rows, y)
+
+
+# How it is there
+
+
+def test_adjax_does_not_need_it():
+    """`import adjax` and even all of its names know nothing of scikit-learn; this module does."""
+    code = "import sys, adjax; adjax.detector_from; adjax.export; print('sklearn' in sys.modules)"
+    code += "; import adjax.sklearn; print('sklearn' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
+
+
+def test_the_example_runs():
+    result = doctest.testmod(adjax.sklearn)
+    assert result.attempted > 3
+    assert result.failed == 0
