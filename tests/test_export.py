@@ -34,14 +34,14 @@ OPTIONS = {
 
 
 def made(name: str, held_out: int = 40) -> detectors.Detector:
-    """Of a network with arbitrary numbers, cheaper than training one."""
+    """Of a network with arbitrary numbers, cheaper than training one; large ones, so that its logits differ."""
     alone = name == "score"
     parts = ("classifier", "cnn") if alone else ("centerloss", "lenet5")
     spec = Spec(*parts, name, (8, 8, 1), ["normal"] if alone else "0123456789", OPTIONS.get(name, {}))
     rng = np.random.default_rng(0)
     method = detectors.parts(spec).method
     shapes = jax.eval_shape(method.init, jax.random.key(0), dict(method.hparams))["params"]
-    params = jax.tree.map(lambda x: rng.normal(0, 0.1, x.shape).astype(np.float32), shapes)
+    params = jax.tree.map(lambda x: rng.normal(0, 0.2, x.shape).astype(np.float32), shapes)
     labels = LABELS[:120] % len(spec.classes)
     return detectors.fit(spec, params, normalise_of(IMAGES), IMAGES[:120], labels, IMAGES[120 : 120 + held_out])
 
