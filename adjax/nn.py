@@ -119,7 +119,9 @@ def _tile(out: Sequence[int], kernel: Sequence[int], strides: Sequence[int]) -> 
     """The tile (u, v) of output pixels that costs least, or None for XLA's own convolution.
 
     Of each tile ((u − 1)·stride + kh) · ((v − 1)·stride + kw) · C floats are copied, and each is multiplied u·v·O
-    times. That sum alone put the 3 to 7 tiles measured of each of six layers, forwards and backwards, nearly in order.
+    times. That sum alone put the 3 to 7 tiles measured of each of six layers, forwards and backwards, nearly in order;
+    what it costs to put the tiles back in the order of an image was not measured with them. Of whole training steps,
+    LeNet's at batch 128 took 8 % less than with whole rows or single pixels, and no other was told from its noise.
     """
     channels, features = kernel[2:]
     best: tuple[int, tuple[int, int]] | None = None

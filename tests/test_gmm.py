@@ -64,7 +64,8 @@ def test_one_component_needs_no_sample_and_two_keep_one():
     """A sum over all images in one case, a hundred rows in the other."""
     x, _ = images()
     stats = scorers.make("gmm").init(4, 1)
-    assert sum(leaf.size for leaf in jax.tree.leaves(stats)) < 50  # sums, and what rounding has left of them
+    sums = 1 + 4 + 4 * 4  # count, mean, scatter; each with what rounding has left of it
+    assert sum(leaf.size for leaf in jax.tree.leaves(stats)) == 1 + 4 + 2 * sums  # of the classes, the anchor
     sampled = scorers.make("gmm", components=2, capacity=100).init(4, 1)
     assert sampled.rows.shape == (100, 4)
     fit, score = tools(components=2, covariance="diag", capacity=100)

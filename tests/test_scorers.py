@@ -424,7 +424,17 @@ def test_digits_stay_when_batches_come_class_by_class(name):
     x, y = images(apart=100)
     order = np.argsort(y, kind="stable")
     x, y = x[order] + np.float32(1e4), y[order]
-    _, fit, distances, _ = tools(name, shrinkage=0.0)
+    scorer, fit, distances, _ = tools(name, shrinkage=0.0)
+    update, stats = _jitted(name)["update"], scorer.init(D, K)
+    for part in np.array_split(np.arange(N), 8):
+        chosen = np.isin(np.arange(N), part)
+        stats = update(stats, outputs(x), y, chosen)
+    means = np.stack([x[y == k].mean(0, dtype=np.float64) for k in range(K)])
+    scatter = [(x[y == k] - means[k]).T @ (x[y == k] - means[k]) for k in range(K)]
+    scatter = np.sum(scatter, 0, keepdims=True) if name == "mahalanobis" else np.stack(scatter)
+    got = np.asarray(stats.anchor, np.float64) + np.asarray(stats.mean, np.float64)
+    np.testing.assert_allclose(got - 1e4, means - 1e4, rtol=0, atol=2e-5)  # 2e-9 of the offset
+    np.testing.assert_allclose(stats.scatter, scatter, rtol=0, atol=2e-6 * np.abs(scatter).max())
     np.testing.assert_allclose(distances(fit(x, y), x), reference(x, y, name, 0.0, x), rtol=4e-5)
 
 
