@@ -78,7 +78,8 @@ def gan(batch_size: int, steps: int, channels_last: bool, norm: str) -> Callable
     torch.manual_seed(0)
     g, judges = UNet(norm), {"normal": Discriminator(norm), "anomaly": Discriminator(norm)}
     if channels_last:
-        for net in (g, *judges.values()):
+        nets: list[torch.nn.Module] = [g, *judges.values()]
+        for net in nets:
             net.to(memory_format=torch.channels_last)
     adam_g = torch.optim.Adam(g.parameters(), lr=1e-3, betas=(0.5, 0.999), fused=True)
     parameters = [p for judge in judges.values() for p in judge.parameters()]
