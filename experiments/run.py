@@ -26,9 +26,10 @@ from adjax.data.trials import Trial
 from adjax.detector import Spec
 from adjax.models import weights
 from adjax.models.names import MODELS as WEIGHTED_MODELS
+from adjax.report import write as write_report
 from adjax.train import Members
 from adjax.types import Method, PyTree
-from experiments import evaluate, figures, study, training
+from experiments import evaluate, figures, report, study, training, views
 from experiments.config import Config, of_preset, own_ood, parse
 from experiments.console import closing_table, member_name, setting_name
 from experiments.references import REFERENCES
@@ -195,6 +196,9 @@ def run(config: Config, console: Console) -> int:
     if config.score_table is not None:
         saved.append(score_table(config, detector, directory))
     written = figures.draw(directory, results, judged, loaded, normalise)
+    shown = views.collect(results, judged, loaded, normalise)
+    views.save(directory / views.FILE, shown)
+    written.append(write_report(report.of_run(results, shown), directory / report.PAGE))
     show(console, config, directory, results, [*saved, *written])
     return 0
 

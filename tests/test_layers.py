@@ -30,6 +30,7 @@ LAYERS = [
     {"artefact", "export"},
     {"onnx", "sklearn"},
     {"metrics"},
+    {"report"},
     {"export_cli"},
     {"__main__"},
 ]
@@ -43,6 +44,7 @@ ALONE = {
     "thresholds": set(),
     "metrics": set(),
     "sealed": set(),
+    "report": set(),
 }
 """Layers that know nothing of others, but for what is named."""
 WHEN_CALLED = {("detector", "artefact"), ("detector", "export")}
