@@ -12,17 +12,18 @@ from adjax.report import View
 
 RESAMPLES = 200
 ABOUT = {
-    "auroc": "95 % interval (DeLong), one run",
-    "aupr": "95 % interval (bootstrap of the test images), one run",
-    "fpr95": "95 % interval (bootstrap of the test images), one run",
-    "f1": "95 % interval (bootstrap of the test images), one run",
-    "id_rejected": "95 % interval (Wilson), one run",
+    "auroc": "95% interval, DeLong",
+    "aupr": "95% interval, bootstrap",
+    "fpr95": "95% interval, bootstrap",
+    "f1": "95% interval, bootstrap",
+    "accuracy": "95% interval, Wilson",
+    "id_rejected": "95% interval, Wilson",
 }
 """Metric -> what its interval is."""
 
 
 def of_view(view: View) -> dict[str, tuple[float, float]]:
-    """95 % limits of a run's figures by metric. They say nothing of other seeds or other kinds of anomalies."""
+    """95% limits of a run's figures by metric. They say nothing of other seeds or other kinds of anomalies."""
     assert view.truth is not None
     scores, truth = np.asarray(view.scores), np.asarray(view.truth).astype(np.int32)
     flagged = np.asarray(thresholds.is_anomalous(scores, view.threshold)).astype(np.int32)
@@ -39,7 +40,7 @@ def of_view(view: View) -> dict[str, tuple[float, float]]:
 
 
 def wilson(successes: int, trials: int, z: float = 1.959964) -> tuple[float, float]:
-    """95 % limits of a proportion, sensible at 0 and at 1 too (Wilson 1927); NaN of no trials."""
+    """95% limits of a proportion, sensible at 0 and at 1 too (Wilson 1927); NaN of no trials."""
     if trials == 0:
         return math.nan, math.nan
     share, spread = successes / trials, z * z / trials

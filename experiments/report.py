@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from adjax import process
 from adjax.report import Figure, Report, Sweep, Table, View, write
 from experiments import intervals, views
@@ -21,8 +23,8 @@ PAGE = "report.html"
 TITLES = {
     "auroc": ("AUROC", "{:.4f}"),
     "aupr": ("AUPR", "{:.4f}"),
-    "fpr95": ("FPR at 95 % of normal images accepted", "{:.2%}"),
-    "f1": ("F1 of anomalies, threshold as saved", "{:.4f}"),
+    "fpr95": ("FPR95", "{:.2%}"),
+    "f1": ("F1, threshold as saved", "{:.4f}"),
     "id_rejected": ("Normal images flagged", "{:.2%}"),
     "accuracy": ("Accuracy", "{:.4f}"),
 }
@@ -91,6 +93,9 @@ def headline(results: dict[str, Any], kept: View) -> list[Figure]:
             interval, about = _spread(summary, form, results)
         else:
             within = intervals.of_view(kept) if within is None else within
+            if name == "accuracy":  # over the classes of normal images, or over all
+                trials = int((np.asarray(kept.truth) == 0).sum()) if prefix else len(kept.scores)
+                within[name] = intervals.wilson(round(summary["mean"] * trials), trials)
             low, high = within.get(name, (None, None))
             interval = "" if low is None else f"{form.format(low)}–{form.format(high)}"
             about = intervals.ABOUT.get(name, "") if low is not None else "one run"
@@ -181,7 +186,7 @@ def _facts(results: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
         sums.append(("licence of the weights", weights["licence"]))
     seeds = ", ".join(str(s) for s in dict.fromkeys(m["seed"] for m in results["members"]))
     versions = [("Python", where["python"]), *where["versions"].items(), ("platform", where["platform"])]
-    config = {k: v for k, v in results["config"].items() if v not in (None, [], "", False)}
+    config = {k: v for k, v in results["config"].items() if v not in (None, [], (), "", False)}
     return {
         "Time": _timing(results),
         "Data (SHA-256)": sums,
@@ -191,7 +196,7 @@ def _facts(results: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
 
 
 def _value(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def read(directory: Path) -> tuple[dict[str, Any], list[View]]:

@@ -29,7 +29,7 @@ from adjax.models.names import MODELS as WEIGHTED_MODELS
 from adjax.report import write as write_report
 from adjax.train import Members
 from adjax.types import Method, PyTree
-from experiments import evaluate, figures, report, study, training, views
+from experiments import card, evaluate, figures, report, study, training, views
 from experiments.config import Config, of_preset, own_ood, parse
 from experiments.console import closing_table, member_name, setting_name
 from experiments.references import REFERENCES
@@ -192,7 +192,7 @@ def run(config: Config, console: Console) -> int:
         "references": published(config),
     }
     write_json(directory / "results.json", results)
-    saved = save(directory, judged, trials, first)
+    saved = save(directory, results, judged, trials, first)
     if config.score_table is not None:
         saved.append(score_table(config, detector, directory))
     written = figures.draw(directory, results, judged, loaded, normalise)
@@ -325,17 +325,21 @@ def ceiling(config: Config, console: Console, loaded: Loaded, directory: Path) -
     return evaluate.summary(rows)
 
 
-def save(directory: Path, judged: list[evaluate.Judged], trials: tuple[Trial, ...], first: int) -> list[Path]:
-    """The kept detector; where members are classes or folds, one each."""
+def save(
+    directory: Path, results: dict[str, Any], judged: list[evaluate.Judged], trials: tuple[Trial, ...], first: int
+) -> list[Path]:
+    """The kept detector with its card; where members are classes or folds, one each."""
     named = [{k: v for k, v in t.name.items() if k != "seed"} for t in trials]
     if not named[0]:
         judged[first].detector.save(directory / "detector")
+        card.write(directory / "detector", results, first, judged[first])
         return [directory / "detector"]
     for m, name in enumerate(named):
         if trials[m].seed == trials[0].seed:
             label = "_".join(str(v) for v in name.values()).lower()
             clean = "".join(c if c.isalnum() or c in "-_" else "_" for c in label)
             judged[first + m].detector.save(directory / "detectors" / clean)
+            card.write(directory / "detectors" / clean, results, first + m, judged[first + m])
     return [directory / "detectors"]
 
 

@@ -74,6 +74,7 @@ def _view(results: dict[str, Any], m: int, judged: Judged, loaded: Loaded, norma
         truth=np.asarray(judged.truth, np.uint8),
         labels=loaded.study.test_labels[trial.test].astype(np.int16),
         classes=loaded.study.classes,
+        stranger=loaded.ood_name,
         held_out=np.asarray(judged.detector.normal_levels, np.float32),
         nominal=round(1 - config["quantile"], 6) if promised else None,
         features=features,
@@ -99,7 +100,7 @@ def plane(judged: Judged) -> tuple[np.ndarray | None, str]:
     about = (
         f"The {x.shape[1]}-dimensional features on the first two principal components of the normal test images "
         f"({shares[0]:.0%} and {shares[1]:.0%} of their variance). What doesn't belong took no part in choosing the "
-        "plane; what looks near here may be far in the other dimensions. The outermost 0.2 % on each side are left out."
+        "plane; what looks near here may be far in the other dimensions. The outermost 0.2% on each side are left out."
     )
     return ((x - mean) @ basis).astype(np.float32), about
 
@@ -138,7 +139,7 @@ def save(path: Path, views: list[View]) -> None:
         given = {name: getattr(view, name) for name in _ARRAYS}
         if view.pictures is not None:
             given |= {f"pictures_{name}": getattr(view.pictures, name) for name in _PICTURES}
-        given |= {name: np.asarray(getattr(view, name)) for name in ("name", "features_about")}
+        given |= {name: np.asarray(getattr(view, name)) for name in ("name", "features_about", "stranger")}
         given |= {"classes": np.asarray(view.classes, str), "threshold": np.float64(view.threshold)}
         given["nominal"] = None if view.nominal is None else np.float64(view.nominal)
         arrays |= {f"{k}/{name}": np.asarray(value) for name, value in given.items() if value is not None}
@@ -170,6 +171,7 @@ def load(path: Path) -> list[View]:
                 **{name: own.get(name) for name in _ARRAYS},  # type: ignore[arg-type]  # a missing score is an error below
                 name=str(own["name"]),
                 features_about=str(own["features_about"]),
+                stranger=str(own["stranger"]),
                 classes=own["classes"].tolist(),
                 threshold=float(own["threshold"]),
                 nominal=float(own["nominal"]) if "nominal" in own else None,

@@ -13,7 +13,7 @@ Cell = str | float | int | None
 
 
 class Figure(NamedTuple):
-    """A headline figure: "AUROC", "0.9956", "0.9950–0.9962", "95 % interval (DeLong), one run"."""
+    """A headline figure: "AUROC", "0.9956", "0.9950–0.9962", "95% interval, DeLong"."""
 
     name: str
     value: str
@@ -68,6 +68,7 @@ class View:
       truth: int[N], 1 = anomalous; None where nobody knows.
       labels: int[N], index into `classes`; -1: of none of them.
       classes: names.
+      stranger: what anomalies of no class are called.
       held_out: float32[n], scores of normal images that nothing was fitted to: p-values and calibration.
       nominal: the share of normal images that the threshold is meant to flag, if it is meant to.
       features: float32[N, 2], a plane of feature space (NaN: not shown), and what it is.
@@ -81,6 +82,7 @@ class View:
     truth: np.ndarray | None = None
     labels: np.ndarray | None = None
     classes: Sequence[str] = ()
+    stranger: str = "others"
     held_out: np.ndarray | None = None
     nominal: float | None = None
     features: np.ndarray | None = None

@@ -73,6 +73,7 @@ def _view(view: View, most: int, pictures: list[dict[str, Any]]) -> dict[str, An
         "truth": None if truth is None else _base64(truth[rows]),
         "labels": None if view.labels is None else _base64(np.asarray(view.labels)[rows].astype(np.int16)),
         "classes": list(map(str, view.classes)),
+        "stranger": view.stranger,
         "threshold": _number(view.threshold),
         "nominal": view.nominal,
         "heldOut": None if held_out is None or not len(held_out) else _base64(held_out[thin(held_out, None, 20_000)]),

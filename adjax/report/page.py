@@ -75,7 +75,7 @@ TITLES = {
     "samples": "Score of each image",
     "sweep": "Sweep",
     "calibration": "Calibration",
-    "members": "Runs in this report",
+    "members": "Each class or fold",
     "errors": "Files that could not be scored",
     "provenance": "How it was made",
 }

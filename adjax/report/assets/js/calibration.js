@@ -15,7 +15,7 @@ function startCalibration() {
     const [n, m] = [view.heldOutCount, view.normal.total];
     about.textContent =
       `A threshold for a false positive rate α is set by ${whole(n)} normal images that nothing was fitted to (conformal), then tried on the ` +
-      `${whole(m)} normal images of the test. The band is where chance alone puts 95 % of such trials. ` +
+      `${whole(m)} normal images of the test. The band is where chance alone puts 95% of such trials. ` +
       `It holds for images like those held out: other cameras, places or times may break it. The smallest rate that ${whole(n)} images can promise is ${percent(1 / (n + 1), 3)}.`;
     const found = RATES.filter((a) => a >= 1 / (n + 1)).map((a) => ({ a, realised: realised(view, a), band: band(a, n, m) }));
     calibrationPlot(view, found, n, m);
@@ -23,7 +23,7 @@ function startCalibration() {
       percent(a, 1), percent(realised), `${percent(low)} to ${percent(high)}`,
       realised > high ? "more than promised" : realised < low ? "less than allowed" : "as promised",
     ]);
-    const table = plainTable(["nominal", "realised", "expected, 95 %", "verdict"], rows);
+    const table = plainTable(["nominal", "realised", "expected, 95%", "verdict"], rows);
     table.id = "calibration-rows";
     byId("calibration-table").replaceChildren(scrolling(table, "Calibration"), savedRate(view));
   });
@@ -53,7 +53,7 @@ function savedRate(view) {
 function calibrationPlot(view, found, n, m) {
   const low = Math.min(Math.max(0.5 / (n + 1), 0.0005), 0.05);
   const ticks = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1];
-  const scale = logarithmic(low, 1, ticks, (x) => `${Number((100 * x).toPrecision(2))} %`);
+  const scale = logarithmic(low, 1, ticks, (x) => `${Number((100 * x).toPrecision(2))}%`);
   const plot = new Plot(byId("calibration-plot"), scale, scale, { xLabel: "nominal rate", yLabel: "realised rate", square: true });
   const grid = Array.from({ length: 81 }, (_, k) => scale.from(k / 80)).filter((a) => a >= 1 / (n + 1));
   const bands = grid.map((a) => band(a, n, m));
@@ -62,5 +62,5 @@ function calibrationPlot(view, found, n, m) {
   plot.line([[plot.px(low), plot.py(low)], [plot.px(1), plot.py(1)]], { class: "chance" });
   plot.line(grid.map((a) => [plot.px(a), plot.py(realised(view, a))]), { class: "curve series-0 strong" });
   plot.dots(found.map(({ a, realised }) => [plot.px(a), plot.py(realised)]), { class: "points big normal" });
-  legend(byId("calibration-plot"), [["series-0", "realised"], ["band", "expected, 95 %"]]);
+  legend(byId("calibration-plot"), [["series-0", "realised"], ["band", "expected, 95%"]]);
 }

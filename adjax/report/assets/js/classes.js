@@ -31,7 +31,7 @@ function classGroups(view) {
     const [label, truth] = key.split("/");
     const weight = truth === "1" ? view.anomalous.weight : view.normal.weight;
     const group = new Group(Float32Array.from(scores), Math.round(weight * scores.length));
-    const name = view.classes[Number(label)] ?? (truth === "1" ? "others" : "no class");
+    const name = view.classes[Number(label)] ?? (truth === "1" ? view.stranger : "no class");
     const kind = truth === "" ? NONE : truth === "1" ? "anomalous" : "normal";
     return { name, kind, group, auroc: classAuroc(view, group, truth) };
   });

@@ -31,11 +31,11 @@ function choice(text, value) {
 function choices(view) {
   const found = [["as saved", view.threshold]];
   for (const rate of [0.01, 0.05]) {
-    const name = `${100 * rate} % of ${view.known ? "normal" : "all"} images flagged`;
+    const name = `${100 * rate}% of ${view.known ? "normal" : "all"} images flagged`;
     found.push([name, view.normal.quantile(1 - rate)]);
   }
   if (view.known && view.anomalous.kept) {
-    found.push(["95 % of anomalies caught", below(view.anomalous.quantile(0.05))]);
+    found.push(["95% of anomalies caught", below(view.anomalous.quantile(0.05))]);
     found.push(["best F1 on these images (optimistic)", view.bestF1]);
   }
   return found.filter(([, value]) => Number.isFinite(value)).map(([text, value]) => [text, Math.fround(value)]);

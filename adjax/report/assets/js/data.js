@@ -61,7 +61,7 @@ class Group {
 
 class View {
   constructor(packed) {
-    Object.assign(this, { name: packed.name, classes: packed.classes, nominal: packed.nominal, counts: packed.counts });
+    Object.assign(this, { name: packed.name, classes: packed.classes, nominal: packed.nominal, stranger: packed.stranger, counts: packed.counts });
     this.threshold = Number(packed.threshold);
     this.scores = asFloats(packed.scores);
     this.rows = packed.rows === null ? null : asIndices(packed.rows);

@@ -33,7 +33,7 @@ function featureGroups(view, f) {
     if (!groups.has(key)) groups.set(key, []);
     groups.get(key).push(i);
   }
-  const name = (key) => (typeof key === "number" ? view.classes[key] : view.known ? key : "images");
+  const name = (key) => (typeof key === "number" ? view.classes[key] : !view.known ? "images" : key === "anomalous" ? view.stranger : key);
   const order = (key) => (key === "anomalous" ? 1e6 : key === "normal" ? -1 : key);
   return [...groups].sort(([a], [b]) => order(a) - order(b)).map(([key, rows]) => ({
     mark: typeof key === "number" ? `class-${key % 10}` : key,

@@ -3,7 +3,7 @@
 const NONE = "–";
 
 function percent(x, digits = 2) {
-  return Number.isFinite(x) ? `${(100 * x).toFixed(digits)} %` : NONE;
+  return Number.isFinite(x) ? `${(100 * x).toFixed(digits)}%` : NONE;
 }
 
 function fixed(x, digits = 4) {

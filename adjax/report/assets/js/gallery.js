@@ -66,7 +66,8 @@ function strip({ id, title, about, total, pictures }, shown, again) {
 function picture(p) {
   const { view } = state;
   const kind = p.truth === null ? "" : p.truth ? "anomalous" : "normal";
-  const label = p.label !== null && p.label >= 0 && view.classes.length > 1 ? view.classes[p.label] : kind;
+  const known = p.label !== null && p.label >= 0 && view.classes.length > 1;
+  const label = known ? view.classes[p.label] : p.truth ? view.stranger : kind;
   const verdict = isFlagged(p) ? "flagged" : "passed";
   const value = view.pValue(p.score);
   const name = p.name || `#${whole(p.row)}`;

@@ -5,7 +5,7 @@ class Plot {
     this.width = Math.max(host.clientWidth, 240);
     this.height = square ? Math.min(this.width, 420) : height;
     this.left = 52;
-    this.right = this.width - 14;
+    this.right = this.width - 22;
     this.top = 12;
     this.bottom = this.height - 44;
     Object.assign(this, { x, y });

@@ -40,5 +40,5 @@ function samplesTable(view) {
     const share = view.known ? view.truth.slice(from, to).reduce((a, b) => a + b, 0) / (to - from) : NaN;
     return [`${whole(view.row(from))} to ${whole(view.row(to - 1))}`, ...[0.05, 0.5, 0.95].map((q) => short(group.quantile(q))), percent(share, 1)];
   });
-  return { columns: ["index", "5 % quantile", "median score", "95 % quantile", "of them anomalous"], rows };
+  return { columns: ["index", "5% quantile", "median score", "95% quantile", "of them anomalous"], rows };
 }

@@ -25,8 +25,55 @@ function logarithmic(low, high, ticks, text) {
   return { low, high, text, ticks, at: (x) => (Math.log(Math.max(x, low)) - a) / (b - a), from: (t) => Math.exp(a + t * (b - a)) };
 }
 
-// For scores: linear where the bulk lies, logarithmic beyond where a tail is heavy, so that both can be seen.
+// The scale for a view's scores, stretched where a quarter of a kind would share one bar of a histogram.
 function scoreScale(view) {
+  const base = bulkAndTail(view);
+  const groups = [view.normal, view.anomalous].filter((g) => g.sorted.length);
+  const crowded = groups.some((g) => {
+    for (let k = 0; k < 60; k++) {
+      const [from, to] = [base.from(k / 60), base.from((k + 1) / 60)];
+      if (countBelow(g.sorted, to) - countBelow(g.sorted, from) > g.kept / 4 && g.sorted[0] !== g.sorted[g.sorted.length - 1]) return true;
+    }
+    return false;
+  });
+  return crowded ? stretched(base, groups) : base;
+}
+
+// Half the width by value, half by how many images lie there, each kind counting alike.
+function stretched(base, groups) {
+  const inner = groups.flatMap((g) => Array.from({ length: 65 }, (_, k) => g.quantile(k / 64)));
+  const marks = [...base.ticks, ...inner, base.from(0), base.from(1)].filter((x) => base.at(x) >= -1e-9 && base.at(x) <= 1 + 1e-9);
+  const xs = [...new Set(marks)].sort((a, b) => a - b);
+  const rank = (x) => groups.reduce((sum, g) => sum + countUpTo(g.sorted, x) / g.sorted.length, 0) / groups.length;
+  const ts = xs.map((x) => (base.at(x) + rank(x)) / 2);
+  const [first, last] = [ts[0], ts[ts.length - 1]];
+  const places = ts.map((t) => (t - first) / (last - first));
+  const at = (x) => between(xs, places, x);
+  const from = (t) => between(places, xs, t);
+  const ticks = Array.from({ length: 11 }, (_, k) => roundest(from(k / 10), (x) => Math.abs(at(x) - k / 10) < 0.02));
+  return { low: base.low, high: base.high, ticks: [...new Set(ticks)], text: (x) => String(x), about: "stretched where images are many", at, from };
+}
+
+// Linear interpolation in ascending tables; constant beyond their ends.
+function between(xs, ys, x) {
+  if (x <= xs[0]) return ys[0];
+  const k = xs.findIndex((v) => v >= x);
+  if (k < 0) return ys[ys.length - 1];
+  const width = xs[k] - xs[k - 1];
+  return width > 0 ? ys[k - 1] + ((x - xs[k - 1]) / width) * (ys[k] - ys[k - 1]) : ys[k];
+}
+
+// x with as few digits as will do.
+function roundest(x, good) {
+  for (let digits = 1; digits < 7; digits++) {
+    const rounded = Number(x.toPrecision(digits));
+    if (good(rounded)) return rounded;
+  }
+  return Number(x.toPrecision(7));
+}
+
+// For scores: linear where the bulk lies, logarithmic beyond where a tail is heavy, so that both can be seen.
+function bulkAndTail(view) {
   const [bulk, others] = [view.normal, view.anomalous];
   const finite = [...[bulk, others].flatMap((g) => [g.sorted[0], g.sorted[g.sorted.length - 1]]), view.threshold];
   const marks = finite.filter(Number.isFinite);

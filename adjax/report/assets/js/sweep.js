@@ -4,14 +4,9 @@ function startSweep() {
   const { name, values, metrics } = DATA.sweep;
   onView.push(() => {
     const host = byId("sweep-plots");
-    host.replaceChildren();
-    for (const [title, points] of metrics) {
-      const cell = element("div", {}, element("h3", {}, title));
-      const panel = element("div", { class: "plot", role: "img", "aria-label": `${title} against ${name}; in the table below` });
-      cell.append(panel);
-      host.append(cell);
-      sweepPlot(panel, name, values, points);
-    }
+    const panels = metrics.map(([title]) => element("div", { class: "plot", role: "img", "aria-label": `${title} against ${name}; in the table below` }));
+    host.replaceChildren(...metrics.map(([title], k) => element("div", {}, element("h3", {}, title), panels[k])));
+    metrics.forEach(([, points], k) => sweepPlot(panels[k], name, values, points)); // when all have their width
     dataTable("sweep-data", () => ({
       columns: [name, ...metrics.map(([title]) => title)],
       rows: values.map((value, k) => [short(value), ...metrics.map(([, points]) => spread(points[k]))]),
