@@ -7,6 +7,7 @@ import sys
 
 COMMANDS = {
     "data": ("adjax.data.cli", "list and fetch data sets"),
+    "predict": ("adjax.predict.cli", "score the picture files of a folder with a detector"),
     "export": ("adjax.export_cli", "write a detector as a program that runs without adjax's networks"),
 }
 """Command → (module with `main(arguments) -> exit code`, what it does)."""

@@ -12,7 +12,7 @@ import adjax
 
 ROOT = Path(adjax.__file__).parent
 LAYERS = [
-    {"process"},
+    {"process", "progress"},
     {"types", "nn", "losses", "kmeans"},
     {"data"},
     {"augment"},
@@ -32,6 +32,7 @@ LAYERS = [
     {"metrics"},
     {"report"},
     {"export_cli"},
+    {"predict"},
     {"__main__"},
 ]
 """From left to right. A new module takes its place here."""

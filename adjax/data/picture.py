@@ -1,6 +1,7 @@
 """One image file to uint8 pixels, and never a silent loss: what doesn't fit 8-bit grey or RGB is refused.
 
-Pixels are taken as they are stored: a camera's orientation tag is not applied.
+What a picture that is taken looks like, a camera's orientation tag applied, is decided in `adjax.data.pixels`, for
+training and scoring alike.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from adjax.data.pixels import orientation, pixels, seen_size
 from adjax.data.split import DataError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
@@ -53,15 +55,12 @@ def read_pixels(path: Path, channels: int) -> np.ndarray:
       DataError: as `read_header`; cut short or damaged; or with transparent pixels.
     """
     with _opened(path) as image:
-        pixels = np.asarray(_opaque(image, path).convert("L" if channels == 1 else "RGB"))
-    return pixels.reshape(*pixels.shape[:2], channels)
+        turned = orientation(image)
+        return pixels(_opaque(image, path), channels, turned)
 
 
 def read_square(path: Path, side_px: int) -> np.ndarray:
     """Decodes one file and brings the middle of it to a square: the shorter side becomes `side_px`.
-
-    It is bilinear, with the wider support that shrinking needs not to alias. The square is cut out before it
-    is resized, so that a file of 1 × 16,000,000 pixels costs no more than another.
 
     Args:
       path: the file.
@@ -73,15 +72,9 @@ def read_square(path: Path, side_px: int) -> np.ndarray:
     Raises:
       DataError: as `read_pixels`.
     """
-    from PIL import Image
-
     with _opened(path) as image:
-        picture = _opaque(image, path).convert("RGB")
-        width, height = picture.size
-        side = min(width, height)
-        left, top = (width - side) / 2, (height - side) / 2
-        box = (left, top, left + side, top + side)
-        return np.asarray(picture.resize((side_px, side_px), Image.Resampling.BILINEAR, box=box))
+        turned = orientation(image)
+        return pixels(_opaque(image, path), 3, turned, side_px, side_px)
 
 
 def _opaque(image: Any, path: Path) -> Any:
@@ -97,19 +90,20 @@ def _header(image: Any, path: Path) -> Header:
     width, height = image.size
     if width * height > MAX_PIXELS:
         raise DataError(f"{path} claims {width}×{height} pixels, more than {MAX_PIXELS:,}: resize it first")
-    bits = _bits(image)
-    if bits > 8 or image.mode not in CHANNELS:
+    depth = bits(image)
+    if depth > 8 or image.mode not in CHANNELS:
         raise DataError(
-            f"{path} is of mode {image.mode} with {bits} bits a channel, but 8-bit grey or RGB is needed: "
+            f"{path} is of mode {image.mode} with {depth} bits a channel, but 8-bit grey or RGB is needed: "
             "scale and convert it yourself, since clipping would spoil it"
         )
     # A camera's JPEG with a preview behind it opens as MPO: its first frame is the picture.
     if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
         raise DataError(f"{path} has {image.n_frames} frames: save one of them alone")
+    width, height = seen_size(image, orientation(image))
     return Header(height, width, CHANNELS[image.mode])
 
 
-def _bits(image: Any) -> int:
+def bits(image: Any) -> int:
     """Bits a channel in the file; Pillow shows RGB of 16 bits as if it had 8."""
     if image.format == "PNG":
         before = image.fp.tell()

@@ -1,0 +1,89 @@
+"""A decoded picture to the pixels that a detector takes: the one place, so that training and scoring see the same.
+
+    fitted(upright(flat(image, channels)), height, width)
+
+Strict reading (`picture`, for data sets) and lenient reading (`upload`, for whatever people upload) differ in what they
+refuse, not in what they make of a picture that both take.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+MODE = {1: "L", 3: "RGB"}
+"""Channels → Pillow's mode."""
+ORIENTATION = 0x0112  # EXIF
+QUARTER_TURNED = (5, 6, 7, 8)
+
+
+def orientation(image: Any) -> int:
+    """The camera's orientation tag, 1 … 8; 1, as it is, where there is none that can be read. Decodes nothing."""
+    # Pillow turns TIFF itself; of a PNG only a tag before the pixels counts, since a later one is seen by decoding.
+    if image.format == "TIFF" or (image.format == "PNG" and "exif" not in image.info):
+        return 1
+    try:
+        value = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # a damaged tag is no tag; Pillow's parsers fail in any way
+        return 1
+    return value if value in range(1, 9) else 1
+
+
+def seen_size(image: Any, turned: int) -> tuple[int, int]:
+    """(width, height) as a viewer shows it, of an image as it is stored."""
+    width, height = image.size
+    return (height, width) if turned in QUARTER_TURNED else (width, height)
+
+
+def pixels(image: Any, channels: int, turned: int, height: int | None = None, width: int | None = None) -> np.ndarray:
+    """What a detector sees of an 8-bit image without transparency.
+
+    Grey is made of colours by ITU-R 601's weights. To get to another size, the largest middle part of the wanted
+    proportions is cut out and resized (bilinear, with the wider support that shrinking needs not to alias): of a square
+    the shorter side is kept whole. It is cut before it is resized, so that a file of 1 × 16,000,000 pixels costs no
+    more than another.
+
+    Args:
+      image: Pillow's, as stored.
+      channels: 1 or 3.
+      turned: its orientation tag, which is applied.
+      height, width: wanted; None: as it is.
+
+    Returns:
+      uint8 [height, width, channels].
+    """
+    from PIL import Image
+
+    image = image.convert(MODE[channels])
+    if height is not None and width is not None:
+        size = (height, width) if turned in QUARTER_TURNED else (width, height)  # before it is turned, which is cheaper
+        if image.size != size:
+            image = image.resize(size, Image.Resampling.BILINEAR, box=_middle(image.size, size))
+    if turned != 1:
+        image = image.transpose(_turns()[turned])
+    array = np.asarray(image)
+    return array.reshape(*array.shape[:2], channels)
+
+
+def _middle(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[float, float, float, float]:
+    """The largest box of the proportions of `wanted` in the middle of `size`; all (width, height)."""
+    scale = min(size[0] / wanted[0], size[1] / wanted[1])
+    width, height = wanted[0] * scale, wanted[1] * scale
+    left, top = max((size[0] - width) / 2, 0), max((size[1] - height) / 2, 0)
+    return left, top, min(left + width, size[0]), min(top + height, size[1])
+
+
+def _turns() -> dict[int, Any]:
+    from PIL import Image
+
+    turn = Image.Transpose
+    return {
+        2: turn.FLIP_LEFT_RIGHT,
+        3: turn.ROTATE_180,
+        4: turn.FLIP_TOP_BOTTOM,
+        5: turn.TRANSPOSE,
+        6: turn.ROTATE_270,
+        7: turn.TRANSVERSE,
+        8: turn.ROTATE_90,
+    }

@@ -1,0 +1,161 @@
+"""Whatever people upload: any picture file to uint8 pixels, or the reason why not.
+
+| the file | becomes |
+|---|---|
+| 8-bit grey, RGB, YCbCr, palette, black and white | as it is |
+| camera's orientation tag (EXIF) | turned as a viewer turns it |
+| transparent (RGBA, LA, a palette's or a key colour) | laid on white, as a page or a printer does |
+| 16 bits a channel | the upper 8 bits: all of 0 … 65535 becomes all of 0 … 255, nothing is clipped |
+| CMYK (print) | RGB by the plain formula; colour profiles are not applied, to no file |
+| 32-bit integers, floats, LAB, HSV | refused: nothing says which value is white |
+| several frames or pages | refused: one of them would be looked at and the others not; of a camera's MPO the first |
+| more than 16,777,216 pixels | a JPEG is decoded at ½, ¼ or ⅛ of its size until it has fewer; others are refused |
+| cut short, damaged, empty, no picture, of another kind | refused |
+
+The name's extension counts for nothing here: a file is what its first bytes say. Files that `adjax.data.picture` takes
+come out the same from both. A decoder that fails in whatever way fails for its own file alone.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from adjax.data.picture import FORMATS, MAX_PIXELS, bits
+from adjax.data.pixels import orientation, pixels, seen_size
+from adjax.data.split import DataError
+
+LONGEST_REASON = 300  # characters
+_PLAIN = ("1", "L", "P", "RGB", "YCbCr", "CMYK")
+_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+_DEEP = ("I;16", "I;16L", "I;16B", "I;16N")
+
+
+class Header(NamedTuple):
+    """What a file says of itself before it is decoded.
+
+    Attributes:
+      height, width: as a viewer shows it, px.
+      channels: 1 for grey, else 3.
+      mode: Pillow's name, with ";16" for 16 bits a channel.
+    """
+
+    height: int
+    width: int
+    channels: int
+    mode: str
+
+
+class Picture(NamedTuple):
+    """`pixels`: uint8 [H, W, C], as asked for; `header`: of the file."""
+
+    pixels: np.ndarray
+    header: Header
+
+
+def look(path: str | os.PathLike) -> Header:
+    """Reads a file's header, decoding nothing.
+
+    Raises:
+      DataError: the reason, without the path.
+    """
+    with _opened(path) as image:
+        return _header(image)
+
+
+def read(path: str | os.PathLike, shape: tuple[int, ...]) -> Picture:
+    """Decodes a file to the pixels that a detector of this `image_shape` takes, see `adjax.data.pixels`.
+
+    Args:
+      path: of the file.
+      shape: (height px, width px, channels 1 or 3).
+
+    Raises:
+      DataError: the reason, without the path.
+    """
+    height, width, channels = shape
+    with _opened(path) as image:
+        header, turned = _header(image), orientation(image)
+        if image.width * image.height > MAX_PIXELS:
+            _decode_smaller(image)
+        return Picture(pixels(_flat(image, header), channels, turned, height, width), header)
+
+
+def reason(error: Exception) -> str:
+    """One line of an exception, in characters that any file can hold."""
+    text = " ".join(str(error).encode("utf-8", "backslashreplace").decode().split())
+    return text[:LONGEST_REASON] or type(error).__name__
+
+
+def _header(image: Any) -> Header:
+    deep = bits(image) > 8
+    if deep and image.mode == "I" and image.format in ("PNG", "PPM"):  # Pillow's other name for 16-bit grey
+        mode = "I;16"
+    else:
+        mode = f"{image.mode};16" if deep and image.mode in ("RGB", "RGBA", "LA") else image.mode
+    if image.mode not in (*_PLAIN, *_ALPHA, *_DEEP) and mode not in _DEEP:
+        raise DataError(
+            f"mode {image.mode}: nothing says which of its values is white; convert it to 8-bit grey or RGB"
+        )
+    if getattr(image, "is_animated", False) and image.format != "MPO":
+        raise DataError("several frames: save each of them alone")
+    width, height = seen_size(image, orientation(image))
+    grey = mode in ("1", "L", "LA", "La", *_DEEP) or mode == "LA;16"
+    return Header(height, width, 1 if grey else 3, mode)
+
+
+def _decode_smaller(image: Any) -> None:
+    """Lets a JPEG be decoded at a fraction of its size, which its format offers.
+
+    Raises:
+      DataError: another format, or too large all the same.
+    """
+    width, height = image.size
+    for part in (2, 4, 8):
+        if image.width * image.height > MAX_PIXELS:
+            image.draft(None, (width // part, height // part))
+    if image.width * image.height > MAX_PIXELS:
+        raise DataError(f"claims {width}×{height} pixels, more than {MAX_PIXELS:,}: resize it first")
+
+
+def _flat(image: Any, header: Header) -> Any:
+    """8 bits a channel, nothing transparent."""
+    from PIL import Image
+
+    key = image.info.get("transparency")
+    if header.mode in _DEEP:
+        if key is not None:
+            raise DataError("16-bit grey with a transparent value: lay it on a background first")
+        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+    if image.mode not in _ALPHA and key is None:
+        return image
+    if isinstance(key, tuple | int) and np.max(key) > 255:
+        raise DataError("16-bit RGB with a transparent colour: lay it on a background first")
+    if image.mode in ("La", "PA"):
+        image = image.convert("LA" if image.mode == "La" else "RGBA")
+    image = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+
+
+@contextmanager
+def _opened(path: str | os.PathLike) -> Iterator[Any]:
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
+            yield image
+    except DataError:
+        raise
+    except UnidentifiedImageError as error:
+        empty = Path(path).stat().st_size == 0
+        what = "the file is empty" if empty else f"by its content no {', '.join(FORMATS)} file"
+        raise DataError(what) from error
+    except OSError as error:
+        raise DataError(error.strerror if error.errno and error.strerror else f"damaged: {reason(error)}") from error
+    except Exception as error:  # a hostile file makes a decoder fail in any way: MemoryError, struct.error, zlib.error
+        raise DataError(f"damaged: {reason(error)}") from error

@@ -1,0 +1,189 @@
+"""`python -m adjax predict`: a folder of files to a table of decisions."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import shutil
+import signal
+import sys
+import warnings
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+
+from rich.console import Console
+
+from adjax import artefact, process
+from adjax.data import walk
+from adjax.data.probabilities import write_probabilities
+from adjax.data.split import DataError
+from adjax.detector import Detector
+from adjax.export_cli import find
+from adjax.loop import StopSignal
+from adjax.predict import stream, tables
+from adjax.predict.journal import Journal
+from adjax.predict.stream import Row
+from adjax.progress import ImageProgress
+from adjax.sealed import MANIFEST
+
+EPILOG = """\
+examples:
+  python -m adjax predict runs/parts photos/ --out scores.csv
+  python -m adjax predict runs/parts photos/ --out scores.parquet --false-positive-rate 0.01
+  python -m adjax predict runs/parts photos/ --out scores.jsonl --copy-flagged flagged/
+  python -m adjax predict runs/digits test/ --out scores.csv --submission answer.csv
+
+One row a file: path, status (ok, error), error, width, height, mode, score (higher = more anomalous), p_value (share of
+normal images at least as strange), decision (normal, anomalous), nearest_class, probability (of being anomalous),
+threshold, detector (SHA-256 of its manifest).
+
+A file that can't be read is a row that says why. Ctrl-C leaves a valid table of what is done; the same command goes on
+from there, and later scores only files that are new (SCORES.journal remembers). What becomes of transparent, CMYK,
+16-bit and turned pictures: see adjax/data/upload.py.
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Runs `python -m adjax predict ARGUMENTS`; returns the exit code: 130 after Ctrl-C, 143 after SIGTERM."""
+    chosen = _parser().parse_args(arguments)
+    warnings.filterwarnings("ignore", module="PIL")  # of odd files, each of which has its row
+    process.prepare()
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    tables.check(chosen.out)
+    detector, sha256 = _detector(chosen.detector, chosen.false_positive_rate)
+    if chosen.submission and not detector.normal_levels.shape[0]:
+        raise DataError("--submission needs p-values, and this detector was fitted without held-out normal images")
+    folder = chosen.folder
+    if chosen.copy_flagged and chosen.copy_flagged.resolve().is_relative_to(folder.resolve()):
+        raise DataError(f"--copy-flagged {chosen.copy_flagged} lies in {folder}, whose files are scored: name another")
+    found = walk.find(folder, links=chosen.follow_links, hidden=chosen.hidden, any_name=chosen.any_name)
+
+    shared: dict[str, str | float] = {"threshold": float(detector.threshold), "detector": sha256}
+    journal_path = chosen.out.with_name(f"{chosen.out.name}.journal")
+    if chosen.out.exists() and not journal_path.exists() and not chosen.fresh:
+        raise DataError(
+            f"{chosen.out} is there already, and no {journal_path.name} to go on from: name another, or --fresh"
+        )
+    batch_size = chosen.batch_size or stream.batch_size_for(detector.spec.image_shape)
+    with (
+        Journal(journal_path, {**shared, "folder": str(folder.resolve())}, chosen.fresh) as journal,
+        StopSignal() as stop,
+    ):
+        todo = [name for name in found.names if name not in journal.done]
+        console.print(f"{detector}\n{_told(found, len(found.names) - len(todo))}", highlight=False, markup=False)
+        work = stream.rows(detector, folder, todo, batch_size=batch_size, threads=chosen.threads)
+        with ImageProgress(console, len(todo), "scoring") as progress, closing(work):
+            for rows in work:
+                if chosen.copy_flagged:
+                    _copy_flagged(rows, folder, chosen.copy_flagged)
+                journal.append(rows)
+                progress.advance(len(rows))
+                if stop.received is not None:
+                    break
+            rate = progress.rate()
+        journal.append(
+            Row(name, "error", f"the folder can't be listed: {why}")
+            for name, why in found.unlisted.items()
+            if name not in journal.done
+        )
+        tables.write(chosen.out, journal.rows(), shared)
+        if stop.received is not None:
+            console.print(f"stopped; {chosen.out} has what is done, and the same command continues", markup=False)
+            return 128 + stop.received if stop.received != signal.SIGINT else 130
+        if chosen.submission:
+            _submission(chosen.submission, journal)
+        _summary(console, journal, rate, [chosen.out, chosen.submission, chosen.copy_flagged])
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m adjax predict",
+        description="Score the picture files of a folder: one row a file.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "detector", type=Path, metavar="DETECTOR", help="run directory that holds detector/, or a detector"
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="its picture files, and those of its subfolders")
+    parser.add_argument("--out", type=Path, required=True, metavar="SCORES", help="the table: .csv, .jsonl or .parquet")
+    parser.add_argument(
+        "--false-positive-rate",
+        type=float,
+        metavar="A",
+        help="flag a normal image with probability at most A (default: the detector's own threshold)",
+    )
+    parser.add_argument("--copy-flagged", type=Path, metavar="DIR", help="copy the files that are flagged to DIR")
+    parser.add_argument(
+        "--submission",
+        type=Path,
+        metavar="FILE",
+        help="also write file,probability of being anomalous as CSV; a file that can't be read has 1",
+    )
+    parser.add_argument("--follow-links", action="store_true", help="follow symbolic links, each folder once")
+    parser.add_argument("--hidden", action="store_true", help="also take files and folders that begin with a dot")
+    parser.add_argument("--any-name", action="store_true", help="also take files that aren't named like pictures")
+    parser.add_argument("--fresh", action="store_true", help="begin anew, whatever was done before")
+    parser.add_argument("--batch-size", type=_at_least_one, metavar="N", help="images at once (default: by their size)")
+    parser.add_argument(
+        "--threads", type=_at_least_one, default=stream.THREADS, metavar="N", help="that decode (default: %(default)s)"
+    )
+    return parser
+
+
+def _at_least_one(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value}: must be at least 1")
+    return value
+
+
+def _detector(run: Path, false_positive_rate: float | None) -> tuple[Detector, str]:
+    """The detector, and the SHA-256 of its manifest, which holds those of its files."""
+    directory = find(run)
+    detector = artefact.load(directory)
+    sha256 = hashlib.sha256((directory / MANIFEST).read_bytes()).hexdigest()
+    if false_positive_rate is not None:
+        detector = detector.with_false_positive_rate(false_positive_rate)
+    return detector, sha256
+
+
+def _told(found: walk.Found, before: int) -> str:
+    """How many files there are, and what was passed over."""
+    parts = [f"{len(found.names):,} picture files"]
+    if before:
+        parts.append(f"{before:,} of them done before")
+    if found.passed_over:
+        kinds = ", ".join(f"{why} {count:,}" for why, count in found.passed_over.most_common())
+        parts.append(f"passed over: {kinds}")
+    return "; ".join(parts)
+
+
+def _copy_flagged(rows: list[Row], folder: Path, to: Path) -> None:
+    for row in rows:
+        if row.decision == "anomalous":
+            target = to / row.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / row.path, target)
+
+
+def _submission(path: Path, journal: Journal) -> None:
+    """A file that can't be read isn't shown to be normal."""
+    answers = [(walk.shown(row.path), 1.0 if row.probability is None else row.probability) for row in journal.rows()]
+    write_probabilities(path, [name for name, _ in answers], [value for _, value in answers])
+
+
+def _summary(console: Console, journal: Journal, rate: float, written: list[Path | None]) -> None:
+    counts = Counter(row.decision or row.status for row in journal.rows())
+    total, scored = counts.total(), counts["normal"] + counts["anomalous"]
+    share = f" ({counts['anomalous'] / scored:.1%} of those read)" if scored else ""
+    console.print(
+        f"{total:,} files: {counts['normal']:,} normal, {counts['anomalous']:,} anomalous{share}, "
+        f"{counts['error']:,} not readable; {rate:,.0f} images/s",
+        highlight=False,
+    )
+    for path in filter(None, written):
+        console.print(f"  {os.fspath(path)}", highlight=False, markup=False, soft_wrap=True)

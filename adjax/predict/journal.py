@@ -1,0 +1,109 @@
+"""The journal of a scoring: a line a file, appended as they are done, so that a restart goes on where it ended.
+
+Its first line says what the rows belong to (detector, threshold, folder). A process that is killed leaves at worst a
+last line cut short, which is dropped. Paths are JSON with Python's surrogates for bytes that are no UTF-8, so they come
+back byte for byte.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from adjax.data.split import DataError
+from adjax.predict.stream import Row
+
+KIND = "adjax predict journal 1"
+
+
+class Journal:
+    """A journal that is open for appending, by this process alone. A context manager."""
+
+    def __init__(self, path: Path, facts: Mapping[str, str | float], fresh: bool = False):
+        """Begins a journal, or goes on with one.
+
+        Args:
+          path: of the file.
+          facts: what its rows depend on.
+          fresh: begin anew whatever is there.
+
+        Raises:
+          DataError: it belongs to other facts, is damaged before its end, or another process writes it.
+        """
+        self.path, self.done = path, set[str]()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(path, "a+b")  # noqa: SIM115 (closed by __exit__)
+        try:
+            self._lock()
+            if fresh:
+                self._file.truncate(0)
+            self._file.truncate(self._whole(facts))
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._file.close()
+
+    def append(self, rows: Iterable[Row]) -> None:
+        """Writes rows and hands them to the operating system."""
+        lines = [json.dumps(row, separators=(",", ":")) + "\n" for row in rows]
+        self._file.write("".join(lines).encode())
+        self._file.flush()
+
+    def rows(self) -> Iterator[Row]:
+        """All rows so far, in order."""
+        with open(self.path, "rb") as file:
+            next(file)
+            for line in file:
+                yield Row(*json.loads(line))
+
+    def _whole(self, facts: Mapping[str, str | float]) -> int:
+        """Reads what is there; the length of it that is whole."""
+        self._file.seek(0)
+        head = {"journal": KIND, **facts}
+        first_line = json.dumps(head).encode() + b"\n"
+        end = 0
+        for number, line in enumerate(self._file, 1):
+            if not line.endswith(b"\n") and (number > 1 or first_line.startswith(line)):
+                break  # cut short by a kill
+            try:
+                value = json.loads(line)
+                if number > 1:
+                    self.done.add(Row(*value).path)
+            except (ValueError, TypeError) as error:
+                raise DataError(f"{self.path} is damaged in line {number}: begin anew by --fresh") from error
+            if number == 1 and value != head:
+                self._refuse(value, head)
+            end += len(line)
+        if not end:
+            self._file.truncate(0)
+            self._file.write(first_line)
+            self._file.flush()
+            return len(first_line)
+        return end
+
+    def _refuse(self, found: object, wanted: Mapping[str, str | float]) -> None:
+        if not isinstance(found, dict) or found.get("journal") != KIND:
+            raise DataError(f"{self.path} is no journal of this command: name another --out, or begin anew by --fresh")
+        other = [f"{key} {found.get(key)}, now {value}" for key, value in wanted.items() if found.get(key) != value]
+        raise DataError(
+            f"{self.path} was begun with {'; '.join(other)}. Rows of both can't share a table: give what it was begun "
+            "with, name another --out, or begin anew by --fresh"
+        )
+
+    def _lock(self) -> None:
+        try:
+            import fcntl
+        except ImportError:  # Windows: two processes at once are the user's to avoid
+            return
+        try:
+            fcntl.flock(self._file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise DataError(
+                f"{self.path} is being written by another process: wait for it, or name another --out"
+            ) from error

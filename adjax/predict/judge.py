@@ -1,0 +1,46 @@
+"""All that a detector says of a batch, in one compiled pass: score, p-value, decision and class together."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from adjax import thresholds
+from adjax.detector import Detector, outputs_of
+from adjax.spec import parts
+
+NONE = -1
+
+
+@jax.jit
+def judge(detector: Detector, images: jax.Array) -> dict[str, jax.Array]:
+    """Judges images.
+
+    Args:
+      detector: a single one.
+      images: uint8[N, H, W, C], as trained.
+
+    Returns:
+      `score` float32[N]; `anomalous` bool[N], by the detector's threshold; `p_value` float32[N], NaN where no normal
+      images were held out; `nearest` int32[N], the class that `score` is the distance to (or, of a scorer that knows
+      none, that the network takes the image for), NONE for a detector of one class; `probability` float32[N] of being
+      anomalous: the network's own, or else 1 − p.
+    """
+    said = outputs_of(detector, images)
+    distances = parts(detector.spec).scorer.distances(detector.scorer, said)
+    score = thresholds.common_quantile(detector.calibration, distances)
+    n, classes = score.shape[0], len(detector.spec.classes)
+    held_out = detector.normal_levels.shape[0]
+    p_value = thresholds.p_value(detector.normal_levels, score) if held_out else jnp.full(n, jnp.nan)
+    nearest = jnp.full(n, NONE, jnp.int32)
+    if distances.shape[1] == classes > 1:
+        nearest = thresholds.nearest(detector.calibration, distances)
+    elif "logits" in said and said["logits"].shape[-1] == classes > 1:
+        nearest = said["logits"].argmax(-1).astype(jnp.int32)
+    return {
+        "score": score,
+        "anomalous": thresholds.is_anomalous(score, detector.threshold),
+        "p_value": p_value,
+        "nearest": nearest,
+        "probability": said.get("probability", 1 - p_value),
+    }

@@ -1,0 +1,145 @@
+"""Files to rows: decoded by threads ahead of the device, a window of them in memory, one batch shape."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections import deque
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from adjax.data import upload
+from adjax.data.split import DataError
+from adjax.detector import Detector
+from adjax.predict.judge import NONE, judge
+
+THREADS = min(16, os.cpu_count() or 1)  # Pillow decodes outside the interpreter's lock
+WINDOW = 3
+"""Batches in memory: one that is judged, one that fills, one ahead."""
+LARGEST_BATCH, BATCH_PIXELS = 512, 2**22
+
+
+class Row(NamedTuple):
+    """What is known of one file; None: unknown.
+
+    Attributes:
+      path: relative to the folder, as `adjax.data.walk` has it.
+      status: "ok" or "error".
+      error: why it could not be scored.
+      width, height: of the file as a viewer shows it, px; `mode`: Pillow's name of it.
+      score, p_value: as `Detector` has them; None where they are not finite, and then the decision is "anomalous".
+      decision: "normal" or "anomalous".
+      nearest_class: a name.
+      probability: of being anomalous, see `adjax.predict.judge`.
+    """
+
+    path: str
+    status: str
+    error: str | None = None
+    width: int | None = None
+    height: int | None = None
+    mode: str | None = None
+    score: float | None = None
+    p_value: float | None = None
+    decision: str | None = None
+    nearest_class: str | None = None
+    probability: float | None = None
+
+
+def batch_size_for(shape: tuple[int, ...]) -> int:
+    """Images a batch: a power of two, at most 512 and about four million pixels."""
+    height, width = shape[:2]
+    fitting = max(1, BATCH_PIXELS // (height * width))
+    return min(LARGEST_BATCH, 2 ** int(math.log2(fitting)))
+
+
+def rows(
+    detector: Detector, folder: Path, names: Iterable[str], *, batch_size: int, threads: int = THREADS
+) -> Generator[list[Row]]:
+    """Scores files, a batch at a time, in order.
+
+    Args:
+      detector: of uint8 images [H, W, C].
+      folder, names: the files, `folder / name`; `names` is drawn from as batches fill.
+      batch_size: images the device sees at once; the last batch is padded to it, so one program does them all.
+      threads: that decode.
+
+    Yields:
+      Rows, `batch_size` of them but for the last time.
+    """
+    state, shape = jax.device_put(detector), detector.spec.image_shape
+    pending: tuple[list[str], list[upload.Header | str], Any] | None = None
+    for batch, decoded in _decoded(folder, iter(names), shape, batch_size, threads):
+        images = np.zeros((batch_size, *shape), np.uint8)
+        for slot, picture in enumerate(decoded):
+            if isinstance(picture, upload.Picture):
+                images[slot] = picture.pixels
+        headers = [p.header if isinstance(p, upload.Picture) else p for p in decoded]
+        started = batch, headers, judge(state, images)
+        if pending is not None:  # fetched one batch late, so that the device works while threads decode
+            yield _rows(detector, *pending)
+        pending = started
+    if pending is not None:
+        yield _rows(detector, *pending)
+
+
+def _decoded(
+    folder: Path, names: Iterator[str], shape: tuple[int, ...], batch_size: int, threads: int
+) -> Iterator[tuple[list[str], list[upload.Picture | str]]]:
+    """(names, pictures or reasons), a batch at a time; no more than WINDOW batches are decoded and not yet taken."""
+
+    def one(name: str) -> upload.Picture | str:
+        try:
+            return upload.read(folder / name, shape)
+        except DataError as error:
+            return upload.reason(error)
+
+    pool, window = ThreadPoolExecutor(threads), deque[tuple[str, Future]]()
+    try:
+        while True:
+            wanted = WINDOW * batch_size - len(window)
+            window.extend((name, pool.submit(one, name)) for name in islice(names, wanted))
+            if not window:
+                return
+            taken = [window.popleft() for _ in range(min(batch_size, len(window)))]
+            yield [name for name, _ in taken], [future.result() for _, future in taken]
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _rows(detector: Detector, names: list[str], headers: list[upload.Header | str], judged: Any) -> list[Row]:
+    """The rows of a batch; waits for the device."""
+    said, classes = jax.device_get(judged), detector.spec.classes
+    found = []
+    for slot, (name, header) in enumerate(zip(names, headers, strict=True)):
+        if isinstance(header, str):
+            found.append(Row(name, "error", header))
+            continue
+        nearest = int(said["nearest"][slot])
+        found.append(
+            Row(
+                name,
+                "ok",
+                None,
+                header.width,
+                header.height,
+                header.mode,
+                _number(said["score"][slot]),
+                _number(said["p_value"][slot]),
+                "anomalous" if said["anomalous"][slot] else "normal",
+                None if nearest == NONE else classes[nearest],
+                _number(said["probability"][slot]),
+            )
+        )
+    return found
+
+
+def _number(value: np.floating) -> float | None:
+    """The shortest decimal that is this float32 again; None if it is not finite."""
+    return float(str(value)) if np.isfinite(value) else None
