@@ -66,8 +66,8 @@ def gradients(state, b, **options):
     """(generator's, {kind: discriminator's}, metrics): Adam's first moment is half of the gradient after one step."""
     after, metrics = step(state, b, **options)
     moments = after["optimizer"]
-    flat = jax.tree.map(lambda mu: 2 * mu, (moments["network"].mu, moments["discriminators"].mu))
-    return *flat, metrics
+    twice = {name: jax.tree.map(lambda mu: 2 * mu, each.mu) for name, each in moments.items()}
+    return twice.pop("network"), twice, metrics
 
 
 def largest(tree) -> float:
@@ -217,6 +217,21 @@ def test_a_share_of_one_judges_all():
     assert abs(half["latent"] - whole["latent"]) > 1e-7
 
 
+@pytest.mark.parametrize("label", [0, 1])
+def test_a_discriminator_without_an_image_of_its_kind_stays_as_it_is(label):
+    before, b = start(), batch((label,))
+    after, metrics = step(before, b)
+    there, gone = ("normal", "anomaly") if label == 0 else ("anomaly", "normal")
+
+    def of(state, kind):
+        return state["discriminators"][kind], state["optimizer"][kind]
+
+    jax.tree.map(np.testing.assert_array_equal, of(after, gone), of(before, gone))
+    assert int(after["optimizer"][there].count) == 1
+    assert float(metrics[f"discriminator_{gone}"]) == 0 < float(metrics[f"discriminator_{there}"])
+    assert (float(metrics["abc"]) > 0) == (label == 1) != (float(metrics["reconstruction"]) > 0)
+
+
 def test_devices_that_share_a_batch_find_its_gradients():
     """Two of two images each, of unlike kinds, against one of four; each sees all of its share."""
     b = batch((0, 0, 0, 1))
@@ -225,7 +240,7 @@ def test_devices_that_share_a_batch_find_its_gradients():
     shared = jax.vmap(lambda b: method(**OTHER).step(start(), b, jax.random.key(0), axis_name="data"), axis_name="data")
     after, found = jax.tree.map(lambda x: x[1], cheaply(shared)(halves))
     close(found, metrics)
-    for part in ("network", "discriminators"):
+    for part in ("network", "normal", "anomaly"):
         close(after["optimizer"][part].mu, alone["optimizer"][part].mu)
 
 

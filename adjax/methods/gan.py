@@ -16,7 +16,8 @@ and that of the discriminators, each over its own kind of image,
     w_discriminator_normal · (D_N(x) → 1, D_N(G(x)) → 0) + w_discriminator_anomaly · (D_A(x) → 1, D_A(G(x)) → 0).
 
 "→" is the squared difference (least squares) or the cross-entropy. The score is d; no discriminator is used for it.
-Generator and discriminators step at the same time, from one G(x).
+Generator and discriminators step at the same time, from one G(x); a discriminator stays as it is where a batch has no
+image of its kind.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import optax
+from jax import lax
 
 from adjax.losses.abc import abc
 from adjax.losses.patch import patch
@@ -91,7 +93,7 @@ def gan(
         return {
             "params": {"network": weights},
             "discriminators": discriminators,
-            "optimizer": {"network": adam.init(weights), "discriminators": adam.init(discriminators)},
+            "optimizer": {name: adam.init(params) for name, params in {"network": weights, **discriminators}.items()},
             "hparams": {name: jnp.asarray(hparams[name], jnp.float32) for name in HPARAMS},
         }
 
@@ -112,50 +114,75 @@ def gan(
             mask = masks[kind] if whole else masks[kind][own[kind]]
             return jnp.where(mask, values, 0).sum() / jnp.maximum(counts[kind][0 if whole else 1], 1)
 
-        def judged(kind, discriminators, images):
-            return discriminator.train(discriminators[kind], images[own[kind]], key, axis_name)
+        def if_any(kind, function, otherwise=None):
+            """What `function()` gives if the batch has images of that kind on any device; else `otherwise`, or zeros.
+
+            Batches of an image or a few often have none, and a pass through a discriminator is not cheap.
+            """
+            if otherwise is None:
+                otherwise = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function))
+            return lax.cond(counts[kind][0] > 0, function, lambda: otherwise)
+
+        def judged(kind, params, images):
+            return discriminator.train(params, images[own[kind]], key, axis_name)
 
         def generator_loss(weights):
             said, moved = network.train(weights, x, key, axis_name)
             y = said["reconstruction"]
-            again, _ = network.train(weights, y[own["normal"]], key, axis_name)
-            drift = jnp.abs(said["latent"][own["normal"]] - again["latent"])
             d = jnp.abs(x - y).mean((1, 2, 3))
-            terms = {
-                "reconstruction": mean(d, "normal"),
-                "patch": mean(patch(x, y), "normal"),
-                "latent": mean(drift.reshape(len(drift), -1).mean(-1), "normal"),
-                "ssim": mean(1 - ssim(x, y, data_range=2.0, window_px=window_px), "normal"),
-                "adversarial": mean(towards(judged("normal", discriminators, y)[0]["logits"], 1), "normal"),
-                "anomaly_adversarial": mean(towards(judged("anomaly", discriminators, y)[0]["logits"], 0), "anomaly"),
-                "abc": mean(abc(d), "anomaly"),
-            }
+
+            def deceive(kind, target):
+                return mean(towards(judged(kind, discriminators[kind], y)[0]["logits"], target), kind)
+
+            def of_normal_images():
+                again, _ = network.train(weights, y[own["normal"]], key, axis_name)
+                drift = jnp.abs(said["latent"][own["normal"]] - again["latent"])
+                return {
+                    "reconstruction": mean(d, "normal"),
+                    "patch": mean(patch(x, y), "normal"),
+                    "latent": mean(drift.reshape(len(drift), -1).mean(-1), "normal"),
+                    "ssim": mean(1 - ssim(x, y, data_range=2.0, window_px=window_px), "normal"),
+                    "adversarial": deceive("normal", 1),
+                }
+
+            def of_anomalies():
+                return {"anomaly_adversarial": deceive("anomaly", 0), "abc": mean(abc(d), "anomaly")}
+
+            terms = {**if_any("normal", of_normal_images), **if_any("anomaly", of_anomalies)}
             loss = sum((w[f"w_{name}"] * term for name, term in terms.items()), jnp.float32(0))
             return loss, ({"loss": loss, **terms}, y, moved)
 
         grads, (metrics, y, moved) = jax.grad(generator_loss, has_aux=True)(weights)
 
-        def discriminator_loss(discriminators):
-            loss, moved = {}, {}
-            for kind in discriminators:
-                real, _ = judged(kind, discriminators, x)
-                fake, moved[kind] = judged(kind, discriminators, y)
-                loss[f"discriminator_{kind}"] = mean(towards(real["logits"], 1) + towards(fake["logits"], 0), kind)
-            return sum(w[f"w_{name}"] * term for name, term in loss.items()), (loss, moved)
-
-        judging, (losses, moved_judges) = jax.grad(discriminator_loss, has_aux=True)(discriminators)
-        grads, judging, metrics = collective.total((grads, judging, {**metrics, **losses}), axis_name)
-
+        grads, metrics = collective.total((grads, metrics), axis_name)
         rate = w["learning_rate"] * schedule(state["optimizer"]["network"].count)
         updates, moments = adam.update(grads, state["optimizer"]["network"])
-        weights = descend(network, moved, updates, rate)
-        updates, judges_moments = adam.update(judging, state["optimizer"]["discriminators"])
+        optimizer, judges = {"network": moments}, {}
+
+        def judge(kind):
+            """The discriminator of that kind and its moments after this batch, and its loss."""
+            params, moments = discriminators[kind], state["optimizer"][kind]
+
+            def loss(params):
+                real, _ = judged(kind, params, x)
+                fake, moved = judged(kind, params, y)
+                term = mean(towards(real["logits"], 1) + towards(fake["logits"], 0), kind)
+                return w[f"w_discriminator_{kind}"] * term, (term, moved)
+
+            def descended():
+                gradient, (term, moved) = jax.grad(loss, has_aux=True)(params)
+                gradient, term = collective.total((gradient, term), axis_name)
+                updates, after = adam.update(gradient, moments)
+                return descend(discriminator, moved, updates, rate), after, term
+
+            return if_any(kind, descended, (params, moments, jnp.float32(0)))
+
         for kind in discriminators:
-            moved_judges[kind] = descend(discriminator, moved_judges[kind], updates[kind], rate)
+            judges[kind], optimizer[kind], metrics[f"discriminator_{kind}"] = judge(kind)
         state = {
-            "params": {"network": weights},
-            "discriminators": moved_judges,
-            "optimizer": {"network": moments, "discriminators": judges_moments},
+            "params": {"network": descend(network, moved, updates, rate)},
+            "discriminators": judges,
+            "optimizer": optimizer,
             "hparams": w,
         }
         return state, metrics
