@@ -7,6 +7,7 @@ import sys
 
 COMMANDS = {
     "data": ("adjax.data.cli", "list and fetch data sets"),
+    "train": ("adjax.teach.cli", "make a detector of a folder of normal images"),
     "predict": ("adjax.predict.cli", "score the picture files of a folder with a detector"),
     "export": ("adjax.export_cli", "write a detector as a program that runs without adjax's networks"),
 }

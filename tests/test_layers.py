@@ -32,7 +32,7 @@ LAYERS = [
     {"metrics"},
     {"report"},
     {"export_cli"},
-    {"predict"},
+    {"predict", "teach"},
     {"__main__"},
 ]
 """From left to right. A new module takes its place here."""

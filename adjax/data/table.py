@@ -142,7 +142,7 @@ def _tables(
     if train.labels is None:
         raise DataError(f"{path} has no labels: add a column called {LABEL_NAMES[0]}, or name the one that has them")
     tables = {"train": train}
-    beside = test or _test_beside(path)
+    beside = test or test_beside(path)
     if beside is None:
         return tables
     table = read(beside, file, label)
@@ -161,7 +161,7 @@ def _without_files(path: Path, file: str | int | None, label: str | int | None) 
     return Table(names, [], labels)
 
 
-def _test_beside(path: Path) -> Path | None:
+def test_beside(path: Path) -> Path | None:
     found = [other for other in sorted(path.parent.glob("test*.csv")) if other.name != path.name]
     if len(found) > 1:
         exact = [other for other in found if other.stem == "test"]

@@ -88,8 +88,12 @@ def read(path: str | os.PathLike, shape: tuple[int, ...]) -> Picture:
 
 def reason(error: Exception) -> str:
     """One line of an exception, in characters that any file can hold."""
-    text = " ".join(str(error).encode("utf-8", "backslashreplace").decode().split())
-    return text[:LONGEST_REASON] or type(error).__name__
+    return " ".join(text(str(error)).split())[:LONGEST_REASON] or type(error).__name__
+
+
+def text(value: str) -> str:
+    r"""What stands for bytes that are no UTF-8 (`os.fsdecode`) as `\xff`, all else as it is."""
+    return os.fsencode(value).decode("utf-8", "backslashreplace")
 
 
 def _header(image: Any) -> Header:

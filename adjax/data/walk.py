@@ -91,8 +91,3 @@ def _why_not(entry: os.DirEntry[str], links: bool, hidden: bool, any_name: bool)
     if not suffix:
         return "no extension"
     return suffix if suffix.isascii() and suffix.isprintable() else "odd extensions"
-
-
-def shown(name: str) -> str:
-    r"""A name as text that any file can hold: bytes that are no UTF-8 as `\xff`, all else as it is."""
-    return os.fsencode(name).decode("utf-8", "backslashreplace")

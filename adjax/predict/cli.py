@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from adjax import artefact, process
-from adjax.data import walk
+from adjax.data import upload, walk
 from adjax.data.probabilities import write_probabilities
 from adjax.data.split import DataError
 from adjax.detector import Detector
@@ -172,7 +172,7 @@ def _copy_flagged(rows: list[Row], folder: Path, to: Path) -> None:
 
 def _submission(path: Path, journal: Journal) -> None:
     """A file that can't be read isn't shown to be normal."""
-    answers = [(walk.shown(row.path), 1.0 if row.probability is None else row.probability) for row in journal.rows()]
+    answers = [(upload.text(row.path), 1.0 if row.probability is None else row.probability) for row in journal.rows()]
     write_probabilities(path, [name for name, _ in answers], [value for _, value in answers])
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from adjax.data.probabilities import FORMULA
 from adjax.data.split import DataError
-from adjax.data.walk import shown
+from adjax.data.upload import text
 from adjax.predict.stream import Row
 
 COLUMNS = {
@@ -57,7 +57,7 @@ def write(path: Path, rows: Iterable[Row], shared: Mapping[str, Any]) -> None:
     """
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        WRITERS[path.suffix.lower()](fresh, ({**row._asdict(), "path": shown(row.path), **shared} for row in rows))
+        WRITERS[path.suffix.lower()](fresh, ({**row._asdict(), "path": text(row.path), **shared} for row in rows))
         os.replace(fresh, path)
     finally:
         with contextlib.suppress(FileNotFoundError):

@@ -1,0 +1,68 @@
+"""Many files, some of which may be broken: what they say of themselves, and their pixels; decoded by a few threads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adjax.data import upload
+from adjax.data.decode import THREADS
+from adjax.data.split import DataError
+
+MAX_BYTES = 4 * 2**30
+
+
+def headers(files: Iterable[Path]) -> list[upload.Header | str]:
+    """Of each file its header, or the reason why it has none; nothing is decoded."""
+    return _each(upload.look, files)
+
+
+def images(files: Sequence[Path], shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, dict[Path, str]]:
+    """Decodes files as `upload.read` does.
+
+    Args:
+      files: in this order.
+      shape: (height px, width px, channels).
+
+    Returns:
+      (uint8 [n, height, width, channels], which files they are int[n], file → reason of the others).
+
+    Raises:
+      DataError: more than `MAX_BYTES` of pixels.
+    """
+    size = len(files) * int(np.prod(shape))
+    if size > MAX_BYTES:
+        raise DataError(
+            f"{len(files):,} pictures of {'×'.join(map(str, shape))} take {size / 2**30:.1f} GiB, more than "
+            f"{MAX_BYTES / 2**30:.0f}: choose a smaller --side-px, or fewer pictures"
+        )
+    found = np.empty((len(files), *shape), np.uint8)
+
+    def fill(row: int) -> None:
+        found[row] = upload.read(files[row], shape).pixels
+
+    said = _each(fill, range(len(files)))
+    errors = {files[row]: why for row, why in enumerate(said) if why is not None}
+    rows = np.array([row for row, why in enumerate(said) if why is None], int)
+    return (found if not errors else found[rows]), rows, errors
+
+
+def _each(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """Results in order; of what fails, its reason."""
+
+    def one(item: Any) -> Any:
+        try:
+            return function(item)
+        except DataError as error:
+            return upload.reason(error)
+
+    with ThreadPoolExecutor(THREADS) as pool:
+        try:
+            return list(pool.map(one, items))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise

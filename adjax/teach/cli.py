@@ -1,0 +1,209 @@
+"""`python -m adjax train`: a folder of normal images to a detector."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import signal
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from adjax import artefact, process
+from adjax.data import gather, upload
+from adjax.data.split import DataError
+from adjax.loop import StopSignal
+from adjax.models import MODELS
+from adjax.progress import ImageProgress
+from adjax.scorers import SCORERS
+from adjax.sealed import to_json
+from adjax.teach import fit, layout, plan
+
+RECORD = "train.json"
+EPILOG = """\
+examples:
+  python -m adjax train photos/                            normal pictures, in subfolders or not
+  python -m adjax train parts/ --out detectors/parts       parts/normal/, parts/anomalous/ and parts/test/good/, ...
+  python -m adjax train set/ --labels set/train.csv        file,label in each line; --normal 0 says which are normal
+  python -m adjax train photos/ --method autoencoder --side-px 32
+  python -m adjax train photos/ --weights vgg16.safetensors --model vgg16
+
+At least 50 normal pictures. A fifth of them (20 at least) is held out, so that the threshold can promise how many
+normal pictures it flags; with anomalous/ or test/ it says how well it does. Then:
+  python -m adjax predict runs/photos photos/ --out scores.csv
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Runs `python -m adjax train ARGUMENTS`; returns the exit code."""
+    chosen = _parser().parse_args(arguments)
+    warnings.filterwarnings("ignore", module="PIL")
+    process.prepare()
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False, soft_wrap=True)
+    if chosen.labels is None:
+        found = layout.of_folder(chosen.folder, chosen.one_class)
+    else:
+        found = layout.of_table(chosen.labels, chosen.normal)
+    out = chosen.out or Path("runs") / (chosen.folder.resolve().name or "detector")
+    artefact.SEAL.check_target(out)
+    console.print(found.about)
+    if len(found.files) < fit.FEWEST:
+        raise DataError(
+            f"{len(found.files)} normal pictures: at least {fit.FEWEST} are needed to learn and to calibrate"
+        )
+
+    errors: dict[Path, str] = {}
+    headers = gather.headers(found.files)
+    errors |= {f: h for f, h in zip(found.files, headers, strict=True) if isinstance(h, str)}
+    readable = [header for header in headers if isinstance(header, upload.Header)]
+    _refuse_if_many(errors, found.files)
+    asked = plan.Asked(chosen.method, chosen.model, chosen.scorer, chosen.side_px, chosen.weights)
+    planned = plan.choose(readable, len(found.classes), asked)
+    console.print(f"trains {planned.name}")
+    for line in planned.why:
+        console.print(f"  {line}")
+    console.print("  to choose otherwise: --method, --model, --scorer, --side-px, --weights, --steps (see --help)")
+
+    images, rows, broken = gather.images(found.files, planned.shape)
+    errors |= broken
+    _refuse_if_many(errors, found.files)
+    _tell(console, errors)
+    labels = found.labels[rows]
+    parts = fit.hold_out(labels, chosen.false_positive_rate, chosen.seed)
+    steps = chosen.steps or plan.steps(len(parts.train), planned.batch_size)
+    with StopSignal() as stop, ImageProgress(console, steps * planned.batch_size, "training") as progress:
+
+        def report(step: int, metrics: dict[str, np.ndarray]) -> None:
+            progress.advance(step * planned.batch_size - progress.done)
+
+        try:
+            fitted = fit.fit(
+                planned,
+                images,
+                labels,
+                found.classes,
+                parts,
+                alpha=chosen.false_positive_rate,
+                steps=steps,
+                seed=chosen.seed,
+                stop=stop,
+                report=report,
+            )
+        except fit.Stopped:
+            console.print("stopped; nothing was kept")
+            return 130 if stop.received == signal.SIGINT else 128 + (stop.received or 0)
+    detector = fitted.detector
+    detector.save(out)
+    held_out = len(parts.held_out)
+    console.print(
+        f"{detector}\nat most {chosen.false_positive_rate:.2%} of normal images like these will be flagged, on average "
+        f"(conformal, {held_out} held out, which could promise {1 / (held_out + 1):.2%}: --false-positive-rate)"
+    )
+    judged = _judge(console, detector, found, planned.shape, images[parts.held_out])
+    _record(out, chosen, found, planned, fitted, parts, rows, errors, judged)
+    console.print(f"written to {out}\nNext:\n  python -m adjax predict {out} FOLDER --out scores.csv")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m adjax train",
+        description="Make a detector of a folder of normal images.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="of normal pictures")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the detector (default: runs/NAME OF THE FOLDER)")
+    parser.add_argument("--labels", type=Path, metavar="CSV", help="a table, file,label, instead of subfolders")
+    parser.add_argument("--normal", nargs="+", default=(), metavar="LABEL", help="labels of the table that are normal")
+    parser.add_argument("--one-class", action="store_true", help="subfolders of normal pictures are no classes")
+    parser.add_argument("--method", choices=plan.OWN_MODEL, help="default: chosen from the data, and told")
+    parser.add_argument("--model", choices=MODELS, metavar="NAME", help=f"the network: {', '.join(MODELS)}")
+    parser.add_argument("--scorer", choices=SCORERS, metavar="NAME", help="features to score: any of adjax.scorers")
+    parser.add_argument("--side-px", type=int, metavar="N", help="side of the square that pictures are brought to")
+    parser.add_argument("--weights", metavar="FILE", help="pre-trained weights, .safetensors, .h5 or .pth")
+    parser.add_argument("--steps", type=int, metavar="N", help="of training (default: by the number of pictures)")
+    parser.add_argument(
+        "--false-positive-rate",
+        type=float,
+        default=0.05,
+        metavar="A",
+        help="share of normal pictures that the threshold may flag (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all draws (default: %(default)s)")
+    return parser
+
+
+def _refuse_if_many(errors: dict[Path, str], files: Sequence[Path]) -> None:
+    if len(errors) > len(files) / 2:
+        first = next(iter(errors))
+        raise DataError(f"{len(errors):,} of {len(files):,} pictures can't be read, the first {first}: {errors[first]}")
+
+
+def _tell(console: Console, errors: dict[Path, str]) -> None:
+    """Says which files were left out, the first few by name."""
+    if errors:
+        console.print(f"{len(errors):,} pictures can't be read and are left out ({RECORD} has them all):")
+    for path, why in itertools.islice(errors.items(), 3):
+        console.print(f"  {upload.text(str(path))}: {why}")
+
+
+def _judge(
+    console: Console, detector: Any, found: layout.Layout, shape: tuple[int, int, int], held_out: np.ndarray
+) -> fit.Judged | None:
+    """Prints how it does on known anomalies, if there are any."""
+    if not found.test_anomalous:
+        console.print("no anomalous/ or test/ to judge by: put some known anomalies into anomalous/ to see how it does")
+        return None
+    anomalous, _, broken = gather.images(found.test_anomalous, shape)
+    normal, _, also = gather.images(found.test_normal, shape) if found.test_normal else (held_out, None, {})
+    _tell(console, {**broken, **also})
+    if not len(anomalous) or not len(normal):
+        return None
+    judged = fit.judge(detector, normal, anomalous)
+    value, low, high = judged.auroc
+    which = "test" if found.test_normal else "the held-out"
+    console.print(
+        f"against {judged.anomalous:,} anomalies, {which} {judged.normal:,} normal images beside them: "
+        f"AUROC {value:.4f} ({low:.4f}–{high:.4f}), AUPR {judged.aupr:.4f}, FPR95 {judged.fpr95:.2%}; at the threshold "
+        f"{judged.flagged:.1%} of the anomalies are flagged, and {judged.false_alarms:.1%} of the normal images"
+    )
+    return judged
+
+
+def _record(
+    out: Path,
+    chosen: argparse.Namespace,
+    found: layout.Layout,
+    planned: plan.Plan,
+    fitted: fit.Fitted,
+    parts: fit.Parts,
+    rows: np.ndarray,
+    errors: dict[Path, str],
+    judged: fit.Judged | None,
+) -> None:
+    """train.json beside the detector: what was chosen and why, which files did what, and the figures."""
+
+    def names(index: np.ndarray) -> list[str]:
+        return [upload.text(str(found.files[rows[i]])) for i in index]
+
+    weights = planned.pretrained
+    record = {
+        "method": planned.method,
+        "model": planned.model,
+        "why": planned.why,
+        "options": {name: str(value) for name, value in vars(chosen).items()},
+        "steps": fitted.trained_steps,
+        "weights": weights and {"source": weights.source, "sha256": weights.sha256, "licence": weights.licence},
+        "classes": found.classes,
+        "figures": judged and judged._asdict(),
+        "held_out": names(parts.held_out),
+        "trained_on": names(parts.train),
+        "unreadable": {upload.text(str(path)): why for path, why in errors.items()},
+    }
+    (out / RECORD).write_bytes(to_json(record))

@@ -1,0 +1,198 @@
+"""Trains what was planned, holds normal images out, and sets a threshold that keeps its promise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from adjax import detector as detectors
+from adjax import loop, methods, metrics, models, train
+from adjax.augment import Augment, Normalise, normalise_for
+from adjax.data.split import DataError
+from adjax.data.stratify import validation_split
+from adjax.detector import Detector, Spec
+from adjax.sharding import to_host
+from adjax.teach.plan import Plan
+from adjax.types import Method, PyTree
+
+FEWEST = 50
+HELD_OUT, FEWEST_HELD_OUT, FEWEST_TRAINED = 0.2, 20, 30
+"""Share of the normal images that calibrates, and the least of either part."""
+
+
+class Stopped(Exception):
+    """Training was asked to stop; nothing is kept of it."""
+
+
+class Parts(NamedTuple):
+    """Rows of the normal images: trained on, and held out."""
+
+    train: np.ndarray
+    held_out: np.ndarray
+
+
+def hold_out(labels: np.ndarray, alpha: float, seed: int) -> Parts:
+    """Sets normal images aside, class by class, as many as the promise takes: n ≥ 1/α − 1 (see `thresholds.conformal`).
+
+    Args:
+      labels: int[N], N ≥ 50.
+      alpha: the false-positive rate to promise.
+      seed: of the draw.
+
+    Raises:
+      DataError: fewer than 50 images, or too few for that rate.
+    """
+    n = len(labels)
+    if n < FEWEST:
+        raise DataError(
+            f"{n} normal images that can be read: at least {FEWEST} are needed, {FEWEST_HELD_OUT} of them to calibrate"
+        )
+    if not 0 < alpha < 1:
+        raise DataError(f"--false-positive-rate {alpha}: must lie between 0 and 1")
+    needed = math.ceil((1 / alpha - 1) * (1 - 1e-12))
+    count = max(round(HELD_OUT * n), FEWEST_HELD_OUT, needed)
+    if n - count < FEWEST_TRAINED:
+        raise DataError(
+            f"a false-positive rate of {alpha:g} takes {needed} held-out images, and of {n} only "
+            f"{n - FEWEST_TRAINED} can be spared: give more images, or promise {1 / (n - FEWEST_TRAINED + 1):.3f}"
+        )
+    classes, counts = np.unique(labels, return_counts=True)
+    if counts.min() < 2:
+        raise DataError(f"a class of {counts.min()} image: give each at least 2, or take them as one by --one-class")
+    train_rows, held_out = validation_split(labels, count / n, seed)
+    if len(held_out) < needed:  # rounded class by class
+        train_rows, held_out = validation_split(labels, min((count + len(classes)) / n, 0.5), seed)
+    return Parts(train_rows, held_out)
+
+
+class Fitted(NamedTuple):
+    """`detector`; `trained_steps`: 0 if nothing was trained."""
+
+    detector: Detector
+    trained_steps: int
+
+
+def fit(
+    plan: Plan,
+    images: np.ndarray,
+    labels: np.ndarray,
+    classes: tuple[str, ...],
+    parts: Parts,
+    *,
+    alpha: float,
+    steps: int,
+    seed: int = 0,
+    stop: loop.StopSignal | None = None,
+    report: Callable[[int, dict[str, np.ndarray]], None] = lambda step, metrics: None,
+) -> Fitted:
+    """Trains a detector.
+
+    Args:
+      plan: what.
+      images: uint8[N, H, W, C], normal; labels: int32[N], of `classes`.
+      parts: which of them are trained on and held out.
+      alpha: the false-positive rate that the threshold promises.
+      steps: of training; nothing for a method that trains nothing.
+      seed: of the weights, the order and the augmentation.
+      stop: asked after every dispatch.
+      report: as of `loop.train`.
+
+    Raises:
+      Stopped: `stop` said so.
+    """
+    spec, method, normalise = _build(plan, images[parts.train], classes, max(steps, 1))
+    if method.step is None:
+        params, steps = jax.jit(method.init)(jax.random.key(seed), {})["params"], 0
+    else:
+        params = _train(plan, method, normalise, images, labels, parts.train, steps, seed, stop, report)
+    fitted = detectors.fit(
+        spec, params, normalise, images[parts.train], labels[parts.train], held_out=images[parts.held_out]
+    )
+    return Fitted(fitted.with_false_positive_rate(alpha), steps)
+
+
+def _build(plan: Plan, images: np.ndarray, classes: tuple[str, ...], steps: int) -> tuple[Spec, Method, Normalise]:
+    network = models.make(plan.model, plan.shape, len(classes), **plan.model_options)
+    normalise = None
+    if plan.pretrained is not None:
+        network = models.pretrained(network, plan.pretrained)
+        normalise = Normalise(*(np.asarray(x, np.float32) for x in (plan.pretrained.mean, plan.pretrained.sd)))
+    method = methods.make(plan.method, network, plan.shape, len(classes), steps=steps)
+    scorer_options: Any = tuple(plan.scorer_options.items())
+    model_options: Any = tuple(plan.model_options.items())
+    spec = Spec(
+        plan.method, plan.model, plan.scorer or method.scorer, plan.shape, classes, scorer_options, (), model_options
+    )
+    return spec, method, normalise or normalise_for(method.pixels, images)
+
+
+def _train(
+    plan: Plan,
+    method: Method,
+    normalise: Normalise,
+    images: np.ndarray,
+    labels: np.ndarray,
+    rows: np.ndarray,
+    steps: int,
+    seed: int,
+    stop: loop.StopSignal | None,
+    report: Callable[[int, dict[str, np.ndarray]], None],
+) -> PyTree:
+    """The parameters at the end of the training of one member."""
+    hparams = dict(method.hparams)
+    if plan.learning_rate is not None:
+        hparams["learning_rate"] = plan.learning_rate
+    table = train.members({name: [value] for name, value in hparams.items()}, [seed], [rows], [labels[rows]])
+    program = train.compile_program(
+        method,
+        images,
+        table,
+        normalise,
+        batch_size=min(plan.batch_size, len(rows)),
+        augment=Augment(shift_px=plan.shift_px),
+    )
+    state = loop.train(program, steps, stop=stop, report=report)
+    if int(state.step) < steps:
+        raise Stopped
+    return jax.tree.map(lambda x: x[0], to_host(state.members["params"]))
+
+
+class Judged(NamedTuple):
+    """How well it does on images that were not learned from.
+
+    Attributes:
+      auroc: value and DeLong's 95 % limits.
+      aupr, fpr95: see `adjax.metrics`.
+      flagged: share of the anomalies above the threshold; false_alarms: of the normal images.
+      normal, anomalous: how many.
+    """
+
+    auroc: tuple[float, float, float]
+    aupr: float
+    fpr95: float
+    flagged: float
+    false_alarms: float
+    normal: int
+    anomalous: int
+
+
+def judge(detector: Detector, normal: np.ndarray, anomalous: np.ndarray) -> Judged:
+    """The figures on uint8 images [n, H, W, C] of both kinds, at least one each."""
+    scores = np.concatenate([detector.score(normal), detector.score(anomalous)])
+    truth = np.repeat([0, 1], [len(normal), len(anomalous)])
+    flagged = ~(scores <= float(detector.threshold))
+    value, low, high = (float(x) for x in metrics.auroc_interval(jnp.asarray(scores), truth))
+    return Judged(
+        (value, low, high),
+        float(metrics.aupr(scores, truth)),
+        float(metrics.fpr_at_tpr(scores, truth)),
+        float(flagged[truth == 1].mean()),
+        float(flagged[truth == 0].mean()),
+        len(normal),
+        len(anomalous),
+    )
