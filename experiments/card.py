@@ -12,6 +12,7 @@ from adjax.report import Table, card
 from experiments.console import columns, member_name
 from experiments.evaluate import Judged
 from experiments.intervals import wilson
+from experiments.report import heading
 
 
 def write(directory: Path, results: dict[str, Any], m: int, judged: Judged) -> Path:
@@ -53,7 +54,7 @@ def of_member(results: dict[str, Any], m: int, judged: Judged) -> card.Card:
         ("versions", ", ".join(f"{k} {v}" for k, v in {"Python": where["python"], **where["versions"]}.items())),
     ]
     return card.Card(
-        title=f"{results['method']} on {data['name']}, against {ood['name']}",
+        title=heading(results),
         about=about,
         data=rows,
         figures=figures(results, m, judged),

@@ -42,7 +42,7 @@ SWEPT = {
 def of_run(results: dict[str, Any], shown: list[View]) -> Report:
     """The report of one run, from its results and its views."""
     return Report(
-        title=f"{results['method']} on {results['dataset']['name']}, against {results['ood']['name']}",
+        title=heading(results),
         lead=_lead(results),
         note=results["note"],
         figures=headline(results, shown[0]),
@@ -80,12 +80,19 @@ def of_runs(runs: dict[str, tuple[dict[str, Any], list[View]]]) -> Report:
     )
 
 
+def heading(results: dict[str, Any]) -> str:
+    """What was done, in a line."""
+    ood = results["ood"]["name"]
+    against = f"against {ood}" if results["config"].get("protocol", "pair") == "pair" else ood.replace("_", " ")
+    return f"{results['method']} on {results['dataset']['name']}, {against}"
+
+
 def headline(results: dict[str, Any], kept: View) -> list[Figure]:
     """Figures with their spread over seeds, or with the interval of the one run."""
     prefix = "ood_" if "ood_auroc" in results["summary"] else ""
     found = []
     within: dict[str, tuple[float, float]] | None = None
-    for name, (title, form) in TITLES.items():
+    for name, (words, form) in TITLES.items():
         summary = results["summary"].get(name if name in ("id_rejected", "accuracy") else prefix + name)
         if summary is None:
             continue
@@ -99,8 +106,8 @@ def headline(results: dict[str, Any], kept: View) -> list[Figure]:
             low, high = within.get(name, (None, None))
             interval = "" if low is None else f"{form.format(low)}–{form.format(high)}"
             about = intervals.ABOUT.get(name, "") if low is not None else "one run"
-        found.append(Figure(title if not (prefix and name == "accuracy") else "Accuracy over the classes",
-                            form.format(summary["mean"]), interval, about))  # fmt: skip
+        title = "Accuracy over the classes" if prefix and name == "accuracy" else words
+        found.append(Figure(title, form.format(summary["mean"]), interval, about))
     return found
 
 
@@ -178,7 +185,7 @@ def _timing(results: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def _facts(results: dict[str, Any]) -> dict[str, list[tuple[str, str]]]:
-    where, data, ood, weights = results["environment"], results["dataset"], results["ood"], results["weights"]
+    where, data, ood, weights = results["environment"], results["dataset"], results["ood"], results.get("weights")
     sums = [(f"{data['name']}, {split}", sha) for split, sha in data["sha256"].items()]
     sums += [(f"{ood['name']}, {split}", sha) for split, sha in ood["sha256"].items()]
     if weights:

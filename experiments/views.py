@@ -20,7 +20,7 @@ from adjax.report import Pictures, View, choose
 from adjax.scorers.padim import padim_maps
 from adjax.scorers.patchcore import patchcore_maps
 from experiments import figures
-from experiments.console import member_name, setting_name
+from experiments.console import setting_name
 from experiments.evaluate import Judged
 from experiments.study import Loaded
 
@@ -64,7 +64,8 @@ def _view(results: dict[str, Any], m: int, judged: Judged, loaded: Loaded, norma
     trial = trials[m % len(trials)]
     config, member = results["config"], results["members"][m]
     settings = [group["hparams"] for group in results["groups"]]
-    name = ", ".join(filter(None, (setting_name(member["hparams"], settings), member_name(trial.name))))
+    parts = (setting_name(member["hparams"], settings), *(f"{k} {v}" for k, v in trial.name.items()))
+    name = ", ".join(filter(None, parts))
     promised = config["threshold"] in ("quantile", "conformal")
     features, about = plane(judged)
     return View(

@@ -10,23 +10,22 @@ from typing import Any
 import numpy as np
 
 from adjax.report.contents import Pictures, Report, View
-from adjax.report.pictures import SIDES, heat, uris
+from adjax.report.pictures import SIDES, extent, heat, uris
 
-MAX_SCORES = 200_000
+MAX_SCORES = 120_000
 """Over all views; more are thinned."""
-MAX_POINTS = 3000
-"""Of a view's plane of features."""
-MAX_PICTURE_BYTES = 2_600_000
+MAX_HELD_OUT, MAX_POINTS = 60_000, 24_000
+"""Scores of held-out images and points of planes of features, over all views; of points at most 3,000 a view."""
+MAX_PICTURE_BYTES = 2_200_000
 """All thumbnails together, as data URIs."""
 
 
 def pack(report: Report) -> dict[str, Any]:
     """The report's views and sweep as JSON values; see `assets/js/data.js` for their reader."""
-    most = MAX_SCORES // max(len(report.views), 1)
     pictures = _pictures([v.pictures for v in report.views])
     sweep = report.sweep
     return {
-        "views": [_view(v, most, p) for v, p in zip(report.views, pictures, strict=True)],
+        "views": [_view(v, len(report.views), p) for v, p in zip(report.views, pictures, strict=True)],
         "sweep": sweep
         and {
             "name": sweep.name,
@@ -54,12 +53,14 @@ def thin(scores: np.ndarray, truth: np.ndarray | None, most: int) -> np.ndarray:
     return np.sort(np.concatenate(kept))
 
 
-def _view(view: View, most: int, pictures: list[dict[str, Any]]) -> dict[str, Any]:
+def _view(view: View, views: int, pictures: list[dict[str, Any]]) -> dict[str, Any]:
     scores = np.asarray(view.scores, np.float32)
     truth = None if view.truth is None else np.asarray(view.truth).astype(np.uint8)
-    rows = thin(scores, truth, most)
+    rows = thin(scores, truth, MAX_SCORES // views)
     total = len(scores)
-    held_out = None if view.held_out is None else np.sort(np.asarray(view.held_out, np.float32))
+    held_out = None
+    if view.held_out is not None and len(view.held_out):
+        held_out = np.sort(np.asarray(view.held_out, np.float32))
     for picture in pictures:
         row = picture["row"]
         picture["score"] = _number(scores[row])
@@ -76,20 +77,20 @@ def _view(view: View, most: int, pictures: list[dict[str, Any]]) -> dict[str, An
         "stranger": view.stranger,
         "threshold": _number(view.threshold),
         "nominal": view.nominal,
-        "heldOut": None if held_out is None or not len(held_out) else _base64(held_out[thin(held_out, None, 20_000)]),
+        "heldOut": None if held_out is None else _base64(held_out[thin(held_out, None, MAX_HELD_OUT // views)]),
         "heldOutCount": 0 if held_out is None else len(held_out),
-        "features": _features(view, truth),
+        "features": _features(view, truth, min(3000, MAX_POINTS // views)),
         "pictures": pictures,
     }
 
 
-def _features(view: View, truth: np.ndarray | None) -> dict[str, Any] | None:
+def _features(view: View, truth: np.ndarray | None, most: int) -> dict[str, Any] | None:
     if view.features is None:
         return None
     points = np.asarray(view.features, np.float32)
     known = np.flatnonzero(np.isfinite(points).all(1))
-    if len(known) > MAX_POINTS:
-        known = np.sort(np.random.default_rng(0).choice(known, MAX_POINTS, replace=False))
+    if len(known) > most:
+        known = np.sort(np.random.default_rng(0).choice(known, most, replace=False))
     labels = np.full(len(points), -1) if view.labels is None else np.asarray(view.labels)
     return {
         "points": _base64(points[known].ravel()),
@@ -100,27 +101,34 @@ def _features(view: View, truth: np.ndarray | None) -> dict[str, Any] | None:
 
 
 def _pictures(every: Sequence[Pictures | None]) -> list[list[dict[str, Any]]]:
-    """The thumbnails of each view, as large as all of them may be."""
+    """The thumbnails of each view, as large as all of them may be; fewer, where the smallest are too many.
+
+    How much they take is told by every tenth of them.
+    """
     for side in SIDES:
-        packed = [[] if p is None else _entries(p, side) for p in every]
-        size = sum(len(x) for view in packed for entry in view for x in entry["images"])
+        size = sum(10 * _size(_entries(p, side, np.arange(0, len(p.rows), 10))) for p in every if p)
         if size <= MAX_PICTURE_BYTES:
             break
-    return packed
+    step = max(1, math.ceil(size / MAX_PICTURE_BYTES))
+    return [[] if p is None else _entries(p, side, np.arange(0, len(p.rows), step)) for p in every]
 
 
-def _entries(pictures: Pictures, side: int) -> list[dict[str, Any]]:
-    layers = [uris(pictures.images, side)]
+def _size(entries: list[dict[str, Any]]) -> int:
+    return sum(len(x) for entry in entries for x in entry["images"])
+
+
+def _entries(pictures: Pictures, side: int, chosen: np.ndarray) -> list[dict[str, Any]]:
+    layers = [uris(pictures.images[chosen], side)]
     kinds = ["image"]
     if pictures.reconstructions is not None:
-        layers.append(uris(pictures.reconstructions, side))
+        layers.append(uris(pictures.reconstructions[chosen], side))
         kinds.append("reconstruction")
     if pictures.maps is not None:
-        layers.append(uris(heat(np.asarray(pictures.maps, float)), side))
+        layers.append(uris(heat(pictures.maps[chosen], *extent(pictures.maps)), side))
         kinds.append("anomaly map")
     names = pictures.names or [""] * len(pictures.rows)
-    each = zip(pictures.rows, names, zip(*layers, strict=True), strict=True)
-    return [{"row": int(row), "name": str(name), "images": list(x), "kinds": kinds} for row, name, x in each]
+    each = zip(chosen, zip(*layers, strict=True), strict=True)
+    return [{"row": int(pictures.rows[k]), "name": str(names[k]), "images": list(x), "kinds": kinds} for k, x in each]
 
 
 def _number(x: Any) -> float | int | str | None:

@@ -40,10 +40,14 @@ def uris(images: np.ndarray, side: int) -> list[str]:
     return [_uri(_shrink(image, side)) for image in np.asarray(images)]
 
 
-def heat(maps: np.ndarray) -> np.ndarray:
-    """uint8[k, a, b, 3]: anomaly maps float[k, a, b] in colours, dark where ordinary, all on one scale."""
+def extent(maps: np.ndarray) -> tuple[float, float]:
+    """The lowest and the highest value in anomaly maps, of those that are finite."""
     known = maps[np.isfinite(maps)]
-    low, high = (known.min(), known.max()) if known.size else (0.0, 1.0)
+    return (float(known.min()), float(known.max())) if known.size else (0.0, 1.0)
+
+
+def heat(maps: np.ndarray, low: float, high: float) -> np.ndarray:
+    """uint8[k, a, b, 3]: anomaly maps float[k, a, b] in colours from dark, at `low`, to bright, at `high`."""
     x = np.clip((np.nan_to_num(maps, nan=high) - low) / max(high - low, 1e-12), 0, 1)
     stops = np.array([[8, 8, 30], [90, 20, 110], [200, 60, 70], [250, 150, 40], [255, 250, 190]], float)
     at = np.linspace(0, 1, len(stops))
@@ -66,5 +70,5 @@ def _uri(image: np.ndarray) -> str:
 
     picture = Image.fromarray(image[..., 0] if image.shape[-1] < 3 else image[..., :3])
     buffer = io.BytesIO()
-    picture.save(buffer, "png", optimize=True)
+    picture.save(buffer, "png")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

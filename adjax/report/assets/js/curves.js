@@ -16,7 +16,7 @@ function startCurves() {
       const order = [...judged.filter((v) => v !== state.view), ...judged.filter((v) => v === state.view)];
       for (const view of order) {
         const line = points(view).map(([x, y]) => [plot.px(x), plot.py(y)]);
-        plot.line(line, { class: `curve series-${judged.indexOf(view) % 8}${view === state.view ? " strong" : ""}` });
+        plot.line(line, { class: `curve series-${judged.indexOf(view) % 10}${view === state.view ? " strong" : ""}` });
       }
       dots.push([plot, plot.add("circle", { class: "dot", r: 6 }), at]);
       dataTable(`${id}-data`, () => curveTable(state.view, id));
@@ -55,7 +55,7 @@ function areasTable(judged) {
   const rows = judged.map((v) => [v.name, fixed(v.auroc), fixed(v.aupr), whole(v.normal.total), whole(v.anomalous.total)]);
   const table = plainTable(["curve", "AUROC", "AUPR", "normal images", "anomalous images"], rows);
   judged.forEach((v, k) => {
-    const mark = element("span", { class: `mark series-${k % 8}`, "aria-hidden": "true" });
+    const mark = element("span", { class: `mark series-${k % 10}`, "aria-hidden": "true" });
     table.tBodies[0].rows[k].cells[0].prepend(mark);
   });
   return makeSortable(table);

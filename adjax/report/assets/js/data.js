@@ -92,9 +92,9 @@ class View {
   // Conformal p-value (1 + #{held out >= score}) / (n + 1), or null if nothing was held out.
   pValue(score) {
     if (this.heldOut === null) return null;
-    const n = this.heldOut.length;
-    const above = Number.isNaN(score) ? 0 : n - countBelow(this.heldOut, score);
-    return (1 + above) / (n + 1);
+    const kept = this.heldOut.length;
+    const above = Number.isNaN(score) ? 0 : kept - countBelow(this.heldOut, score);
+    return (1 + (above * this.heldOutCount) / kept) / (this.heldOutCount + 1);
   }
 
   // The confusion table at a threshold and what follows from it.

@@ -49,7 +49,8 @@ function strip({ id, title, about, total, pictures }, shown, again) {
   const count = total === null ? "" : total ? `: ${whole(total)}` : ": none";
   const made = element("div", { class: "strip", id: `strip-${id}` }, element("h3", {}, title + count));
   const says = total === null || !total ? about : `${about}${total > seen.length ? `; ${seen.length} shown` : ""}`;
-  if (total !== 0) made.append(element("p", { class: "about" }, says));
+  const kinds = seen.length && seen[0].kinds.length > 1 ? `. Left to right: ${seen[0].kinds.join(", ")}` : "";
+  if (total !== 0) made.append(element("p", { class: "about" }, `${says}${kinds}.`));
   made.append(element("div", { class: "pictures" }, ...seen.map(picture)));
   if (pictures.length > most) {
     const more = element("button", { type: "button" }, `Show ${pictures.length - most} more`);
