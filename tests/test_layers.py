@@ -32,7 +32,7 @@ LAYERS = [
     {"metrics"},
     {"report"},
     {"export_cli"},
-    {"predict", "teach"},
+    {"predict", "teach", "doctor"},
     {"__main__"},
 ]
 """From left to right. A new module takes its place here."""

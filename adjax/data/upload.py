@@ -96,6 +96,11 @@ def text(value: str) -> str:
     return os.fsencode(value).decode("utf-8", "backslashreplace")
 
 
+def line(name: str) -> str:
+    """A name for a terminal, in one line: no control characters, of which a terminal might do as they say."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text(name))
+
+
 def _header(image: Any) -> Header:
     deep = bits(image) > 8
     if deep and image.mode == "I" and image.format in ("PNG", "PPM"):  # Pillow's other name for 16-bit grey

@@ -142,7 +142,10 @@ def _parser() -> argparse.ArgumentParser:
 def _refuse_if_many(errors: dict[Path, str], files: Sequence[Path]) -> None:
     if len(errors) > len(files) / 2:
         first = next(iter(errors))
-        raise DataError(f"{len(errors):,} of {len(files):,} pictures can't be read, the first {first}: {errors[first]}")
+        raise DataError(
+            f"{len(errors):,} of {len(files):,} pictures can't be read, the first "
+            f"{upload.line(str(first))}: {errors[first]}"
+        )
 
 
 def _tell(console: Console, errors: dict[Path, str]) -> None:
@@ -150,7 +153,7 @@ def _tell(console: Console, errors: dict[Path, str]) -> None:
     if errors:
         console.print(f"{len(errors):,} pictures can't be read and are left out ({RECORD} has them all):")
     for path, why in itertools.islice(errors.items(), 3):
-        console.print(f"  {upload.text(str(path))}: {why}")
+        console.print(f"  {upload.line(str(path))}: {why}")
 
 
 def _judge(
