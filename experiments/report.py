@@ -17,7 +17,7 @@ import numpy as np
 from adjax import process
 from adjax.report import Figure, Report, Sweep, Table, View, write
 from experiments import intervals, views
-from experiments.console import by_member, cells, columns, setting_name
+from experiments.console import ANOMALY_COLUMNS, by_member, cells, columns, setting_name
 
 PAGE = "report.html"
 TITLES = {
@@ -29,6 +29,12 @@ TITLES = {
     "accuracy": ("Accuracy", "{:.4f}"),
 }
 """Headline figures in order: metric without its prefix -> title, format."""
+COMPARED = {
+    **{name: form for name, form in ANOMALY_COLUMNS.items() if name != "accuracy"},
+    "class_f1": ("class F1", "{:.4f}"),
+    "class_accuracy": ("class accuracy", "{:.4f}"),
+}
+"""Columns of several runs side by side."""
 SWEPT = {
     "ood_auroc": "OOD AUROC",
     "ood_f1": "OOD F1",
@@ -57,27 +63,43 @@ def of_run(results: dict[str, Any], shown: list[View]) -> Report:
 
 def of_runs(runs: dict[str, tuple[dict[str, Any], list[View]]]) -> Report:
     """Several runs side by side: name -> (results, views)."""
-    shown = {name: title for results, _ in runs.values() for name, title in columns(results).items()}
-    rows, kinds = [], []
+    named: dict[str, list[dict[str, Any]]] = {"own": [], "reference": []}
     for name, (results, _) in runs.items():
-        summary = results["summary"]
-        rows.append([name, results["method"], results["dataset"]["name"], *cells(summary, shown)])
-        kinds.append("own")
-    references = {r["name"]: r["metrics"] for results, _ in runs.values() for r in results["references"]}
-    for name, metrics in references.items():
-        rows.append([name, "", "", *cells(metrics, shown)])
-        kinds.append("reference")
-    heads = ["run", "method", "data", *(title for title, _ in shown.values())]
+        named["own"].append({"name": name, "of": results, "metrics": _common(results["summary"])})
+        for reference in results["references"]:
+            if reference["name"] not in {r["name"] for r in named["reference"]}:
+                prefixed = any(k.startswith("ood_") for k in results["summary"])
+                named["reference"].append({**reference, "metrics": _common(reference["metrics"], prefixed)})
+    every = [(kind, row) for kind, rows in named.items() for row in rows]
+    shown = {k: v for k, v in COMPARED.items() if any(k in row["metrics"] for kind, row in every if kind == "own")}
+    every = [(kind, row) for kind, row in every if kind == "own" or shown.keys() & row["metrics"].keys()]
+    rows = [[row["name"], _subject(row.get("of")), *cells(row["metrics"], shown)] for _, row in every]
     commands = [(name, results["environment"]["command"]) for name, (results, _) in runs.items()]
-    facts = {"Commands": commands} | {name: _timing(results) for name, (results, _) in runs.items()}
     return Report(
         title=f"{len(runs)} runs compared",
         lead="Each run's kept detector on its own test images: curves can be compared only where those are the same.",
-        note="; ".join(filter(None, (f"{name}: {r['note']}" if r["note"] else "" for name, (r, _) in runs.items()))),
-        headline=Table(heads, rows, kinds, "Mean ± standard deviation; others' figures in italics"),
+        note="; ".join(f"{name}: {results['note']}" for name, (results, _) in runs.items() if results["note"]),
+        headline=Table(
+            ["run", "what", *(title for title, _ in shown.values())],
+            rows,
+            [kind for kind, _ in every],
+            "Mean ± standard deviation where there are several members; others' published figures in italics",
+        ),
         views=[views.renamed(found[0], name) for name, (_, found) in runs.items() if found],
-        facts=facts,
+        facts={"Commands": commands} | {name: _timing(results) for name, (results, _) in runs.items()},
     )
+
+
+def _common(metrics: dict[str, Any], prefixed: bool | None = None) -> dict[str, Any]:
+    """Metrics under names that mean the same in every run: where anomaly metrics have a prefix, "f1" and "accuracy" are
+    those of the classes."""
+    prefixed = any(name.startswith("ood_") for name in metrics) if prefixed is None else prefixed
+    classes = ("f1", "accuracy") if prefixed else ()
+    return {f"class_{k}" if k in classes else k.removeprefix("ood_"): v for k, v in metrics.items()}
+
+
+def _subject(results: dict[str, Any] | None) -> str:
+    return "" if results is None else heading(results)
 
 
 def heading(results: dict[str, Any]) -> str:

@@ -384,6 +384,13 @@ def test_several_runs_stand_side_by_side(tmp_path):
     assert [v["name"] for v in data["views"]] == [str(first), str(second), "forest"]
     assert {str(first), str(second), "forest"} <= set(Parsed(out.read_text()).of("th"))
     np.testing.assert_array_equal(decoded(data["views"][1]["scores"], "<f4"), view(seed=5).scores)
+    table = report.of_runs({"a": report.read(first), "b": report.read(third)}).headline
+    column = {row[0]: row[table.columns.index("AUROC")] for row in table.rows}
+    for name, run, metric in (("a", first, "ood_auroc"), ("b", third, "auroc")):
+        summary = json.loads((run / "results.json").read_text())["summary"]
+        assert column[name].startswith(f"{summary[metric]['mean']:.4f}")
+    assert column["tied Mahalanobis, LeNet-5 (OpenOOD)"] == "0.9888"
+    assert table.kinds.count("own") == 2
 
 
 def test_what_is_no_run_is_said(tmp_path, capsys):

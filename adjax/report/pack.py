@@ -16,6 +16,8 @@ MAX_SCORES = 120_000
 """Over all views; more are thinned."""
 MAX_HELD_OUT, MAX_POINTS = 60_000, 24_000
 """Scores of held-out images and points of planes of features, over all views; of points at most 3,000 a view."""
+LARGE = 40
+"""Sides of images that are worth more room, pixels."""
 MAX_PICTURE_BYTES = 2_200_000
 """All thumbnails together, as data URIs."""
 
@@ -80,6 +82,7 @@ def _view(view: View, views: int, pictures: list[dict[str, Any]]) -> dict[str, A
         "heldOut": None if held_out is None else _base64(held_out[thin(held_out, None, MAX_HELD_OUT // views)]),
         "heldOutCount": 0 if held_out is None else len(held_out),
         "features": _features(view, truth, min(3000, MAX_POINTS // views)),
+        "large": view.pictures is not None and max(view.pictures.images.shape[1:3], default=0) > LARGE,
         "pictures": pictures,
     }
 

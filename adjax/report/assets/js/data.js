@@ -75,6 +75,7 @@ class View {
       labels: asShorts(packed.features.labels),
       about: packed.features.about,
     };
+    this.large = packed.large;
     this.pictures = packed.pictures.map((p) => ({ ...p, score: Number(p.score) }));
     const known = this.truth !== null;
     this.normal = new Group(known ? this.scores.filter((_, i) => !this.truth[i]) : this.scores, this.counts[0]);

@@ -4,6 +4,11 @@ const FIRST_SHOWN = 12;
 
 function startGallery() {
   const shown = new Map(); // strip -> how many of it the reader asked for
+  onView.push(() => {
+    byId("gallery-about").textContent = state.view.known
+      ? "The worst mistakes at the threshold above. Often the label is wrong, or the image shows what the score can't see."
+      : "What the threshold above flags, and what lies close to it. Nobody has said yet which of these are right.";
+  });
   const draw = () => {
     const strips = state.view.known ? judgedStrips() : predictedStrips();
     byId("strips").replaceChildren(...strips.map((s) => strip(s, shown, draw)));
@@ -51,7 +56,7 @@ function strip({ id, title, about, total, pictures }, shown, again) {
   const says = total === null || !total ? about : `${about}${total > seen.length ? `; ${seen.length} shown` : ""}`;
   const kinds = seen.length && seen[0].kinds.length > 1 ? `. Left to right: ${seen[0].kinds.join(", ")}` : "";
   if (total !== 0) made.append(element("p", { class: "about" }, `${says}${kinds}.`));
-  made.append(element("div", { class: "pictures" }, ...seen.map(picture)));
+  made.append(element("div", { class: state.view.large ? "pictures large" : "pictures" }, ...seen.map(picture)));
   if (pictures.length > most) {
     const more = element("button", { type: "button" }, `Show ${pictures.length - most} more`);
     more.addEventListener("click", () => {
@@ -79,7 +84,7 @@ function picture(p) {
   const lines = [
     element("b", {}, short(p.score)),
     ...(value === null ? [] : [element("span", {}, `p ${value < 0.001 ? value.toExponential(1) : value.toFixed(3)}`)]),
-    element("span", { class: "name", title: name }, name),
+    element("span", { class: "name", title: name }, element("bdi", {}, name)),
     ...(label ? [element("span", {}, label)] : []),
   ];
   const caption = element("figcaption", {}, ...lines);

@@ -11,7 +11,7 @@ function startHistogram() {
     const shares = [view.normal, view.anomalous].filter((g) => g.kept).map((g) => bins(g, scale));
     const top = Math.max(...shares.flat(), 1e-9);
     const xLabel = `score${scale.about ? ` (${scale.about})` : ""}`;
-    plot = new Plot(host, scale, linear(0, 1.08 * top, (x) => percent(x, top < 0.05 ? 1 : 0)), { xLabel, yLabel: "share of its kind" });
+    plot = new Plot(host, scale, linear(0, 1.08 * top, (x) => percent(x, top < 0.05 ? 1 : 0)), { xLabel, yLabel: view.known ? "share of its kind" : "share of images" });
     shares.forEach((heights, k) => area(plot, scale, heights, k ? "anomalous" : "normal"));
     marks = [
       plot.add("rect", { class: "flagged-area", y: plot.top, height: plot.bottom - plot.top }),
