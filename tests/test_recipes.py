@@ -1,4 +1,4 @@
-"""The pages under docs/ are programs: the Python blocks of a page run in order, and print what the page says they do."""
+"""The pages under docs/ are programs: the Python blocks of a page run in order, and print what the page shows."""
 
 from __future__ import annotations
 

@@ -1,0 +1,131 @@
+"""The site: its figures are those of the committed files, its lists those of the registries, and it fetches nothing."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import adjax
+from adjax import methods, models, scorers
+
+ROOT = Path(__file__).parents[1]
+DOCS = ROOT / "docs"
+_SPEC = importlib.util.spec_from_file_location("hooks", DOCS / "hooks.py")
+hooks = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(hooks)
+TABLE, SPEED = hooks.choosing().splitlines()[2:], hooks.speed().splitlines()[2:]
+choices = pytest.mark.parametrize("row", range(len(hooks.CHOICES)), ids=[c.preset for c in hooks.CHOICES])
+
+
+def result(preset: str) -> dict:
+    return json.loads((ROOT / "experiments" / "results" / f"{preset}.json").read_text())
+
+
+@choices
+def test_a_choice_stands_beside_its_own_figures(row):
+    choice, file = hooks.CHOICES[row], result(hooks.CHOICES[row].preset)
+    have, use, auroc, pca, blank, images, preset = [cell.strip() for cell in TABLE[row].strip("|").split("|")]
+    assert (have, use, preset) == (choice.have, choice.use, f"`{choice.preset}`")
+    metric = "ood_auroc" if "ood_auroc" in file["summary"] else "auroc"
+    for shown, figures in (
+        (auroc, file["summary"]),
+        (pca, file["comparisons"]["pixel PCA, 30 components"]),
+        (blank, file["comparisons"].get("same network, untrained", {})),
+    ):
+        value = figures.get(metric)
+        value = value["mean"] if isinstance(value, dict) else value
+        assert shown.split(" ±")[0] == ("" if value is None else f"{value:.4f}")
+    assert images == f"{file['dataset']['name']}, {file['ood']['name']}"
+
+
+@choices
+def test_and_its_own_speed(row):
+    file = result(hooks.CHOICES[row].preset)
+    preset, network, training, scoring, whole, members, on = [c.strip() for c in SPEED[row].strip("|").split("|")]
+    assert (preset, network) == (f"`{hooks.CHOICES[row].preset}`", f"`{file['model']}`")
+    if "nothing" in training:
+        assert file["timing"]["train_images_per_s"] is None
+    else:
+        assert abs(int(training.replace(",", "")) - file["timing"]["train_images_per_s"]) <= 0.5
+    assert abs(int(scoring.replace(",", "")) - file["timing"]["score_images_per_s"]) <= 0.5
+    assert abs(int(whole.removesuffix(" min")) - file["timing"]["total_s"] / 60) <= 0.5
+    assert int(members) == len(file["members"])
+    assert file["environment"]["cpu"] in on
+
+
+def test_every_method_is_a_choice():
+    assert {result(c.preset)["method"] for c in hooks.CHOICES} | hooks.NOT_CHOSEN == set(methods.METHODS)
+
+
+@pytest.mark.parametrize("path", sorted(DOCS.glob("**/*.md")), ids=lambda path: path.relative_to(DOCS).as_posix())
+def test_no_figure_is_typed_by_hand(path):
+    words = re.sub(r"^```.*?^```$", "", path.read_text(), flags=re.MULTILINE | re.DOTALL)
+    assert not re.findall(r"\b0\.\d{4}\b|\d images/s|\b\d+(?:\.\d+)? ?(?:×|times) faster", words)
+
+
+@pytest.mark.parametrize(
+    ("name", "registry"),
+    [
+        ("adjax.scorers.SCORERS", scorers.SCORERS),
+        ("adjax.methods.METHODS", methods.METHODS),
+        ("adjax.models.MODELS", models.MODELS),
+    ],
+)
+def test_every_entry_is_documented(name, registry):
+    page = hooks.on_page_markdown(f"# A page\n\n<!-- modules: {name} -->\n")
+    titles = " ".join(line for line in page.splitlines() if line.startswith("## "))
+    assert set(re.findall(r"`(\w+)`", titles)) == set(registry)
+
+
+def test_scorers_by_what_they_read_are_all_of_them():
+    section = (DOCS / "choosing.md").read_text().split("## Choosing a scorer")[1]
+    rows = [line for line in section.splitlines() if line.startswith("| ") and "scorers |" not in line]
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == set(scorers.SCORERS)
+
+
+def test_public_names_are_documented():
+    pages = "".join(path.read_text() for path in (DOCS / "api").glob("*.md"))
+    documented = {line.rsplit(".", 1)[-1] for line in pages.splitlines() if line.startswith("::: ")}
+    assert set(adjax.__all__) - set(adjax._MODULES) - {"__version__"} <= documented
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    for package in ("mkdocs", "material", "mkdocstrings"):
+        pytest.importorskip(package)
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert built.returncode == 0, built.stderr
+    return folder
+
+
+def test_the_site_fetches_nothing(site):
+    """Links may lead elsewhere; what a page loads by itself may not."""
+    pages = list(site.glob("**/*.html"))
+    assert len(pages) > 20
+    for path in [*pages, *site.glob("**/*.css")]:
+        text = path.read_text()
+        loads = re.findall(
+            r"<(?:script|img|iframe|source|video|audio|embed|object)\b[^>]*?\b(?:src|data)=\"?([^\">]+)", text
+        )
+        loads += [re.search(r'href="?([^">]+)', tag)[1] for tag in re.findall(r"<link\b[^>]*>", text)]
+        loads += re.findall(r"url\([\"']?([^)\"']+)", text) + re.findall(r"@import\s+[\"']([^\"']+)", text)
+        assert not [at for at in loads if re.match(r"(?:https?:)?//", at)], path
+
+
+def test_the_site_holds_what_the_hook_made(site):
+    choosing = (site / "choosing.html").read_text()
+    for choice in hooks.CHOICES:
+        assert choice.preset in choosing
+        assert hooks.auroc(result(choice.preset)["summary"]) in choosing
+    scorers_page = (site / "api" / "scorers.html").read_text()
+    assert "Lee et al." in scorers_page  # the equation and the paper, from the module's docstring
+    assert "<!-- modules" not in scorers_page
+    assert not list(site.glob("**/*.py"))
