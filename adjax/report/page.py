@@ -144,7 +144,7 @@ def _table(table: Table | None, sortable: bool = False) -> str:
     head = "".join(f'<th scope="col">{html.escape(c)}</th>' for c in table.columns)
     rows = (
         f'<tr class="{html.escape(kind)}"><th scope="row">{_cell(first)}</th>'
-        + "".join(f"<td>{_cell(x)}</td>" for x in rest)
+        + "".join(f'<td class="text">{_cell(x)}</td>' if _is_prose(x) else f"<td>{_cell(x)}</td>" for x in rest)
         + "</tr>"
         for kind, (first, *rest) in zip(kinds, table.rows, strict=True)
     )
@@ -154,6 +154,11 @@ def _table(table: Table | None, sortable: bool = False) -> str:
         f'<div class="scroll" tabindex="0" role="region" aria-label="{html.escape(table.caption or "table")}">'
         f"<table{attribute}>{caption}<thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
     )
+
+
+def _is_prose(value: Cell) -> bool:
+    """Text that had better be broken into lines than pushed to the right."""
+    return isinstance(value, str) and len(value) > 16 and value[0].isalpha()
 
 
 def _cell(value: Cell) -> str:
