@@ -78,12 +78,12 @@ def _made(mark: re.Match[str]) -> str:
 
 def choosing() -> str:
     """What to use, one row a `Choice`, every number from its file."""
-    lines = ["| you have | use | AUROC | pixel PCA | untrained | images | `--preset` |", "|" + "---|" * 7]
+    lines = ["| you have | use | AUROC | pixel PCA | untrained | normal → anomalous | `--preset` |", "|" + "---|" * 7]
     for have, use, preset in CHOICES:
         r = _result(preset)
         row = [have, use, auroc(r["summary"])]
         row += [auroc(r["comparisons"].get(n, {})) for n in ("pixel PCA, 30 components", "same network, untrained")]
-        row += [f"{r['dataset']['name']}, {r['ood']['name']}", f"`{preset}`"]
+        row += [f"{r['dataset']['name']} → {r['ood']['name']}", f"`{preset}`"]
         lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines)
 
@@ -125,6 +125,6 @@ def modules(registry: str) -> str:
     parts = []
     for (module, function), keys in sorted(entries.items()):
         title = ", ".join(f"`{key}`" for key in keys)
-        options = f"    options:\n      show_root_heading: false\n      heading_level: 3\n      members: [{function}]"
-        parts.append(f"## {title}\n\n::: {module}\n{options}")
+        options = ["show_root_heading: false", "show_root_toc_entry: false", "heading_level: 4", f"members: [{function}]"]
+        parts.append("\n      ".join([f"## {title}\n\n::: {module}\n    options:", *options]))
     return "\n\n".join(parts)

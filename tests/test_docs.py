@@ -41,7 +41,7 @@ def test_a_choice_stands_beside_its_own_figures(row):
         value = figures.get(metric)
         value = value["mean"] if isinstance(value, dict) else value
         assert shown.split(" ±")[0] == ("" if value is None else f"{value:.4f}")
-    assert images == f"{file['dataset']['name']}, {file['ood']['name']}"
+    assert images == f"{file['dataset']['name']} → {file['ood']['name']}"
 
 
 @choices
