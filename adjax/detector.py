@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -116,6 +116,20 @@ class Detector:
         if self.normal_levels.shape[0] == 0:
             raise ValueError("no p-values: this detector was fitted without held-out normal images; give `fit` some")
         return self._run(_p_value, images)
+
+    def uncertain(self, images: ArrayLike, alpha: float, confidence: float = 0.95) -> jax.Array:
+        """bool[N]: whether a threshold for a false positive rate of alpha might as well have decided otherwise.
+
+        It depends on which normal images were held out; see `adjax.thresholds.band`. A NaN is never uncertain.
+
+        Raises:
+          ValueError: no held-out normal images; alpha or confidence outside of (0, 1).
+        """
+        if self.normal_levels.shape[0] == 0:
+            raise ValueError("nothing is uncertain without held-out normal images to tell by; give `fit` some")
+        low, high = thresholds.band(self.normal_levels, alpha, confidence)
+        scores = self.score(images)
+        return (scores > low) & (scores <= high)
 
     def with_quantile(self, level: float = 0.975) -> Detector:
         """The same detector with each class's threshold at that quantile of its own training distances."""
@@ -231,11 +245,17 @@ def fit(
     return dataclasses.replace(detector, normal_levels=jnp.sort(jnp.asarray(detector.score(held_out))))
 
 
-def extract(spec: Spec | Given, params: PyTree, normalise: Normalise | None, images: ArrayLike) -> Outputs:
+def extract(
+    spec: Spec | Given,
+    params: PyTree,
+    normalise: Normalise | None,
+    images: ArrayLike,
+    also: Set[str] = frozenset(),
+) -> Outputs:
     """`features`, `logits`, `score` and whatever else the scorer reads, as far as there is any, of all images, NumPy on
-    the host: extract once, score with many."""
+    the host: extract once, score with many. `also`: further outputs to keep."""
     _check(images, spec)
-    return features.apply(_extract(spec), (params, normalise), images)
+    return features.apply(_extract(spec, frozenset(also)), (params, normalise), images)
 
 
 def levels(detector: Detector, outputs: Outputs, compare: bool = False) -> jax.Array:
@@ -250,12 +270,12 @@ def outputs_of(detector: Detector, images: jax.Array) -> Outputs:
 
 
 @functools.lru_cache
-def _extract(spec: Spec | Given) -> Callable:
+def _extract(spec: Spec | Given, also: frozenset[str]) -> Callable:
     def function(state, images):
         params, normalise = state
         method, scorer = parts(spec)
         outputs = method.outputs(params, _seen(normalise, images))
-        kept = {"features", "logits", "score"} | read_by(scorer, outputs, len(spec.classes))
+        kept = {"features", "logits", "score"} | also | read_by(scorer, outputs, len(spec.classes))
         return {name: x for name, x in outputs.items() if name in kept}
 
     return jax.jit(function)

@@ -216,6 +216,50 @@ def conformal(scores: Float[ArrayLike, " n"], alpha: float) -> Float[Array, ""]:
     return jnp.sort(jnp.where(jnp.isnan(scores), jnp.inf, scores))[n - flagged]
 
 
+class Band(NamedTuple):
+    """Scores between which a threshold lies; float32 scalars, `low` ≤ `high`."""
+
+    low: Array
+    high: Array
+
+
+def band(scores: Float[ArrayLike, " n"], alpha: float, confidence: float = 0.95) -> Band:
+    """Where the threshold for a false positive rate of alpha may lie, as far as n normal images can tell.
+
+    The share of *all* normal images above a conformal threshold varies with the n that were drawn. This is the
+    distribution-free confidence interval of the quantile itself: two order statistics, chosen by the binomial law of
+    how many of n scores lie below it. A score in (low, high] is *uncertain*: another draw might have decided otherwise.
+
+    Args:
+      scores, alpha: as of `conformal`.
+      confidence: at least so often the true quantile lies within, static, in (0, 1).
+
+    Returns:
+      A `Band`; low is -inf and high +inf where n is too small to tell.
+
+    Raises:
+      ValueError: alpha or confidence outside of (0, 1).
+
+    References:
+      Thompson, "On confidence ranges for the median and other expectation distributions" (1936); David & Nagaraja,
+      "Order statistics" (2003), section 7.1.
+    """
+    from scipy.stats import binom  # when called: it takes a quarter of a second
+
+    for name, value in (("alpha", alpha), ("confidence", confidence)):
+        if not 0 < value < 1:
+            raise ValueError(f"{name}={value}: must lie between 0 and 1")
+    scores = jnp.asarray(scores, jnp.float32)
+    n = scores.shape[0]
+    ordered = jnp.sort(jnp.where(jnp.isnan(scores), jnp.inf, scores))
+    ordered = jnp.concatenate([jnp.array([-jnp.inf], jnp.float32), ordered, jnp.array([jnp.inf], jnp.float32)])
+    # B of n scores lie below the quantile: it is at least the r-th smallest where B >= r, at most the s-th where B < s.
+    tail = (1 - confidence) / 2
+    r = int(binom.ppf(tail, n, 1 - alpha)) if n else 0
+    s = int(binom.ppf(1 - tail, n, 1 - alpha)) + 1 if n else 1
+    return Band(ordered[r], ordered[s])
+
+
 def p_value(calibration_scores_sorted: Float[ArrayLike, " n"], scores: Float[ArrayLike, " m"]) -> Float[Array, " m"]:
     """Conformal p-value (1 + #{calibration >= score}) / (n + 1), from n normal scores in ascending order.
 

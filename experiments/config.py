@@ -109,6 +109,10 @@ class Config:
     scorer: Annotated[
         Literal[tuple(SCORERS)] | None, arg(help="features to anomaly score. Unset: the method's own")
     ] = None
+    scorers: Annotated[
+        tuple[Literal[("all", "odin", *SCORERS)], ...],
+        arg(help="further scorers of the same outputs, for the table; all: every one that they can feed, and odin"),
+    ] = ()
     shrinkage: Annotated[float, arg(help="shrinkage of the covariance towards its mean variance, 0 (none) to 1")] = 0.3
     threshold: Annotated[
         Literal["quantile", "conformal", "best_f1", "mean_sigma", "logit"],
@@ -218,8 +222,9 @@ class Config:
         return {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(self).items() if k not in places}
 
     def identity(self) -> dict[str, Any]:
-        """The options that a result depends on: not where it is written, nor how it is dispatched."""
-        elsewhere = ("resume", "steps_per_dispatch", "layout", "distributed", "sweep", "preset")
+        """The options that a result depends on: not where it is written, nor how it is dispatched, nor what is added to
+        the table of a network that is trained all the same."""
+        elsewhere = ("scorers", "resume", "steps_per_dispatch", "layout", "distributed", "sweep", "preset")
         return {k: v for k, v in self.json().items() if k not in elsewhere}
 
     def directory(self) -> Path:

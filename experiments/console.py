@@ -83,11 +83,20 @@ ANOMALY_COLUMNS = {
     "id_rejected": ("normals rejected", "{:.2%}"),
 }
 """Where an image is normal or not, and that is all."""
+_LIMITS = {"auroc_low": ("from", "{:.4f}"), "auroc_high": ("to", "{:.4f}")}
+"""DeLong's 95 % limits of the AUROC; shown where scorers are compared."""
 
 
 def columns(results: dict[str, Any]) -> dict[str, tuple[str, str]]:
     """Metric -> (title, format) of the columns that a run's tables have."""
-    return COLUMNS if "ood_auroc" in results["summary"] else ANOMALY_COLUMNS
+    prefix = "ood_" if "ood_auroc" in results["summary"] else ""
+    shown = COLUMNS if prefix else ANOMALY_COLUMNS
+    if not results["config"].get("scorers"):
+        return shown
+    limits = {f"{prefix}{name}": column for name, column in _LIMITS.items()}
+    own = {name: column for name, column in shown.items() if name not in ("accuracy", "f1")} if prefix else shown
+    order = [name for key in own for name in ((key, *limits) if key == f"{prefix}auroc" else (key,))]
+    return {name: {**shown, **limits}[name] for name in order}
 
 
 def cells(figures: dict[str, Any], columns: dict[str, tuple[str, str]] = COLUMNS) -> list[str]:

@@ -12,14 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 
 from adjax import detector as detectors
-from adjax import metrics, thresholds
+from adjax import features, metrics, scorers, thresholds
 from adjax.augment import Normalise
 from adjax.data.trials import Study, Trial
-from adjax.detector import Detector, Spec
+from adjax.detector import Detector, Spec, read_by
+from adjax.spec import parts
 from adjax.types import Outputs, PyTree
 
 PAPER_FORM = {"mahalanobis_perclass, shrinkage 0 (the paper's form)": ("mahalanobis_perclass", (("shrinkage", 0.0),))}
 """The center-loss paper's scorer, each class's plain covariance: reported beside the chosen one."""
+
+ODIN = "odin"
+"""Not a scorer, since it asks the network twice; reported beside them."""
 
 levels = jax.jit(detectors.levels)
 """Scores from network outputs that lie in memory, compiled."""
@@ -82,16 +86,24 @@ def judge(
     classes = len(spec.classes)
     normal = trial.labels < max(classes, 1)
     rows = {"train": trial.rows[normal], "held_out": trial.held_out, "validation": trial.validation}
-    outputs = {k: detectors.extract(spec, params, normalise, study.images[v]) for k, v in rows.items()}
-    outputs["test"] = detectors.extract(spec, params, normalise, study.test_images[trial.test])
     images, labels = study.images[rows["train"]], trial.labels[normal]
+    specs = {
+        name: dataclasses.replace(spec, scorer=scorer, scorer_options=options)
+        for name, (scorer, options) in others.items()
+    }
+    said = shapes(spec, params, normalise)
+    reads = {one: read_by(parts(one).scorer, said, classes) for one in (spec, *specs.values())}
+    also = frozenset().union(*reads.values())
+    outputs = {k: detectors.extract(spec, params, normalise, study.images[v], also) for k, v in rows.items()}
+    outputs["test"] = detectors.extract(spec, params, normalise, study.test_images[trial.test], also)
 
-    def judged(spec: Spec) -> tuple[Detector, dict[str, float], np.ndarray]:
+    def judged(one: Spec) -> tuple[Detector, dict[str, float], np.ndarray]:
         sigma = 3.0 if rule.name == "mean_sigma" else None
+        own = {k: {name: x for name, x in v.items() if name in reads[one]} for k, v in outputs.items()}
         fitted = detectors.fit(
-            spec, params, normalise, images, labels, quantile=rule.quantile, sigma=sigma, outputs=outputs["train"]
+            one, params, normalise, images, labels, quantile=rule.quantile, sigma=sigma, outputs=own["train"]
         )
-        level = {k: np.asarray(levels(fitted, v)) for k, v in outputs.items() if k != "train"}
+        level = {k: np.asarray(levels(fitted, v)) for k, v in own.items() if k != "train"}
         fitted = dataclasses.replace(fitted, normal_levels=jnp.sort(jnp.asarray(level["held_out"])))
         fitted = with_threshold(fitted, rule, level["validation"], trial.validation_truth)
         return fitted, figures(fitted, level, trial.truth, rule.quantile, prefix), level["test"]
@@ -99,11 +111,42 @@ def judge(
     detector, own, scores = judged(spec)
     if "logits" in outputs["test"] and classes > 1:
         own |= classification(outputs["test"], study.test_labels[trial.test], trial.truth, classes)
-    further = {
-        name: judged(dataclasses.replace(spec, scorer=scorer, scorer_options=options))[1]
-        for name, (scorer, options) in others.items()
-    }
+    further = {name: judged(one)[1] for name, one in specs.items()}
     return Judged(detector, own, further, outputs["test"], scores, trial.truth)
+
+
+def shapes(spec: Spec, params: PyTree, normalise: Normalise) -> Outputs:
+    """Shapes of all that the network says of two images."""
+    images = jax.ShapeDtypeStruct((2, *spec.image_shape), jnp.uint8)
+    return jax.eval_shape(lambda images: parts(spec).method.outputs(params, normalise(images)), images)
+
+
+def further(
+    spec: Spec, params: PyTree, normalise: Normalise, names: tuple[str, ...]
+) -> dict[str, tuple[str, tuple[tuple[str, Any], ...]]]:
+    """`others` for `judge`: these scorers, or with "all" every one that the network's outputs can feed.
+
+    Raises:
+      ValueError: a scorer that they can't feed.
+    """
+    fed = scorers.suite(scorers.SCORERS, shapes(spec, params, normalise), len(spec.classes))
+    if "all" in names:
+        names = tuple(fed)
+    for name in names:
+        if name not in fed:
+            raise ValueError(f"--scorers {name}: this network's outputs can feed {', '.join(fed)}, or all")
+    return {name: (name, tuple(fed[name].items())) for name in names}
+
+
+def odin(spec: Spec, params: PyTree, normalise: Normalise, images: np.ndarray) -> np.ndarray:
+    """ODIN scores float32[N] with the paper's step of 0.0014, for pixels from 0 to 1."""
+    epsilon = 0.0014 / float(np.mean(np.asarray(normalise.sd)))
+
+    @jax.jit
+    def score(state: PyTree, images: jax.Array) -> jax.Array:
+        return scorers.odin(parts(spec).method.outputs, state[0], state[1](images), epsilon)
+
+    return features.apply(score, (params, normalise), images)
 
 
 def with_threshold(fitted: Detector, rule: Rule, validation: np.ndarray, truth: np.ndarray) -> Detector:
@@ -129,14 +172,18 @@ def figures(
 ) -> dict[str, float]:
     """Detection figures from the scores of `test` and `held_out` images.
 
+    `auroc_low` and `auroc_high` are DeLong's 95 % limits: what these test images leave open, not another training.
     FPR95 is published in two conventions, so both are given: `fpr95`, the share of anomalies accepted where 95 % of the
     normal images are; `fpr95_ood_positive` (OpenOOD since 1.5), the share of normal images flagged where 95 % of the
     anomalies are.
     """
     scores = level["test"]
     flagged = np.asarray(thresholds.is_anomalous(scores, detector.threshold))
+    interval = metrics.auroc_interval(scores, truth)
     result = {
-        "auroc": metrics.auroc(scores, truth),
+        "auroc": interval.value,
+        "auroc_low": interval.low,
+        "auroc_high": interval.high,
         "fpr95": metrics.fpr_at_tpr(scores, truth),
         "fpr95_ood_positive": metrics.fpr_at_tpr(scores, truth, positive="anomalous"),
         "aupr": metrics.aupr(scores, truth),
@@ -171,6 +218,7 @@ def ranking(normal: np.ndarray, anomalous: np.ndarray, prefix: str = "") -> dict
     return {
         f"{prefix}auroc": float(metrics.auroc(scores, truth)),
         f"{prefix}fpr95": float(metrics.fpr_at_tpr(scores, truth)),
+        f"{prefix}fpr95_ood_positive": float(metrics.fpr_at_tpr(scores, truth, positive="anomalous")),
         f"{prefix}aupr": float(metrics.aupr(scores, truth)),
     }
 

@@ -44,6 +44,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "centerloss_mnist": {"seeds": 5},
     "centerloss_mnist_zero": {"ood": "holdout:0", "seeds": 3, "epochs": 10},
     "centerloss_sweep": {"lam": SWEEP_LAMS, "seeds": 3, "epochs": 10},
+    "scorers_mnist": {"seeds": 3, "scorers": ("all",)},
+    "scorers_digits": {"dataset": "digits", "seeds": 3, "scorers": ("all",)},
     "ood_head_mnist": {
         "method": "ood_head",
         "seeds": 3,

@@ -30,6 +30,7 @@ def _published(name: str, source: str, **metrics: Any) -> dict[str, Any]:
     return {"name": name, "source": source, "metrics": metrics}
 
 
+_ENERGY = {"name": "energy, LeNet-5 (OpenOOD)", "source": "OpenOOD, example notebook", "metrics": {"ood_auroc": 0.9695}}
 _MAIN = [_CENTER_LOSS, *_OPEN_OOD]
 _EFFICIENTNET = [{**_CENTER_LOSS, "name": "center-loss paper, EfficientNet-B0", "metrics": {"f1": "0.9897–0.9989"}}]
 
@@ -41,6 +42,7 @@ REFERENCES: dict[str, list[dict[str, Any]]] = {
     "imagenet30_a": _EFFICIENTNET,
     "imagenet30_b": _EFFICIENTNET,
     "imagenet30_c": _EFFICIENTNET,
+    "scorers_mnist": [*_OPEN_OOD, _ENERGY],
     "random_fashion_mnist": [_published("random guessing (course report)", _COURSE, auroc=0.5)],
     "autoencoder_fashion_mnist": [
         _published("autoencoder (course report)", _COURSE, auroc=0.7714),

@@ -93,13 +93,22 @@ def run(config: Config, console: Console) -> int:
 
     # Judging: one member after another, outputs extracted once for all scorers.
     rule = evaluate.Rule(config.threshold, config.quantile)
-    others = evaluate.PAPER_FORM if spec.scorer.startswith("mahalanobis") else {}
+    others: Mapping[str, Any] = evaluate.PAPER_FORM if spec.scorer.startswith("mahalanobis") else {}
+    if config.scorers:
+        first_params = jax.tree.map(lambda x: x[0], trained.params)
+        named = tuple(name for name in config.scorers if name != evaluate.ODIN)
+        others = {**others, **evaluate.further(spec, first_params, normalise, named)}
     pairs = list(itertools.product(range(len(settings)), range(len(trials))))
 
     def judge(params: PyTree, m: int, others: Mapping = others) -> evaluate.Judged:
         member = jax.tree.map(lambda x: x[m], params)
         trial, own = trials[pairs[m][1]], rule._replace(logit=log_odds(table, m))
         return evaluate.judge(spec, member, normalise, loaded.study, trial, own, loaded.prefix, others)
+
+    def odin(m: int) -> dict[str, float]:
+        trial, params = trials[pairs[m][1]], jax.tree.map(lambda x: x[m], trained.params)
+        scores = evaluate.odin(spec, params, normalise, loaded.study.test_images[trial.test])
+        return evaluate.ranking(scores[trial.truth == 0], scores[trial.truth == 1], loaded.prefix)
 
     judged = []
     for m, (s, t) in enumerate(pairs):
@@ -123,6 +132,8 @@ def run(config: Config, console: Console) -> int:
         name: evaluate.summary([{**rows[m], "metrics": judged[m].scorers[name]} for m in own])
         for name in judged[first].scorers
     }
+    if {"all", evaluate.ODIN} & set(config.scorers) and "logits" in judged[first].outputs and len(spec.classes) > 1:
+        comparisons[evaluate.ODIN] = evaluate.summary([{**rows[m], "metrics": odin(m)} for m in own])
     for name, images in loaded.also.items():
         comparisons[f"against {name}"] = evaluate.summary(
             [{**rows[m], "metrics": against(judged[m], images, loaded.prefix)} for m in own]

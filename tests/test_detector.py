@@ -371,3 +371,15 @@ def test_the_top_level_names(digits):
     assert adjax.Detector is Detector
     assert adjax.fit is detectors.fit
     assert adjax.thresholds is thresholds
+
+
+def test_only_scores_near_the_threshold_are_uncertain(digits):
+    detector, task = digits.trained, digits.task
+    scores = np.asarray(detector.score(task.test.images))
+    low, high = thresholds.band(detector.normal_levels, 0.05, 0.8)
+    uncertain = detector.uncertain(task.test.images, 0.05, 0.8)
+    np.testing.assert_array_equal(uncertain, (scores > low) & (scores <= high))
+    assert 0 < uncertain.mean() < 0.5
+    none = dataclasses.replace(detector, normal_levels=jnp.zeros(0))
+    with pytest.raises(ValueError, match="without held-out normal images"):
+        none.uncertain(task.test.images, 0.05)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import roc_auc_score
 
 import adjax
 from adjax.data import DataError
@@ -68,12 +69,29 @@ def test_kept_detector_gives_the_reported_figures(finished):
     assert float(np.mean(detector.predict(task.test.images))) == pytest.approx(member["id_rejected"])
 
 
-def test_same_command_again_trains_nothing(finished, capsys):
+def test_further_scorers_train_nothing_and_read_the_same_outputs(finished, capsys):
     before = json.loads((finished / "results.json").read_text())
-    assert main([*QUICK, *MEMBERS, "--out", str(finished)]) == 0
+    assert main([*QUICK, *MEMBERS, "--out", str(finished), "--scorers", "max_logit", "odin", "padim"]) == 0
     after = json.loads((finished / "results.json").read_text())
     assert after["members"] == before["members"]
     assert after["timing"]["resumed_from_step"] > 0
+    new = {name: row for name, row in after["comparisons"].items() if name not in before["comparisons"]}
+    assert set(new) == {"max_logit", "odin", "padim"}
+    assert all(0 <= row[name]["mean"] <= 1 for row in new.values() for name in ("ood_auroc", "ood_fpr95_ood_positive"))
+    assert len({row["ood_auroc"]["mean"] for row in new.values()}) == 3
+    task, detector = study.task("digits", "holdout:0"), adjax.load(finished / "detector")
+    normal, ood = (-detector.outputs(x)["logits"].max(-1) for x in (task.test.images, task.ood.images))
+    by_hand = roc_auc_score(np.repeat([0, 1], [len(normal), len(ood)]), np.concatenate([normal, ood]))
+    kept = after["members"][after["kept"]["member"]]["scorers"]["max_logit"]
+    assert kept["ood_auroc"] == pytest.approx(by_hand, abs=2e-3)  # a common quantile ties what its table doesn't part
+    assert kept["ood_auroc_low"] < kept["ood_auroc"] < kept["ood_auroc_high"]
+
+
+def test_a_scorer_that_the_network_cannot_feed_is_refused(finished, capsys):
+    before = (finished / "results.json").read_bytes()
+    assert main([*QUICK, *MEMBERS, "--out", str(finished), "--scorers", "score"]) == 1
+    assert "--scorers score: this network's outputs can feed" in capsys.readouterr().err.replace("\n", " ")
+    assert (finished / "results.json").read_bytes() == before
 
 
 @pytest.mark.parametrize("change", [["--batch-size", "32"], ["--epochs", "7"], ["--ood", "holdout:1"]])
@@ -86,7 +104,7 @@ def test_run_that_does_not_fit_the_checkpoint_is_refused(finished, change, capsy
 
 
 def test_stopped_run_goes_on_bit_for_bit(tmp_path):
-    command = [sys.executable, "-m", "experiments.run", *QUICK, "--epochs", "120", "--seeds", "1"]
+    command = [sys.executable, "-m", "experiments.run", *QUICK, "--epochs", "60", "--seeds", "1"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     subprocess.run([*command, "--out", whole], check=True, stdout=subprocess.DEVNULL, timeout=300)
     process = subprocess.Popen([*command, "--out", parts], stdout=subprocess.DEVNULL)

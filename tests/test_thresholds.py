@@ -13,6 +13,7 @@ from hypothesis.extra import numpy as hnp
 from sklearn import metrics as sk
 
 from adjax import thresholds as t
+from experiments import calibration
 
 best_f1 = t.best_f1
 class_thresholds, p_value, mean_sigma = (jax.jit(f) for f in (t.class_thresholds, t.p_value, t.mean_sigma))
@@ -300,6 +301,41 @@ def test_conformal_keeps_its_promise_where_a_quantile_does_not():
 
 
 numbers = st.lists(st.integers(-5, 5) | st.just(float("nan")), min_size=30, max_size=30)
+
+
+@pytest.mark.parametrize("held_out", [200, 5000])
+@pytest.mark.parametrize("alpha", [0.01, 0.05, 0.1])
+def test_the_realised_rate_follows_its_law(alpha, held_out):
+    """99 % band, 20 seeds: at most one outside (two or more have a chance of 1.7 %, fixed by the seeds)."""
+    low, high = calibration.law(alpha, held_out)
+    scores = np.random.default_rng(5).gamma(2.0, size=20_000).astype(np.float32)
+    rates = [calibration.realised(scores, alpha, held_out, seed)["rate"] for seed in range(20)]
+    assert sum(not low <= rate <= high for rate in rates) <= 1
+    assert low < alpha < high
+
+
+@pytest.mark.parametrize("n", [40, 300])
+@pytest.mark.parametrize("alpha", [0.05, 0.3])
+def test_the_band_holds_the_true_quantile_as_often_as_it_says(n, alpha):
+    draws = np.random.default_rng(0).random((400, n)).astype(np.float32)
+    bands = [t.band(x, alpha, 0.9) for x in draws]
+    held = np.mean([low <= 1 - alpha <= high for low, high in bands])
+    assert 0.9 - 3 * np.sqrt(0.09 / 400) <= held
+    assert all(low <= t.conformal(x, alpha) <= high for x, (low, high) in zip(draws, bands, strict=True))
+    if n == 300:  # and is no wider than it must be
+        assert held <= 0.9 + 0.03 + 3 * np.sqrt(0.09 / 400)
+
+
+def test_a_band_of_too_few_is_open():
+    low, high = t.band(jnp.arange(10.0), 0.01)
+    assert low == 8
+    assert high == np.inf
+    low, high = t.band(jnp.zeros(0), 0.01)
+    assert (low, high) == (-np.inf, np.inf)
+    assert t.band(jnp.array([jnp.nan] * 50), 0.5).low == np.inf
+    for options in ({"alpha": 0.0}, {"alpha": 0.1, "confidence": 1.0}):
+        with pytest.raises(ValueError, match=r"must lie between 0 and 1"):
+            t.band(jnp.arange(10.0), **options)
 
 
 @settings(max_examples=60, deadline=None)

@@ -34,6 +34,7 @@ from adjax.scorers.relative_mahalanobis import relative_mahalanobis
 from adjax.scorers.score import score
 from adjax.scorers.she import she
 from adjax.scorers.stream import fit_stream, merge_all
+from adjax.scorers.suite import suite
 from adjax.scorers.vim import vim
 from adjax.types import Outputs, PyTree, Scorer
 
@@ -99,6 +100,7 @@ __all__ = [
     "relative_mahalanobis",
     "score",
     "she",
+    "suite",
     "vim",
 ]
 

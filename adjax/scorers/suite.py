@@ -1,0 +1,62 @@
+"""Extract once, score many: which scorers a network's outputs can feed, and the options that their shapes ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from adjax.types import Outputs, Scorer
+
+_TAKEN = {"logits", "reconstruction", "score"}
+"""Outputs that are no layer to fit a scorer to."""
+
+
+def suite(factories: Mapping[str, Callable[..., Scorer]], outputs: Outputs, classes: int) -> dict[str, dict[str, Any]]:
+    """Every scorer that these outputs can feed.
+
+    `layers` gets all layers; `padim` and `patchcore` the one with the most channels of those that have places.
+
+    Args:
+      factories: name -> factory, such as `adjax.scorers.SCORERS`.
+      outputs: named arrays of N rows, or their shapes (`jax.eval_shape`); nothing is computed.
+      classes: K ≥ 1.
+
+    Returns:
+      Name -> options for the factory, in the order given.
+    """
+    shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in outputs.items()}
+    layers = {name: x for name, x in sorted(shapes.items()) if name not in _TAKEN and len(x.shape) in (2, 4)}
+    maps = [name for name, x in layers.items() if len(x.shape) == 4 and x.shape[1] * x.shape[2] > 1]
+    found: dict[str, dict[str, Any]] = {}
+    for name, factory in factories.items():
+        options: dict[str, Any] = {}
+        if name == "layers":
+            options = {"names": tuple(layers), "dims": tuple(x.shape[-1] for x in layers.values())}
+        elif name in ("padim", "patchcore") and maps:
+            place = max(maps, key=lambda layer: layers[layer].shape[-1])
+            options = {"feature": place, "dim": layers[place].shape[-1]}
+            if name == "padim":
+                options["grid"] = layers[place].shape[1:3]
+        if _fed(factory, options, shapes, classes):
+            found[name] = options
+    return found
+
+
+def _fed(
+    factory: Callable[..., Scorer], options: dict[str, Any], shapes: Mapping[str, jax.ShapeDtypeStruct], classes: int
+) -> bool:
+    def run(outputs: Outputs) -> jax.Array:
+        scorer = factory(**options)
+        rows = len(next(iter(outputs.values())))
+        dim = outputs["features"].shape[-1] if "features" in outputs else 0  # as `scorers.fit` has it
+        stats = scorer.update(scorer.init(dim, classes), outputs, jnp.zeros(rows, jnp.int32), jnp.ones(rows, bool))
+        return scorer.distances(scorer.finalize(stats), outputs)
+
+    try:
+        jax.eval_shape(run, dict(shapes))
+    except (KeyError, ValueError):  # an output that is not there; or too few classes, or no layer
+        return False
+    return True
