@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import shutil
@@ -15,42 +16,43 @@ import zlib
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pyarrow.parquet
 import pytest
 from PIL import Image
 
 import adjax
-from adjax import __main__, augment
+from adjax import __main__, augment, process, thresholds
 from adjax.data import DataError, upload, walk
-from adjax.data.folder import load_folder
 from adjax.data.picture import read_pixels, read_square
 from adjax.detector import Spec, fit
 from adjax.predict import stream, tables
 from adjax.predict.journal import Journal
 from adjax.predict.judge import judge
-from adjax.predict.stream import Row
 from adjax.spec import parts
 
 SHAPE = (8, 8, 1)
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
-def tiny(classes="ab", shape=SHAPE, model="lenet5", method="centerloss", scorer="mahalanobis", held_out=40):
-    """A detector that knows dark and bright images apart, untrained, in a second."""
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 80, (120, *shape), np.uint8)
-    labels = np.arange(120) % len(classes)
-    images[labels == 1] += 100
-    spec = Spec(method, model, scorer, shape, tuple(classes))
-    network = parts(spec).method
-    params = jax.jit(network.init)(jax.random.key(0), {k: np.float32(v) for k, v in network.hparams.items()})["params"]
-    normalise = augment.normalise_of(images)
-    return fit(spec, params, normalise, images[held_out:], labels[held_out:], images[:held_out] if held_out else None)
+@pytest.fixture(autouse=True)
+def process_as_it_was(monkeypatch):
+    """A command may set up its process; a test's is pytest's."""
+    monkeypatch.setattr(process, "prepare", lambda: None)
 
 
 @pytest.fixture(scope="module")
 def detector():
-    return tiny()
+    """Two classes, dark and bright images; an untrained network tells them apart."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 80, (120, *SHAPE), np.uint8)
+    labels = np.arange(120) % 2
+    images[labels == 1] += 100
+    spec = Spec("centerloss", "lenet5", "mahalanobis", SHAPE, ("a", "b"))
+    method = parts(spec).method
+    params = jax.jit(method.init)(jax.random.key(0), dict(method.hparams))["params"]
+    return fit(spec, params, augment.normalise_of(images), images[40:], labels[40:], images[:40])
 
 
 @pytest.fixture(scope="module")
@@ -117,3 +119,511 @@ def test_three_formats_hold_the_same(saved, folder, tmp_path):
     scores = [np.array([row["score"] for row in rows], np.float32) for rows in (one, two, three)]
     np.testing.assert_array_equal(scores[0], scores[1])
     np.testing.assert_array_equal(scores[0], scores[2])
+
+
+def test_one_program_scores_all_batches(saved, folder, tmp_path):
+    before = judge._cache_size()
+    assert run(saved, folder, "--out", tmp_path / "s.csv", "--batch-size", 7) == 0  # 7 + 7 + 6, padded
+    assert judge._cache_size() == before + 1
+
+
+def test_what_is_judged_in_one_pass_is_what_the_detector_says(detector):
+    images = np.random.default_rng(5).integers(0, 256, (16, *SHAPE), np.uint8)
+    said = jax.device_get(judge(detector, images))
+    np.testing.assert_allclose(said["score"], detector.score(images), rtol=1e-4)
+    np.testing.assert_array_equal(said["anomalous"], detector.predict(images))
+    np.testing.assert_allclose(said["p_value"], detector.p_value(images), rtol=1e-5)
+    distances = parts(detector.spec).scorer.distances(detector.scorer, detector.outputs(images))
+    np.testing.assert_array_equal(said["nearest"], thresholds.nearest(detector.calibration, distances))
+
+
+@pytest.mark.parametrize("classes", [1, 2])
+def test_a_scorer_without_classes_names_the_one_that_the_network_says(classes):
+    """By a network that is the images' mean, so nothing need be trained."""
+
+    def mean_and_class(params, images):
+        mean = images.mean((1, 2, 3))
+        logits = jnp.stack([mean, 100 - mean], 1)[:, :classes]
+        return {"score": mean, "logits": logits, "probability": mean / 255}
+
+    levels = np.arange(0, 240, 4, np.uint8)
+    images = np.broadcast_to(levels[:, None, None, None], (60, 8, 8, 1))
+    one = adjax.detector_from(
+        mean_and_class, {}, "score", images, np.arange(60) % classes, held_out=images, classes=["low", "high"][:classes]
+    )
+    said = jax.device_get(judge(one, images[10:40]))
+    wanted = np.where(levels[10:40] > 50, 0, 1) if classes == 2 else np.full(30, -1)
+    np.testing.assert_array_equal(said["nearest"], wanted)
+    np.testing.assert_allclose(said["probability"], levels[10:40] / 255, rtol=1e-6)  # its own, not 1 − p
+
+
+def test_without_held_out_images_there_are_no_p_values(detector, tmp_path, folder):
+    dataclasses.replace(detector, normal_levels=jnp.zeros(0)).save(tmp_path / "d")
+    assert run(tmp_path / "d", folder, "--out", tmp_path / "s.jsonl") == 0
+    assert {(row["p_value"], row["probability"]) for row in table(tmp_path / "s.jsonl")} == {(None, None)}
+    assert run(tmp_path / "d", folder, "--out", tmp_path / "t.jsonl", "--submission", tmp_path / "x.csv") == 1
+
+
+def test_a_score_that_is_not_finite_is_flagged(detector):
+    nan = jax.tree.map(lambda x: x * np.nan, detector.params)
+    said = judge(dataclasses.replace(detector, params=nan), np.zeros((1, *SHAPE), np.uint8))
+    (row,) = stream._rows(detector, ["a"], [upload.Header(8, 8, 1, "L")], said)
+    assert (row.score, row.decision) == (None, "anomalous")
+
+
+def test_the_threshold_can_be_chosen(saved, detector, folder, tmp_path):
+    assert run(saved, folder, "--out", tmp_path / "s.jsonl", "--false-positive-rate", 0.1) == 0
+    wanted = float(detector.with_false_positive_rate(0.1).threshold)
+    assert {row["threshold"] for row in table(tmp_path / "s.jsonl")} == {wanted}
+    assert run(saved, folder, "--out", tmp_path / "t.jsonl", "--false-positive-rate", 0.001) == 1  # 999 are needed
+
+
+# --- names ---
+
+ODD_NAMES = [
+    b"<img src=x onerror=1>.png",
+    b"new\nline\r.png",
+    b"\xff\xfe.png",
+    b"=1+1.png",
+    b'quote",.png',
+    "é→.png".encode(),
+]
+
+
+def test_odd_names_are_rows(saved, tmp_path):
+    root = tmp_path / "odd"
+    picture = save(root / "x.png", np.zeros((8, 8), np.uint8)).read_bytes()
+    for name in ODD_NAMES:
+        Path(os.fsdecode(os.path.join(os.fsencode(root), name))).write_bytes(picture)
+    wanted = sorted(["x.png", *(name.decode("utf-8", "backslashreplace") for name in ODD_NAMES)])
+    for suffix in ("csv", "jsonl", "parquet"):
+        out = tmp_path / f"s.{suffix}"
+        assert run(saved, root, "--out", out, "--submission", tmp_path / "sub.csv") == 0
+        paths = [row["path"] for row in table(out)]
+        assert sorted(path.removeprefix("./") for path in paths) == wanted
+        assert {row["status"] for row in table(out)} == {"ok"}
+        assert run(saved, root, "--out", out) == 0  # the journal knows them all again
+        assert len(table(out)) == len(wanted)
+    assert "./=1+1.png" in [row["path"] for row in table(tmp_path / "s.csv")]
+    assert len(table(tmp_path / "sub.csv")) == len(wanted)
+
+
+def test_a_name_can_not_command_a_terminal():
+    assert upload.line("a\x1b[2J\n\udcff.png") == r"a\x1b[2J\n\xff.png"
+
+
+def test_links_hidden_files_and_pipes_are_passed_over(saved, folder, tmp_path):
+    outside = save(tmp_path / "outside" / "far.png", np.zeros((8, 8), np.uint8))
+    (folder / "link.png").symlink_to(outside)
+    (folder / "ring").symlink_to(folder)
+    (folder / "away").symlink_to(outside.parent)
+    save(folder / ".hidden.png", np.zeros((8, 8), np.uint8))
+    save(folder / ".cache" / "a.png", np.zeros((8, 8), np.uint8))
+    os.mkfifo(folder / "pipe.png")  # reading it would never end
+    shutil.copy(outside, folder / "upload_17")
+    (folder / "notes.txt").write_text("no picture")
+    found = walk.find(folder)
+    assert len(found.names) == 20
+    assert found.passed_over == {"symbolic links": 3, "hidden": 2, "no file": 1, "no extension": 1, ".txt": 1}
+    assert set(walk.find(folder, hidden=True).names) - set(found.names) == {".hidden.png", ".cache/a.png"}
+    assert set(walk.find(folder, links=True).names) - set(found.names) == {"link.png", "away/far.png"}
+    assert set(walk.find(folder, any_name=True).names) - set(found.names) == {"notes.txt", "upload_17"}
+    assert run(saved, folder, "--out", tmp_path / "s.jsonl", "--any-name", "--follow-links") == 0
+    by_path = {row["path"]: row for row in table(tmp_path / "s.jsonl")}
+    assert by_path["upload_17"]["status"] == "ok"
+    assert by_path["notes.txt"]["status"] == "error"
+
+
+def test_deep_folders_are_walked(tmp_path):
+    deep = tmp_path
+    for _ in range(1200):  # deeper than Python calls
+        deep = deep / "d"
+        deep.mkdir()
+    (deep / "a.png").touch()
+    assert walk.find(tmp_path).names == ["d/" * 1200 + "a.png"]
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may list everything")
+def test_a_folder_that_can_not_be_listed_is_a_row(saved, folder, tmp_path):
+    (folder / "a").chmod(0)
+    try:
+        assert run(saved, folder, "--out", tmp_path / "s.jsonl") == 0
+    finally:
+        (folder / "a").chmod(0o700)
+    assert [row["path"] for row in table(tmp_path / "s.jsonl") if row["status"] == "error"] == ["a/"]
+
+
+# --- pixels ---
+
+
+def noise(height, width, channels=3, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, channels), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_turned_picture_is_seen_as_a_viewer_shows_it(tmp_path, orientation):
+    from PIL import ImageOps
+
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = save(tmp_path / "a.png", noise(6, 9), exif=exif)
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(path)))
+    picture = upload.read(path, (*upright.shape[:2], 3))
+    np.testing.assert_array_equal(picture.pixels, upright)
+    assert (picture.header.height, picture.header.width) == upright.shape[:2]
+    np.testing.assert_array_equal(read_pixels(path, 3), upright)  # and so is a training set
+    np.testing.assert_array_equal(upload.read(path, (4, 4, 3)).pixels, read_square(path, 4))
+
+
+@pytest.mark.parametrize("suffix", ["jpg", "tiff", "webp"])
+def test_orientation_in_every_format(tmp_path, suffix):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = save(tmp_path / f"a.{suffix}", noise(6, 9), exif=exif)
+    header = upload.read(path, (9, 6, 3)).header
+    assert (header.height, header.width) == (9, 6)
+    assert upload.look(path)[:2] == (9, 6)
+
+
+@pytest.mark.parametrize(("height", "width", "channels"), [(8, 8, 3), (30, 21, 3), (21, 30, 3), (8, 8, 1), (5, 4, 3)])
+def test_training_and_scoring_see_the_same(tmp_path, height, width, channels):
+    pixels = noise(height, width, channels)
+    path = save(tmp_path / "a.png", pixels[..., 0] if channels == 1 else pixels)
+    np.testing.assert_array_equal(upload.read(path, (8, 8, 3)).pixels, read_square(path, 8))
+    np.testing.assert_array_equal(upload.read(path, (height, width, channels)).pixels, read_pixels(path, channels))
+
+
+def test_a_detector_that_is_no_square_gets_its_proportions(tmp_path):
+    pixels = noise(8, 20)
+    got = upload.read(save(tmp_path / "a.png", pixels), (8, 12, 3)).pixels
+    np.testing.assert_array_equal(got, pixels[:, 4:16])
+
+
+def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
+    deep = np.array([[0, 255, 256, 32768, 65279, 65535]], np.uint16)
+    wanted = [0, 0, 1, 128, 254, 255]
+    for suffix in ("png", "tiff"):
+        path = save(tmp_path / f"a.{suffix}", deep)
+        picture = upload.read(path, (1, 6, 1))
+        assert picture.pixels[0, :, 0].tolist() == wanted
+        assert picture.header.mode == "I;16"
+    pgm = tmp_path / "a.pgm"
+    pgm.write_bytes(b"P5 6 1 65535\n" + deep.astype(">u2").tobytes())
+    assert upload.read(pgm, (1, 6, 1)).pixels[0, :, 0].tolist() == wanted
+    rgb = tmp_path / "rgb.png"
+    rgb.write_bytes(png(2, 1, 16, 2, b"\0" + struct.pack(">6H", 0, 65535, 32768, 256, 255, 65279)))
+    picture = upload.read(rgb, (1, 2, 3))
+    assert picture.pixels[0].tolist() == [[0, 255, 128], [1, 0, 254]]
+    assert picture.header.mode == "RGB;16"
+
+
+def png(width, height, depth, colour, rows):
+    """A PNG file by hand: Pillow writes no 16-bit RGB."""
+
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def test_transparency_is_laid_on_white(tmp_path):
+    rgba = np.array([[[10, 20, 30, 255], [10, 20, 30, 0], [0, 0, 0, 128]]], np.uint8)
+    path = save(tmp_path / "a.png", rgba)
+    assert upload.read(path, (1, 3, 3)).pixels[0].tolist() == [[10, 20, 30], [255, 255, 255], [127, 127, 127]]
+    la = save(tmp_path / "b.png", np.array([[[7, 255], [7, 0]]], np.uint8))
+    assert upload.read(la, (1, 2, 1)).pixels[0, :, 0].tolist() == [7, 255]
+    assert upload.look(la).channels == 1
+    image = Image.new("P", (2, 1))
+    image.putpalette([9, 9, 9, 200, 0, 0])
+    image.putdata([0, 1])
+    image.save(tmp_path / "c.png", transparency=0)
+    assert upload.read(tmp_path / "c.png", (1, 2, 3)).pixels[0].tolist() == [[255] * 3, [200, 0, 0]]
+    Image.fromarray(np.array([[[1, 2, 3], [4, 5, 6]]], np.uint8)).save(tmp_path / "d.png", transparency=(1, 2, 3))
+    assert upload.read(tmp_path / "d.png", (1, 2, 3)).pixels[0].tolist() == [[255] * 3, [4, 5, 6]]
+
+
+def test_print_palettes_and_black_and_white(tmp_path):
+    cmyk = Image.new("CMYK", (8, 8), (0, 255, 255, 0))
+    cmyk.save(tmp_path / "a.tif")
+    picture = upload.read(tmp_path / "a.tif", (8, 8, 3))
+    assert picture.pixels[0, 0].tolist() == [255, 0, 0]
+    assert picture.header.mode == "CMYK"
+    Image.new("1", (8, 8), 1).save(tmp_path / "b.png")
+    assert upload.read(tmp_path / "b.png", (8, 8, 1)).pixels.min() == 255
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda p: Image.new("F", (4, 4), 0.5).save(p, "tiff"), "mode F: nothing says"),
+        (lambda p: Image.new("I", (4, 4), 70000).save(p, "tiff"), "mode I: nothing says"),
+        (
+            lambda p: Image.new("L", (4, 4)).save(p, "gif", save_all=True, append_images=[Image.new("L", (4, 4), 9)]),
+            "several frames",
+        ),
+        (lambda p: p.write_bytes(b""), "the file is empty"),
+        (lambda p: p.write_bytes(b"GARBAGE" * 9), "by its content no PNG"),
+        (lambda p: p.write_bytes(png(60_000, 60_000, 8, 0, b"")), "pixels"),
+        (lambda p: p.write_bytes(png(4, 4, 8, 0, b"\0" * 3)), "damaged"),
+        (lambda p: p.mkdir(), "Is a directory"),
+    ],
+)
+def test_what_can_not_be_read_says_why(tmp_path, make, why):
+    path = tmp_path / "a.png"
+    make(path)
+    with pytest.raises(DataError, match=why) as caught:
+        upload.read(path, SHAPE)
+    assert str(tmp_path) not in str(caught.value)
+
+
+def test_a_photograph_of_fifty_megapixels_is_read(tmp_path):
+    path = tmp_path / "a.jpg"
+    Image.new("RGB", (6000, 4000), (200, 100, 50)).save(path, quality=50)  # 24 megapixels, at a half 6
+    picture = upload.read(path, (*SHAPE[:2], 3))
+    assert np.abs(picture.pixels.astype(int) - (200, 100, 50)).max() <= 3
+    assert (picture.header.width, picture.header.height) == (6000, 4000)
+    Image.new("L", (5000, 4000)).save(tmp_path / "b.png")
+    with pytest.raises(DataError, match=r"claims 5000×4000 pixels, more than 16,777,216"):
+        upload.read(tmp_path / "b.png", SHAPE)
+
+
+# --- damaged and hostile files ---
+
+
+def hostile(rng, number):
+    """The bytes of a file that may be anything."""
+    import io
+
+    mode = ["L", "RGB", "RGBA", "P", "1", "CMYK", "LA", "I;16"][number % 8]
+    kinds = {"CMYK": ["JPEG", "TIFF"], "LA": ["PNG"], "I;16": ["PNG", "TIFF"], "RGBA": ["PNG", "WEBP", "TIFF"]}
+    kind = rng.choice(
+        kinds.get(mode, ["PNG", "GIF", "BMP", "TIFF"] if mode != "RGB" else ["JPEG", "PNG", "WEBP", "PPM"])
+    )
+    size = tuple(int(x) for x in rng.integers(1, 40, 2))
+    if mode == "I;16":
+        image = Image.fromarray(rng.integers(0, 65536, size, np.uint16))
+    else:
+        image = Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).convert("L" if mode == "LA" else mode)
+        image = image.convert(mode)
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    content = bytearray(buffer.getvalue())
+    match number % 5:
+        case 0:  # cut short
+            return bytes(content[: int(rng.integers(0, len(content)))])
+        case 1:  # flipped bytes
+            for at in rng.integers(0, len(content), 1 + len(content) // 50):
+                content[at] = rng.integers(0, 256)
+            return bytes(content)
+        case 2:  # noise behind a true beginning
+            return bytes(content[:16]) + rng.bytes(300)
+        case 3:  # a claim of many pixels
+            side = int(rng.integers(5_000, 2**31))
+            return png(side, side, 8, int(rng.choice([0, 2, 3, 6])), rng.bytes(20))
+    return bytes(content)  # whole, in an odd mode
+
+
+def test_a_thousand_hostile_files_are_a_thousand_rows(saved, tmp_path):
+    rng, root = np.random.default_rng(0), tmp_path / "hostile"
+    root.mkdir()
+    suffixes = (".png", ".jpg", ".gif", ".tif", ".webp", ".bmp", ".heic")
+    for number in range(1000):
+        (root / f"{number:04}{suffixes[number % 7]}").write_bytes(hostile(rng, number))
+    assert run(saved, root, "--out", tmp_path / "s.jsonl") == 0
+    rows = table(tmp_path / "s.jsonl")
+    assert [int(row["path"][:4]) for row in rows] == list(range(1000))
+    for row in rows:
+        if row["status"] == "ok":
+            assert np.isfinite(row["score"])
+            assert row["decision"] in ("normal", "anomalous")
+        else:
+            assert 0 < len(row["error"]) <= 300
+            assert "\n" not in row["error"]
+            assert row["score"] is row["decision"] is None
+    by_kind = [[row["status"] for row in rows[kind::5]] for kind in range(5)]
+    assert set(by_kind[3]) == {"error"}  # bombs
+    assert set(by_kind[4]) == {"ok"}  # whole files, whatever their mode and extension
+    assert by_kind[0].count("error") > 150
+
+
+# --- going on ---
+
+
+def test_a_restart_scores_only_what_is_new(saved, folder, tmp_path, monkeypatch):
+    out = tmp_path / "s.jsonl"
+    assert run(saved, folder, "--out", out) == 0
+    before = table(out)
+    read, seen = upload.read, []
+    monkeypatch.setattr(stream.upload, "read", lambda path, shape: (seen.append(path.name), read(path, shape))[1])
+    save(folder / "a" / "new.png", np.zeros((8, 8), np.uint8))
+    assert run(saved, folder, "--out", out) == 0
+    assert seen == ["new.png"]
+    assert table(out)[:-1] == before
+    assert table(out)[-1]["path"] == "a/new.png"
+    seen.clear()
+    assert run(saved, folder, "--out", out, "--fresh") == 0
+    assert len(seen) == len(table(out)) == 21
+
+
+@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+def test_ctrl_c_leaves_a_valid_table_and_a_restart_finishes_it(saved, folder, tmp_path, monkeypatch, suffix):
+    whole = tmp_path / f"whole.{suffix}"
+    assert run(saved, folder, "--out", whole, "--batch-size", 4) == 0
+    out, append = tmp_path / f"s.{suffix}", Journal.append
+
+    def interrupted(self, rows):
+        append(self, rows)
+        Journal.append = append  # once
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "append", interrupted)
+        assert run(saved, folder, "--out", out, "--batch-size", 4) == 130
+    assert 0 < len(table(out)) < 20
+    assert run(saved, folder, "--out", out, "--batch-size", 4) == 0
+    assert table(out) == table(whole)
+
+
+def test_a_line_cut_short_by_a_kill_is_written_again(saved, folder, tmp_path):
+    out, journal = tmp_path / "s.jsonl", tmp_path / "s.jsonl.journal"
+    assert run(saved, folder, "--out", out) == 0
+    whole = table(out)
+    journal.write_bytes(journal.read_bytes()[:-25])
+    assert run(saved, folder, "--out", out) == 0
+    assert table(out) == whole
+    journal.write_bytes(journal.read_bytes()[:30])  # killed as it began
+    assert run(saved, folder, "--out", out) == 0
+    assert table(out) == whole
+
+
+def test_another_detector_folder_or_threshold_is_refused(saved, detector, folder, tmp_path, capsys):
+    out = tmp_path / "s.csv"
+    assert run(saved, folder, "--out", out) == 0
+    before = out.read_bytes()
+    renamed = dataclasses.replace(detector.spec, classes=("x", "y"))
+    dataclasses.replace(detector, spec=renamed).save(tmp_path / "other")
+    for arguments, reason in (
+        ((tmp_path / "other", folder), "was begun with detector"),
+        ((saved, folder / "a"), "was begun with folder"),
+        ((saved, folder, "--false-positive-rate", 0.1), "was begun with threshold"),
+    ):
+        assert run(*arguments, "--out", out) == 1
+        assert reason in capsys.readouterr().err
+    assert out.read_bytes() == before
+    assert run(tmp_path / "other", folder, "--out", out, "--fresh") == 0
+
+
+def test_other_peoples_files_are_not_overwritten(saved, folder, tmp_path, capsys):
+    out, journal = tmp_path / "s.csv", tmp_path / "s.csv.journal"
+    out.write_text("mine")
+    assert run(saved, folder, "--out", out) == 1
+    assert out.read_text() == "mine"
+    out.unlink()
+    for content in ("mine", '{"mine": 1}\n', '["mine"]\n'):
+        journal.write_text(content)
+        assert run(saved, folder, "--out", out) == 1
+        assert journal.read_text() == content
+    capsys.readouterr()
+    with Journal(tmp_path / "two.journal", {}), pytest.raises(DataError, match="written by another process"):
+        Journal(tmp_path / "two.journal", {})
+
+
+def test_flagged_files_are_copied(saved, folder, tmp_path):
+    rng = np.random.default_rng(3)
+    save(folder / "a" / "odd.png", rng.integers(0, 2, (8, 8), np.uint8) * np.uint8(255))
+    (folder / "a" / "bad.png").write_bytes(b"")
+    out, flagged = tmp_path / "s.jsonl", tmp_path / "flagged"
+    assert run(saved, folder, "--out", out, "--copy-flagged", flagged) == 0
+    wanted = {row["path"] for row in table(out) if row["decision"] == "anomalous"}
+    assert "a/odd.png" in wanted
+    assert {str(p.relative_to(flagged)) for p in flagged.rglob("*.png")} == wanted
+    assert (flagged / "a" / "odd.png").read_bytes() == (folder / "a" / "odd.png").read_bytes()
+    assert run(saved, folder, "--out", tmp_path / "t.csv", "--copy-flagged", folder / "flagged") == 1
+
+
+def test_the_submission_has_a_probability_for_every_file(saved, detector, folder, tmp_path):
+    (folder / "b" / "bad.png").write_bytes(b"")
+    out, answer = tmp_path / "s.jsonl", tmp_path / "answer.csv"
+    assert run(saved, folder, "--out", out, "--submission", answer) == 0
+    rows = table(answer)
+    assert list(rows[0]) == ["file", "probability"]
+    assert [row["file"] for row in rows] == [row["path"] for row in table(out)]
+    by_name = {row["file"]: float(row["probability"]) for row in rows}
+    assert by_name["b/bad.png"] == 1
+    image = np.asarray(Image.open(folder / "a" / "00.png"))[None, ..., None]
+    assert by_name["a/00.png"] == pytest.approx(1 - float(detector.p_value(image)[0]))
+
+
+def test_a_format_that_can_not_be_written_is_said_first(monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(DataError, match=r"pip install 'adjax\[parquet\]'"):
+        tables.check(tmp_path / "s.parquet")
+    with pytest.raises(DataError, match=r"\.csv, \.jsonl, \.parquet"):
+        tables.check(tmp_path / "s.xlsx")
+
+
+def test_memory_is_a_window_whatever_the_number_of_files(detector, folder, monkeypatch):
+    """No file is decoded before all but WINDOW batches ahead of it are taken."""
+    decoded, read = [], upload.read
+    monkeypatch.setattr(stream.upload, "read", lambda path, shape: (decoded.append(path), read(path, shape))[1])
+    names = [f"a/{i:02}.png" for i in range(0, 20, 2)] * 20
+    drawn = []
+    taken = 0
+    for rows in stream.rows(detector, folder, (drawn.append(n) or n for n in names), batch_size=4):
+        taken += len(rows)
+        assert len(decoded) <= len(drawn) <= taken + (stream.WINDOW + 1) * 4
+    assert taken == len(names)
+
+
+def test_help_teaches_by_examples(capsys):
+    for command in ("train", "predict", "doctor"):
+        with pytest.raises(SystemExit):
+            __main__.main([command, "--help"])
+        text = capsys.readouterr().out
+        assert "examples:" in text
+        assert text.count(f"python -m adjax {command} ") >= 2
+
+
+# --- slow ---
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_files_in_flat_memory(saved, tmp_path):
+    """Hard links to a few pictures; stopped by Ctrl-C, gone on with, at a steady rate."""
+    root, rng = tmp_path / "many", np.random.default_rng(0)
+    originals = [save(tmp_path / f"{i}.png", rng.integers(0, 256, (28, 28), np.uint8)) for i in range(7)]
+    for part in range(100):
+        (root / f"{part:03}").mkdir(parents=True)
+        for i in range(1000):
+            os.link(originals[i % 7], root / f"{part:03}" / f"{i:04}.png")
+    out = tmp_path / "s.parquet"
+    command = [sys.executable, "-m", "adjax", "predict", str(saved), str(root), "--out", str(out)]
+    samples = []  # (rows in the journal, resident bytes, seconds)
+
+    def watched(stop_at):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        journal, began = tmp_path / "s.parquet.journal", time.perf_counter()
+        while process.poll() is None:
+            time.sleep(0.25)
+            status = Path(f"/proc/{process.pid}/statm")
+            if not status.exists() or not journal.exists():
+                continue
+            rows = journal.stat().st_size
+            samples.append((rows, int(status.read_text().split()[1] or 0) * 4096, time.perf_counter() - began))
+            if stop_at is not None and rows > stop_at:
+                process.send_signal(signal.SIGINT)
+                stop_at = None
+        return process.wait(), process.stdout.read()
+
+    assert watched(4_000_000)[0] == 130
+    done = pyarrow.parquet.read_table(out).num_rows
+    assert 10_000 < done < 100_000
+    samples.clear()
+    code, said = watched(None)
+    assert code == 0
+    assert pyarrow.parquet.read_table(out).num_rows == 100_000
+    assert f"{done:,} of them done before" in said
+    grown = [memory for rows, memory, _ in samples if rows > 5_000_000]
+    print(said, f"memory {min(grown) / 2**20:.0f} to {max(grown) / 2**20:.0f} MiB")
+    assert max(grown) - min(grown) < 60 * 2**20

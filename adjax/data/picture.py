@@ -113,8 +113,9 @@ def bits(image: Any) -> int:
         return depth
     if image.format == "TIFF":
         return max(image.tag_v2.get(258, (1,)))
-    if image.format == "PPM" and len(image.tile[0][3]) > 1:
-        return image.tile[0][3][1].bit_length()  # the maximum that its header tells
+    if image.format == "PPM":  # Pillow's decoder is told the mode of its bytes, or that and the header's maximum
+        told = image.tile[0][3]
+        return (16 if "16" in told else 8) if isinstance(told, str) else told[-1].bit_length()
     return 8 if image.mode in CHANNELS else 16
 
 

@@ -18,7 +18,9 @@ come out the same from both. A decoder that fails in whatever way fails for its 
 
 from __future__ import annotations
 
+import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,6 +101,12 @@ def text(value: str) -> str:
 def line(name: str) -> str:
     """A name for a terminal, in one line: no control characters, of which a terminal might do as they say."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text(name))
+
+
+def quiet() -> None:
+    """Keeps Pillow's warnings of odd files from the screen: for commands, which say of each file what is wrong."""
+    warnings.filterwarnings("ignore", module="PIL")
+    logging.getLogger("PIL").setLevel(logging.CRITICAL)
 
 
 def _header(image: Any) -> Header:

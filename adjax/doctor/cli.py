@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -39,7 +38,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help="of pictures")
     parser.add_argument("--all-names", action="store_true", help=f"name all files, not the first {SHOWN} of a kind")
     chosen = parser.parse_args(arguments)
-    warnings.filterwarnings("ignore", module="PIL")
+    upload.quiet()
     process.prepare()
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False, soft_wrap=True)
     found = walk.find(chosen.folder) if chosen.folder else None  # a wrong name is told before anything else

@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import sys
-import warnings
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -48,7 +47,7 @@ from there, and later scores only files that are new (SCORES.journal remembers).
 def main(arguments: list[str]) -> int:
     """Runs `python -m adjax predict ARGUMENTS`; returns the exit code: 130 after Ctrl-C, 143 after SIGTERM."""
     chosen = _parser().parse_args(arguments)
-    warnings.filterwarnings("ignore", module="PIL")  # of odd files, each of which has its row
+    upload.quiet()
     process.prepare()
     console = Console(width=None if sys.stdout.isatty() else 160)
     tables.check(chosen.out)

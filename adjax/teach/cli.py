@@ -6,7 +6,6 @@ import argparse
 import itertools
 import signal
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -42,7 +41,7 @@ normal pictures it flags; with anomalous/ or test/ it says how well it does. The
 def main(arguments: list[str]) -> int:
     """Runs `python -m adjax train ARGUMENTS`; returns the exit code."""
     chosen = _parser().parse_args(arguments)
-    warnings.filterwarnings("ignore", module="PIL")
+    upload.quiet()
     process.prepare()
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False, soft_wrap=True)
     if chosen.labels is None:
