@@ -22,7 +22,7 @@ from experiments.console import cells
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "experiments" / "results"
-BENCHMARKS = ROOT / "benchmarks" / "results" / "benchmarks.md"
+BENCHMARKS = ROOT / "benchmarks" / "results"
 _MARK = re.compile(r"^<!-- (choosing|speed|results|benchmarks|modules)(?:: (\S+))? -->$", re.MULTILINE)
 
 
@@ -69,7 +69,8 @@ def _made(mark: re.Match[str]) -> str:
     if kind == "speed":
         return speed()
     if kind == "benchmarks":
-        return BENCHMARKS.read_text() if BENCHMARKS.exists() else "No timings are committed yet."
+        tables = [path.read_text() for path in sorted(BENCHMARKS.glob("*.md"))]
+        return "\n\n".join(tables) or "No timings are committed yet."
     if kind == "modules":
         return modules(argument)
     path = RESULTS / argument
@@ -125,6 +126,11 @@ def modules(registry: str) -> str:
     parts = []
     for (module, function), keys in sorted(entries.items()):
         title = ", ".join(f"`{key}`" for key in keys)
-        options = ["show_root_heading: false", "show_root_toc_entry: false", "heading_level: 4", f"members: [{function}]"]
+        options = [
+            "show_root_heading: false",
+            "show_root_toc_entry: false",
+            "heading_level: 4",
+            f"members: [{function}]",
+        ]
         parts.append("\n      ".join([f"## {title}\n\n::: {module}\n    options:", *options]))
     return "\n\n".join(parts)

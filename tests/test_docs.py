@@ -95,6 +95,20 @@ def test_public_names_are_documented():
     assert set(adjax.__all__) - set(adjax._MODULES) - {"__version__"} <= documented
 
 
+def test_committed_tables_are_taken_and_missing_ones_are_said(tmp_path, monkeypatch):
+    for name in ("BENCHMARKS", "RESULTS"):
+        monkeypatch.setattr(hooks, name, tmp_path)
+    page = "Timings:\n\n<!-- benchmarks -->\n\n<!-- results: one.json -->\n"
+    made = hooks.on_page_markdown(page)
+    assert "No timings are committed yet." in made
+    assert "No figures are committed yet." in made
+    (tmp_path / "a.md").write_text("| work | 1.25 |\n")
+    (tmp_path / "one.json").write_text(json.dumps(result("centerloss_mnist")))
+    made = hooks.on_page_markdown(page)
+    assert "| work | 1.25 |" in made
+    assert hooks.readme.table(result("centerloss_mnist")) in made
+
+
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     for package in ("mkdocs", "material", "mkdocstrings"):
