@@ -599,7 +599,7 @@ def test_a_hundred_thousand_files_in_flat_memory(saved, tmp_path):
             os.link(originals[i % 7], root / f"{part:03}" / f"{i:04}.png")
     out = tmp_path / "s.parquet"
     command = [sys.executable, "-m", "adjax", "predict", str(saved), str(root), "--out", str(out)]
-    samples = []  # (rows in the journal, resident bytes, seconds)
+    samples = []  # (bytes in the journal, resident bytes, seconds)
 
     def watched(stop_at):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
@@ -609,9 +609,9 @@ def test_a_hundred_thousand_files_in_flat_memory(saved, tmp_path):
             status = Path(f"/proc/{process.pid}/statm")
             if not status.exists() or not journal.exists():
                 continue
-            rows = journal.stat().st_size
-            samples.append((rows, int(status.read_text().split()[1] or 0) * 4096, time.perf_counter() - began))
-            if stop_at is not None and rows > stop_at:
+            written = journal.stat().st_size
+            samples.append((written, int(status.read_text().split()[1] or 0) * 4096, time.perf_counter() - began))
+            if stop_at is not None and written > stop_at:
                 process.send_signal(signal.SIGINT)
                 stop_at = None
         return process.wait(), process.stdout.read()
@@ -624,6 +624,14 @@ def test_a_hundred_thousand_files_in_flat_memory(saved, tmp_path):
     assert code == 0
     assert pyarrow.parquet.read_table(out).num_rows == 100_000
     assert f"{done:,} of them done before" in said
-    grown = [memory for rows, memory, _ in samples if rows > 5_000_000]
-    print(said, f"memory {min(grown) / 2**20:.0f} to {max(grown) / 2**20:.0f} MiB")
-    assert max(grown) - min(grown) < 60 * 2**20
+    whole = max(written for written, _, _ in samples)
+    scoring = [s for s in samples if samples[0][0] + 500_000 < s[0] < whole and s[1]]  # warm, and not over
+    memory = [resident / 2**20 for _, resident, _ in scoring]
+    first, middle, last = scoring[0], scoring[len(scoring) // 2], scoring[-1]
+    rates = [(b[0] - a[0]) / (b[2] - a[2]) for a, b in ((first, middle), (middle, last))]
+    print(
+        said,
+        f"memory {min(memory):.0f} to {max(memory):.0f} MiB; journal {rates[0]:,.0f}, then {rates[1]:,.0f} bytes/s",
+    )
+    assert max(memory) - min(memory) < 30
+    assert 0.4 < rates[0] / rates[1] < 2.5

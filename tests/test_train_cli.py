@@ -1,0 +1,395 @@
+"""`python -m adjax train`: who is normal in a folder, what is trained and why, and what the threshold promises."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+import adjax
+from adjax import __main__, metrics, process
+from adjax.data import DataError, gather
+from adjax.data.upload import Header
+from adjax.models import weights
+from adjax.models.torchfile import WeightsError
+from adjax.teach import cli, fit, layout, plan
+from adjax.teach.plan import Asked
+
+pytestmark = pytest.mark.usefixtures("compiled_quickly")
+QUICK = ("--method", "hog_ocsvm", "--side-px", "8")
+
+
+@pytest.fixture(autouse=True)
+def process_as_it_was(monkeypatch):
+    monkeypatch.setattr(process, "prepare", lambda: None)
+
+
+def save(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(pixels, np.uint8)).save(path)
+
+
+def stripes(rng, turned=False):
+    """Eight pixels a side: lines down, or across."""
+    picture = np.tile(rng.permutation([40, 90, 140, 190, 240, 10, 60, 110]), (8, 1)) + rng.integers(0, 5, (8, 8))
+    return picture.T if turned else picture
+
+
+def fill(folder, count, turned=False, seed=0):
+    rng = np.random.default_rng(seed)
+    for i in range(count):
+        save(folder / f"{i:03}.png", stripes(rng, turned))
+    return folder
+
+
+def run(*arguments) -> int:
+    return __main__.main(["train", *map(str, arguments)])
+
+
+# --- who is normal ---
+
+
+def names(files, root):
+    return sorted(str(file.relative_to(root)) for file in files)
+
+
+def picture_at(root, *names):
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+
+
+def test_a_flat_folder_is_normal(tmp_path):
+    picture_at(tmp_path, "a.png", "sub/b.jpg", ".hidden.png", "notes.txt")
+    found = layout.of_folder(tmp_path)
+    assert names(found.files, tmp_path) == ["a.png", "sub/b.jpg"]
+    assert found.classes == ("normal",)
+    assert found.test_normal == found.test_anomalous == []
+
+
+def test_class_folders_are_classes_unless_they_are_not(tmp_path):
+    picture_at(
+        tmp_path, "cat/a.png", "cat/more/b.png", "dog/c.png", "anomalous/x.png", "test/dog/d.png", "test/car/e.png"
+    )
+    found = layout.of_folder(tmp_path)
+    assert found.classes == ("cat", "dog")
+    assert found.labels.tolist() == [0, 0, 1]
+    assert names(found.test_normal, tmp_path) == ["test/dog/d.png"]
+    assert names(found.test_anomalous, tmp_path) == ["anomalous/x.png", "test/car/e.png"]
+    one = layout.of_folder(tmp_path, one_class=True)
+    assert one.classes == ("normal",)
+    assert one.labels.tolist() == [0, 0, 0]
+
+
+@pytest.mark.parametrize("normal", ["normal", "train"])
+def test_named_subfolders(tmp_path, normal):
+    picture_at(
+        tmp_path, f"{normal}/good/a.png", f"{normal}/good/b.png", "test/good/c.png", "test/crack/d.png", "stray.png"
+    )
+    found = layout.of_folder(tmp_path)
+    assert names(found.files, tmp_path) == [f"{normal}/good/a.png", f"{normal}/good/b.png"]
+    assert names(found.test_normal, tmp_path) == ["test/good/c.png"]
+    assert names(found.test_anomalous, tmp_path) == ["test/crack/d.png"]
+
+
+def test_a_table_of_labels(tmp_path):
+    for i in range(6):
+        save(tmp_path / "train" / f"{i}.png", np.full((4, 4), i))
+    table = tmp_path / "train.csv"
+    table.write_text("file,label\n" + "\n".join(f"{i},{int(i > 3)}" for i in range(6)))
+    found = layout.of_table(table)
+    assert names(found.files, tmp_path) == [f"train/{i}.png" for i in range(4)]
+    assert names(found.test_anomalous, tmp_path) == ["train/4.png", "train/5.png"]
+    assert layout.of_table(table, ["1"]).labels.tolist() == [0, 0]
+    with pytest.raises(DataError, match=r"--normal 7: the labels of .* are 0, 1"):
+        layout.of_table(table, ["7"])
+    save(tmp_path / "test" / "9.png", np.zeros((4, 4)))
+    save(tmp_path / "test" / "8.png", np.zeros((4, 4)))
+    (tmp_path / "test.csv").write_text("file,label\n9,0\n8,1\n")
+    found = layout.of_table(table)
+    assert names(found.test_normal, tmp_path) == ["test/9.png"]
+    assert names(found.test_anomalous, tmp_path) == ["test/8.png"]
+    table.write_text("file,label\n" + "\n".join(f"{i},{'xyz'[i % 3]}" for i in range(6)))
+    assert layout.of_table(table).classes == ("x", "y", "z")
+
+
+def test_nothing_to_learn_from_is_said(tmp_path):
+    with pytest.raises(DataError, match="is no folder"):
+        layout.of_folder(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="has no pictures: put normal ones there"):
+        layout.of_folder(tmp_path)
+
+
+# --- what is trained ---
+
+SMALL = [Header(28, 28, 1, "L")] * 1000
+LARGE = [Header(300, 400, 3, "RGB")] * 1000
+
+
+@pytest.fixture
+def published(monkeypatch):
+    """Weights that need no file, and a switch for a machine that has no way to any."""
+    found = weights.resolve("random", "efficientnet_lite0")._replace(source="published")
+    have = {"any": True}
+
+    def resolve(spec, model):
+        if not have["any"]:
+            raise WeightsError("no way to the weights. Choices: a file")
+        return found
+
+    monkeypatch.setattr(weights, "resolve", resolve)
+    return have
+
+
+@pytest.mark.parametrize(
+    ("headers", "classes", "method", "model", "side"),
+    [
+        (SMALL[:999], 1, "gmm", "efficientnet_lite0", 28),
+        (SMALL[:999], 3, "gmm", "efficientnet_lite0", 28),
+        (SMALL, 1, "autoencoder", "conv_autoencoder", 28),
+        (SMALL, 3, "centerloss", "lenet5", 28),
+        (LARGE, 1, "gmm", "efficientnet_lite0", 128),
+        (LARGE[:60], 1, "gmm", "efficientnet_lite0", 128),
+    ],
+)
+def test_the_choice_follows_the_data_and_is_explained(published, headers, classes, method, model, side):
+    chosen = plan.choose(headers, classes, Asked())
+    assert (chosen.method, chosen.model) == (method, model)
+    assert chosen.shape == (side, side, headers[0].channels)
+    assert (chosen.pretrained is not None) == (method == "gmm")
+    assert chosen.scorer == ("mahalanobis" if method == "gmm" and classes > 1 else None)
+    assert "few" in chosen.why[0] if len(headers) < 1000 else "few" not in chosen.why[0]
+
+
+def test_without_weights_there_is_a_way_and_it_is_said(published):
+    published["any"] = False
+    few = plan.choose(SMALL[:60], 1, Asked())
+    assert (few.method, few.model, few.pretrained) == ("hog_ocsvm", "hog", None)
+    assert "NO PRE-TRAINED WEIGHTS" in few.why[0]
+    many = plan.choose(LARGE, 1, Asked())
+    assert (many.method, many.shape) == ("autoencoder", (64, 64, 3))
+    with pytest.raises(WeightsError):
+        plan.choose(SMALL[:60], 1, Asked(weights="mine.h5"))
+
+
+def test_what_was_asked_for_is_taken(published):
+    chosen = plan.choose(LARGE, 1, Asked("deep_svdd", None, "knn", 32))
+    assert (chosen.method, chosen.model, chosen.scorer, chosen.shape) == ("deep_svdd", "svdd_lenet", "knn", (32, 32, 3))
+    with pytest.raises(DataError, match="give them as subfolders"):
+        plan.choose(SMALL, 1, Asked("centerloss"))
+    with pytest.raises(DataError, match="at least 8 are needed"):
+        plan.choose(SMALL, 1, Asked("autoencoder", side_px=4))
+
+
+def test_one_coloured_picture_makes_the_detector_see_colours(published):
+    mixed = [*SMALL[:80], Header(28, 28, 3, "RGB")]
+    assert plan.choose(mixed, 1, Asked()).shape == (28, 28, 3)
+
+
+# --- what is promised ---
+
+
+@pytest.mark.parametrize(("n", "alpha", "count"), [(50, 0.05, 20), (100, 0.05, 20), (1000, 0.05, 200), (200, 0.01, 99)])
+def test_as_many_are_held_out_as_the_promise_takes(n, alpha, count):
+    parts = fit.hold_out(np.zeros(n, int), alpha, seed=0)
+    assert len(parts.held_out) == count
+    assert sorted([*parts.train, *parts.held_out]) == list(range(n))
+    assert count >= 1 / alpha - 1
+
+
+def test_many_small_classes_keep_the_promise_too():
+    labels = np.arange(120) % 40
+    parts = fit.hold_out(labels, 0.05, seed=0)
+    assert len(parts.held_out) >= 19
+    assert set(labels[parts.train]) == set(labels)
+
+
+@pytest.mark.parametrize(
+    ("labels", "alpha", "why"),
+    [
+        (np.zeros(49, int), 0.05, "49 normal images that can be read: at least 50 are needed"),
+        (np.zeros(100, int), 0.01, r"takes 99 held-out images, and of 100 only 70 can be spared.*promise 0\.014"),
+        (np.zeros(100, int), 1.5, "must lie between 0 and 1"),
+        (np.arange(60) // 59, 0.05, "a class of 1 image"),
+    ],
+)
+def test_a_promise_that_can_not_be_kept_is_refused(labels, alpha, why):
+    with pytest.raises(DataError, match=why):
+        fit.hold_out(labels, alpha, seed=0)
+
+
+# --- end to end ---
+
+
+def test_fifty_pictures_make_a_detector(tmp_path, capsys):
+    root = tmp_path / "stripes"
+    fill(root / "normal", 50)
+    fill(root / "anomalous", 30, turned=True, seed=1)
+    (root / "normal" / "bad.png").write_bytes(b"")
+    (root / "normal" / "cut.png").write_bytes((root / "normal" / "000.png").read_bytes()[:60])
+    out = tmp_path / "out"
+    assert run(root, "--out", out, *QUICK) == 0
+    said = capsys.readouterr().out
+    for part in (
+        "52 pictures in",
+        "trains hog_ocsvm + hog",
+        "to choose otherwise: --method",
+        "2 pictures can't be read and are left out",
+        "bad.png: the file is empty",
+        "at most 5.00% of normal images like these",
+        "20 held out, which could promise 4.76%",
+        "against 30 anomalies, the held-out 20 normal images",
+        "AUROC 1.0000",
+        f"python -m adjax predict {out}",
+    ):
+        assert part in said, part
+    detector = adjax.load(out)
+    images, rows, _ = gather.images(sorted((root / "normal").iterdir()), (8, 8, 1))
+    record = json.loads((out / cli.RECORD).read_text())
+    assert (len(record["held_out"]), len(record["trained_on"]), len(record["unreadable"])) == (20, 30, 2)
+    assert not set(record["held_out"]) & set(record["trained_on"])
+    held_out, _, _ = gather.images([Path(name) for name in record["held_out"]], (8, 8, 1))
+    np.testing.assert_allclose(np.sort(detector.score(held_out)), detector.normal_levels, rtol=1e-6)
+    assert np.mean(detector.predict(held_out)) <= 0.05
+    assert len(rows) == len(images) == 50
+    assert run(root, "--out", out, *QUICK) == 0  # a detector is replaced
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "mine.txt").touch()
+    assert run(root, "--out", tmp_path / "other", *QUICK) == 1
+
+
+def test_too_few_or_too_broken_is_refused(tmp_path, capsys):
+    fill(tmp_path / "few", 49)
+    assert run(tmp_path / "few", "--out", tmp_path / "d", *QUICK) == 1
+    assert "49 normal pictures: at least 50 are needed" in capsys.readouterr().err
+    for i in range(60):
+        (tmp_path / "few" / f"broken{i}.png").write_bytes(b"")
+    assert run(tmp_path / "few", "--out", tmp_path / "d", *QUICK) == 1
+    assert "60 of 109 pictures can't be read" in capsys.readouterr().err
+    assert not (tmp_path / "d").exists()
+
+
+def test_classes_are_learned_and_named(tmp_path):
+    fill(tmp_path / "set" / "down", 40)
+    fill(tmp_path / "set" / "across", 40, turned=True, seed=1)
+    out = tmp_path / "d"
+    assert run(tmp_path / "set", "--out", out, "--method", "centerloss", "--steps", 64) == 0
+    detector = adjax.load(out)
+    assert detector.spec.classes == ("across", "down")
+    assert __main__.main(["predict", str(out), str(tmp_path / "set"), "--out", str(tmp_path / "s.csv")]) == 0
+    with open(tmp_path / "s.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    right = [row["path"].split("/")[0] == row["nearest_class"] for row in rows]
+    assert np.mean(right) > 0.9
+    images, _, _ = gather.images(layout.of_folder(tmp_path / "set").files, (8, 8, 1))
+    scores = {row["path"]: float(row["score"]) for row in rows}
+    np.testing.assert_allclose([scores[name] for name in sorted(scores)], detector.score(images), rtol=1e-4)
+
+
+def interrupted(monkeypatch, *arguments):
+    """Runs `train`, sending Ctrl-C with the first news of the training."""
+    advance = cli.ImageProgress.advance
+
+    def once(self, images):
+        advance(self, images)
+        monkeypatch.setattr(cli.ImageProgress, "advance", advance)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(cli.ImageProgress, "advance", once)
+    return run(*arguments)
+
+
+def test_ctrl_c_keeps_nothing(tmp_path, monkeypatch, capsys):
+    fill(tmp_path / "set", 50)
+
+    def train(*arguments):
+        arguments[-1](1, {})  # the report
+        assert arguments[-2].received == signal.SIGINT
+        raise fit.Stopped
+
+    monkeypatch.setattr(fit, "_train", train)
+    assert interrupted(monkeypatch, tmp_path / "set", "--out", tmp_path / "d", "--method", "autoencoder") == 130
+    assert "stopped; nothing was kept" in capsys.readouterr().out
+    assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_a_training(tmp_path, monkeypatch):
+    fill(tmp_path / "set", 50)
+    arguments = (tmp_path / "set", "--out", tmp_path / "d", "--method", "autoencoder", "--steps", 500)
+    assert interrupted(monkeypatch, *arguments) == 130
+    assert not (tmp_path / "d").exists()
+
+
+# --- slow: real pictures ---
+
+
+def auroc(path, anomalous):
+    with open(path, newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["status"] == "ok"]
+    truth = np.array([anomalous(row["path"]) for row in rows], int)
+    return float(metrics.auroc(jnp.array([float(row["score"]) for row in rows]), truth))
+
+
+@pytest.mark.slow
+def test_faces_among_other_crops(tmp_path):
+    from skimage import data, img_as_ubyte
+
+    for i, face in enumerate(img_as_ubyte(data.lfw_subset())):
+        save(
+            tmp_path / "faces" / ("normal" if i < 70 else "test/normal" if i < 100 else "anomalous") / f"{i}.png", face
+        )
+    out = tmp_path / "d"
+    assert run(tmp_path / "faces", "--out", out) == 0
+    figures = json.loads((out / cli.RECORD).read_text())["figures"]
+    print("faces", figures)
+    assert figures["auroc"][0] > 0.85
+
+
+@pytest.mark.slow
+def test_photographs_among_textures(tmp_path):
+    from experiments.textures import write
+
+    write(tmp_path / "set")
+    out = tmp_path / "d"
+    assert run(tmp_path / "set", "--out", out) == 0
+    figures = json.loads((out / cli.RECORD).read_text())["figures"]
+    print("textures", figures)
+    assert figures["auroc"][0] > 0.85
+    assert figures["false_alarms"] < 0.12
+
+
+@pytest.mark.slow
+def test_mnist_as_files_is_mnist_as_arrays(tmp_path):
+    """S4: zeros are normal; a CSV of labels beside PNG files; scored by `predict`, and from the arrays themselves."""
+    train, test = adjax.data.load("mnist", "train"), adjax.data.load("mnist", "test")
+    rows, count = ["file,label"], 0
+    for i in range(len(train.images)):
+        count += int(train.labels[i] != 0)
+        if train.labels[i] == 0 or count <= 504:
+            save(tmp_path / "set" / "train" / f"{i}.png", train.images[i, ..., 0])
+            rows.append(f"{i},{int(train.labels[i] != 0)}")
+    (tmp_path / "set" / "train.csv").write_text("\n".join(rows))
+    for i in range(1070):
+        save(tmp_path / "test" / f"{i:05}.png", test.images[i, ..., 0])
+    out, scores = tmp_path / "d", tmp_path / "s.csv"
+    assert run(tmp_path / "set", "--labels", tmp_path / "set" / "train.csv", "--out", out, "--steps", 1000) == 0
+    answer = tmp_path / "answer.csv"
+    assert (
+        __main__.main(["predict", str(out), str(tmp_path / "test"), "--out", str(scores), "--submission", str(answer)])
+        == 0
+    )
+    from_files = auroc(scores, lambda path: test.labels[int(path[:5])] != 0)
+    images, truth = test.images[:1070], (test.labels[:1070] != 0).astype(int)
+    from_arrays = float(metrics.auroc(adjax.load(out).score(images), truth))
+    print("MNIST", from_files, from_arrays)
+    assert from_files == pytest.approx(from_arrays, abs=1e-6)
+    assert from_files > 0.98
+    assert len(answer.read_text().splitlines()) == 1071
