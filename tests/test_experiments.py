@@ -16,7 +16,8 @@ from sklearn.metrics import roc_auc_score
 
 import adjax
 from adjax.data import DataError
-from experiments import readme, rundir, study
+from adjax.report import card
+from experiments import readme, report, rundir, study, views
 from experiments.run import main
 
 QUICK = ["--dataset", "digits", "--epochs", "6", "--batch-size", "64"]
@@ -54,6 +55,23 @@ def test_run_directory_is_complete(finished):
     assert steps == sorted(set(steps))
 
 
+def test_report_and_card_speak_of_the_run(finished):
+    results = json.loads((finished / "results.json").read_text())
+    shown = views.load(finished / views.FILE)
+    kept, metrics = shown[0], results["members"][results["kept"]["member"]]["metrics"]
+    assert len(shown) == len(results["members"])
+    assert "λ=0.1" in kept.name
+    assert roc_auc_score(kept.truth, kept.scores) == pytest.approx(metrics["ood_auroc"], abs=1e-6)
+    flagged = ~(kept.scores <= np.float32(kept.threshold))
+    assert flagged[kept.truth == 0].mean() == pytest.approx(metrics["id_rejected"])
+    page = (finished / "report.html").read_text()
+    assert f">{results['summary']['ood_auroc']['mean']:.4f}<" in page
+    assert (finished / "report.html").stat().st_size < 1_000_000
+    assert card.speaks_of(finished / "detector")
+    assert report.main([str(finished), "--out", str(finished / "again.html")]) == 0
+    assert (finished / "again.html").read_text() == page
+
+
 def test_trained_network_beats_untrained_one(finished):
     results = json.loads((finished / "results.json").read_text())
     untrained = results["comparisons"]["same network, untrained"]
@@ -73,7 +91,7 @@ def test_further_scorers_train_nothing_and_read_the_same_outputs(finished, capsy
     before = json.loads((finished / "results.json").read_text())
     assert main([*QUICK, *MEMBERS, "--out", str(finished), "--scorers", "max_logit", "odin", "padim"]) == 0
     after = json.loads((finished / "results.json").read_text())
-    assert after["members"] == before["members"]
+    assert [m["metrics"] for m in after["members"]] == [m["metrics"] for m in before["members"]]
     assert after["timing"]["resumed_from_step"] > 0
     new = {name: row for name, row in after["comparisons"].items() if name not in before["comparisons"]}
     assert set(new) == {"max_logit", "odin", "padim"}
