@@ -19,7 +19,8 @@ from adjax.data import DataError, gather
 from adjax.data.upload import Header
 from adjax.models import weights
 from adjax.models.torchfile import WeightsError
-from adjax.teach import cli, fit, layout, plan
+from adjax.report import card
+from adjax.teach import cli, fit, layout, plan, record
 from adjax.teach.plan import Asked
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
@@ -252,13 +253,15 @@ def test_fifty_pictures_make_a_detector(tmp_path, capsys):
         assert part in said, part
     detector = adjax.load(out)
     images, rows, _ = gather.images(sorted((root / "normal").iterdir()), (8, 8, 1))
-    record = json.loads((out / cli.RECORD).read_text())
-    assert (len(record["held_out"]), len(record["trained_on"]), len(record["unreadable"])) == (20, 30, 2)
-    assert not set(record["held_out"]) & set(record["trained_on"])
-    held_out, _, _ = gather.images([Path(name) for name in record["held_out"]], (8, 8, 1))
+    kept = json.loads((out / record.NAME).read_text())
+    assert (len(kept["held_out"]), len(kept["trained_on"]), len(kept["unreadable"])) == (20, 30, 2)
+    assert not set(kept["held_out"]) & set(kept["trained_on"])
+    held_out, _, _ = gather.images([Path(name) for name in kept["held_out"]], (8, 8, 1))
     np.testing.assert_allclose(np.sort(detector.score(held_out)), detector.normal_levels, rtol=1e-6)
     assert np.mean(detector.predict(held_out)) <= 0.05
     assert len(rows) == len(images) == 50
+    assert card.speaks_of(out)
+    assert "30 images, of normal" in (out / card.NAME).read_text()
     assert run(root, "--out", out, *QUICK) == 0  # a detector is replaced
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine.txt").touch()
@@ -348,7 +351,7 @@ def test_faces_among_other_crops(tmp_path):
         )
     out = tmp_path / "d"
     assert run(tmp_path / "faces", "--out", out) == 0
-    figures = json.loads((out / cli.RECORD).read_text())["figures"]
+    figures = json.loads((out / record.NAME).read_text())["figures"]
     print("faces", figures)
     assert figures["auroc"][0] > 0.85
 
@@ -360,7 +363,7 @@ def test_photographs_among_textures(tmp_path):
     write(tmp_path / "set")
     out = tmp_path / "d"
     assert run(tmp_path / "set", "--out", out) == 0
-    figures = json.loads((out / cli.RECORD).read_text())["figures"]
+    figures = json.loads((out / record.NAME).read_text())["figures"]
     print("textures", figures)
     assert figures["auroc"][0] > 0.85
     assert figures["false_alarms"] < 0.12

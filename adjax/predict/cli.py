@@ -93,6 +93,8 @@ def main(arguments: list[str]) -> int:
             return 128 + stop.received if stop.received != signal.SIGINT else 130
         if chosen.submission:
             _submission(chosen.submission, journal)
+        if chosen.report:
+            _report(chosen.report, detector, folder, journal)
         _summary(console, journal, rate, [chosen.out, chosen.submission, chosen.copy_flagged])
     return 0
 
@@ -122,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="also write file,probability of being anomalous as CSV; a file that can't be read has 1",
     )
+    parser.add_argument("--report", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--follow-links", action="store_true", help="follow symbolic links, each folder once")
     parser.add_argument("--hidden", action="store_true", help="also take files and folders that begin with a dot")
     parser.add_argument("--any-name", action="store_true", help="also take files that aren't named like pictures")
@@ -173,6 +176,11 @@ def _submission(path: Path, journal: Journal) -> None:
     """A file that can't be read isn't shown to be normal."""
     answers = [(upload.text(row.path), 1.0 if row.probability is None else row.probability) for row in journal.rows()]
     write_probabilities(path, [name for name, _ in answers], [value for _, value in answers])
+
+
+def _report(path: Path, detector: Detector, folder: Path, journal: Journal) -> None:
+    """The place where the page of `adjax.report` joins."""
+    raise DataError(f"--report {path}: there is no report of a scored folder yet; the table has all that there is")
 
 
 def _summary(console: Console, journal: Journal, rate: float, written: list[Path | None]) -> None:

@@ -22,7 +22,7 @@ from adjax.predict.judge import NONE, judge
 THREADS = min(16, os.cpu_count() or 1)  # Pillow decodes outside the interpreter's lock
 WINDOW = 3
 """Batches in memory: one that is judged, one that fills, one ahead."""
-LARGEST_BATCH, BATCH_PIXELS = 512, 2**22
+LARGEST_BATCH, BATCH_PIXELS = 512, 2**20
 
 
 class Row(NamedTuple):
@@ -53,7 +53,7 @@ class Row(NamedTuple):
 
 
 def batch_size_for(shape: tuple[int, ...]) -> int:
-    """Images a batch: a power of two, at most 512 and about four million pixels."""
+    """Images a batch: a power of two, at most 512 and about a million pixels."""
     height, width = shape[:2]
     fitting = max(1, BATCH_PIXELS // (height * width))
     return min(LARGEST_BATCH, 2 ** int(math.log2(fitting)))

@@ -20,10 +20,8 @@ from adjax.loop import StopSignal
 from adjax.models import MODELS
 from adjax.progress import ImageProgress
 from adjax.scorers import SCORERS
-from adjax.sealed import to_json
-from adjax.teach import fit, layout, plan
+from adjax.teach import fit, layout, plan, record
 
-RECORD = "train.json"
 EPILOG = """\
 examples:
   python -m adjax train photos/                            normal pictures, in subfolders or not
@@ -104,7 +102,20 @@ def main(arguments: list[str]) -> int:
         f"(conformal, {held_out} held out, which could promise {1 / (held_out + 1):.2%}: --false-positive-rate)"
     )
     judged = _judge(console, detector, found, planned.shape, images[parts.held_out])
-    _record(out, chosen, found, planned, fitted, parts, rows, errors, judged)
+    training = record.Training(
+        found,
+        planned,
+        parts,
+        fitted,
+        judged,
+        images,
+        labels,
+        rows,
+        errors,
+        vars(chosen),
+        chosen.false_positive_rate,
+    )
+    record.write(training, out)
     console.print(f"written to {out}\nNext:\n  python -m adjax predict {out} FOLDER --out scores.csv")
     return 0
 
@@ -150,7 +161,7 @@ def _refuse_if_many(errors: dict[Path, str], files: Sequence[Path]) -> None:
 def _tell(console: Console, errors: dict[Path, str]) -> None:
     """Says which files were left out, the first few by name."""
     if errors:
-        console.print(f"{len(errors):,} pictures can't be read and are left out ({RECORD} has them all):")
+        console.print(f"{len(errors):,} pictures can't be read and are left out ({record.NAME} has them all):")
     for path, why in itertools.islice(errors.items(), 3):
         console.print(f"  {upload.line(str(path))}: {why}")
 
@@ -176,36 +187,3 @@ def _judge(
         f"{judged.flagged:.1%} of the anomalies are flagged, and {judged.false_alarms:.1%} of the normal images"
     )
     return judged
-
-
-def _record(
-    out: Path,
-    chosen: argparse.Namespace,
-    found: layout.Layout,
-    planned: plan.Plan,
-    fitted: fit.Fitted,
-    parts: fit.Parts,
-    rows: np.ndarray,
-    errors: dict[Path, str],
-    judged: fit.Judged | None,
-) -> None:
-    """train.json beside the detector: what was chosen and why, which files did what, and the figures."""
-
-    def names(index: np.ndarray) -> list[str]:
-        return [upload.text(str(found.files[rows[i]])) for i in index]
-
-    weights = planned.pretrained
-    record = {
-        "method": planned.method,
-        "model": planned.model,
-        "why": planned.why,
-        "options": {name: str(value) for name, value in vars(chosen).items()},
-        "steps": fitted.trained_steps,
-        "weights": weights and {"source": weights.source, "sha256": weights.sha256, "licence": weights.licence},
-        "classes": found.classes,
-        "figures": judged and judged._asdict(),
-        "held_out": names(parts.held_out),
-        "trained_on": names(parts.train),
-        "unreadable": {upload.text(str(path)): why for path, why in errors.items()},
-    }
-    (out / RECORD).write_bytes(to_json(record))

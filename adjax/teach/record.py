@@ -1,0 +1,125 @@
+"""What is kept beside a trained detector: train.json for programs, MODEL_CARD.md for people."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from adjax import data
+from adjax.data import upload
+from adjax.report import Table, card
+from adjax.sealed import to_json
+from adjax.teach.fit import Fitted, Judged, Parts
+from adjax.teach.layout import Layout
+from adjax.teach.plan import Plan
+
+NAME = "train.json"
+
+
+class Training(NamedTuple):
+    """All that a training was.
+
+    Attributes:
+      found, planned, parts, fitted, judged: what each stage gave; judged None: nothing to judge by.
+      images, labels: what was read, uint8[N, H, W, C] and int32[N].
+      rows: which of the files they are, int[N].
+      unreadable: file → reason.
+      options: of the command line.
+      alpha: the false-positive rate promised.
+    """
+
+    found: Layout
+    planned: Plan
+    parts: Parts
+    fitted: Fitted
+    judged: Judged | None
+    images: np.ndarray
+    labels: np.ndarray
+    rows: np.ndarray
+    unreadable: Mapping[Path, str]
+    options: Mapping[str, Any]
+    alpha: float
+
+    @property
+    def sha256(self) -> str:
+        """Of the pixels and labels that were read."""
+        return data.digest(data.Split(self.images, self.labels))
+
+
+def write(training: Training, directory: Path) -> None:
+    """Writes both files into a detector's directory."""
+    (directory / NAME).write_bytes(to_json(_record(training)))
+    card.write(_card(training, directory), directory)
+
+
+def _record(training: Training) -> dict[str, Any]:
+    found, planned, weights = training.found, training.planned, training.planned.pretrained
+
+    def names(index: np.ndarray) -> list[str]:
+        return [upload.text(str(found.files[training.rows[i]])) for i in index]
+
+    return {
+        "method": planned.method,
+        "model": planned.model,
+        "why": planned.why,
+        "options": {name: str(value) for name, value in training.options.items()},
+        "steps": training.fitted.trained_steps,
+        "weights": weights and {"source": weights.source, "sha256": weights.sha256, "licence": weights.licence},
+        "classes": found.classes,
+        "data_sha256": training.sha256,
+        "false_positive_rate": training.alpha,
+        "figures": training.judged and training.judged._asdict(),
+        "held_out": names(training.parts.held_out),
+        "trained_on": names(training.parts.train),
+        "unreadable": {upload.text(str(path)): why for path, why in training.unreadable.items()},
+    }
+
+
+def _card(training: Training, directory: Path) -> card.Card:
+    planned, weights, held_out = training.planned, training.planned.pretrained, len(training.parts.held_out)
+    return card.Card(
+        title=directory.resolve().name,
+        about=(f"Trained by `python -m adjax train`: {planned.name}.", *(f"{line}." for line in planned.why)),
+        data=(
+            ("read from", upload.text(training.found.about)),
+            ("trained on", f"{len(training.parts.train):,} images, of {', '.join(training.found.classes[:20])}"),
+            ("held out", f"{held_out:,} images"),
+            ("left out, unreadable", f"{len(training.unreadable):,} files"),
+            ("pixels and labels (SHA-256)", training.sha256),
+        ),
+        figures=None if training.judged is None else _figures(training.judged),
+        calibration=(
+            f"The threshold flags at most {training.alpha:.2%} of normal images on average over draws of the held-out "
+            f"ones (conformal, n = {held_out}); they can promise no less than {1 / (held_out + 1):.2%}.",
+        ),
+        weights=()
+        if weights is None
+        else (("source", weights.source), ("SHA-256", weights.sha256), ("licence", weights.licence)),
+        made=(
+            ("adjax, jax", f"{importlib.metadata.version('adjax')}, {importlib.metadata.version('jax')}"),
+            ("date", time.strftime("%Y-%m-%d", time.gmtime())),
+            ("steps", f"{training.fitted.trained_steps:,}"),
+        ),
+    )
+
+
+def _figures(judged: Judged) -> Table:
+    value, low, high = judged.auroc
+    return Table(
+        ("AUROC", "95 % interval (DeLong)", "AUPR", "FPR95", "anomalies flagged", "normal images flagged"),
+        [
+            (
+                f"{value:.4f}",
+                f"{low:.4f}–{high:.4f}",
+                f"{judged.aupr:.4f}",
+                f"{judged.fpr95:.2%}",
+                f"{judged.flagged:.1%} of {judged.anomalous:,}",
+                f"{judged.false_alarms:.1%} of {judged.normal:,}",
+            )
+        ],
+    )
