@@ -62,7 +62,8 @@ def _view(view: View, views: int, pictures: list[dict[str, Any]]) -> dict[str, A
     total = len(scores)
     held_out = None
     if view.held_out is not None and len(view.held_out):
-        held_out = np.sort(np.asarray(view.held_out, np.float32))
+        levels = np.asarray(view.held_out, np.float32)
+        held_out = np.sort(np.where(np.isnan(levels), np.inf, levels).astype(np.float32))
     for picture in pictures:
         row = picture["row"]
         picture["score"] = _number(scores[row])

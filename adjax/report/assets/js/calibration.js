@@ -29,11 +29,13 @@ function startCalibration() {
   });
 }
 
-// The share of the test's normal images whose p-value is at most alpha.
+// The share of the test's normal images whose p-value is at most alpha: those above the k-th highest held-out score.
 function realised(view, alpha) {
-  let count = view.normal.unknown;
-  for (const score of view.normal.sorted) count += view.pValue(score) <= alpha;
-  return count / view.normal.kept;
+  const [n, kept] = [view.heldOutCount, view.heldOut.length];
+  const k = Math.floor((Math.floor((n + 1) * alpha * (1 + 1e-12)) * kept) / n);
+  if (k < 1) return 0;
+  if (k > kept) return 1;
+  return 1 - countUpTo(view.normal.sorted, view.heldOut[kept - k]) / view.normal.kept;
 }
 
 // Both samples are finite: n held out set the threshold, m of the test try it.
