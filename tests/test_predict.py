@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 import adjax
 from adjax import __main__, augment, process, thresholds
@@ -377,15 +378,37 @@ def test_what_can_not_be_read_says_why(tmp_path, make, why):
     assert str(tmp_path) not in str(caught.value)
 
 
-def test_a_photograph_of_fifty_megapixels_is_read(tmp_path):
-    path = tmp_path / "a.jpg"
-    Image.new("RGB", (6000, 4000), (200, 100, 50)).save(path, quality=50)  # 24 megapixels, at a half 6
-    picture = upload.read(path, (*SHAPE[:2], 3))
+def test_a_large_jpeg_is_decoded_small_and_looks_the_same(tmp_path, monkeypatch):
+    from sklearn.datasets import load_sample_images
+
+    photograph = Image.fromarray(load_sample_images().images[0]).resize((1280, 854), Image.Resampling.BICUBIC)
+    photograph.save(tmp_path / "a.jpg", quality=95)
+    Image.open(tmp_path / "a.jpg").save(tmp_path / "a.png")  # decoded whole
+    drafted, draft = [], JpegImageFile.draft
+    monkeypatch.setattr(
+        JpegImageFile, "draft", lambda self, mode, size: (drafted.append(size), draft(self, mode, size))[1]
+    )
+    small, plain = (upload.read(tmp_path / f"a.{suffix}", (48, 48, 3)).pixels.astype(int) for suffix in ("jpg", "png"))
+    assert drafted == [(160, 106)]  # an eighth, twice what is needed
+    assert np.abs(small - plain).mean() < 1
+    np.testing.assert_array_equal(small, read_square(tmp_path / "a.jpg", 48))
+    drafted.clear()
+    upload.read(tmp_path / "a.jpg", (640, 640, 3))
+    assert drafted == []
+
+
+def test_a_photograph_of_too_many_pixels_is_read_if_it_is_a_jpeg(tmp_path, monkeypatch):
+    monkeypatch.setattr(upload, "MAX_PIXELS", 4_000)
+    pixels = np.broadcast_to(np.array([200, 100, 50], np.uint8), (160, 240, 3))
+    picture = upload.read(save(tmp_path / "a.jpg", pixels), (100, 100, 3))  # 38,400 pixels: a quarter of each side
     assert np.abs(picture.pixels.astype(int) - (200, 100, 50)).max() <= 3
-    assert (picture.header.width, picture.header.height) == (6000, 4000)
-    Image.new("L", (5000, 4000)).save(tmp_path / "b.png")
-    with pytest.raises(DataError, match=r"claims 5000×4000 pixels, more than 16,777,216"):
-        upload.read(tmp_path / "b.png", SHAPE)
+    assert (picture.header.width, picture.header.height) == (240, 160)
+    for path, size in (
+        (save(tmp_path / "b.png", pixels), "240×160"),
+        (save(tmp_path / "c.jpg", noise(600, 600)), "600×600"),
+    ):
+        with pytest.raises(DataError, match=f"claims {size} pixels, more than 4,000: resize it first"):
+            upload.read(path, (100, 100, 3))
 
 
 # --- damaged and hostile files ---

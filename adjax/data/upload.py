@@ -9,7 +9,7 @@
 | CMYK (print) | RGB by the plain formula; colour profiles are not applied, to no file |
 | 32-bit integers, floats, LAB, HSV | refused: nothing says which value is white |
 | several frames or pages | refused: one of them would be looked at and the others not; of a camera's MPO the first |
-| more than 16,777,216 pixels | a JPEG is decoded at ½, ¼ or ⅛ of its size until it has fewer; others are refused |
+| more than 16,777,216 pixels | a JPEG is decoded at ½, ¼ or ⅛ of its size; others are refused |
 | cut short, damaged, empty, no picture, of another kind | refused |
 
 The name's extension counts for nothing here: a file is what its first bytes say. Files that `adjax.data.picture` takes
@@ -29,7 +29,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from adjax.data.picture import FORMATS, MAX_PIXELS, bits
-from adjax.data.pixels import orientation, pixels, seen_size
+from adjax.data.pixels import decode_small, orientation, pixels, seen_size, stored
 from adjax.data.split import DataError
 
 LONGEST_REASON = 300  # characters
@@ -83,8 +83,10 @@ def read(path: str | os.PathLike, shape: tuple[int, ...]) -> Picture:
     height, width, channels = shape
     with _opened(path) as image:
         header, turned = _header(image), orientation(image)
+        decode_small(image, stored(height, width, turned), MAX_PIXELS)
         if image.width * image.height > MAX_PIXELS:
-            _decode_smaller(image)
+            claim = f"claims {header.width}×{header.height} pixels, more than {MAX_PIXELS:,}"
+            raise DataError(f"{claim}: resize it first")
         return Picture(pixels(_flat(image, header), channels, turned, height, width), header)
 
 
@@ -124,20 +126,6 @@ def _header(image: Any) -> Header:
     width, height = seen_size(image, orientation(image))
     grey = mode in ("1", "L", "LA", "La", *_DEEP) or mode == "LA;16"
     return Header(height, width, 1 if grey else 3, mode)
-
-
-def _decode_smaller(image: Any) -> None:
-    """Lets a JPEG be decoded at a fraction of its size, which its format offers.
-
-    Raises:
-      DataError: another format, or too large all the same.
-    """
-    width, height = image.size
-    for part in (2, 4, 8):
-        if image.width * image.height > MAX_PIXELS:
-            image.draft(None, (width // part, height // part))
-    if image.width * image.height > MAX_PIXELS:
-        raise DataError(f"claims {width}×{height} pixels, more than {MAX_PIXELS:,}: resize it first")
 
 
 def _flat(image: Any, header: Header) -> Any:

@@ -8,7 +8,9 @@
 | 1,000 small images or more | a convolutional autoencoder's error |
 
 Why not center loss whenever there are classes: fine-tuned on 432 crops of three textures it told photographs from
-them at an AUROC of 0.61, where the same features left alone reached 0.96 (`experiments/results`).
+them at an AUROC of 0.61, where the same features left alone reached 0.96 (`experiments/results`). Small images are
+enlarged to 96 px rather than 64: of 100 training images of five Fashion-MNIST classes each, AUROC against the others
+was 0.897 rather than 0.887, and the Gaussian's shrinkage, 0.01 to 0.6, made no difference beyond 0.001.
 """
 
 from __future__ import annotations
