@@ -16,6 +16,7 @@ MODE = {1: "L", 3: "RGB"}
 """Channels → Pillow's mode."""
 ORIENTATION = 0x0112  # EXIF
 QUARTER_TURNED = (5, 6, 7, 8)
+FINER = 4
 
 
 def orientation(image: Any) -> int:
@@ -41,13 +42,14 @@ def decode_small(image: Any, size: tuple[int, int] | None, most_pixels: int | No
 
     Args:
       image: Pillow's, not decoded yet; of other formats it is left alone.
-      size: (width, height) wanted of its middle, as stored: it is decoded to at least twice that. None: as it is.
+      size: (width, height) wanted of its middle, as stored: it is decoded to at least four times that, which
+        changes photographs by about one grey level (twice: by three). None: as it is.
       most_pixels: a JPEG of more is made smaller even so.
     """
     if image.format not in ("JPEG", "MPO"):
         return
     width, height = image.size
-    enough = 1.0 if size is None else min(1.0, 2 * max(size[0] / width, size[1] / height))
+    enough = 1.0 if size is None else min(1.0, FINER * max(size[0] / width, size[1] / height))
     part = next((part for part in (8, 4, 2) if enough * part <= 1), 1)
     if most_pixels is not None:
         part = next((p for p in (1, 2, 4, 8) if p >= part and width * height <= most_pixels * p**2), 8)
