@@ -14,6 +14,7 @@ class ImageProgress:
     """Progress over so many images. A context manager; call `advance` as they are done."""
 
     def __init__(self, console: Console, total: int, description: str):
+        """`total`: images; 0 for work that has none, of which nothing is shown."""
         self.console, self.total, self.description, self.done = console, total, description, 0
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -22,7 +23,7 @@ class ImageProgress:
             TextColumn("{task.fields[rate]} images/s"),
             TimeRemainingColumn(),
             console=console,
-            disable=not console.is_terminal,
+            disable=not (console.is_terminal and total),
         )
 
     def __enter__(self) -> ImageProgress:

@@ -276,6 +276,10 @@ def test_too_few_or_too_broken_is_refused(tmp_path, capsys):
         (tmp_path / "few" / f"broken{i}.png").write_bytes(b"")
     assert run(tmp_path / "few", "--out", tmp_path / "d", *QUICK) == 1
     assert "60 of 109 pictures can't be read" in capsys.readouterr().err
+    for i in range(49):
+        (tmp_path / "few" / f"{i:03}.png").unlink()
+    assert run(tmp_path / "few", "--out", tmp_path / "d", *QUICK) == 1
+    assert "60 of 60 pictures can't be read, the first" in capsys.readouterr().err
     assert not (tmp_path / "d").exists()
 
 
@@ -296,8 +300,21 @@ def test_classes_are_learned_and_named(tmp_path):
     np.testing.assert_allclose([scores[name] for name in sorted(scores)], detector.score(images), rtol=1e-4)
 
 
-def interrupted(monkeypatch, *arguments):
-    """Runs `train`, sending Ctrl-C with the first news of the training."""
+def test_ctrl_c_keeps_nothing(tmp_path, monkeypatch, capsys):
+    fill(tmp_path / "set", 50)
+
+    def train(*arguments):
+        raise fit.Stopped(signal.SIGINT)
+
+    monkeypatch.setattr(fit, "_train", train)
+    assert run(tmp_path / "set", "--out", tmp_path / "d", "--method", "autoencoder") == 130
+    assert "stopped; nothing was kept" in capsys.readouterr().out
+    assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_a_training(tmp_path, monkeypatch):
+    fill(tmp_path / "set", 50)
     advance = cli.ImageProgress.advance
 
     def once(self, images):
@@ -306,28 +323,7 @@ def interrupted(monkeypatch, *arguments):
         os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(cli.ImageProgress, "advance", once)
-    return run(*arguments)
-
-
-def test_ctrl_c_keeps_nothing(tmp_path, monkeypatch, capsys):
-    fill(tmp_path / "set", 50)
-
-    def train(*arguments):
-        arguments[-1](1, {})  # the report
-        assert arguments[-2].received == signal.SIGINT
-        raise fit.Stopped
-
-    monkeypatch.setattr(fit, "_train", train)
-    assert interrupted(monkeypatch, tmp_path / "set", "--out", tmp_path / "d", "--method", "autoencoder") == 130
-    assert "stopped; nothing was kept" in capsys.readouterr().out
-    assert not (tmp_path / "d").exists()
-
-
-@pytest.mark.slow
-def test_ctrl_c_stops_a_training(tmp_path, monkeypatch):
-    fill(tmp_path / "set", 50)
-    arguments = (tmp_path / "set", "--out", tmp_path / "d", "--method", "autoencoder", "--steps", 500)
-    assert interrupted(monkeypatch, *arguments) == 130
+    assert run(tmp_path / "set", "--out", tmp_path / "d", "--method", "autoencoder", "--steps", 500) == 130
     assert not (tmp_path / "d").exists()
 
 

@@ -6,7 +6,6 @@ import argparse
 import hashlib
 import os
 import shutil
-import signal
 import sys
 from collections import Counter
 from contextlib import closing
@@ -90,7 +89,7 @@ def main(arguments: list[str]) -> int:
         tables.write(chosen.out, journal.rows(), shared)
         if stop.received is not None:
             console.print(f"stopped; {chosen.out} has what is done, and the same command continues", markup=False)
-            return 128 + stop.received if stop.received != signal.SIGINT else 130
+            return 128 + stop.received
         if chosen.submission:
             _submission(chosen.submission, journal)
         if chosen.report:

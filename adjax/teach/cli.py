@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +15,6 @@ from rich.console import Console
 from adjax import artefact, process
 from adjax.data import gather, upload
 from adjax.data.split import DataError
-from adjax.loop import StopSignal
 from adjax.models import MODELS
 from adjax.progress import ImageProgress
 from adjax.scorers import SCORERS
@@ -72,8 +70,8 @@ def main(arguments: list[str]) -> int:
     _tell(console, errors)
     labels = found.labels[rows]
     parts = fit.hold_out(labels, chosen.false_positive_rate, chosen.seed)
-    steps = chosen.steps or plan.steps(len(parts.train), planned.batch_size)
-    with StopSignal() as stop, ImageProgress(console, steps * planned.batch_size, "training") as progress:
+    steps = plan.steps(planned.method, len(parts.train), planned.batch_size, chosen.steps)
+    with ImageProgress(console, steps * planned.batch_size, "training") as progress:
 
         def report(step: int, metrics: dict[str, np.ndarray]) -> None:
             progress.advance(step * planned.batch_size - progress.done)
@@ -88,12 +86,11 @@ def main(arguments: list[str]) -> int:
                 alpha=chosen.false_positive_rate,
                 steps=steps,
                 seed=chosen.seed,
-                stop=stop,
                 report=report,
             )
-        except fit.Stopped:
+        except fit.Stopped as stopped:
             console.print("stopped; nothing was kept")
-            return 130 if stop.received == signal.SIGINT else 128 + (stop.received or 0)
+            return 128 + stopped.signal
     detector = fitted.detector
     detector.save(out)
     held_out = len(parts.held_out)

@@ -26,7 +26,11 @@ HELD_OUT, FEWEST_HELD_OUT, FEWEST_TRAINED = 0.2, 20, 30
 
 
 class Stopped(Exception):
-    """Training was asked to stop; nothing is kept of it."""
+    """Training was asked to stop, by `signal`; nothing is kept of it."""
+
+    def __init__(self, signal: int):
+        super().__init__(f"stopped by signal {signal}")
+        self.signal = signal
 
 
 class Parts(NamedTuple):
@@ -87,7 +91,6 @@ def fit(
     alpha: float,
     steps: int,
     seed: int = 0,
-    stop: loop.StopSignal | None = None,
     report: Callable[[int, dict[str, np.ndarray]], None] = lambda step, metrics: None,
 ) -> Fitted:
     """Trains a detector.
@@ -99,17 +102,16 @@ def fit(
       alpha: the false-positive rate that the threshold promises.
       steps: of training; nothing for a method that trains nothing.
       seed: of the weights, the order and the augmentation.
-      stop: asked after every dispatch.
       report: as of `loop.train`.
 
     Raises:
-      Stopped: `stop` said so.
+      Stopped: SIGINT or SIGTERM came while it trained.
     """
     spec, method, normalise = _build(plan, images[parts.train], classes, max(steps, 1))
     if method.step is None:
         params, steps = jax.jit(method.init)(jax.random.key(seed), {})["params"], 0
     else:
-        params = _train(plan, method, normalise, images, labels, parts.train, steps, seed, stop, report)
+        params = _train(plan, method, normalise, images, labels, parts.train, steps, seed, report)
     fitted = detectors.fit(
         spec, params, normalise, images[parts.train], labels[parts.train], held_out=images[parts.held_out]
     )
@@ -140,7 +142,6 @@ def _train(
     rows: np.ndarray,
     steps: int,
     seed: int,
-    stop: loop.StopSignal | None,
     report: Callable[[int, dict[str, np.ndarray]], None],
 ) -> PyTree:
     """The parameters at the end of the training of one member."""
@@ -156,9 +157,10 @@ def _train(
         batch_size=min(plan.batch_size, len(rows)),
         augment=Augment(shift_px=plan.shift_px),
     )
-    state = loop.train(program, steps, stop=stop, report=report)
-    if int(state.step) < steps:
-        raise Stopped
+    with loop.StopSignal() as stop:
+        state = loop.train(program, steps, stop=stop, report=report)
+    if stop.received is not None:
+        raise Stopped(stop.received)
     return jax.tree.map(lambda x: x[0], to_host(state.members["params"]))
 
 

@@ -32,6 +32,7 @@ BACKBONE = "efficientnet_lite0"
 SEEN_PX = 96  # what a pre-trained network enlarges smaller images to
 SMALLEST_PX = 8
 EPOCHS, MIN_STEPS, MAX_STEPS = 20, 2000, 20_000
+FROZEN = ("gmm", "hog_ocsvm")
 OWN_MODEL = {
     "gmm": BACKBONE,
     "hog_ocsvm": "hog",
@@ -51,7 +52,6 @@ class Asked:
     scorer: str | None = None
     side_px: int | None = None
     weights: str | None = None
-    steps: int | None = None
 
 
 @dataclass(frozen=True)
@@ -131,9 +131,11 @@ def choose(headers: Sequence[Header], classes: int, asked: Asked) -> Plan:
     return Plan(method, model, scorer, **common, **_settings(method, model, scorer, side, found))
 
 
-def steps(images: int, batch_size: int) -> int:
-    """How long to train: 20 passes, but no fewer than 2,000 steps and no more than 20,000."""
-    return min(max(EPOCHS * max(images // batch_size, 1), MIN_STEPS), MAX_STEPS)
+def steps(method: str, images: int, batch_size: int, asked: int | None = None) -> int:
+    """How long to train: 20 passes, but no fewer than 2,000 steps and no more than 20,000; 0 if nothing is trained."""
+    if method in FROZEN:
+        return 0
+    return asked or min(max(EPOCHS * max(images // batch_size, 1), MIN_STEPS), MAX_STEPS)
 
 
 def _scratch(classes: int) -> str:
