@@ -493,3 +493,24 @@ def test_another_output_may_be_scored():
     state = scorers.fit(scorer, both, y, K)
     _, fit, distances, _ = tools("mahalanobis")
     np.testing.assert_allclose(scorer.distances(state, both), distances(fit(x, y), x), rtol=1e-4)
+
+
+def test_distances_from_many_classes_are_as_exact_as_from_few():
+    """Far apart and far from zero, where ‖x‖² − 2 x·m + ‖m‖² has lost its digits; nearest or not."""
+    rng = np.random.default_rng(0)
+    classes, labels = 100, np.repeat(np.arange(100, dtype=np.int32), 5)
+    centers = 300 * rng.normal(size=(classes, D)) + 1e4
+    x = (centers[labels] + rng.normal(size=(len(labels), D))).astype(np.float32)
+    scorer = scorers.make("mahalanobis", shrinkage=0.0)
+    state = scorers.fit(scorer, {"features": x}, labels, classes)
+    found = np.asarray(jax.jit(scorer.distances)(state, {"features": jnp.asarray(x)}))
+    exact = x.astype(np.float64)
+    means = np.stack([exact[labels == c].mean(0) for c in range(classes)])
+    rest = exact - means[labels]
+    precision = np.linalg.inv(rest.T @ rest / len(rest))
+    away = exact[:, None] - means
+    expected = np.sqrt(np.einsum("nkd,de,nke->nk", away, precision, away))
+    np.testing.assert_allclose(found, expected, rtol=3e-4)
+    np.testing.assert_array_equal(found.argmin(1), labels)
+    gradient = jax.grad(lambda v: scorer.score(state, {"features": v}).sum())(jnp.asarray(x))
+    assert np.isfinite(gradient).all()

@@ -31,6 +31,8 @@ from jax import lax
 
 from adjax.types import Outputs, Scorer
 
+_MANY, _NEAR = 64, 4
+"""So many classes are many, and so many of them are near."""
 _EXACT = lax.Precision.HIGHEST  # accelerators round matmul inputs otherwise
 _EPS = 2.0**-23
 _LIMIT = 1e15
@@ -116,6 +118,21 @@ def _add(a: jax.Array, b: jax.Array, lost: jax.Array) -> tuple[jax.Array, jax.Ar
     return whole, lost - (whole - total)
 
 
+def _squares(z: jax.Array, means: jax.Array) -> jax.Array:
+    """Squared distances float32[N, K] of rows float32[N, D] from each of the means float32[K, D].
+
+    From differences. Of many classes only to the nearest few, where ‖z‖² − 2 z·m + ‖m‖², which is a matmul, would
+    cancel: to the others it is as good, and up to ten times as fast.
+    """
+    if len(means) < _MANY:
+        return jnp.square(z[:, None] - means[None]).sum(-1)
+    cross = jnp.matmul(z, means.T, precision=_EXACT)
+    square = jnp.maximum(jnp.square(z).sum(-1)[:, None] - 2 * cross + jnp.square(means).sum(-1)[None], 0)
+    near = lax.top_k(-square, _NEAR)[1]
+    exact = jnp.square(z[:, None] - means[near]).sum(-1)
+    return square.at[jnp.arange(len(z))[:, None], near].set(exact)
+
+
 def mahalanobis(
     covariance: Literal["tied", "class"] = "tied", shrinkage: float = 0.1, feature: str = "features"
 ) -> Scorer:
@@ -191,7 +208,7 @@ def mahalanobis(
         x = jnp.clip(outputs[feature].astype(jnp.float32), -_LIMIT, _LIMIT) - state.origin[None]
         if tied:
             z = jnp.matmul(x, state.whiten[0], precision=_EXACT)
-            square = jnp.square(z[:, None] - state.means[None]).sum(-1)
+            square = _squares(z, state.means)
         else:
             square = lax.map(partial(one_class, x), (state.means, state.whiten)).T
         # sqrt with a finite gradient at zero; comparisons written so that NaN stays NaN
