@@ -1,13 +1,14 @@
-"""How cost grows: `python -m benchmarks.scaling`. With devices: what they say to each other; with images, width, classes.
+"""How cost grows with images, features, classes; what devices say to each other: `python -m benchmarks.scaling`.
 
-Where there is one device, more are made of it (`--xla_force_host_platform_device_count`): their times would say nothing
-and are not given, but their numbers must be those of one, and the bytes that a step sends between them are read from the
-compiled program. Scoring is timed at one size after another, in one process, the median of a few runs.
+Where there is one device, more are made of it (`--xla_force_host_platform_device_count`): their times would say
+nothing and are not given, but their numbers must be those of one, and the bytes that a step sends between them are read
+from the compiled program. Scoring is timed at one size after another, in one process, the median of a few runs.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -68,8 +69,8 @@ def trained(devices: int) -> dict[str, Any]:
         mesh=make_mesh(1, jax.devices()[:devices]),
     )
     state = program.init(program.table)
-    for _, state, _ in train.epochs(program, state, STEPS):
-        pass
+    for _, after, _ in train.epochs(program, state, STEPS):
+        state = after
     weights = np.concatenate([np.ravel(x) for x in jax.tree.leaves(to_host(state.members["params"]))])
     sent = collective_bytes(program.executable.as_text())
     return {"devices": devices, "bytes_per_step": sent, "weights": weights.tolist(), "parameters": len(weights)}
@@ -122,11 +123,9 @@ def markdown(devices: list[dict[str, Any]], sweeps: dict[str, list[dict[str, Any
         "| images | features | classes | ms | images/s | n |",
         "|---" * 6 + "|",
     ]
-    for rows in sweeps.values():
-        lines += [
-            f"| {r['images']:,} | {r['features']} | {r['classes']} | {r['ms']:.2f} | {r['images_per_s']:,.0f} | {r['n']} |"
-            for r in rows
-        ]
+    for r in itertools.chain(*sweeps.values()):
+        sizes = f"{r['images']:,} | {r['features']} | {r['classes']}"
+        lines.append(f"| {sizes} | {r['ms']:.2f} | {r['images_per_s']:,.0f} | {r['n']} |")
     lines += [
         "",
         f"`{where['command']}`, {where['date']}, {where['cores']} cores of {where['cpu']} "
