@@ -72,7 +72,7 @@ def trained(devices: int) -> dict[str, Any]:
     for _, after, _ in train.epochs(program, state, STEPS):
         state = after
     weights = np.concatenate([np.ravel(x) for x in jax.tree.leaves(to_host(state.members["params"]))])
-    sent = collective_bytes(program.executable.as_text())
+    sent = collective_bytes(program.executable.as_text() or "")
     return {"devices": devices, "bytes_per_step": sent, "weights": weights.tolist(), "parameters": len(weights)}
 
 
