@@ -4,9 +4,10 @@ A *member* is an independent run of one method; members differ only in arrays (h
 data set they see and with which labels). Seeds, λ values, one-vs-rest classes and folds are all members, and one
 compiled program trains the whole table: over the mesh's "member" axis in parallel, and within a device by `vmap`
 (accelerators, whose kernels one small network does not fill) or one after another by `lax.map` (CPU, where vmap-ed
-convolutions were measured 2-4 times slower). The data set lies on the device as uint8; shuffling, augmentation and
-normalising are compiled in; the step counter lives on the device, so an epoch moves nothing between host and device but
-the metrics, which are fetched while the next steps run.
+convolutions were measured 2-4 times slower). The data set lies on the device as uint8 (or on the host, from where
+batches are sent ahead, see `adjax.feed`); shuffling, augmentation and normalising are compiled in; the step counter
+lives on the device, so an epoch moves nothing between host and device but the metrics, which are fetched while the next
+steps run.
 
 Everything random is a function of (seed, step), so a run that was killed continues bit for bit from its checkpoint; and
 a member's run is a function of its own row alone, whoever trains beside it.
@@ -27,8 +28,9 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from adjax.augment import Augment, Normalise
+from adjax.feed import Feed
 from adjax.methods import collective
-from adjax.sharding import DATA, MEMBER, make_mesh
+from adjax.sharding import DATA, MEMBER, make_mesh, to_host
 from adjax.types import Method, PyTree
 
 
@@ -97,10 +99,12 @@ class Program(NamedTuple):
       epoch_order: `(table, step) -> order`, the rows and labels of all batches of the epoch that `step` lies in,
         int32[M, steps_per_epoch, batch size]. An epoch is the largest member's; a smaller one begins anew, shuffled
         anew, as soon as its own images are through.
-      run: `(state, seed, order, images, until=never) -> (State, metrics)`, the next `steps_per_dispatch` steps, or what
+      run: `(state, seed, order, images, until=never) -> (State, metrics)`, with `images` the data set or a block of
+        `Feed`, the next `steps_per_dispatch` steps, or what
         is left of the epoch or up to step `until`; `state` is donated; metrics are means over these steps, float32[M].
       steps_per_epoch, steps_per_dispatch: as they say.
-      table, images: the data on the devices.
+      table, images: the data on the devices; no images, if they are not resident.
+      source: images on the host, if they are not resident.
       mesh: where it runs.
       compile_s: seconds it took to compile.
       executable: `run` as XLA compiled it, to be asked for its memory and costs.
@@ -112,7 +116,8 @@ class Program(NamedTuple):
     steps_per_epoch: int
     steps_per_dispatch: int
     table: Members
-    images: jax.Array
+    images: jax.Array | None
+    source: np.ndarray | None
     mesh: Mesh
     compile_s: float
     executable: jax.stages.Compiled
@@ -129,12 +134,13 @@ def compile_program(
     steps_per_dispatch: int = 32,
     layout: str = "auto",
     mesh: Mesh | None = None,
+    resident: bool = True,
 ) -> Program:
     """Places the data and compiles the training of a whole table of members.
 
     Args:
       method: what to train.
-      images: uint8[N, H, W, C]; replicated on every device.
+      images: uint8[N, H, W, C]; replicated on every device, if resident.
       table: the members.
       normalise: pixel values to network input.
       batch_size: images a step and member, over all devices of a mesh row together.
@@ -142,6 +148,8 @@ def compile_program(
       steps_per_dispatch: optimiser steps a call of the compiled program; changes no result.
       layout: how members lie inside a device: "vmap", "map" (one after another) or "auto" (map on CPU, else vmap).
       mesh: by default all devices, see `make_mesh`.
+      resident: whether the images lie on the devices. If not, they stay where they are, which may be a `numpy.memmap`,
+        and the batches of the next dispatch are sent while this one runs; changes no result.
 
     Raises:
       ValueError: a batch that the devices can't share evenly or that exceeds the images; members that the mesh can't
@@ -159,15 +167,22 @@ def compile_program(
         augment=augment,
         steps_per_dispatch=steps_per_dispatch,
         layout=layout,
+        resident=resident,
     )
     table = jax.device_put(table, NamedSharding(mesh, P(MEMBER)))
-    on_device, never = jax.device_put((images, np.int32(2**31 - 1)), NamedSharding(mesh, P()))
+    never = jax.device_put(np.int32(2**31 - 1), NamedSharding(mesh, P()))
+    if resident:
+        given = on_device = jax.device_put(images, NamedSharding(mesh, P()))
+    else:
+        on_device = None
+        block = (len(table.seed), steps_per_dispatch, batch_size, *images.shape[1:])
+        given = jax.ShapeDtypeStruct(block, jnp.uint8, sharding=NamedSharding(mesh, _BLOCK))  # type: ignore[assignment]
 
     started = time.perf_counter()
     init = jitted.init.trace(table)
     state = init.out_info
     epoch_order = jitted.epoch_order.trace(table, state.step)
-    run = jitted.run.trace(state, table.seed, epoch_order.out_info, on_device, never).lower().compile()
+    run = jitted.run.trace(state, table.seed, epoch_order.out_info, given, never).lower().compile()
     # Drawing weights is a hundred small kernels, run once: optimised like a step they take longer to compile than it.
     cheap: dict[str, str | bool] = {"xla_backend_optimization_level": "1"}
     return Program(
@@ -178,6 +193,7 @@ def compile_program(
         steps_per_dispatch=steps_per_dispatch,
         table=table,
         images=on_device,
+        source=None if resident else images,
         mesh=mesh,
         compile_s=time.perf_counter() - started,
         executable=run,
@@ -202,6 +218,7 @@ def functions(
     augment: Augment,
     steps_per_dispatch: int,
     layout: str,
+    resident: bool = True,
 ) -> Functions:
     """The program before it is compiled, for a table of any size; arguments as of `compile_program`."""
     each, method_step = _layout(layout, mesh), method.step
@@ -231,12 +248,12 @@ def functions(
 
         return each(one)((table.seed, table.rows, table.labels, table.count))
 
-    def train_step(seed, order, images, step, state):
-        """Step number `step` of one member, on this device's share of the batch."""
+    def train_step(seed, order, images, step, place, state):
+        """Step number `step` of one member, the dispatch's number `place`, on this device's share of the batch."""
         rows, labels = (lax.dynamic_index_in_dim(x, step % steps_per_epoch, keepdims=False) for x in order)
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _STEP), step)
         key, augment_key = jax.random.split(key)
-        batch = images[rows]
+        batch = images[rows] if resident else lax.dynamic_index_in_dim(images, place, keepdims=False)
         if any(augment):
             batch = augment(collective.keys(augment_key, rows.size, DATA), batch)
         return method_step(state, {"images": normalise(batch), "labels": labels}, key, axis_name=DATA)
@@ -247,23 +264,25 @@ def functions(
         steps = jnp.minimum(steps_per_dispatch, left)
 
         def one(member):
-            seed, order, member_state = member
+            seed, order, member_state, *block = member
+            seen = images if resident else block[0]
 
             def body(i, carry):
                 member_state, total = carry
-                member_state, metrics = train_step(seed, order, images, state.step + i, member_state)
+                member_state, metrics = train_step(seed, order, seen, state.step + i, i, member_state)
                 return member_state, jax.tree.map(jnp.add, total, metrics)
 
-            shapes = jax.eval_shape(train_step, seed, order, images, state.step, member_state)[1]
+            shapes = jax.eval_shape(train_step, seed, order, seen, state.step, 0, member_state)[1]
             zeros = jax.tree.map(lambda m: jnp.zeros(m.shape, m.dtype), shapes)
             member_state, total = lax.fori_loop(0, steps, body, (member_state, zeros))
             return member_state, jax.tree.map(lambda m: m / steps.astype(m.dtype), total)
 
-        states, metrics = each(one)((seed, order, state.members))
+        states, metrics = each(one)((seed, order, state.members, *(() if resident else (images,))))
         return State(state.step + steps, states), metrics
 
     # What each device holds; a method averages over DATA itself, as under pmap, hence check_vma=False.
-    row, everywhere, order_at = P(MEMBER), P(), P(MEMBER, None, DATA)
+    row, everywhere, order_at = P(MEMBER), P(), _BLOCK
+    images_at = everywhere if resident else order_at
     shares = State(everywhere, row)  # type: ignore[arg-type]
     here = partial(jax.shard_map, mesh=mesh, check_vma=False)
     at = partial(jax.tree.map, partial(NamedSharding, mesh))
@@ -271,7 +290,7 @@ def functions(
         jax.jit(here(init, in_specs=row, out_specs=shares), out_shardings=at(shares)),
         jax.jit(here(epoch_order, in_specs=(row, everywhere), out_specs=row), out_shardings=at(order_at)),
         jax.jit(
-            here(run, in_specs=(shares, row, order_at, everywhere, everywhere), out_specs=(shares, row)),
+            here(run, in_specs=(shares, row, order_at, images_at, everywhere), out_specs=(shares, row)),
             donate_argnums=0,
             out_shardings=(at(shares), at(everywhere)),
         ),
@@ -285,16 +304,23 @@ def epochs(program: Program, state: State, until_step: int) -> Iterator[tuple[in
     """
     step, order, order_epoch = int(jax.device_get(state.step)), None, -1
     until = jax.device_put(np.int32(until_step), NamedSharding(program.mesh, P()))
+    feed = None
+    if program.source is not None:
+        feed = Feed(program.source, program.steps_per_dispatch, NamedSharding(program.mesh, _BLOCK))
     while step < until_step:
         epoch = step // program.steps_per_epoch
         if epoch != order_epoch:
             order, order_epoch = program.epoch_order(program.table, state.step), epoch
-        state, metrics = program.run(state, program.table.seed, order, program.images, until)
+            if feed is not None:
+                feed.begin(to_host(order[0]))
+        images = program.images if feed is None else feed.block(step % program.steps_per_epoch)
+        state, metrics = program.run(state, program.table.seed, order, images, until)
         left = program.steps_per_epoch - step % program.steps_per_epoch
         step += min(program.steps_per_dispatch, left, until_step - step)
         yield step, state, metrics
 
 
+_BLOCK = P(MEMBER, None, DATA)  # batches of many steps: members apart, each batch shared
 _INIT, _ORDER, _STEP = range(3)  # streams of randomness of one seed
 
 

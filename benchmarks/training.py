@@ -207,9 +207,44 @@ def efficientnet(n: int, quick: bool) -> Timing:
     return against_eager("EfficientNet-B0 train, 128 px, batch 8", EFFICIENTNET, 8, 1 if quick else 4, peers, n)
 
 
+def stream(batch_size: int, n: int, quick: bool) -> Timing:
+    """An epoch with the images on the host, against the same with the images on the device."""
+    steps, dispatches = (2, 2) if quick else (16, 8)
+    rng, method = np.random.default_rng(0), LENET.made()
+    images = rng.integers(0, 256, (steps * dispatches * batch_size, *LENET.shape), np.uint8)
+    labels = rng.integers(0, LENET.classes, len(images)).astype(np.int32)
+    table = train.members({k: [v] for k, v in method.hparams.items()}, [0], [np.arange(len(images))], [labels])
+
+    def epoch(resident: bool) -> Callable[[], Any]:
+        normalise = normalise_for(method.pixels, images)
+        options = {"batch_size": batch_size, "steps_per_dispatch": steps, "resident": resident}
+        compiled = train.compile_program(method, images, table, normalise, **options)  # type: ignore[arg-type]
+        state = compiled.init(compiled.table)
+
+        def work():
+            nonlocal state
+            state = state._replace(step=jax.device_put(np.int32(0), state.step.sharding))
+            for _, after, _ in train.epochs(compiled, state, steps * dispatches):
+                state = after
+            return state.step
+
+        return work
+
+    return compare(
+        f"LeNet + center loss train, batch {batch_size}, images sent from the host",
+        "adjax, images on the device",
+        epoch(resident=False),
+        epoch(resident=True),
+        images=len(images),
+        n=n,
+        steps=steps * dispatches,
+    )
+
+
 BENCHMARKS: dict[str, Callable[[int, bool], Timing]] = {
     "train_lenet_128": partial(lenet, 128),
     "train_lenet_1024": partial(lenet, 1024),
+    "train_lenet_stream": partial(stream, 128),
     "train_autoencoder": partial(autoencoder, 128),
     "train_cnn": partial(cnn, 64),
     "train_gan_1": partial(gan_step, 1),

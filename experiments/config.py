@@ -127,6 +127,14 @@ class Config:
     hparams: Annotated[
         Options, arg(help="the method's hyper-parameters, name=value; name=v1,v2 trains both, as one program")
     ] = ()
+    config: Annotated[
+        Path | None,
+        arg(help="config.json of a run, whose options are then the defaults of all others; with another --out the run "
+            "is made again, to the bit on the same type of machine"),
+    ] = None  # fmt: skip
+    tensorboard: Annotated[
+        bool, arg(help="also write the curves of metrics.jsonl for TensorBoard (pip install 'adjax[tensorboard]')")
+    ] = False
     score_table: Annotated[
         Path | None,
         arg(help="a CSV of further images (see adjax.data.table): the probability that each is anomalous goes to "
@@ -136,6 +144,9 @@ class Config:
     resume: Annotated[bool, arg(help="continue an interrupted run bit for bit; --no-resume starts it afresh")] = True
     data_dir: Annotated[Path | None, arg(help="where the data sets lie, if you have them")] = None
     steps_per_dispatch: Annotated[int, arg(help="optimiser steps a call of the program; changes no result")] = 32
+    resident: Annotated[
+        bool, arg(help="training images lie on the device; --no-resident sends batches ahead, and changes no result")
+    ] = True
     layout: Annotated[
         Literal["auto", "vmap", "map"],
         arg(help="members inside a device: together (vmap) or in turn (map); auto: map on CPU"),
@@ -218,13 +229,23 @@ class Config:
 
     def json(self) -> dict[str, Any]:
         """As JSON values; without the places of one machine."""
-        places = ("out", "data_dir", "score_table")
+        places = ("out", "data_dir", "score_table", "config")
         return {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(self).items() if k not in places}
 
     def identity(self) -> dict[str, Any]:
         """The options that a result depends on: not where it is written, nor how it is dispatched, nor what is added to
         the table of a network that is trained all the same."""
-        elsewhere = ("scorers", "resume", "steps_per_dispatch", "layout", "distributed", "sweep", "preset")
+        elsewhere = (
+            "scorers",
+            "tensorboard",
+            "resident",
+            "resume",
+            "steps_per_dispatch",
+            "layout",
+            "distributed",
+            "sweep",
+            "preset",
+        )
         return {k: v for k, v in self.json().items() if k not in elsewhere}
 
     def directory(self) -> Path:
@@ -256,19 +277,48 @@ def of_preset(name: str) -> Config:
     return Config(preset=name, **PRESETS[name])
 
 
+def of_file(path: Path) -> Config:
+    """The experiment whose config.json that is; options that it lacks are as they always are.
+
+    Raises:
+      ValueError: no such file, or not one of these; says what is wrong with it.
+    """
+    try:
+        given = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"--config {path}: {error}: name the config.json of a run directory") from None
+    known = [field.name for field in dataclasses.fields(Config)]
+    unknown = [name for name in given if name not in known] if isinstance(given, dict) else ["no object of options"]
+    if unknown:
+        raise ValueError(f"--config {path} has what is no option: {', '.join(unknown[:5])}")
+    options = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    try:
+        return Config(**{**options, "sweep": False})  # its λ are in the file
+    except TypeError as error:
+        raise ValueError(f"--config {path} has a value of the wrong kind: {error}") from None
+
+
 def parse(argv: list[str] | None = None) -> Config:
-    """Reads the command line: first `--preset` or `--method`, whose options are then the defaults of all others.
+    """Reads the command line: first `--config`, `--preset` or `--method`, whose options are the defaults of all others.
 
     On a mistake it says what is wrong and exits with 2.
     """
     argv = sys.argv[1:] if argv is None else argv
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--config", type=Path)
     first.add_argument("--preset")
     first.add_argument("--method")
     given, _ = first.parse_known_args([a for a in argv if a not in ("-h", "--help")])
     try:
         known = given.method in METHODS
-        base = of_preset(given.preset or (of_method(given.method) if known else "centerloss"))
+        if given.config is not None:
+            if given.preset is not None:
+                raise ValueError(
+                    f"--config {given.config} and --preset {given.preset}: both give all options; leave one out"
+                )
+            base = of_file(given.config)
+        else:
+            base = of_preset(given.preset or (of_method(given.method) if known else "centerloss"))
         return tyro.cli(
             Config, args=argv, default=base, prog="python -m experiments.run", config=(tyro.conf.OmitArgPrefixes,)
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,9 +22,10 @@ from adjax.checkpoint import Checkpoints
 from adjax.sharding import on_all_processes, to_host
 from adjax.train import Members, State
 from adjax.types import Method, PyTree
+from experiments import tensorboard
 from experiments.config import Config
 from experiments.console import Training
-from experiments.rundir import SCHEMA, MetricsLog, logged_s, read_log, write_json
+from experiments.rundir import SCHEMA, MetricsLog, environment, logged_s, read_log, write_json
 
 
 class Trained(NamedTuple):
@@ -70,6 +71,7 @@ def run(
     directory: Path,
     data_sha256: str,
     validate: Callable[[PyTree], np.ndarray] | None = None,
+    names: Sequence[str] = (),
 ) -> Trained:
     """Trains all members as one program, from the newest checkpoint in `directory` if there is one.
 
@@ -80,9 +82,10 @@ def run(
       images: uint8[N, H, W, C].
       table: the members.
       normalise: pixel values to network input.
-      directory: gets checkpoints, metrics.jsonl, config.json.
+      directory: gets checkpoints, metrics.jsonl, config.json, environment.json, and TensorBoard's files if asked.
       data_sha256: of the training set.
       validate: `params [M, ...] -> float[M]`, higher = better, for `--patience`.
+      names: of the members, for TensorBoard.
     """
     steps, count = config.steps(int(table.count.max())), len(table.seed)
     program = train.compile_program(
@@ -94,6 +97,7 @@ def run(
         augment=config.augment(),
         steps_per_dispatch=config.steps_per_dispatch,
         layout=config.layout,
+        resident=config.resident,
     )
     console.print(f"compiled in {program.compile_s:.1f} s", highlight=False)
 
@@ -112,7 +116,7 @@ def run(
         shutil.rmtree(directory / "best", ignore_errors=True)
     directory.mkdir(parents=True, exist_ok=True)
     on_all_processes(True)  # none opens the checkpoints before they are cleared
-    done, train_s, earlier_s, log, best = 0, 0.0, 0.0, None, None
+    done, train_s, earlier_s, log, curves, best = 0, 0.0, 0.0, None, None, None
     with (
         Checkpoints(directory / "checkpoints", facts) as checkpoints,
         loop.StopSignal() as stop,
@@ -120,19 +124,25 @@ def run(
     ):
 
         def resumed(step: int) -> None:
-            nonlocal done, log, train_s, best
+            nonlocal done, log, curves, train_s, best
             done = step
             if validate is not None and config.patience is not None:
                 best = Best(directory / "best", count, step)
             if first_process:
                 write_json(directory / "config.json", config.json())
+                write_json(directory / "environment.json", environment())
                 log = MetricsLog(directory / "metrics.jsonl", step)
+                if config.tensorboard:
+                    members = names or [f"member {m}" for m in range(count)]
+                    curves = tensorboard.Curves(directory / tensorboard.NAME, members, step)
             progress.start(step)
             train_s = time.perf_counter()
 
         def report(step: int, metrics: dict[str, np.ndarray]) -> None:
             if log is not None:
                 log.write(step, metrics)
+            if curves is not None:
+                curves.write(step, metrics)
             shown = [name for name in ("loss", "accuracy") if name in metrics]
             news = "  ".join(f"{name} {metrics[name].mean():.4f}" for name in shown)
             progress.advance(step, news + (f"  best validation AUROC {best.mean():.4f}" if best and best.file else ""))
@@ -151,8 +161,9 @@ def run(
         )
         jax.block_until_ready(state)
         train_s = time.perf_counter() - train_s
-    if log is not None:
-        log.close()
+    for written in (log, curves):
+        if written is not None:
+            written.close()
     if done and first_process:  # what earlier processes trained counts as well
         own_s, train_s = train_s, logged_s(read_log(directory / "metrics.jsonl"))
         earlier_s = max(train_s - own_s, 0.0)

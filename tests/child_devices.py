@@ -55,6 +55,8 @@ if __name__ == "__main__":
             write(OUT / f"members{m}-devices{devices}.npz", state)
             held = {x.addressable_shards[0].data.shape[0] for x in jax.tree.leaves(state.members)}
             print(f"{m} members on mesh {tuple(program.mesh.shape.values())}, a device holds {held}", flush=True)
+    program = compiled(table(COUNTS[2]), devices=8, steps_per_dispatch=5, resident=False)
+    write(OUT / "members2-sent.npz", trained(program, STEPS))
     for devices in (1, 8):
         program = compiled(table((48,)), method=LENET, devices=devices, augment=Augment(shift_px=2))
         write(OUT / f"lenet-devices{devices}.npz", trained(program, STEPS))

@@ -33,6 +33,12 @@ def test_eight_devices_are_one(out, name):
     assert_close(one, eight)
 
 
+def test_batches_sent_to_eight_devices_are_those_that_lie_there(out):
+    sent, resident = (leaves(out / f"members2-{name}.npz") for name in ("sent", "devices8"))
+    for a, b in zip(sent, resident, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_members_are_spread_and_batches_shared(out):
     log = (out / "log").read_text()
     for line in (

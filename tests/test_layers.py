@@ -18,7 +18,7 @@ LAYERS = [
     {"augment"},
     {"models"},
     {"methods"},
-    {"sharding"},
+    {"sharding", "feed"},
     {"checkpoint", "train"},
     {"loop"},
     {"features"},

@@ -188,6 +188,25 @@ def test_an_epoch_moves_nothing_and_compiles_nothing(program):
         monitoring.clear_event_listeners()
 
 
+@pytest.mark.parametrize("k", [1, 4, 32])
+def test_images_on_the_host_train_the_same(k, tmp_path):
+    """Members of unlike size, from a file that is mapped into memory, stopped in the middle of an epoch and a block."""
+    images = np.lib.format.open_memmap(tmp_path / "images.npy", "w+", np.uint8, digits()[0].shape)
+    images[:] = digits()[0]
+    members, steps = table((48, 90)), 13
+    options = {"images": images, "steps_per_dispatch": k}
+    here, there = (compiled(members, resident=resident, **options) for resident in (True, False))
+    assert there.images is None
+    assert here.source is None
+    assert_equal(trained(there, steps), trained(here, steps))
+    state = there.init(there.table)
+    for _, state, _ in train.epochs(there, state, 7):  # noqa: B007, B020
+        pass
+    for _, state, _ in train.epochs(there, state, steps):  # noqa: B007, B020
+        pass
+    assert_equal(state, trained(here, steps))
+
+
 def test_the_state_is_donated(program):
     old = program.init(program.table)
     leaves = jax.tree.leaves(old.members)
