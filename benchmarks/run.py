@@ -45,7 +45,7 @@ def main() -> None:
         parser.error(f"--only {' '.join(args.only)}: no such benchmark; there are {', '.join(BENCHMARKS)}")
 
     console, pairs = Console(), args.pairs or (3 if args.quick else 11)
-    where = {**environment("benchmarks.run"), "matmul_gflops": matmul_peak(), "peers": _peers()}
+    where = {**environment("benchmarks.run"), "matmul_gflops": matmul_peak(), "peers": versions()}
     args.out.parent.mkdir(parents=True, exist_ok=True)
     lines: list[dict[str, Any]] = []
     with args.out.open("w") as out:
@@ -122,7 +122,7 @@ def _number(value: float | None, form: str) -> str:
     return "" if value is None else form.format(value)
 
 
-def _peers() -> dict[str, str]:
+def versions() -> dict[str, str]:
     found = {}
     for name in ("torch", "torchvision", "pytorch-ood"):
         try:

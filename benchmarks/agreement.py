@@ -1,0 +1,260 @@
+"""Same features, same scores? `python -m benchmarks.agreement`: our scorers beside pytorch-ood's and scikit-learn's.
+
+A LeNet-5 is trained on MNIST for two epochs. Every scorer that a peer has, too, is fitted to the same 6,000 training
+images and scores the same 2,000 test images of MNIST and 2,000 of Fashion-MNIST. All get the same float32 features and
+logits; ours recover the network's last layer from them where a peer is given it. The equation in float64
+(`benchmarks.exact`) says who is nearer where they differ.
+
+Three times: what the network gives, with the features that no training image has (dead ReLUs); only the features that
+at least 1 % of the training images have, so that no covariance is singular; and logits times ten, as a longer training
+makes them.
+
+Not compared: `center`, `cosine`, `padim`, `patchcore` and `score`, that no peer has; `layers`, where pytorch-ood adds
+squares as they are and ours are standardised; a mixture of several Gaussians, whose fit depends on its start.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from scipy.stats import spearmanr
+
+from adjax import augment, data, features, loop, methods, metrics, models, scorers, train
+from benchmarks import exact
+from benchmarks.exact import Given
+from benchmarks.peers import scorers as peers
+from benchmarks.run import versions
+from experiments.rundir import environment, write_json
+
+FITTED, SCORED = 6_000, 2_000
+CLOSE = 1e-4
+"""Differences above that share of the largest score, or of AUROC, have to be explained."""
+
+
+class Case(NamedTuple):
+    """A scorer, its peer and the truth.
+
+    Attributes:
+      peer: its name.
+      theirs: the peer's scores, in our units.
+      truth: the equation in float64.
+      options: of our scorer.
+    """
+
+    peer: str
+    theirs: Callable[[Given], np.ndarray]
+    truth: Callable[[Given], np.ndarray]
+    options: Mapping[str, Any] = MappingProxyType({})
+
+
+OOD, LEARN = "pytorch-ood", "scikit-learn"
+LOGITS: dict[str, Case] = {
+    "max_softmax": Case(f"{OOD} MaxSoftmax", lambda g: 1 + peers.logits("MaxSoftmax", g), exact.max_softmax),
+    "max_logit": Case(f"{OOD} MaxLogit", partial(peers.logits, "MaxLogit"), exact.max_logit),
+    "energy": Case(f"{OOD} EnergyBased", partial(peers.logits, "EnergyBased"), exact.energy),
+    "entropy": Case(f"{OOD} Entropy", partial(peers.logits, "Entropy"), exact.entropy),
+    "gen": Case(f"{OOD} GEN", lambda g: g.z.shape[1] * peers.logits("GEN", g), exact.gen),
+    "kl_matching": Case(f"{OOD} KLMatching", partial(peers.logits, "KLMatching"), exact.kl_matching),
+}
+FEATURES: dict[str, Case] = {
+    "react": Case(f"{OOD} ReAct", partial(peers.maps, "ReAct"), exact.react),
+    "ash": Case(f"{OOD} ASH", partial(peers.maps, "ASH", percentile=0.9), exact.ash),
+    "vim": Case(f"{OOD} ViM", peers.vim, exact.vim),
+    "she": Case(f"{OOD} SHE", partial(peers.with_head, "SHE"), exact.she),
+    "nnguide": Case(f"{OOD} NNGuide", partial(peers.with_head, "NNGuide"), exact.nnguide),
+    "fdbd": Case(f"{OOD} fDBD", partial(peers.with_head, "fDBD"), exact.fdbd),
+    "mahalanobis": Case(f"{OOD} Mahalanobis", peers.mahalanobis, exact.mahalanobis, {"shrinkage": 0.0}),
+    "mahalanobis, shrunk": Case(f"{LEARN} ShrunkCovariance", peers.shrunk, partial(exact.mahalanobis, shrinkage=0.1)),
+    "mahalanobis_perclass": Case(f"{LEARN} ShrunkCovariance", peers.perclass, exact.perclass),
+    "relative_mahalanobis": Case(
+        f"{OOD} RMD", lambda g: len(g.x) * peers.features("RMD", g, None), exact.relative, {"shrinkage": 0.0}
+    ),
+    "gmm": Case(f"{LEARN} GaussianMixture", peers.gmm, exact.gmm),
+    "knn": Case(f"{OOD} KNN", partial(peers.features, "KNN", encoder=None, k=10), exact.knn),
+    "pca": Case(f"{LEARN} PCA", peers.pca, exact.pca, {"components": 16}),
+    "ocsvm": Case(f"{LEARN} OneClassSVM", peers.ocsvm, exact.ocsvm),
+}
+IMAGES = {"odin": Case(f"{OOD} ODIN", peers.odin, exact.odin)}
+"""Scorer, and after a comma what sets a case apart from another -> what it is compared with."""
+
+
+def living(g: Given) -> Given:
+    """Only features that at least 1 % of the images to fit to have, and logits of nothing else."""
+    alive = (g.x != 0).mean(0) >= 0.01
+    x, query, kernel = g.x[:, alive], g.query[:, alive], g.kernel[alive]
+    z, answers = ((np.float64(f) @ kernel + g.bias).astype(np.float32) for f in (x, query))
+    return g._replace(x=x, z=z, query=query, answers=answers, kernel=kernel)
+
+
+def sure(g: Given) -> Given:
+    """Logits times ten."""
+    return g._replace(z=10 * g.z, answers=10 * g.answers)
+
+
+SETS: dict[str, tuple[Callable[[Given], Given], Mapping[str, Case]]] = {
+    "as they are": (lambda g: g, {**LOGITS, **IMAGES, **FEATURES}),
+    "living": (living, FEATURES),
+    "sure": (sure, LOGITS),
+}
+"""Name -> what is done to features and logits, and who scores them."""
+
+_UNSEEN = "no training image tells the weights of features that are 0 on all of them: ours takes them for 0; the peer "
+_UNSEEN += "is given them"
+_SINGULAR = "a feature that is 0 on all images makes the covariance singular, and no distance is right: ours takes "
+_SINGULAR += "variances for no less than float32 can tell from 0, the peer adds 1e-6 to them or to their sum"
+WHY: dict[tuple[str, str], str] = {
+    **{("as they are", name): _UNSEEN for name in ("react", "vim", "fdbd")},
+    **{("as they are", name): _SINGULAR for name in ("mahalanobis", "relative_mahalanobis", "gmm")},
+    ("living", "vim"): "the peer squares the condition number: eigenvectors of a float32 covariance; ours a singular "
+    "value decomposition",
+    ("living", "gmm"): "the peer adds 1e-6 to every variance, and is float32, too",
+    ("living", "relative_mahalanobis"): "two large squares, one less the other; the peer adds 1e-6 to both scatters",
+    ("sure", "max_softmax"): "the peer's 1 − p has no digits where p is near 1: ties",
+    ("sure", "entropy"): "the peer takes no p for less than 1e-7: ties",
+    ("sure", "gen"): "the peer takes no p for less than 1e-7, nor for more than 1 − 1e-7: ties",
+}
+"""(set, scorer) -> what explains a difference."""
+
+
+def ours(name: str, options: Mapping[str, Any], g: Given) -> np.ndarray:
+    """Our scores float[N] of the images to score."""
+    if name == "odin":
+        score = jax.jit(partial(scorers.odin, g.network))
+        return np.concatenate([score(g.params, images) for images in np.split(g.images, 4)])
+    scorer = scorers.make(name, **options)
+    state = jax.jit(partial(scorers.fit, scorer, classes=g.z.shape[1]))({"features": g.x, "logits": g.z}, g.y)
+    return np.asarray(jax.jit(scorer.score)(state, {"features": g.query, "logits": g.answers}))
+
+
+def compared(ours: np.ndarray, theirs: np.ndarray, truth: np.ndarray | None, strange: np.ndarray) -> dict[str, Any]:
+    """Two scores and the truth about them.
+
+    Args:
+      ours, theirs: [N], finite.
+      truth: float64[N], what is right; None if the equation has no solution.
+      strange: bool[N], whether an image is an anomaly.
+
+    Returns:
+      `difference`, the largest, as a share of the largest of our scores; `rank`, Spearman's correlation; `auroc_ours`,
+      `auroc_theirs`; `error_ours`, `error_theirs`, the largest difference from `truth`, as a share of its largest.
+    """
+    a, b = np.float64(ours), np.float64(theirs)
+    found = {
+        "difference": np.abs(a - b).max() / np.abs(a).max(),
+        "rank": float(spearmanr(a, b).statistic),
+        "auroc_ours": float(metrics.auroc(a, strange)),
+        "auroc_theirs": float(metrics.auroc(b, strange)),
+    }
+    for name, x in (("error_ours", a), ("error_theirs", b)):
+        found[name] = None if truth is None else np.abs(x - truth).max() / np.abs(truth).max()
+    return found
+
+
+def trained(epochs: int = 2) -> tuple[Given, np.ndarray]:
+    """A LeNet-5 after so many epochs of MNIST, what it says of images, and which of those to score are anomalies."""
+    digits, strange = data.load("mnist", "train"), data.load("fashion_mnist", "test").images[:SCORED]
+    shape, batch_size = digits.images.shape[1:], 128
+    network = models.make("lenet5", shape, 10)
+    steps = epochs * (len(digits.images) // batch_size)
+    method = methods.make("centerloss", network, shape, 10, steps=steps)
+    normalise = augment.normalise_for(method.pixels, digits.images)
+    table = train.members(
+        {name: [value] for name, value in method.hparams.items()}, [0], [np.arange(len(digits.images))], [digits.labels]
+    )
+    program = train.compile_program(method, digits.images, table, normalise, batch_size=batch_size)
+    state = loop.train(program, steps)
+    params = jax.tree.map(lambda leaf: np.asarray(leaf[0]), state.members["params"])
+    images = np.concatenate([data.load("mnist", "test").images[:SCORED], strange])
+
+    def seen(params: Any, images: jax.Array) -> Mapping[str, jax.Array]:
+        return method.outputs(params, normalise(images))
+
+    said, known = (features.apply(jax.jit(seen), params, x) for x in (images, digits.images[:FITTED]))
+    head = params["network"]["head"]
+    given = Given(
+        known["features"],
+        known["logits"],
+        digits.labels[:FITTED].astype(np.int32),
+        said["features"],
+        said["logits"],
+        head["kernel"],
+        head["bias"],
+        np.asarray(normalise(images)),
+        method.outputs,
+        params,
+    )
+    return given, np.arange(len(images)) >= SCORED
+
+
+def row(group: str, name: str, case: Case, given: Given, strange: np.ndarray) -> dict[str, Any]:
+    """One line of the table."""
+    try:
+        truth = case.truth(given)
+    except np.linalg.LinAlgError:  # a singular covariance
+        truth = None
+    found = compared(ours(name.split(",")[0], case.options, given), case.theirs(given), truth, strange)
+    apart = found["difference"] > CLOSE or abs(found["auroc_ours"] - found["auroc_theirs"]) > CLOSE
+    why = WHY.get((group, name), "not explained") if apart else ""
+    return {"set": group, "scorer": name, "peer": case.peer, "options": dict(case.options), **found, "why": why}
+
+
+def markdown(rows: list[dict[str, Any]], where: dict[str, Any]) -> str:
+    """A table for each set, and under them what they were made on."""
+    lines = []
+    for group in dict.fromkeys(r["set"] for r in rows):
+        lines += [
+            f"Features and logits: {group}.",
+            "",
+            "| scorer | peer | largest difference | rank correlation | AUROC, ours | AUROC, peer | off float64, ours "
+            "| off float64, peer | why |",
+            "|" + "---|" * 9,
+        ]
+        for r in (r for r in rows if r["set"] == group):
+            numbers = [
+                f"{r['difference']:.1e}",
+                f"{r['rank']:.5f}",
+                *(f"{r[key]:.4f}" for key in ("auroc_ours", "auroc_theirs")),
+                *("" if r[key] is None else f"{r[key]:.1e}" for key in ("error_ours", "error_theirs")),
+            ]
+            lines.append("| " + " | ".join([r["scorer"], r["peer"], *numbers, r["why"]]) + " |")
+        lines.append("")
+    named = ", ".join(f"{k} {v}" for k, v in {**where["versions"], **where["peers"]}.items())
+    lines += [
+        "The largest difference is a share of the largest score; so is what each is off the same equation in float64, "
+        f"if it has a solution. Above {CLOSE:g}, of scores or AUROC, it is explained.",
+        f"LeNet-5, two epochs of MNIST; fitted to {FITTED:,} training images; {SCORED:,} test images against "
+        f"{SCORED:,} of Fashion-MNIST; {where['features']['all']} features, of which {where['features']['dead']} are 0 "
+        f"on all images fitted to, and {where['features']['living']} on less than 99 % of them. "
+        f"`{where['command']}`, {where['date']}, {where['devices']['platform']}, {named}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Trains, compares, writes agreement.json and agreement.md."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.agreement", description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "agreement.json")
+    args = parser.parse_args()
+    given, strange = trained()
+    rows = []
+    for group, (change, cases) in SETS.items():
+        changed = change(given)
+        for name, case in cases.items():
+            rows.append(row(group, name, case, changed, strange))
+            print(group, name, *(f"{k} {v:.2g}" for k, v in rows[-1].items() if isinstance(v, float)), flush=True)
+    counts = {"all": given.x.shape[1], "dead": int((given.x == 0).all(0).sum()), "living": living(given).x.shape[1]}
+    where = environment("benchmarks.agreement") | {"peers": versions(), "features": counts}
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    write_json(args.out, {"what": __doc__, "rows": rows, "environment": where})
+    args.out.with_suffix(".md").write_text(markdown(rows, where))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,193 @@
+"""Scores in float64 NumPy, written from the papers' equations: what float32 implementations are held against."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from scipy.special import log_softmax, logsumexp, softmax
+
+
+class Given(NamedTuple):
+    """What every scorer gets, float32.
+
+    Attributes:
+      x, z, y: features [M, D], logits [M, K] and classes int[M] of the images to fit to.
+      query, answers: features [N, D] and logits [N, K] of those to score.
+      kernel, bias: [D, K] and [K], the network's last layer.
+      images: [N, H, W, C] as the network takes them; for ODIN alone, as `network` and `params` are.
+      network: `(params, images) -> outputs`.
+      params: of the network.
+    """
+
+    x: np.ndarray
+    z: np.ndarray
+    y: np.ndarray
+    query: np.ndarray
+    answers: np.ndarray
+    kernel: np.ndarray
+    bias: np.ndarray
+    images: np.ndarray | None = None
+    network: Callable | None = None
+    params: Any = None
+
+
+def double(g: Given) -> Given:
+    return g._replace(
+        **{name: np.float64(getattr(g, name)) for name in ("x", "z", "query", "answers", "kernel", "bias")}
+    )
+
+
+def _energy(z: np.ndarray) -> np.ndarray:
+    return -logsumexp(z, axis=1)
+
+
+def max_logit(g: Given) -> np.ndarray:
+    return -double(g).answers.max(1)
+
+
+def energy(g: Given) -> np.ndarray:
+    return _energy(double(g).answers)
+
+
+def max_softmax(g: Given) -> np.ndarray:
+    return np.sort(softmax(double(g).answers, axis=1), 1)[:, :-1].sum(1)
+
+
+def entropy(g: Given) -> np.ndarray:
+    log_p = log_softmax(double(g).answers, axis=1)
+    return -(np.exp(log_p) * log_p).sum(1)
+
+
+def gen(g: Given) -> np.ndarray:
+    log_p = log_softmax(double(g).answers, axis=1)
+    rest = np.stack([logsumexp(np.delete(log_p, k, 1), axis=1) for k in range(log_p.shape[1])], 1)
+    return np.exp(0.1 * (log_p + rest)).sum(1)
+
+
+def kl_matching(g: Given) -> np.ndarray:
+    g, own = double(g), g.z.argmax(1)
+    templates = np.stack([softmax(g.z[own == k], axis=1).mean(0) for k in np.unique(own)])
+    log_p = log_softmax(g.answers, axis=1)
+    return ((np.exp(log_p) * log_p).sum(1)[:, None] - np.exp(log_p) @ np.log(templates).T).min(1)
+
+
+def react(g: Given) -> np.ndarray:
+    g = double(g)
+    return _energy(np.minimum(g.query, np.quantile(g.x, 0.9)) @ g.kernel + g.bias)
+
+
+def ash(g: Given) -> np.ndarray:
+    g = double(g)
+    dim = g.query.shape[1]
+    kept = dim - round(0.9 * dim)
+    limit = np.sort(g.query, 1)[:, -kept][:, None]
+    some = np.where(g.query >= limit, g.query, 0)
+    return _energy(some * np.exp(g.query.sum(1) / some.sum(1))[:, None] @ g.kernel + g.bias)
+
+
+def vim(g: Given) -> np.ndarray:
+    g = double(g)
+    u = -np.linalg.pinv(g.kernel.T) @ g.bias
+    rest = np.linalg.eigh((g.x - u).T @ (g.x - u))[1][:, : g.x.shape[1] - g.x.shape[1] // 2]  # values ascend
+    alpha = g.z.max(1).mean() / np.linalg.norm((g.x - u) @ rest, axis=1).mean()
+    return alpha * np.linalg.norm((g.query - u) @ rest, axis=1) + _energy(g.answers)
+
+
+def she(g: Given) -> np.ndarray:
+    g, own, right = double(g), g.answers.argmax(1), g.z.argmax(1) == g.y
+    patterns = np.stack([g.x[right & (g.y == k)].mean(0) for k in range(g.z.shape[1])])
+    return -(g.query * patterns[own]).sum(1)
+
+
+def nnguide(g: Given) -> np.ndarray:
+    g = double(g)
+    bank, query = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (g.x, g.query))
+    near = np.sort(query @ (bank * -_energy(g.z)[:, None]).T, 1)[:, -10:].mean(1)
+    return _energy(g.answers) * near
+
+
+def fdbd(g: Given) -> np.ndarray:
+    g, own = double(g), g.answers.argmax(1)
+    gaps = np.linalg.norm(g.kernel[:, :, None] - g.kernel[:, None], axis=0) + np.eye(g.z.shape[1])
+    boundary = ((g.answers.max(1, keepdims=True) - g.answers) / gaps[own]).sum(1) / (g.z.shape[1] - 1)
+    return -boundary / np.linalg.norm(g.query - g.x.mean(0), axis=1)
+
+
+def _squares(x: np.ndarray, mean: np.ndarray, cov: np.ndarray) -> np.ndarray:
+    rest = x - mean
+    return (rest * np.linalg.solve(cov, rest.T).T).sum(1)
+
+
+def class_means(g: Given) -> np.ndarray:
+    return np.stack([g.x[g.y == k].mean(0) for k in range(g.z.shape[1])])
+
+
+def _shrunk(cov: np.ndarray, shrinkage: float) -> np.ndarray:
+    return (1 - shrinkage) * cov + shrinkage * np.trace(cov) / len(cov) * np.eye(len(cov))
+
+
+def _tied(g: Given, shrinkage: float) -> np.ndarray:
+    rest = g.x - class_means(g)[g.y]
+    return _shrunk(rest.T @ rest / len(rest), shrinkage)
+
+
+def mahalanobis(g: Given, shrinkage: float = 0.0) -> np.ndarray:
+    g = double(g)
+    cov = _tied(g, shrinkage)
+    return np.sqrt(np.min([_squares(g.query, mean, cov) for mean in class_means(g)], 0))
+
+
+def perclass(g: Given) -> np.ndarray:
+    g = double(g)
+    groups = [g.x[g.y == k] for k in range(g.z.shape[1])]
+    return np.sqrt(np.min([_squares(g.query, x.mean(0), _shrunk(np.cov(x.T, bias=True), 0.1)) for x in groups], 0))
+
+
+def relative(g: Given) -> np.ndarray:
+    all_ = _squares(np.float64(g.query), np.float64(g.x).mean(0), np.cov(np.float64(g.x).T, bias=True))
+    return mahalanobis(g) ** 2 - all_
+
+
+def gmm(g: Given) -> np.ndarray:
+    g = double(g)
+    cov = np.cov(g.x.T, bias=True)
+    return 0.5 * (_squares(g.query, g.x.mean(0), cov) + np.linalg.slogdet(cov)[1] + len(cov) * np.log(2 * np.pi))
+
+
+def knn(g: Given) -> np.ndarray:
+    g = double(g)
+    rows, query = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (g.x, g.query))
+    near = np.argsort(-query @ rows.T, 1, kind="stable")[:, 9]
+    return np.linalg.norm(query - rows[near], axis=1)
+
+
+def pca(g: Given) -> np.ndarray:
+    g = double(g)
+    rest = g.x - g.x.mean(0)
+    outside = np.linalg.eigh(rest.T @ rest)[1][:, : g.x.shape[1] - 16]
+    return np.linalg.norm((g.query - g.x.mean(0)) @ outside, axis=1)
+
+
+def ocsvm(g: Given) -> np.ndarray:
+    """By libsvm, to a tolerance of 1e-9."""
+    from sklearn.svm import OneClassSVM
+
+    g = double(g)
+    return -OneClassSVM(tol=1e-9).fit(g.x).decision_function(g.query)
+
+
+def odin(g: Given) -> np.ndarray:
+    """By the network in float64: a step's sign is a matter of rounding where the gradient is 0 but for that."""
+
+    def answers(params: Any, images: jax.Array) -> jax.Array:
+        return jax.nn.log_softmax(g.network(params, images)["logits"] / 1000, -1)
+
+    with jax.enable_x64(True):
+        params = jax.tree.map(np.float64, g.params)
+        slope = jax.jit(jax.grad(lambda images: answers(params, images).max(-1).sum()))
+        moved = [x + 0.0014 * np.sign(slope(x)) for x in np.split(np.float64(g.images), 4)]
+        log_p = np.concatenate([jax.jit(answers)(params, x) for x in moved])
+    return -np.log(g.z.shape[1]) - log_p.max(1)
