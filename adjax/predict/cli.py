@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import shlex
 import shutil
 import sys
 from collections import Counter
@@ -20,10 +21,11 @@ from adjax.data.split import DataError
 from adjax.detector import Detector
 from adjax.export_cli import find
 from adjax.loop import StopSignal
-from adjax.predict import stream, tables
+from adjax.predict import page, stream, tables
 from adjax.predict.journal import Journal
 from adjax.predict.stream import Row
 from adjax.progress import ImageProgress
+from adjax.report import write as write_report
 from adjax.sealed import MANIFEST
 
 EPILOG = """\
@@ -36,6 +38,9 @@ examples:
 One row a file: path, status (ok, error), error, width, height, mode, score (higher = more anomalous), p_value (share of
 normal images at least as strange), decision (normal, anomalous), nearest_class, probability (of being anomalous),
 threshold, detector (SHA-256 of its manifest).
+
+report.html, beside the table, shows the same to a person: it opens from disk, and its slider tells how many pictures
+another threshold would flag, and which.
 
 A file that can't be read is a row that says why. Ctrl-C leaves a valid table of what is done; the same command goes on
 from there, and later scores only files that are new (SCORES.journal remembers). What becomes of transparent, CMYK,
@@ -54,6 +59,9 @@ def main(arguments: list[str]) -> int:
     if chosen.submission and not detector.normal_levels.shape[0]:
         raise DataError("--submission needs p-values, and this detector was fitted without held-out normal images")
     folder = chosen.folder
+    report = None if chosen.no_report else chosen.report or page.path_beside(chosen.out, folder)
+    if report is not None and report.resolve() == chosen.out.resolve():
+        raise DataError(f"--report {report} is the table of --out: name another")
     if chosen.copy_flagged and chosen.copy_flagged.resolve().is_relative_to(folder.resolve()):
         raise DataError(f"--copy-flagged {chosen.copy_flagged} lies in {folder}, whose files are scored: name another")
     found = walk.find(folder, links=chosen.follow_links, hidden=chosen.hidden, any_name=chosen.any_name)
@@ -92,9 +100,12 @@ def main(arguments: list[str]) -> int:
             return 128 + stop.received
         if chosen.submission:
             _submission(chosen.submission, journal)
-        if chosen.report:
-            _report(chosen.report, detector, folder, journal)
-        _summary(console, journal, rate, [chosen.out, chosen.submission, chosen.copy_flagged])
+        if report is not None:
+            command = shlex.join(["python", "-m", "adjax", "predict", *arguments])
+            alpha = chosen.false_positive_rate
+            report.parent.mkdir(parents=True, exist_ok=True)
+            write_report(page.of_scores(detector, sha256, folder, journal, alpha, command, chosen.out.name), report)
+        _summary(console, journal, rate, [chosen.out, report, chosen.submission, chosen.copy_flagged])
     return 0
 
 
@@ -123,7 +134,8 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="also write file,probability of being anomalous as CSV; a file that can't be read has 1",
     )
-    parser.add_argument("--report", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--report", type=Path, metavar="FILE", help="the page (default: report.html beside SCORES)")
+    parser.add_argument("--no-report", action="store_true", help="write no page")
     parser.add_argument("--follow-links", action="store_true", help="follow symbolic links, each folder once")
     parser.add_argument("--hidden", action="store_true", help="also take files and folders that begin with a dot")
     parser.add_argument("--any-name", action="store_true", help="also take files that aren't named like pictures")
@@ -175,11 +187,6 @@ def _submission(path: Path, journal: Journal) -> None:
     """A file that can't be read isn't shown to be normal."""
     answers = [(upload.text(row.path), 1.0 if row.probability is None else row.probability) for row in journal.rows()]
     write_probabilities(path, [name for name, _ in answers], [value for _, value in answers])
-
-
-def _report(path: Path, detector: Detector, folder: Path, journal: Journal) -> None:
-    """The place where the page of `adjax.report` joins."""
-    raise DataError(f"--report {path}: there is no report of a scored folder yet; the table has all that there is")
 
 
 def _summary(console: Console, journal: Journal, rate: float, written: list[Path | None]) -> None:

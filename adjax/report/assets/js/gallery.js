@@ -73,18 +73,19 @@ function picture(p) {
   const { view } = state;
   const kind = p.truth === null ? "" : p.truth ? "anomalous" : "normal";
   const known = p.label !== null && p.label >= 0 && view.classes.length > 1;
-  const label = known ? view.classes[p.label] : p.truth ? view.stranger : kind;
+  const name = known ? view.classes[p.label] : p.truth ? view.stranger : kind;
+  const label = known && !view.known ? `nearest: ${name}` : name;
   const verdict = isFlagged(p) ? "flagged" : "passed";
   const value = view.pValue(p.score);
-  const name = p.name || `#${whole(p.row)}`;
+  const file = p.name || `#${whole(p.row)}`;
   const images = p.images.map((src, k) => {
     const kindOf = p.kinds[k];
-    return element("img", { src, alt: `${kindOf} of ${name}${label && `, ${label}`}, score ${short(p.score)}, ${verdict}`, title: kindOf });
+    return element("img", { src, alt: `${kindOf} of ${file}${label && `, ${label}`}, score ${short(p.score)}, ${verdict}`, title: kindOf });
   });
   const lines = [
     element("b", {}, short(p.score)),
     ...(value === null ? [] : [element("span", {}, `p ${value < 0.001 ? value.toExponential(1) : value.toFixed(3)}`)]),
-    element("span", { class: "name", title: name }, element("bdi", {}, name)),
+    element("span", { class: "name", title: file }, element("bdi", {}, file)),
     ...(label ? [element("span", {}, label)] : []),
   ];
   const caption = element("figcaption", {}, ...lines);

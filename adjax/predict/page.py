@@ -1,0 +1,216 @@
+"""The report of a scored folder: what was found, with the pictures that tell most, made from the journal.
+
+The journal is read twice, row by row: for the scores, and for the names of the few pictures shown. Those are decoded
+again from disk by the code that decoded them for scoring. So memory is a few bytes a file, and a restart that had
+nothing left to do writes the same page.
+"""
+
+from __future__ import annotations
+
+import html
+import importlib.metadata
+import time
+from array import array
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+
+from adjax.data import upload
+from adjax.data.split import DataError
+from adjax.detector import Detector
+from adjax.predict.journal import Journal
+from adjax.report import Figure, Pictures, Report, Table, View, choose
+
+NAME = "report.html"
+NEAR = 12
+"""Pictures shown on either side of the threshold, beside those of `adjax.report.choose`."""
+SIDE = 96
+"""Longest side of a picture that is shown, pixels."""
+MAX_ERRORS, LONGEST_NAME = 300, 160
+"""Rows of the table of errors; characters of a name, of which the end is kept."""
+
+
+class Scored(NamedTuple):
+    """What the journal says of all files.
+
+    Attributes:
+      scores: float32[N], of the files that were read, in order; NaN where it was not finite.
+      nearest: int16[N], the nearest class, -1 for none.
+      kinds: of rows → how many: "normal", "anomalous", "error".
+      errors: (name, reason), the first few.
+    """
+
+    scores: np.ndarray
+    nearest: np.ndarray
+    kinds: Counter[str]
+    errors: list[tuple[str, str]]
+
+
+def of_scores(
+    detector: Detector, sha256: str, folder: Path, journal: Journal, alpha: float | None, command: str, table: str
+) -> Report:
+    """The page of a scoring.
+
+    Args:
+      detector, sha256: that scored, and what names it.
+      folder: whose files were.
+      journal: with all rows.
+      alpha: the share of normal images that the threshold may flag; None: not known.
+      command: makes it again.
+      table: name of the file that has all rows.
+    """
+    scored = read(journal, detector.spec.classes)
+    held_out, threshold = np.asarray(detector.normal_levels, np.float32), float(detector.threshold)
+    views = []
+    if len(scored.scores):
+        classes = detector.spec.classes if (scored.nearest >= 0).any() else ()
+        views = [
+            View(
+                name=upload.line(folder.name) or "files",
+                scores=scored.scores,
+                threshold=threshold,
+                labels=scored.nearest if classes else None,
+                classes=classes,
+                held_out=held_out if len(held_out) else None,
+                nominal=alpha,
+                pictures=pictures(detector, folder, journal, near(scored.scores, threshold)),
+            )
+        ]
+    facts = {
+        "Files": [
+            ("folder", upload.line(str(folder))),
+            ("all rows", upload.line(table)),
+            ("scored on", time.strftime("%Y-%m-%d", time.gmtime())),
+        ],
+        "Detector": [
+            ("made of", ", ".join(detector.spec.names)),
+            ("takes", "×".join(map(str, detector.spec.image_shape)) + " px: the middle of each picture, resized"),
+            ("manifest (SHA-256)", sha256),
+            ("threshold", f"{threshold:.6g}"),
+            ("held-out normal images", f"{len(held_out):,}"),
+        ],
+        "Versions": [(name, importlib.metadata.version(name)) for name in ("adjax", "jax", "numpy", "pillow")],
+    }
+    return Report(
+        title=title(folder, table),
+        lead=_lead(len(held_out), bool(views)),
+        figures=_figures(scored, threshold, alpha, held_out),
+        views=views,
+        errors=_errors(scored),
+        facts=facts,
+        command=upload.line(command),
+    )
+
+
+def path_beside(out: Path, folder: Path) -> Path:
+    """Where the page of a table goes: report.html beside it, unless that is another's."""
+    path = out.with_name(NAME)
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            own = f"<title>{html.escape(title(folder, out.name))}</title>" in file.read(8192)
+    except OSError:  # there is none
+        own = True
+    return path if own else out.with_name(f"{out.name}.{NAME}")
+
+
+def title(folder: Path, table: str) -> str:
+    """What the page is called, which tells whose it is."""
+    return _short(f"Scores of {upload.line(folder.resolve().name) or 'a folder'}, {upload.line(table)}")
+
+
+def read(journal: Journal, classes: Sequence[str]) -> Scored:
+    """All rows, in a few bytes each."""
+    number = {name: k for k, name in enumerate(classes)}
+    scores, nearest, kinds, errors = array("f"), array("h"), Counter[str](), []
+    for row in journal.rows():
+        kinds[row.decision or row.status] += 1
+        if row.status == "ok":
+            scores.append(np.nan if row.score is None else row.score)
+            nearest.append(number.get(row.nearest_class or "", -1))
+        elif len(errors) < MAX_ERRORS:
+            errors.append((row.path, row.error or ""))
+    return Scored(np.array(scores, np.float32), np.array(nearest, np.int16), kinds, errors)
+
+
+def near(scores: np.ndarray, threshold: float) -> np.ndarray:
+    """int[k], ascending: the rows to show: the highest, some of all, and those on either side of the threshold."""
+    order = np.argsort(np.where(np.isnan(scores), np.inf, scores), kind="stable")
+    at = int(np.sum(scores <= threshold))
+    return np.union1d(choose(scores), order[max(at - NEAR, 0) : at + NEAR])
+
+
+def pictures(detector: Detector, folder: Path, journal: Journal, rows: np.ndarray) -> Pictures | None:
+    """Reads some of the scored files again; what has gone or changed to something unreadable since is left out."""
+    wanted, shape = set(rows.tolist()), detector.spec.image_shape
+    scale = max(SIDE / max(shape[:2]), 1)
+    large = (max(round(shape[0] * scale), 1), max(round(shape[1] * scale), 1), 3)
+    found: list[tuple[int, str, np.ndarray, np.ndarray]] = []
+    scored = (row for row in journal.rows() if row.status == "ok")
+    for at, row in enumerate(scored):
+        if at in wanted:
+            try:
+                seen, shown = (upload.read(folder / row.path, size).pixels for size in (shape, large))
+            except DataError:
+                continue
+            found.append((at, _short(upload.line(row.path)), seen, shown))
+    if not found:
+        return None
+    numbers, names, small, images = zip(*found, strict=True)
+    again = reconstructions(detector, np.stack(small))
+    maps = None if again is None else np.abs(np.stack(small).astype(np.float32) - again).mean(-1)
+    return Pictures(np.array(numbers), np.stack(images), again, maps, names)
+
+
+def reconstructions(detector: Detector, images: np.ndarray) -> np.ndarray | None:
+    """What the network makes of images uint8[k, H, W, C], uint8 like them; None if it reconstructs nothing."""
+    few = jax.eval_shape(detector.outputs, jax.ShapeDtypeStruct((1, *images.shape[1:]), np.uint8))
+    if detector.normalise is None or getattr(few.get("reconstruction"), "shape", ())[1:] != images.shape[1:]:
+        return None
+    x = np.asarray(detector.outputs(images)["reconstruction"])
+    pixels = (x * np.asarray(detector.normalise.sd) + np.asarray(detector.normalise.mean)) * 255
+    return np.clip(np.round(np.nan_to_num(pixels)), 0, 255).astype(np.uint8)
+
+
+def _lead(held_out: int, any_scored: bool) -> str:
+    if not any_scored:
+        return "No file could be scored: each is listed below with its reason."
+    tells = (
+        f"A p-value is the share of {held_out:,} normal images, set aside in training, that look at least as strange: "
+        "a small one means unusual, not wrong."
+        if held_out
+        else "The detector was made without held-out normal images, so there are no p-values."
+    )
+    return f"Higher scores are more anomalous. {tells} Nobody has checked the decisions."
+
+
+def _figures(scored: Scored, threshold: float, alpha: float | None, held_out: np.ndarray) -> list[Figure]:
+    total, n = scored.kinds.total(), len(scored.scores)
+    flagged, broken = scored.kinds["anomalous"], scored.kinds["error"]
+    promise = f"chosen to flag at most {alpha:.2%} of normal images" if alpha is not None else "as saved"
+    found = [
+        Figure("Files", f"{total:,}", about=f"{n:,} scored"),
+        Figure("Flagged", f"{flagged:,}", f"{flagged / n:.1%} of those scored" if n else ""),
+        Figure("Not readable", f"{broken:,}", f"{broken / total:.1%} of all" if total else ""),
+        Figure("Threshold", f"{threshold:.4g}", about=promise),
+    ]
+    if n and len(held_out):
+        rare = int(np.sum(~(scored.scores <= np.where(np.isnan(held_out), np.inf, held_out).max())))
+        about = f"stranger than each of {len(held_out):,} held-out normal images"
+        found.insert(2, Figure("Beyond all normal ones", f"{rare:,}", about=about))
+    return found
+
+
+def _errors(scored: Scored) -> Table | None:
+    if not scored.errors:
+        return None
+    total, shown = scored.kinds["error"], len(scored.errors)
+    caption = f"{total:,} files" + (f", the first {shown:,} of them; the table of scores has all" * (total > shown))
+    return Table(("file", "why"), [(_short(upload.line(name)), why) for name, why in scored.errors], caption=caption)
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else "…" + name[1 - LONGEST_NAME :]
