@@ -74,11 +74,27 @@ def test_features_and_logits_of_any_image(name, shape):
     network = models.make(name, shape, 5, side_px=48)
     params = jax.eval_shape(network.init, jax.random.key(0))
     outputs = jax.eval_shape(network.apply, params, jnp.zeros((2, *shape)))
-    width = 1280 if name.startswith("eff") else 512
+    width, side = 1280 if name.startswith("eff") else 512, 3 if name == "vgg16" else 2
     assert {k: (v.shape, v.dtype) for k, v in outputs.items()} == {
+        "patches": ((2, side, side, width), np.float32),
         "features": ((2, width), np.float32),
         "logits": ((2, 5), np.float32),
     }
+
+
+@pytest.mark.parametrize(("name", "options"), [("squeezenet", {}), ("vgg16", {"layer": "block2_conv1"})])
+def test_features_are_the_mean_of_patches_and_patches_cost_nothing_unread(name, options):
+    network = models.make(name, (32, 48, 3), 2, **options)
+    params, x = arbitrary_params(network), np.random.default_rng(0).random((2, 32, 48, 3), np.float32)
+    said = jax.jit(network.apply)(params, x)
+    np.testing.assert_allclose(said["patches"].mean((1, 2)), said["features"], rtol=1e-5)
+    assert said["patches"].std((1, 2)).min() > 0  # every place its own
+
+    def bytes_of(*names):
+        program = jax.jit(lambda x: [network.apply(params, x)[name] for name in names])
+        return program.lower(x).compile().memory_analysis().output_size_in_bytes
+
+    assert bytes_of("features") == said["features"].nbytes
 
 
 def test_grey_is_three_equal_channels_resized_as_jax_does():

@@ -84,6 +84,20 @@ def test_fitted_to_nothing_everything_is_infinitely_far(name, options, maps):
     assert np.isposinf(jitted(maps)(state, X)).all()
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("padim", {"grid": (3, 2)}, r"of shape \(2, 3, 4\) where \(3, 2, 4\) is expected: give padim grid and dim"),
+        ("padim", {"grid": (1, 2), "dim": 12}, r"where \(1, 2, 12\) is expected"),  # as many numbers
+        ("patchcore", {"dim": 3}, "of 4 channels where 3 are expected: give patchcore dim=4"),
+    ],
+)
+def test_patches_of_another_shape_are_refused(name, options, told):
+    scorer = scorers.make(name, **({"dim": C} | options))
+    with pytest.raises(ValueError, match=told):
+        scorers.fit(scorer, {"patches": X}, Y, 1)
+
+
 # PaDiM
 
 

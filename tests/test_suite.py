@@ -32,6 +32,17 @@ def test_a_classifier_feeds_all_but_the_score():
     assert found["knn"] == {}
 
 
+def test_patches_are_for_maps_and_not_one_more_layer():
+    """Their mean is `features`, which counts already."""
+    outputs = said() | {"patches": jnp.zeros((ROWS, 3, 4, 6))}
+    found = suite(SCORERS, outputs, CLASSES)
+    assert found["padim"] == {"feature": "patches", "dim": 6, "grid": (3, 4)}
+    assert found["patchcore"] == {"feature": "patches", "dim": 6}
+    assert found["layers"] == suite(SCORERS, said(), CLASSES)["layers"]
+    alone = suite(SCORERS, {"patches": outputs["patches"]}, 1)
+    assert alone["layers"] == {"names": ("patches",), "dims": (6,)}
+
+
 @pytest.mark.parametrize("name", [n for n in SCORERS if n not in ("score", "ocsvm")])
 def test_what_it_finds_fits_and_scores(name):
     outputs, labels = said(), jnp.arange(ROWS) % CLASSES

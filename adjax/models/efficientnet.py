@@ -179,11 +179,12 @@ class EfficientNet(nnx.Module):
         self.head = nnx.Linear(TOP, classes, rngs=rngs)
 
     def __call__(self, images: jax.Array, rngs: nnx.Rngs | None = None) -> dict[str, jax.Array]:
-        """`features` [N, 1280], `logits` [N, K]."""
+        """`patches` [N, h, w, 1280], of which `features` [N, 1280] are the mean; `logits` [N, K]."""
         act = nnx.relu6 if self.lite else nnx.silu
         x = act(self.stem(backbone.prepare(images, self.side_px)))
         for name in self.names:
             x = getattr(self, name)(x, rngs)
-        features = act(self.top(x)).mean((1, 2))
+        patches = act(self.top(x))
+        features = patches.mean((1, 2))
         logits = self.head(backbone.dropout(self.drop, features, rngs))
-        return {"features": features, "logits": logits}
+        return {"patches": patches, "features": features, "logits": logits}

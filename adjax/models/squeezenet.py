@@ -80,14 +80,15 @@ class SqueezeNet(nnx.Module):
         self.head = nnx.Linear(channels, classes, rngs=rngs)  # the 1×1 convolution
 
     def __call__(self, images: jax.Array, rngs: nnx.Rngs | None = None) -> dict[str, jax.Array]:
-        """`features` [N, 512] (≥ 0), `logits` [N, K] (≥ 0, as published)."""
+        """`patches` [N, h, w, 512] (≥ 0), of which `features` [N, 512] are the mean; `logits` [N, K] (≥ 0 and not
+        linear in features, as published)."""
         x = nnx.relu(self.stem(backbone.prepare(images, self.side_px)))
         for name in FIRES:
             if name in _POOL_BEFORE:
                 x = _max_pool_3x3(x, self.ceil)
             x = getattr(self, name)(x)
         logits = nnx.relu(self.head(backbone.dropout(self.drop, x, rngs))).mean((1, 2))
-        return {"features": x.mean((1, 2)), "logits": logits}
+        return {"patches": x, "features": x.mean((1, 2)), "logits": logits}
 
 
 def _max_pool_3x3(x: jax.Array, ceil: bool) -> jax.Array:

@@ -62,7 +62,8 @@ class VGG16(nnx.Module):
         self.head = nnx.Linear(channels, classes, rngs=rngs)
 
     def __call__(self, images: jax.Array) -> dict[str, jax.Array]:
-        """`features` [N, channels of the layer] (≥ 0), `logits` [N, K]."""
+        """`patches` [N, h, w, channels of the layer] (≥ 0), of which `features` [N, channels] are the mean; `logits`
+        [N, K]."""
         x = backbone.prepare(images, self.side_px)
         block = "block1"
         for name in self.names:
@@ -70,4 +71,4 @@ class VGG16(nnx.Module):
                 x, block = nn.max_pool_2x2(x), name[:6]
             x = nnx.relu(getattr(self, name)(x))
         features = x.mean((1, 2))
-        return {"features": features, "logits": self.head(features)}
+        return {"patches": x, "features": features, "logits": self.head(features)}

@@ -69,7 +69,7 @@ def padim(
       fitted to no image at all, every score is +inf.
 
     Raises:
-      ValueError: an empty grid, no channels, or shrinkage outside of [0, 1].
+      ValueError: an empty grid, no channels, or shrinkage outside of [0, 1]; in fitting, patches of another shape.
     """
     height, width = grid
     if height < 1 or width < 1 or channels < 1:
@@ -83,7 +83,13 @@ def padim(
         return Stats(chosen, jax.tree.map(lambda x: jnp.zeros((height * width, *x.shape), x.dtype), one))
 
     def update(stats: Stats, outputs: Outputs, labels: jax.Array, mask: jax.Array) -> Stats:
-        x = outputs[feature].astype(jnp.float32).reshape(len(labels), height * width, -1)
+        x = outputs[feature].astype(jnp.float32)
+        wide = stats.channels.size
+        if x.shape[1:] not in ((height, width, wide), (height * width, wide), (height * width * wide,)):
+            raise ValueError(
+                f"{feature} of shape {x.shape[1:]} where {(height, width, wide)} is expected: give padim grid and dim"
+            )
+        x = x.reshape(len(labels), height * width, wide)
         mask = mask & (jnp.abs(x) <= LIMIT).all((1, 2))
         x = _chosen(x, stats.channels, stats.places.anchor.shape[-1])
 

@@ -65,7 +65,7 @@ def patchcore(
       fit; fitted to no image at all, every score is +inf.
 
     Raises:
-      ValueError: coreset or neighbours out of range.
+      ValueError: coreset or neighbours out of range; in fitting, another number of channels.
     """
     if not 1 <= neighbours <= coreset <= capacity:
         raise ValueError(f"neighbours={neighbours}, coreset={coreset}, capacity={capacity}: must be ≥ 1 and ascend")
@@ -75,6 +75,11 @@ def patchcore(
 
     def update(stats: Sample, outputs: Outputs, labels: jax.Array, mask: jax.Array) -> Sample:
         x = outputs[feature].astype(jnp.float32)
+        if x.shape[-1] != stats.rows.shape[1]:
+            raise ValueError(
+                f"{feature} of {x.shape[-1]} channels where {stats.rows.shape[1]} are expected: give patchcore "
+                f"dim={x.shape[-1]}"
+            )
         x = x.reshape(len(labels), -1, x.shape[-1])
         mask = mask & (jnp.abs(x) <= LIMIT).all((1, 2))  # all of an image, or nothing
         each = x.shape[1]

@@ -17,7 +17,8 @@ _TAKEN = {"logits", "reconstruction", "score"}
 def suite(factories: Mapping[str, Callable[..., Scorer]], outputs: Outputs, classes: int) -> dict[str, dict[str, Any]]:
     """Every scorer that these outputs can feed.
 
-    `layers` gets all layers; `padim` and `patchcore` the one with the most channels of those that have places.
+    `layers` gets all layers but `patches`, whose mean `features` is; `padim` and `patchcore` the one with the most
+    channels of those that have places.
 
     Args:
       factories: name -> factory, such as `adjax.scorers.SCORERS`.
@@ -34,7 +35,8 @@ def suite(factories: Mapping[str, Callable[..., Scorer]], outputs: Outputs, clas
     for name, factory in factories.items():
         options: dict[str, Any] = {}
         if name == "layers":
-            options = {"names": tuple(layers), "dims": tuple(x.shape[-1] for x in layers.values())}
+            other = {layer: x for layer, x in layers.items() if layer != "patches"} or layers
+            options = {"names": tuple(other), "dims": tuple(x.shape[-1] for x in other.values())}
         elif name in ("padim", "patchcore") and maps:
             place = max(maps, key=lambda layer: layers[layer].shape[-1])
             options = {"feature": place, "dim": layers[place].shape[-1]}
