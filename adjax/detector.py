@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import os
 import warnings
-from collections.abc import Callable, Set
+from collections.abc import Callable, Collection, Set
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -75,10 +75,19 @@ class Detector:
             f"threshold {threshold}, {held_out[0]} images held out)"
         )
 
-    def outputs(self, images: ArrayLike) -> Outputs:
+    def outputs(self, images: ArrayLike, names: Collection[str] | None = None) -> Outputs:
         """What the network says: `features` [N, D], `logits` [N, K], `score` [N], whichever the method gives, and the
-        model's named intermediates."""
-        return self._run(outputs_of, images)
+        model's named intermediates.
+
+        Args:
+          images: as for `score`.
+          names: of the outputs that are wanted; None: all. A map of features takes h × w × C numbers an image: of many
+            images, name what you need, and nothing else is kept.
+
+        Raises:
+          ValueError: images of another shape or dtype; a name that is not there.
+        """
+        return self._run(outputs_of if names is None else _named(tuple(names)), images)
 
     def score(self, images: ArrayLike) -> jax.Array:
         """How anomalous each image is.
@@ -201,7 +210,7 @@ def fit(
       The detector.
 
     Raises:
-      ValueError: images or labels that don't fit the spec; no image has a finite distance; sigma with several
+      ValueError: images or labels that don't fit the spec; no image has a finite distance, and why; sigma with several
         distances an image, or not finite.
 
     Example:
@@ -232,7 +241,7 @@ def fit(
         outputs = extract(spec, params, normalise, images)
     state, calibration, distances = _fit(dict(outputs), jnp.asarray(labels, jnp.int32), spec=spec)
     if not np.isfinite(np.asarray(calibration.knots)).any():
-        raise ValueError(f"no training image has a finite {spec.names[-1]} distance: the network has diverged")
+        raise ValueError(_no_distance(spec.names[-1], outputs))
     params = jax.tree.map(jnp.asarray, params)
     if normalise is not None:
         normalise = Normalise(*(jnp.asarray(x, jnp.float32) for x in normalise))
@@ -267,6 +276,18 @@ def levels(detector: Detector, outputs: Outputs, compare: bool = False) -> jax.A
 def outputs_of(detector: Detector, images: jax.Array) -> Outputs:
     """All that the network says of images; a pure function."""
     return parts(detector.spec).method.outputs(detector.params, _seen(detector.normalise, images))
+
+
+@functools.lru_cache
+def _named(names: tuple[str, ...]) -> Callable:
+    def function(detector: Detector, images: jax.Array) -> Outputs:
+        said = outputs_of(detector, images)
+        for name in names:
+            if name not in said:
+                raise ValueError(f"no output {name!r}; the network gives {', '.join(said)}")
+        return {name: said[name] for name in names}
+
+    return function
 
 
 @functools.lru_cache
@@ -321,6 +342,20 @@ def _fit(outputs, labels, spec):
     state = scorers.fit(scorer, outputs, labels, len(spec.classes))
     distances = scorer.distances(state, outputs)
     return state, thresholds.calibrate(distances, labels), distances[:, 0]
+
+
+def _no_distance(scorer: str, outputs: Outputs) -> str:
+    """Why no training image has a finite distance, and the mend."""
+    what = f"no training image has a finite {scorer} distance"
+    finite = np.all([np.isfinite(np.asarray(x)).reshape(len(x), -1).all(1) for x in outputs.values()], 0)
+    if not finite.any():
+        return f"{what}: the network has diverged"
+    if scorer in scorers.WITH_HEAD:
+        return (
+            f"{what}: it needs logits that are linear in the features, and those of this network are not. Scorers that "
+            "need no such layer are mahalanobis, knn, pca, energy and others"
+        )
+    return f"{what}, though all that the network says of {finite.sum()} of them is finite: choose another scorer"
 
 
 def _sigma_level(

@@ -13,10 +13,11 @@ from sklearn.metrics import roc_auc_score
 
 import adjax
 from adjax import detector as detectors
-from adjax import features, loop, methods, models, thresholds, train
+from adjax import features, loop, methods, models, scorers, thresholds, train
 from adjax.augment import normalise_of
 from adjax.data import protocols
 from adjax.detector import Detector, Spec
+from adjax.spec import Given
 
 STEPS = 300
 
@@ -192,6 +193,15 @@ def test_no_images_no_scores(digits):
     assert digits.trained.outputs(none)["features"].shape == (0, 84)
 
 
+def test_outputs_can_be_asked_for_by_name(digits):
+    images = shorter(digits)
+    some, all_ = digits.trained.outputs(images, ["features"]), digits.trained.outputs(images)
+    assert set(some) == {"features"} < set(all_)
+    np.testing.assert_array_equal(some["features"], all_["features"])
+    with pytest.raises(ValueError, match="no output 'patches'; the network gives"):
+        digits.trained.outputs(images, ["patches"])
+
+
 def test_inside_jit_as_argument_and_as_closure(digits):
     images, detector = shorter(digits), digits.trained
     plain = detector.score(images)
@@ -338,6 +348,33 @@ def test_a_network_that_has_diverged_is_refused(digits):
     outputs = {k: np.full_like(v, np.nan) for k, v in digits.outputs.items()}
     with pytest.raises(ValueError, match="diverged"):
         detectors.fit(digits.spec, digits.trained.params, digits.trained.normalise, images, labels, outputs=outputs)
+
+
+@pytest.mark.parametrize("name", [*scorers.WITH_HEAD, "nnguide"])
+def test_without_a_last_layer_it_says_so(name):
+    """The network is well: its logits are not linear in its features."""
+    x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    outputs = {"features": x, "logits": 5 * np.sin(3 * x[:, :2])}
+    spec, labels = Given(None, name, (4,), ("a", "b"), {}, "float32"), np.zeros(60, np.int32)
+    if name == "nnguide":  # needs none
+        assert np.isfinite(detectors.fit(spec, None, None, x, labels, outputs=outputs).calibration.knots).any()
+        return
+    with pytest.raises(
+        ValueError, match=rf"finite {name} distance: it needs logits that are linear in the features.*knn"
+    ):
+        detectors.fit(spec, None, None, x, labels, outputs=outputs)
+    outputs["logits"][:] = np.nan
+    with pytest.raises(ValueError, match="diverged"):
+        detectors.fit(spec, None, None, x, labels, outputs=outputs)
+
+
+def test_a_scorer_that_calls_all_infinite_is_named():
+    x, wrong = np.eye(2, dtype=np.float32), np.array([1, 0], np.int32)
+    spec = Given(None, "she", (2,), ("a", "b"), {}, "float32")  # no image was taken for what it is
+    with pytest.raises(
+        ValueError, match="finite she distance, though all that the network says of 2 of them is finite"
+    ):
+        detectors.fit(spec, None, None, x, wrong, outputs={"features": x, "logits": x})
 
 
 # How it reads

@@ -41,7 +41,7 @@ QUERIES = np.concatenate([features(2, 100), 3 * np.abs(np.random.default_rng(3).
 QUERIES = QUERIES.astype(np.float32)
 ZQ = logits_of(QUERIES)
 LOGITS = "energy", "entropy", "gen", "kl_matching", "max_logit", "max_softmax"
-LINEAR = "ash", "fdbd", "react", "vim"
+LINEAR = scorers.WITH_HEAD
 BOTH = *LINEAR, "nnguide", "she"
 
 

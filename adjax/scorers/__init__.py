@@ -66,9 +66,12 @@ SCORERS: dict[str, Callable[..., Scorer]] = {
     "vim": vim,
 }
 """Name -> factory; its keyword arguments configure it."""
+WITH_HEAD = "ash", "fdbd", "react", "vim"
+"""Those that recover the last layer, for which logits must be linear in the features: see `adjax.scorers.head`."""
 
 __all__ = [
     "SCORERS",
+    "WITH_HEAD",
     "ash",
     "center",
     "cosine",
