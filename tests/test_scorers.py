@@ -138,6 +138,17 @@ def assert_close(name, actual, expected, rtol=1e-5):
 
 
 @each_scorer
+def test_a_factory_computes_nothing(name):
+    """First called within a trace, its arrays would belong to that."""
+
+    def nothing():
+        make(name)
+        return ()
+
+    assert not jax.make_jaxpr(nothing)().eqns
+
+
+@each_scorer
 def test_strangers_score_higher_than_acquaintances(name):
     x, y = images()
     scorer, fit, distances, _ = tools(name)

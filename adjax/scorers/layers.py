@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from adjax.scorers import sample
 from adjax.scorers.sample import Sample
@@ -79,7 +80,7 @@ def layers(
 
         scorer = SCORERS[scorer]
     parts = [scorer(feature=name, **options) for name in names]
-    factors = jnp.ones(len(names), jnp.float32) if weights is None else jnp.asarray(weights, jnp.float32)
+    factors = np.ones(len(names), np.float32) if weights is None else np.asarray(weights, np.float32)
 
     def pooled(outputs: Outputs) -> dict[str, jax.Array]:
         layer = {name: outputs[name].astype(jnp.float32) for name in names}
