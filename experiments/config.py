@@ -287,11 +287,13 @@ def of_file(path: Path) -> Config:
         given = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"--config {path}: {error}: name the config.json of a run directory") from None
-    known = [field.name for field in dataclasses.fields(Config)]
+    known = [x.name for x in dataclasses.fields(Config)]
     unknown = [name for name in given if name not in known] if isinstance(given, dict) else ["no object of options"]
     if unknown:
         raise ValueError(f"--config {path} has what is no option: {', '.join(unknown[:5])}")
-    options = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+    options: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in given.items()
+    }
     try:
         return Config(**{**options, "sweep": False})  # its λ are in the file
     except TypeError as error:

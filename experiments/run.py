@@ -29,7 +29,7 @@ from adjax.models.names import MODELS as WEIGHTED_MODELS
 from adjax.report import write as write_report
 from adjax.train import Members
 from adjax.types import Method, PyTree
-from experiments import card, evaluate, figures, report, study, training, views
+from experiments import card, evaluate, figures, report, study, tensorboard, training, views
 from experiments.config import Config, of_preset, own_ood, parse
 from experiments.console import closing_table, member_name, setting_name
 from experiments.references import REFERENCES
@@ -58,6 +58,8 @@ def run(config: Config, console: Console) -> int:
     """Trains all members as one program, judges each, writes the run directory."""
     started, where = time.perf_counter(), environment()
     directory = config.directory()
+    if config.tensorboard:
+        tensorboard.check()
     given = study.images(config)
     if given.note:
         console.print(f"[bold red]{given.note}[/]")
@@ -286,6 +288,7 @@ def fit(
     if method.step is None:
         directory.mkdir(parents=True, exist_ok=True)
         write_json(directory / "config.json", config.json())
+        write_json(directory / "environment.json", environment())
         params = training.untrained(method, table)
         return training.Trained(params, params, 0, 0, 0.0, 0.0, 0.0, {}, None)
     validate = None
@@ -300,7 +303,16 @@ def fit(
 
         validate = training.validation_auroc(score, [t.validation_truth for t in trials])
     digest = data.digest(data.Split(loaded.study.images, loaded.study.labels))
-    return training.run(config, console, method, loaded.study.images, table, normalise, directory, digest, validate)
+    names = member_names(table, loaded.study.trials)
+    images = loaded.study.images
+    return training.run(config, console, method, images, table, normalise, directory, digest, validate, names)
+
+
+def member_names(table: Members, trials: tuple[Trial, ...]) -> list[str]:
+    """What tells the members apart: hyper-parameters that differ, then class, fold or seed."""
+    settings = [{k: float(v[m]) for k, v in table.hparams.items()} for m in range(len(table.seed))]
+    named = [setting_name(s, settings).replace("λ", "lam") for s in settings]
+    return [" ".join(filter(None, (own, member_name(trials[m % len(trials)].name)))) for m, own in enumerate(named)]
 
 
 def against(judged: evaluate.Judged, images: np.ndarray, prefix: str) -> dict[str, float]:

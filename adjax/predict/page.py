@@ -125,7 +125,8 @@ def title(folder: Path, table: str) -> str:
 def read(journal: Journal, classes: Sequence[str]) -> Scored:
     """All rows, in a few bytes each."""
     number = {name: k for k, name in enumerate(classes)}
-    scores, nearest, kinds, errors = array("f"), array("h"), Counter[str](), []
+    scores, nearest, kinds = array("f"), array("h"), Counter[str]()
+    errors: list[tuple[str, str]] = []
     for row in journal.rows():
         kinds[row.decision or row.status] += 1
         if row.status == "ok":
