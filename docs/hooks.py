@@ -58,8 +58,8 @@ NOT_CHOSEN = {"random"}
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """mkdocs calls this with each page."""
-    return _MARK.sub(_made, markdown)
+    """mkdocs calls this with each page; one whose tables are written already (`experiments.readme`) stays as it is."""
+    return markdown if "<!-- end -->" in markdown else _MARK.sub(_made, markdown)
 
 
 def _made(mark: re.Match[str]) -> str:

@@ -1,8 +1,8 @@
-"""The results tables of README, written from the committed results: `python -m experiments.readme`.
+"""The results tables of README and docs/results.md, written from the committed results: `python -m experiments.readme`.
 
 Everything between `<!-- results: NAME.json -->` and `<!-- end -->` is replaced by a table of
-`experiments/results/NAME.json`, and what follows `<!-- overview -->` by one row of each file there is; a test checks
-that README is up to date.
+`experiments/results/NAME.json`, what follows `<!-- overview -->` by one row of each file there is, and what follows
+`<!-- calibration -->` by the table of `calibration_mnist.json`; a test checks that the pages are up to date.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from experiments.presets import PRESETS
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
 _OVERVIEW = re.compile(r"(<!-- overview -->\n).*?(<!-- end -->)", re.DOTALL)
+_CALIBRATION = re.compile(r"(<!-- calibration -->\n).*?(<!-- end -->)", re.DOTALL)
+PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
 _BLOCK = re.compile(r"(<!-- results: ([\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -103,9 +105,33 @@ def overview() -> str:
     return "\n".join(lines)
 
 
+def calibration() -> str:
+    """Nominal against realised false-positive rates, a row for each rate and number of held-out images."""
+    found = json.loads((RESULTS / "calibration_mnist.json").read_text())
+    lines = [
+        "| asked for at most | held out | realised, mean ± sd | 99 % band | seeds within | uncertain |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in found["rows"]:
+        rate, (low, high) = row["rate"], row["band"]
+        lines.append(
+            f"| {row['alpha']:.0%} | {row['held_out']:,} | {rate['mean']:.2%} ±{rate['sd']:.2%} | {low:.2%}–{high:.2%} "
+            f"| {row['within']} of {rate['n']} | {row['uncertain']:.2%} |"
+        )
+    where, judged = found["environment"], found["rows"][0]["judged"]
+    lines += [
+        "",
+        f"Each seed draws the images held out, and {judged:,} others to judge, anew from normal images that the network "
+        f"was not trained on. `{where['command']}`, {where['date']}, {where['cores']} cores of {where['cpu']}, "
+        f"jax {where['versions']['jax']}.",
+    ]
+    return "\n".join(lines)
+
+
 def render(text: str) -> str:
-    """README with every results block made anew."""
+    """A page with every results block made anew."""
     text = _OVERVIEW.sub(lambda match: f"{match[1]}{overview()}\n{match[2]}", text)
+    text = _CALIBRATION.sub(lambda match: f"{match[1]}{calibration()}\n{match[2]}", text)
 
     def block(match: re.Match) -> str:
         results = json.loads((RESULTS / match[2]).read_text())
@@ -115,5 +141,5 @@ def render(text: str) -> str:
 
 
 if __name__ == "__main__":
-    path = ROOT / "README.md"
-    path.write_text(render(path.read_text()))
+    for page in PAGES:
+        page.write_text(render(page.read_text()))

@@ -211,6 +211,8 @@ def test_metrics_log_drops_what_came_after_the_checkpoint(tmp_path):
     assert [r["step"] for r in rundir.read_log(path)] == [1, 2]
 
 
-def test_readme_shows_the_committed_results():
-    text = (readme.ROOT / "README.md").read_text()
-    assert readme.render(text) == text, "README is behind experiments/results: python -m experiments.readme"
+@pytest.mark.parametrize("page", readme.PAGES, ids=lambda page: page.name)
+def test_pages_show_the_committed_results(page):
+    text = page.read_text()
+    assert "<!-- end -->" in text
+    assert readme.render(text) == text, f"{page.name} is behind experiments/results: python -m experiments.readme"
