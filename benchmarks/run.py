@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from adjax import process
-from benchmarks import extraction, scoring, sweep, training
+from benchmarks import decoding, extraction, scoring, sweep, training
 from benchmarks.harness import Timing, matmul_peak
 from experiments.rundir import environment
 
@@ -24,6 +24,7 @@ RESULTS = Path(__file__).parent / "results"
 BENCHMARKS: dict[str, Callable[[int, bool], Timing]] = {
     **training.BENCHMARKS,
     **extraction.BENCHMARKS,
+    **decoding.BENCHMARKS,
     **scoring.BENCHMARKS,
     **sweep.BENCHMARKS,
 }
