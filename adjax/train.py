@@ -176,7 +176,7 @@ def compile_program(
     else:
         on_device = None
         block = (len(table.seed), steps_per_dispatch, batch_size, *images.shape[1:])
-        given = jax.ShapeDtypeStruct(block, jnp.uint8, sharding=NamedSharding(mesh, _BLOCK))  # type: ignore[assignment]
+        given = jax.ShapeDtypeStruct(block, jnp.uint8, sharding=NamedSharding(mesh, _BLOCK))
 
     started = time.perf_counter()
     init = jitted.init.trace(table)

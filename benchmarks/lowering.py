@@ -66,7 +66,7 @@ def step_row(name: str, setting: Setting, batch_size: int, memory: bool) -> dict
         "images": jax.ShapeDtypeStruct((batch_size, *setting.shape), jnp.float32),
         "labels": jax.ShapeDtypeStruct((batch_size,), jnp.int32),
     }
-    row = {"name": f"{name}, batch {batch_size}", "lowers": lowered(method.step, state, batch, key)}
+    row: dict[str, Any] = {"name": f"{name}, batch {batch_size}", "lowers": lowered(method.step, state, batch, key)}
     row |= predicted(jax.jit(method.step), (state, batch, key), batch_size)
     if memory:
         row["memory_mib"] = memory_mib(jax.jit(method.step, donate_argnums=0).lower(state, batch, key).compile())
@@ -98,7 +98,7 @@ def predicted(function: Any, arguments: tuple, images: int) -> dict[str, Any]:
     return {"gflop": flops / 1e9, "gb_unfused": moved / 1e9, "flop_per_byte": flops / moved, "predicted": chips}
 
 
-def available() -> dict[str, jax.ShapeDtypeStruct]:
+def available() -> dict[str, Any]:
     """Shapes that feed every scorer."""
     shapes = {"features": (N, D), "logits": (N, K), "pool": (N, 7, 7, 64), "score": (N,)}
     return {name: jax.ShapeDtypeStruct(shape, jnp.float32) for name, shape in shapes.items()}

@@ -51,8 +51,8 @@ def line(row: dict[str, Any]) -> str:
     """A row of the table in words."""
     rate, (low, high) = row["rate"], row["band"]
     return (
-        f"n={row['held_out']:,} α={row['alpha']:.0%}: realised {rate['mean']:.2%} ± {rate['sd']:.2%}, {row['within']} of "
-        f"{rate['n']} seeds within {low:.2%}–{high:.2%}; the quantile's interval held it in {row['coverage']:.0%}, "
+        f"n={row['held_out']:,} α={row['alpha']:.0%}: realised {rate['mean']:.2%} ± {rate['sd']:.2%}, {row['within']} "
+        f"of {rate['n']} seeds within {low:.2%}–{high:.2%}; the quantile's interval held it in {row['coverage']:.0%}, "
         f"{row['uncertain']:.2%} of images uncertain"
     )
 

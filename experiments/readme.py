@@ -121,8 +121,8 @@ def calibration() -> str:
     where, judged = found["environment"], found["rows"][0]["judged"]
     lines += [
         "",
-        f"Each seed draws the images held out, and {judged:,} others to judge, anew from normal images that the network "
-        f"was not trained on. `{where['command']}`, {where['date']}, {where['cores']} cores of {where['cpu']}, "
+        f"Each seed draws the images held out, and {judged:,} others to judge, anew from normal images that the "
+        f"network was not trained on. `{where['command']}`, {where['date']}, {where['cores']} cores of {where['cpu']}, "
         f"jax {where['versions']['jax']}.",
     ]
     return "\n".join(lines)
