@@ -28,7 +28,7 @@ from experiments.rundir import environment, write_json
 ROWS, DIM, CLASSES = (50_000, 1_000_000), 512, 10
 CHUNK, QUERIES = 2048, 1000
 MEAN = 1e4
-SCORERS: dict[str, dict[str, Any]] = {"mahalanobis": {}, "pca": {"components": 16}, "knn": {"normalise": False}}
+SCORERS: dict[str, dict[str, Any]] = {"mahalanobis": {}, "pca": {"components": 4}, "knn": {"normalise": False}}
 """Name -> options: two by running sums, one by a sample."""
 
 
