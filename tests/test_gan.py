@@ -219,7 +219,7 @@ def test_a_share_of_one_judges_all():
 
 @pytest.mark.parametrize("label", [0, 1])
 def test_a_discriminator_without_an_image_of_its_kind_stays_as_it_is(label):
-    before, b = start(), batch((label,))
+    before, b = start(), batch((label,) * 4)
     after, metrics = step(before, b)
     there, gone = ("normal", "anomaly") if label == 0 else ("anomaly", "normal")
 
