@@ -186,7 +186,7 @@ def trained(epochs: int = 2) -> tuple[Given, np.ndarray]:
         said["logits"],
         head["kernel"],
         head["bias"],
-        np.asarray(normalise(images)),
+        np.asarray(normalise(jax.numpy.asarray(images))),
         method.outputs,
         params,
     )

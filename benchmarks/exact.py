@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -29,15 +28,15 @@ class Given(NamedTuple):
     answers: np.ndarray
     kernel: np.ndarray
     bias: np.ndarray
-    images: np.ndarray | None = None
-    network: Callable | None = None
+    images: Any = None
+    network: Any = None
     params: Any = None
 
 
 def double(g: Given) -> Given:
-    return g._replace(
-        **{name: np.float64(getattr(g, name)) for name in ("x", "z", "query", "answers", "kernel", "bias")}
-    )
+    names = ("x", "z", "query", "answers", "kernel", "bias")
+    values: dict[str, Any] = {name: np.asarray(getattr(g, name), np.float64) for name in names}
+    return g._replace(**values)
 
 
 def _energy(z: np.ndarray) -> np.ndarray:
@@ -147,8 +146,8 @@ def perclass(g: Given) -> np.ndarray:
 
 
 def relative(g: Given) -> np.ndarray:
-    all_ = _squares(np.float64(g.query), np.float64(g.x).mean(0), np.cov(np.float64(g.x).T, bias=True))
-    return mahalanobis(g) ** 2 - all_
+    wide = double(g)
+    return mahalanobis(g) ** 2 - _squares(wide.query, wide.x.mean(0), np.cov(wide.x.T, bias=True))
 
 
 def gmm(g: Given) -> np.ndarray:

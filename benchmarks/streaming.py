@@ -86,7 +86,7 @@ def measured(name: str, rows: int, dim: int = DIM) -> dict[str, Any]:
       `distance`, largest, as a share of each.
     """
     scorer = scorers.make(name, **SCORERS[name])
-    source = Source(rows, dim, truth=name != "knn")
+    source: Any = Source(rows, dim, truth=name != "knn")
     began = time.perf_counter()
     # what is in between is looked at, too
     stats = scorers.fit_stream(scorer._replace(finalize=lambda stats: stats), source, dim, CLASSES)
@@ -99,14 +99,15 @@ def measured(name: str, rows: int, dim: int = DIM) -> dict[str, Any]:
     found = np.float64(jax.jit(scorer.score)(state, {"features": query}))
     errors = {}
     if name == "knn":
-        memory = (np.float64(state.rows) + np.float64(state.origin))[np.asarray(state.known)]
-        expected = np.sort(np.sqrt(_squares(np.float64(query) - MEAN, memory - MEAN)), 1)[:, 9]
+        rows_kept = np.asarray(state.rows, np.float64) + np.asarray(state.origin, np.float64)
+        memory = rows_kept[np.asarray(state.known)]
+        expected = np.sort(np.sqrt(_squares(query.astype(np.float64) - MEAN, memory - MEAN)), 1)[:, 9]
     else:
         means, cov = source.moments()
         own = np.float64(stats.anchor) - MEAN + np.float64(stats.mean)
         errors["mean"] = np.abs(own - means).max()
         errors["covariance"] = np.abs(np.float64(stats.scatter[0]) / rows - cov).max() / cov.diagonal().max()
-        expected = _distances(name, np.float64(query) - MEAN, means, cov, source.counts)
+        expected = _distances(name, query.astype(np.float64) - MEAN, means, cov, source.counts)
     errors["distance"] = np.abs(found / expected - 1).max()
     return row | {"errors": {key: float(value) for key, value in errors.items()}}
 
