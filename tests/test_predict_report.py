@@ -14,6 +14,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
@@ -125,6 +126,37 @@ def test_the_page_says_what_the_table_says(saved, detector, folder, tmp_path, ca
         if row["status"] == "error":
             assert html.escape(row["error"]) in text
     assert "adjax predict" in text
+
+
+def test_what_lies_near_the_threshold_is_uncertain(saved, detector, folder, tmp_path):
+    out = tmp_path / "s.csv"
+    assert run(saved, folder, "--out", out, "--no-report") == 0
+    assert {row["uncertain"] for row in rows_of(out)} == {""}  # nobody knows what rate a quantile has
+    assert run(saved, folder, "--out", tmp_path / "t.csv", "--false-positive-rate", 0.2) == 0
+    read = [row for row in rows_of(tmp_path / "t.csv") if row["status"] == "ok"]
+    images = np.stack([np.asarray(Image.open(folder / row["path"]))[..., None] for row in read])
+    wanted = np.asarray(detector.uncertain(images, 0.2))
+    assert [row["uncertain"] for row in read] == [str(x).lower() for x in wanted.tolist()]
+    assert 0 < wanted.sum() < 30
+    assert cards(tmp_path / "report.html")["Uncertain"][0] == f"{wanted.sum()}"
+    for suffix in ("jsonl", "parquet"):
+        assert run(saved, folder, "--out", tmp_path / f"u.{suffix}", "--false-positive-rate", 0.2, "--no-report") == 0
+    lines = [json.loads(line) for line in (tmp_path / "u.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [row["uncertain"] for row in lines if row["status"] == "ok"] == wanted.tolist()
+    assert pyarrow.parquet.read_table(tmp_path / "u.parquet")["uncertain"].to_pylist() == [
+        x["uncertain"] for x in lines
+    ]
+
+
+def test_the_rate_that_train_noted_counts_if_it_is_that_of_the_threshold(detector, folder, tmp_path):
+    one = detector.with_false_positive_rate(0.2)
+    one.save(tmp_path / "d")
+    for rate, known in ((0.2, True), (0.1, False), ("x", False), (None, False)):
+        (tmp_path / "d" / "train.json").write_text(json.dumps({"false_positive_rate": rate}))
+        assert run(tmp_path / "d", folder, "--out", tmp_path / "s.csv", "--fresh") == 0
+        said = {row["uncertain"] for row in rows_of(tmp_path / "s.csv") if row["status"] == "ok"}
+        assert (said <= {"true", "false"}) is known
+        assert ("at most 20.00% of normal images" in (tmp_path / "report.html").read_text("utf-8")) is known
 
 
 def test_pictures_are_the_files_read_again(saved, folder, tmp_path):

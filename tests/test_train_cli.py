@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from adjax.data.upload import Header
 from adjax.models import weights
 from adjax.models.torchfile import WeightsError
 from adjax.report import card
-from adjax.teach import cli, fit, layout, plan, record
+from adjax.teach import cli, fit, layout, page, plan, record
 from adjax.teach.plan import Asked
 
 pytestmark = pytest.mark.usefixtures("compiled_quickly")
@@ -262,6 +263,15 @@ def test_fifty_pictures_make_a_detector(tmp_path, capsys):
     assert len(rows) == len(images) == 50
     assert card.speaks_of(out)
     assert "30 images, of normal" in (out / card.NAME).read_text()
+    text = (out / page.NAME).read_text(encoding="utf-8")
+    assert 'AUROC</dt><dd class="value">1.0000</dd>' in text
+    view = json.loads(re.search(r'id="data">(.*?)</script>', text)[1])["views"][0]
+    assert view["counts"] == [20, 30]
+    assert view["heldOut"] is None  # they are the normal images shown
+    of_kind = {p["name"].partition("/")[0]: p["truth"] for p in view["pictures"]}
+    assert of_kind == {"normal": 0, "anomalous": 1}
+    names = {Path(name).name for name in kept["held_out"]}
+    assert {p["name"].partition("/")[2] for p in view["pictures"] if not p["truth"]} <= names
     assert run(root, "--out", out, *QUICK) == 0  # a detector is replaced
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine.txt").touch()

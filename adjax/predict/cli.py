@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import shlex
 import shutil
@@ -14,7 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from adjax import artefact, process
+from adjax import artefact, process, thresholds
 from adjax.data import upload, walk
 from adjax.data.probabilities import write_probabilities
 from adjax.data.split import DataError
@@ -37,7 +38,8 @@ examples:
 
 One row a file: path, status (ok, error), error, width, height, mode, score (higher = more anomalous), p_value (share of
 normal images at least as strange), decision (normal, anomalous), nearest_class, probability (of being anomalous),
-threshold, detector (SHA-256 of its manifest).
+uncertain (so near to the threshold that other held-out images might have decided otherwise), threshold, detector
+(SHA-256 of its manifest).
 
 report.html, beside the table, shows the same to a person: it opens from disk, and its slider tells how many pictures
 another threshold would flag, and which.
@@ -55,7 +57,8 @@ def main(arguments: list[str]) -> int:
     process.prepare()
     console = Console(width=None if sys.stdout.isatty() else 160)
     tables.check(chosen.out)
-    detector, sha256 = _detector(chosen.detector, chosen.false_positive_rate)
+    detector, sha256, alpha = _detector(chosen.detector, chosen.false_positive_rate)
+    doubt = None if alpha is None else thresholds.band(detector.normal_levels, alpha)
     if chosen.submission and not detector.normal_levels.shape[0]:
         raise DataError("--submission needs p-values, and this detector was fitted without held-out normal images")
     folder = chosen.folder
@@ -74,12 +77,14 @@ def main(arguments: list[str]) -> int:
         )
     batch_size = chosen.batch_size or stream.batch_size_for(detector.spec.image_shape)
     with (
-        Journal(journal_path, {**shared, "folder": str(folder.resolve())}, chosen.fresh) as journal,
+        Journal(
+            journal_path, {**shared, "false-positive rate": alpha, "folder": str(folder.resolve())}, chosen.fresh
+        ) as journal,
         StopSignal() as stop,
     ):
         todo = [name for name in found.names if name not in journal.done]
         console.print(f"{detector}\n{_told(found, len(found.names) - len(todo))}", highlight=False, markup=False)
-        work = stream.rows(detector, folder, todo, batch_size=batch_size, threads=chosen.threads)
+        work = stream.rows(detector, folder, todo, batch_size=batch_size, threads=chosen.threads, doubt=doubt)
         with ImageProgress(console, len(todo), "scoring") as progress, closing(work):
             for rows in work:
                 if chosen.copy_flagged:
@@ -102,7 +107,6 @@ def main(arguments: list[str]) -> int:
             _submission(chosen.submission, journal)
         if report is not None:
             command = shlex.join(["python", "-m", "adjax", "predict", *arguments])
-            alpha = chosen.false_positive_rate
             report.parent.mkdir(parents=True, exist_ok=True)
             write_report(page.of_scores(detector, sha256, folder, journal, alpha, command, chosen.out.name), report)
         _summary(console, journal, rate, [chosen.out, report, chosen.submission, chosen.copy_flagged])
@@ -154,14 +158,24 @@ def _at_least_one(text: str) -> int:
     return value
 
 
-def _detector(run: Path, false_positive_rate: float | None) -> tuple[Detector, str]:
-    """The detector, and the SHA-256 of its manifest, which holds those of its files."""
+def _detector(run: Path, false_positive_rate: float | None) -> tuple[Detector, str, float | None]:
+    """The detector, the SHA-256 of its manifest (which holds those of its files), and the rate of its threshold."""
     directory = find(run)
     detector = artefact.load(directory)
     sha256 = hashlib.sha256((directory / MANIFEST).read_bytes()).hexdigest()
     if false_positive_rate is not None:
-        detector = detector.with_false_positive_rate(false_positive_rate)
-    return detector, sha256
+        return detector.with_false_positive_rate(false_positive_rate), sha256, false_positive_rate
+    return detector, sha256, _rate(detector, directory)
+
+
+def _rate(detector: Detector, directory: Path) -> float | None:
+    """The false-positive rate that `train` set the threshold for; None unless its record gives this very threshold."""
+    try:
+        alpha = float(json.loads((directory / "train.json").read_text(encoding="utf-8"))["false_positive_rate"])
+        same = bool(detector.with_false_positive_rate(alpha).threshold == detector.threshold)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return alpha if same else None
 
 
 def _told(found: walk.Found, before: int) -> str:

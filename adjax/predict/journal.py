@@ -14,13 +14,13 @@ from pathlib import Path
 from adjax.data.split import DataError
 from adjax.predict.stream import Row
 
-KIND = "adjax predict journal 1"
+KIND = "adjax predict journal 2"
 
 
 class Journal:
     """A journal that is open for appending, by this process alone. A context manager."""
 
-    def __init__(self, path: Path, facts: Mapping[str, str | float], fresh: bool = False):
+    def __init__(self, path: Path, facts: Mapping[str, str | float | None], fresh: bool = False):
         """Begins a journal, or goes on with one.
 
         Args:
@@ -62,7 +62,7 @@ class Journal:
             for line in file:
                 yield Row(*json.loads(line))
 
-    def _whole(self, facts: Mapping[str, str | float]) -> int:
+    def _whole(self, facts: Mapping[str, str | float | None]) -> int:
         """Reads what is there; the length of it that is whole."""
         self._file.seek(0)
         head = {"journal": KIND, **facts}
@@ -87,7 +87,7 @@ class Journal:
             return len(first_line)
         return end
 
-    def _refuse(self, found: object, wanted: Mapping[str, str | float]) -> None:
+    def _refuse(self, found: object, wanted: Mapping[str, object]) -> None:
         if not isinstance(found, dict) or found.get("journal") != KIND:
             raise DataError(f"{self.path} is no journal of this command: name another --out, or begin anew by --fresh")
         other = [f"{key} {found.get(key)}, now {value}" for key, value in wanted.items() if found.get(key) != value]

@@ -13,18 +13,19 @@ NONE = -1
 
 
 @jax.jit
-def judge(detector: Detector, images: jax.Array) -> dict[str, jax.Array]:
+def judge(detector: Detector, images: jax.Array, doubt: thresholds.Band | None = None) -> dict[str, jax.Array]:
     """Judges images.
 
     Args:
       detector: a single one.
       images: uint8[N, H, W, C], as trained.
+      doubt: scores within are uncertain, see `adjax.thresholds.band`; None: nobody can tell.
 
     Returns:
       `score` float32[N]; `anomalous` bool[N], by the detector's threshold; `p_value` float32[N], NaN where no normal
       images were held out; `nearest` int32[N], the class that `score` is the distance to (or, of a scorer that knows
       none, that the network takes the image for), NONE for a detector of one class; `probability` float32[N] of being
-      anomalous: the network's own, or else 1 − p.
+      anomalous: the network's own, or else 1 − p; with `doubt` also `uncertain` bool[N].
     """
     said = outputs_of(detector, images)
     distances = parts(detector.spec).scorer.distances(detector.scorer, said)
@@ -37,7 +38,9 @@ def judge(detector: Detector, images: jax.Array) -> dict[str, jax.Array]:
         nearest = thresholds.nearest(detector.calibration, distances)
     elif "logits" in said and said["logits"].shape[-1] == classes > 1:
         nearest = said["logits"].argmax(-1).astype(jnp.int32)
+    uncertain = {} if doubt is None else {"uncertain": (score > doubt.low) & (score <= doubt.high)}
     return {
+        **uncertain,
         "score": score,
         "anomalous": thresholds.is_anomalous(score, detector.threshold),
         "p_value": p_value,

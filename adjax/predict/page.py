@@ -38,12 +38,14 @@ class Scored(NamedTuple):
     """What the journal says of all files.
 
     Attributes:
+      uncertain: how many; None: nobody can tell.
       scores: float32[N], of the files that were read, in order; NaN where it was not finite.
       nearest: int16[N], the nearest class, -1 for none.
       kinds: of rows → how many: "normal", "anomalous", "error".
       errors: (name, reason), the first few.
     """
 
+    uncertain: int | None
     scores: np.ndarray
     nearest: np.ndarray
     kinds: Counter[str]
@@ -127,14 +129,17 @@ def read(journal: Journal, classes: Sequence[str]) -> Scored:
     number = {name: k for k, name in enumerate(classes)}
     scores, nearest, kinds = array("f"), array("h"), Counter[str]()
     errors: list[tuple[str, str]] = []
+    uncertain: int | None = None
     for row in journal.rows():
         kinds[row.decision or row.status] += 1
+        if row.uncertain is not None:
+            uncertain = (uncertain or 0) + row.uncertain
         if row.status == "ok":
             scores.append(np.nan if row.score is None else row.score)
             nearest.append(number.get(row.nearest_class or "", -1))
         elif len(errors) < MAX_ERRORS:
             errors.append((row.path, row.error or ""))
-    return Scored(np.array(scores, np.float32), np.array(nearest, np.int16), kinds, errors)
+    return Scored(uncertain, np.array(scores, np.float32), np.array(nearest, np.int16), kinds, errors)
 
 
 def near(scores: np.ndarray, threshold: float) -> np.ndarray:
@@ -198,6 +203,9 @@ def _figures(scored: Scored, threshold: float, alpha: float | None, held_out: np
         Figure("Not readable", f"{broken:,}", f"{broken / total:.1%} of all" if total else ""),
         Figure("Threshold", f"{threshold:.4g}", about=promise),
     ]
+    if scored.uncertain is not None:
+        doubt = "other held-out images might have decided otherwise"
+        found.insert(2, Figure("Uncertain", f"{scored.uncertain:,}", about=doubt))
     if n and len(held_out):
         rare = int(np.sum(~(scored.scores <= np.where(np.isnan(held_out), np.inf, held_out).max())))
         about = f"stranger than each of {len(held_out):,} held-out normal images"

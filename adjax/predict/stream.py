@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from adjax import thresholds
 from adjax.data import upload
 from adjax.data.split import DataError
 from adjax.detector import Detector
@@ -37,6 +38,8 @@ class Row(NamedTuple):
       decision: "normal" or "anomalous".
       nearest_class: a name.
       probability: of being anomalous, see `adjax.predict.judge`.
+      uncertain: whether other held-out images might have decided otherwise, see `adjax.thresholds.band`; None where
+        it isn't known which rate the threshold was set for.
     """
 
     path: str
@@ -50,6 +53,7 @@ class Row(NamedTuple):
     decision: str | None = None
     nearest_class: str | None = None
     probability: float | None = None
+    uncertain: bool | None = None
 
 
 def batch_size_for(shape: tuple[int, ...]) -> int:
@@ -60,7 +64,13 @@ def batch_size_for(shape: tuple[int, ...]) -> int:
 
 
 def rows(
-    detector: Detector, folder: Path, names: Iterable[str], *, batch_size: int, threads: int = THREADS
+    detector: Detector,
+    folder: Path,
+    names: Iterable[str],
+    *,
+    batch_size: int,
+    threads: int = THREADS,
+    doubt: thresholds.Band | None = None,
 ) -> Generator[list[Row]]:
     """Scores files, a batch at a time, in order.
 
@@ -69,6 +79,7 @@ def rows(
       folder, names: the files, `folder / name`; `names` is drawn from as batches fill.
       batch_size: images the device sees at once; the last batch is padded to it, so one program does them all.
       threads: that decode.
+      doubt: scores that are uncertain.
 
     Yields:
       Rows, `batch_size` of them but for the last time.
@@ -81,7 +92,7 @@ def rows(
             if isinstance(picture, upload.Picture):
                 images[slot] = picture.pixels
         headers = [p.header if isinstance(p, upload.Picture) else p for p in decoded]
-        started = batch, headers, judge(state, images)
+        started = batch, headers, judge(state, images, doubt)
         if pending is not None:  # fetched one batch late, so that the device works while threads decode
             yield _rows(detector, *pending)
         pending = started
@@ -135,6 +146,7 @@ def _rows(detector: Detector, names: list[str], headers: list[upload.Header | st
                 "anomalous" if said["anomalous"][slot] else "normal",
                 None if nearest == NONE else classes[nearest],
                 _number(said["probability"][slot]),
+                bool(said["uncertain"][slot]) if "uncertain" in said else None,
             )
         )
     return found

@@ -28,6 +28,7 @@ COLUMNS = {
     "decision": str,
     "nearest_class": str,
     "probability": float,
+    "uncertain": bool,
     "threshold": float,
     "detector": str,
 }
@@ -73,6 +74,8 @@ def _csv(path: Path, records: Iterator[dict[str, Any]]) -> None:
 
 def _harmless(name: str, value: Any) -> Any:
     """A spreadsheet runs a cell that begins like a formula; "./=1.png" is the same path as "=1.png"."""
+    if isinstance(value, bool):
+        return str(value).lower()
     if not isinstance(value, str) or not value.startswith(FORMULA):
         return value
     return f"./{value}" if name == "path" else f"'{value}"
@@ -87,7 +90,7 @@ def _parquet(path: Path, records: Iterator[dict[str, Any]]) -> None:
     arrow = _pyarrow()
     import pyarrow.parquet
 
-    kinds = {str: arrow.string(), int: arrow.int32(), float: arrow.float32()}
+    kinds = {str: arrow.string(), int: arrow.int32(), bool: arrow.bool_(), float: arrow.float32()}
     schema = arrow.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()])
     with pyarrow.parquet.ParquetWriter(path, schema) as writer:
         while part := list(islice(records, _ROWS_AT_ONCE)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import itertools
 import sys
 from collections.abc import Sequence
@@ -17,8 +18,11 @@ from adjax.data import gather, upload
 from adjax.data.split import DataError
 from adjax.models import MODELS
 from adjax.progress import ImageProgress
+from adjax.report import Report
+from adjax.report import write as write_report
 from adjax.scorers import SCORERS
-from adjax.teach import fit, layout, plan, record
+from adjax.sealed import MANIFEST
+from adjax.teach import fit, layout, page, plan, record
 
 EPILOG = """\
 examples:
@@ -98,7 +102,8 @@ def main(arguments: list[str]) -> int:
         f"{detector}\nat most {chosen.false_positive_rate:.2%} of normal images like these will be flagged, on average "
         f"(conformal, {held_out} held out, which could promise {1 / (held_out + 1):.2%}: --false-positive-rate)"
     )
-    judged = _judge(console, detector, found, planned.shape, images[parts.held_out])
+    held_out_files = [found.files[rows[i]] for i in parts.held_out]
+    judged, shown = _judge(console, detector, found, planned, images[parts.held_out], held_out_files, chosen, out)
     training = record.Training(
         found,
         planned,
@@ -113,6 +118,9 @@ def main(arguments: list[str]) -> int:
         chosen.false_positive_rate,
     )
     record.write(training, out)
+    if shown is not None:
+        write_report(shown, out / page.NAME)
+        console.print(f"how it does, picture by picture: {out / page.NAME}")
     console.print(f"written to {out}\nNext:\n  python -m adjax predict {out} FOLDER --out scores.csv")
     return 0
 
@@ -164,17 +172,26 @@ def _tell(console: Console, errors: dict[Path, str]) -> None:
 
 
 def _judge(
-    console: Console, detector: Any, found: layout.Layout, shape: tuple[int, int, int], held_out: np.ndarray
-) -> fit.Judged | None:
-    """Prints how it does on known anomalies, if there are any."""
+    console: Console,
+    detector: Any,
+    found: layout.Layout,
+    planned: plan.Plan,
+    held_out: np.ndarray,
+    held_out_files: list[Path],
+    chosen: argparse.Namespace,
+    out: Path,
+) -> tuple[fit.Judged | None, Report | None]:
+    """Prints how it does on known anomalies, if there are any; that, and the report."""
+    shape = planned.shape
     if not found.test_anomalous:
         console.print("no anomalous/ or test/ to judge by: put some known anomalies into anomalous/ to see how it does")
-        return None
-    anomalous, _, broken = gather.images(found.test_anomalous, shape)
-    normal, _, also = gather.images(found.test_normal, shape) if found.test_normal else (held_out, None, {})
+        return None, None
+    anomalous, odd, broken = gather.images(found.test_anomalous, shape)
+    beside = found.test_normal or held_out_files
+    normal, rows, also = gather.images(beside, shape) if found.test_normal else (held_out, np.arange(len(held_out)), {})
     _tell(console, {**broken, **also})
     if not len(anomalous) or not len(normal):
-        return None
+        return None, None
     judged = fit.judge(detector, normal, anomalous)
     value, low, high = judged.auroc
     which = "test" if found.test_normal else "the held-out"
@@ -183,4 +200,16 @@ def _judge(
         f"AUROC {value:.4f} ({low:.4f}–{high:.4f}), AUPR {judged.aupr:.4f}, FPR95 {judged.fpr95:.2%}; at the threshold "
         f"{judged.flagged:.1%} of the anomalies are flagged, and {judged.false_alarms:.1%} of the normal images"
     )
-    return judged
+    files = [*(beside[i] for i in rows), *(found.test_anomalous[i] for i in odd)]
+    shown = page.of_training(
+        detector,
+        judged,
+        normal,
+        anomalous,
+        files,
+        about=f"{planned.name} on {upload.line(chosen.folder.resolve().name)}",
+        alpha=chosen.false_positive_rate,
+        calibrated_on=not found.test_normal,
+        sha256=hashlib.sha256((out / MANIFEST).read_bytes()).hexdigest(),
+    )
+    return judged, shown

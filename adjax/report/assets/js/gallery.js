@@ -87,7 +87,8 @@ function picture(p) {
     ...(value === null ? [] : [element("span", {}, `p ${value < 0.001 ? value.toExponential(1) : value.toFixed(3)}`)]),
     element("span", { class: "name", title: file }, element("bdi", {}, file)),
     ...(label ? [element("span", {}, label)] : []),
+    ...(view.known ? [] : [element("span", { class: "verdict" }, verdict)]),
   ];
   const caption = element("figcaption", {}, ...lines);
-  return element("figure", { class: `${kind || "normal"} ${verdict}`, tabindex: "-1" }, element("div", { class: "images" }, ...images), caption);
+  return element("figure", { class: `${kind || (isFlagged(p) ? "anomalous" : "normal")} ${verdict}`, tabindex: "-1" }, element("div", { class: "images" }, ...images), caption);
 }

@@ -4,7 +4,7 @@ class Plot {
   constructor(host, x, y, { xLabel, yLabel, height = 280, square = false }) {
     this.width = Math.max(host.clientWidth, 240);
     this.height = square ? Math.min(this.width, 420) : height;
-    this.left = 52;
+    this.left = 58;
     this.right = this.width - 22;
     this.top = 12;
     this.bottom = this.height - 44;
@@ -43,7 +43,7 @@ class Plot {
     }
     const middle = (this.top + this.bottom) / 2;
     this.add("text", { class: "label", x: (this.left + this.right) / 2, y: this.height - 8, "text-anchor": "middle" }, xLabel);
-    this.add("text", { class: "label", "text-anchor": "middle", transform: `translate(13 ${middle}) rotate(-90)` }, yLabel);
+    this.add("text", { class: "label", "text-anchor": "middle", transform: `translate(11 ${middle}) rotate(-90)` }, yLabel);
   }
 
   add(tag, attributes, text = null) {

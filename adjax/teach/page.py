@@ -1,0 +1,67 @@
+"""The report of a training that could be judged: known anomalies among normal pictures that it did not learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from adjax.data import upload
+from adjax.detector import Detector
+from adjax.report import Figure, Pictures, Report, View, choose
+from adjax.teach.fit import Judged
+
+NAME = "report.html"
+
+
+def of_training(
+    detector: Detector,
+    judged: Judged,
+    normal: np.ndarray,
+    anomalous: np.ndarray,
+    files: Sequence[Path],
+    *,
+    about: str,
+    alpha: float,
+    calibrated_on: bool,
+    sha256: str,
+) -> Report:
+    """The page of one detector.
+
+    Args:
+      detector, judged: and how well it does.
+      normal, anomalous: what it was judged by, uint8[n, H, W, C].
+      files: of these, in order.
+      about: what was trained.
+      alpha: the share of normal pictures that the threshold may flag.
+      calibrated_on: the normal pictures are those that the threshold was set by.
+      sha256: of the detector's manifest.
+    """
+    scores = np.concatenate([np.asarray(detector.score(x), np.float32) for x in (normal, anomalous)])
+    truth = np.repeat([0, 1], [len(normal), len(anomalous)])
+    rows = choose(scores, truth)
+    names = [upload.line(f"{files[row].parent.name}/{files[row].name}") for row in rows]
+    view = View(
+        name="judged",
+        scores=scores,
+        threshold=float(detector.threshold),
+        truth=truth,
+        held_out=None if calibrated_on else np.asarray(detector.normal_levels, np.float32),
+        nominal=alpha,
+        pictures=Pictures(rows, np.concatenate([normal, anomalous])[rows], names=names),
+    )
+    value, low, high = judged.auroc
+    which = "the held-out normal images, which also set the threshold" if calibrated_on else "normal test images"
+    return Report(
+        title=about,
+        lead=f"Judged by {len(anomalous):,} known anomalies and {len(normal):,} images: {which}. It learned from none.",
+        figures=(
+            Figure("AUROC", f"{value:.4f}", f"{low:.4f}–{high:.4f}", "95% interval, DeLong"),
+            Figure("FPR95", f"{judged.fpr95:.2%}", about="normal images flagged where 95% of the anomalies are"),
+            Figure("Anomalies flagged", f"{judged.flagged:.1%}", about="at the threshold as saved"),
+            Figure("Normal images flagged", f"{judged.false_alarms:.1%}", about=f"chosen to be at most {alpha:.2%}"),
+        ),
+        views=[view],
+        facts={"Detector": [("manifest (SHA-256)", sha256)]},
+    )
