@@ -72,6 +72,7 @@ def test_two_processes_are_one(tmp_path, tmp_path_factory):
     assert_close(read(tmp_path / "members.npz", TEMPLATE), one)
 
 
+@pytest.mark.slow
 def test_a_signal_to_one_process_stops_both_after_the_same_step(tmp_path):
     """And both go on together from there to what one process computes without any stop."""
     cache = tmp_path / "cache"

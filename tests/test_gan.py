@@ -232,6 +232,7 @@ def test_a_discriminator_without_an_image_of_its_kind_stays_as_it_is(label):
     assert (float(metrics["abc"]) > 0) == (label == 1) != (float(metrics["reconstruction"]) > 0)
 
 
+@pytest.mark.slow  # the contract suite trains it on two devices, too
 def test_devices_that_share_a_batch_find_its_gradients():
     """Two of two images each, of unlike kinds, against one of four; each sees all of its share."""
     b = batch((0, 0, 0, 1))

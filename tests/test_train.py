@@ -188,7 +188,7 @@ def test_an_epoch_moves_nothing_and_compiles_nothing(program):
         monitoring.clear_event_listeners()
 
 
-@pytest.mark.parametrize("k", [1, 4, 32])
+@pytest.mark.parametrize("k", [4, pytest.param(1, marks=pytest.mark.slow), pytest.param(32, marks=pytest.mark.slow)])
 def test_images_on_the_host_train_the_same(k, tmp_path):
     """Members of unlike size, from a file that is mapped into memory, stopped in the middle of an epoch and a block."""
     images = np.lib.format.open_memmap(tmp_path / "images.npy", "w+", np.uint8, digits()[0].shape)
