@@ -148,6 +148,14 @@ def test_what_lies_near_the_threshold_is_uncertain(saved, detector, folder, tmp_
     ]
 
 
+def test_a_rate_that_can_not_be_promised_is_refused_with_the_mend(saved, folder, tmp_path, capsys):
+    for rate in (0.02, 1):
+        assert run(saved, folder, "--out", tmp_path / "s.csv", "--false-positive-rate", rate) == 1
+        assert "calibrated on 40 normal images, which can promise 0.0244 or more" in capsys.readouterr().err
+    assert run(saved, folder, "--out", tmp_path / "s.csv", "--false-positive-rate", 1 / 41) == 0
+    assert "(open it in a browser)" in capsys.readouterr().out
+
+
 def test_the_rate_that_train_noted_counts_if_it_is_that_of_the_threshold(detector, folder, tmp_path):
     one = detector.with_false_positive_rate(0.2)
     one.save(tmp_path / "d")

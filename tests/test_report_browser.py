@@ -354,3 +354,29 @@ def test_a_scored_folder_without_truth(browser, folder):
     assert not page.all("#roc, #confusion, #calibration")
     assert page.run("return window.harm") is None
     assert page.driver.get_log("browser") == []
+
+
+def test_of_a_scored_folder_the_nearest_classes_and_the_promise_are_told(browser, tmp_path):
+    """At a conformal threshold the page says the rate that was asked for: 24 of 499 + 1 are flagged at most."""
+    held_out = np.sort(np.random.default_rng(0).gamma(2, 0.3, 499).astype(np.float32))
+    view = dataclasses.replace(
+        with_pictures(judged(), HOSTILE), truth=None, held_out=held_out, threshold=float(held_out[499 - 24])
+    )
+    write(Report("scores", views=[view]), tmp_path / "r.html")
+    page = Page(browser, tmp_path / "r.html")
+    assert "at most 4.80% of normal images would be flagged" in page.find("#outcome .about").text
+    assert page.texts("#class-table thead th") == [
+        "nearest class",
+        "images",
+        "flagged",
+        "share flagged",
+        "median score",
+    ]
+    shown = page.texts("#strip-edge figcaption .verdict")
+    assert shown == ["passed"] * 6 + ["flagged"] * 6
+    colours = [
+        page.run("return getComputedStyle(arguments[0]).borderBottomColor", x) for x in page.all("#strip-edge figure")
+    ]
+    assert len(set(colours[:6])) == len(set(colours[6:])) == 1
+    assert colours[0] != colours[6]
+    assert all(": " in text for text in page.texts("#strip-edge figcaption span") if text.startswith("nearest"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -69,7 +70,7 @@ def show(data_dir: Path | None) -> int:
         table.add_row(name, dataset.about, str(len(dataset.classes)), status, place)
     table.add_row(f"{TFDS}NAME", "", "", "", f"python -m adjax data fetch {TFDS}NAME")
     table.add_row("PATH", "", "", "", "your .npz file, .csv of labels, IDX folder or image folder")
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(table)
     console.print(f"cache: {cache.cache_dir()}", highlight=False, soft_wrap=True)
     return 0

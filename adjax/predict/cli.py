@@ -109,7 +109,13 @@ def main(arguments: list[str]) -> int:
             command = shlex.join(["python", "-m", "adjax", "predict", *arguments])
             report.parent.mkdir(parents=True, exist_ok=True)
             write_report(page.of_scores(detector, sha256, folder, journal, alpha, command, chosen.out.name), report)
-        _summary(console, journal, rate, [chosen.out, report, chosen.submission, chosen.copy_flagged])
+        written = {
+            "table": chosen.out,
+            "report": report,
+            "submission": chosen.submission,
+            "flagged files": chosen.copy_flagged,
+        }
+        _summary(console, journal, rate, written)
     return 0
 
 
@@ -164,8 +170,22 @@ def _detector(run: Path, false_positive_rate: float | None) -> tuple[Detector, s
     detector = artefact.load(directory)
     sha256 = hashlib.sha256((directory / MANIFEST).read_bytes()).hexdigest()
     if false_positive_rate is not None:
+        _check_rate(len(detector.normal_levels), false_positive_rate)
         return detector.with_false_positive_rate(false_positive_rate), sha256, false_positive_rate
     return detector, sha256, _rate(detector, directory)
+
+
+def _check_rate(held_out: int, rate: float) -> None:
+    """Refuses a rate that so many held-out images can't promise."""
+    given = f"--false-positive-rate {rate:g}"
+    if not held_out:
+        raise DataError(f"{given}: this detector was made without held-out normal images, so it can promise no rate")
+    least = 1 / (held_out + 1)
+    if not least <= rate * (1 + 1e-9) < 1:
+        raise DataError(
+            f"{given}: this detector was calibrated on {held_out} normal images, which can promise {least:.3g} or more "
+            "(below 1): choose such a rate, or train with more pictures"
+        )
 
 
 def _rate(detector: Detector, directory: Path) -> float | None:
@@ -203,14 +223,17 @@ def _submission(path: Path, journal: Journal) -> None:
     write_probabilities(path, [name for name, _ in answers], [value for _, value in answers])
 
 
-def _summary(console: Console, journal: Journal, rate: float, written: list[Path | None]) -> None:
+def _summary(console: Console, journal: Journal, rate: float, written: dict[str, Path | None]) -> None:
     counts = Counter(row.decision or row.status for row in journal.rows())
     total, scored = counts.total(), counts["normal"] + counts["anomalous"]
     share = f" ({counts['anomalous'] / scored:.1%} of those read)" if scored else ""
     console.print(
         f"{total:,} files: {counts['normal']:,} normal, {counts['anomalous']:,} anomalous{share}, "
-        f"{counts['error']:,} not readable; {rate:,.0f} images/s",
+        f"{counts['error']:,} not readable; {rate:,.0f} images/s, compiling included",
         highlight=False,
     )
-    for path in filter(None, written):
-        console.print(f"  {os.fspath(path)}", highlight=False, markup=False, soft_wrap=True)
+    for what, path in written.items():
+        if path is not None:
+            beside = " (open it in a browser)" if what == "report" else ""
+            line = f"  {what:14}{os.fspath(path)}{beside}"
+            console.print(line, highlight=False, markup=False, soft_wrap=True)

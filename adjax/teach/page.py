@@ -47,6 +47,7 @@ def of_training(
         scores=scores,
         threshold=float(detector.threshold),
         truth=truth,
+        stranger="anomaly",
         held_out=None if calibrated_on else np.asarray(detector.normal_levels, np.float32),
         nominal=alpha,
         pictures=Pictures(rows, np.concatenate([normal, anomalous])[rows], names=names),

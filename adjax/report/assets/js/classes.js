@@ -7,11 +7,15 @@ function startClasses() {
     groups = classGroups(state.view);
   });
   onThreshold.push(() => {
+    const { known } = state.view;
     const rows = groups.map(({ name, kind, group, auroc }) => {
       const flagged = group.flagged(state.threshold);
-      return [name, kind, whole(group.total), whole(flagged), percent(flagged / group.total), short(group.quantile(0.5)), fixed(auroc)];
+      const counts = [whole(group.total), whole(flagged), percent(flagged / group.total), short(group.quantile(0.5))];
+      return known ? [name, kind, ...counts, fixed(auroc)] : [name, ...counts];
     });
-    const table = plainTable(["class", "kind", "images", "flagged", "share flagged", "median score", "AUROC against the other kind"], rows);
+    const counted = ["images", "flagged", "share flagged", "median score"];
+    const columns = known ? ["class", "kind", ...counted, "AUROC against the other kind"] : ["nearest class", ...counted];
+    const table = plainTable(columns, rows);
     const focused = [...byId("class-table").querySelectorAll("button")].indexOf(document.activeElement);
     makeSortable(table, sort, (chosen) => (sort = chosen));
     byId("class-table").replaceChildren(scrolling(table, "Class by class"));

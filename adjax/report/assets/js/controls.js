@@ -83,10 +83,10 @@ function confusion() {
 function tally() {
   const o = state.view.outcome(state.threshold);
   const rows = [["flagged", whole(o.fp), percent(o.fpr)], ["passed", whole(o.tn), percent(1 - o.fpr)]];
-  const p = state.view.pValue(state.threshold);
+  const p = state.view.falseAlarms(state.threshold);
   const table = plainTable(["", "images", "share"], rows);
   table.id = "tally";
-  const note = p === null ? "" : `By the detector's held-out normal images, about ${percent(p)} of normal images would be flagged here.`;
+  const note = p === null ? "" : `By the detector's held-out normal images, at most ${percent(p)} of normal images would be flagged here, on average.`;
   return [element("h3", {}, "Decisions"), table, element("p", { class: "about" }, note), ...sampled()];
 }
 

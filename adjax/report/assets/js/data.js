@@ -98,6 +98,14 @@ class View {
     return (1 + (above * this.heldOutCount) / kept) / (this.heldOutCount + 1);
   }
 
+  // The rate of false alarms that held-out images promise at a threshold: (1 + #{held out > threshold}) / (n + 1).
+  falseAlarms(threshold) {
+    if (this.heldOut === null) return null;
+    const kept = this.heldOut.length;
+    const above = kept - countUpTo(this.heldOut, threshold);
+    return (1 + (above * this.heldOutCount) / kept) / (this.heldOutCount + 1);
+  }
+
   // The confusion table at a threshold and what follows from it.
   outcome(threshold) {
     const fp = this.normal.flagged(threshold);
