@@ -181,7 +181,7 @@ def _check_rate(held_out: int, rate: float) -> None:
     if not held_out:
         raise DataError(f"{given}: this detector was made without held-out normal images, so it can promise no rate")
     least = 1 / (held_out + 1)
-    if not least <= rate * (1 + 1e-9) < 1:
+    if not least <= rate < 1:
         raise DataError(
             f"{given}: this detector was calibrated on {held_out} normal images, which can promise {least:.3g} or more "
             "(below 1): choose such a rate, or train with more pictures"
