@@ -314,6 +314,18 @@ def test_the_realised_rate_follows_its_law(alpha, held_out):
     assert low < alpha < high
 
 
+def test_who_is_judged_has_set_no_threshold(monkeypatch):
+    """Everybody is in one part or the other: the rate is that of those whom `conformal` has not seen."""
+    seen, conformal = [], t.conformal
+    monkeypatch.setattr(t, "conformal", lambda scores, alpha: seen.append(scores) or conformal(scores, alpha))
+    scores = np.random.default_rng(0).random(calibration.JUDGED + 500).astype(np.float32)
+    rate = calibration.realised(scores, 0.05, 500, seed=3)["rate"]
+    (mine,) = seen
+    assert len(mine) == 500
+    others = scores[~np.isin(scores, mine)]
+    assert rate == pytest.approx(float((others > conformal(mine, 0.05)).sum()) / calibration.JUDGED)
+
+
 @pytest.mark.parametrize("n", [40, 300])
 @pytest.mark.parametrize("alpha", [0.05, 0.3])
 def test_the_band_holds_the_true_quantile_as_often_as_it_says(n, alpha):
