@@ -14,14 +14,17 @@ from jax.typing import ArrayLike
 class Augment(NamedTuple):
     """Random changes to training images, drawn anew at each step: `augment(keys, images)`. All off by default.
 
-    Done in the order: turn, mirror, crop, shift. Each draws from a key of its own, so switching one on changes no
-    other's draws.
+    Done in the order: quarter turn, mirror, crop, warp (turn, stretch, bend), shift. Each draws from a key of its own,
+    so switching one on changes no other's draws.
 
     Attributes:
       shift_px: moved by up to so many pixels both ways, filled with zeros.
       flip_horizontal, flip_vertical: mirrored, each with probability ½.
       rotate: turned by 0, 90, 180 or 270°, each with probability ¼; images must be square.
       crop_px: 0 … so many pixels cut from each side, resized (bilinear) to the size before.
+      turn_deg: turned about the middle by up to so many degrees either way, filled with zeros; below 180.
+      stretch: made larger or smaller and sheared, by up to such a share in each direction; below ½.
+      bend_px: bent, by up to so many pixels both ways.
     """
 
     shift_px: int = 0
@@ -29,6 +32,9 @@ class Augment(NamedTuple):
     flip_vertical: bool = False
     rotate: bool = False
     crop_px: int = 0
+    turn_deg: float = 0.0
+    stretch: float = 0.0
+    bend_px: float = 0.0
 
     def __call__(self, keys: jax.Array, images: jax.Array) -> jax.Array:
         """Changes each image by its own key.
@@ -38,14 +44,16 @@ class Augment(NamedTuple):
           images: [N, H, W, C] in 0..255, uint8 or float32.
 
         Returns:
-          The same shape; float32 if `crop_px` is set, else of the dtype that it was.
+          The same shape; float32 if cropped or warped, else of the dtype that it was.
 
         Raises:
-          ValueError: a negative number of pixels; a crop that may leave nothing; turning what is not square.
+          ValueError: a number out of its range; a crop that may leave nothing; a quarter turn of what is not square.
         """
         if self.rotate or self.flip_vertical or self.flip_horizontal:
             images = random_turn(keys, images, self.rotate, self.flip_vertical, self.flip_horizontal)
-        return random_shift(keys, random_crop(keys, images, self.crop_px), self.shift_px)
+        images = random_crop(keys, images, self.crop_px)
+        images = random_warp(keys, images, self.turn_deg, self.stretch, self.bend_px)
+        return random_shift(keys, images, self.shift_px)
 
 
 class Normalise(NamedTuple):
@@ -98,7 +106,7 @@ def normalise_for(pixels: str, images: np.ndarray) -> Normalise:
 
 
 # Streams of an image's key. `random_shift` takes the key itself, which JAX splits into the streams 0 and 1.
-_ROTATE, _VERTICAL, _HORIZONTAL, _CROP = range(2, 6)
+_ROTATE, _VERTICAL, _HORIZONTAL, _CROP, _TURN, _STRETCH, _BEND = range(2, 9)
 
 
 def random_turn(keys: jax.Array, images: jax.Array, rotate: bool, vertical: bool, horizontal: bool) -> jax.Array:
@@ -177,6 +185,80 @@ def _interpolation(first: jax.Array, end: jax.Array, size: int) -> jax.Array:
     place = first[:, None] + (to + 0.5) * ((end - first)[:, None] / size) - 0.5
     place = jnp.clip(place, first[:, None], end[:, None] - 1)
     return jnp.maximum(0, 1 - jnp.abs(place[:, :, None] - to))
+
+
+_KNOTS = 4
+"""Bends are drawn for so many points a side, from edge to edge, and interpolated between them."""
+
+
+def random_warp(keys: jax.Array, images: jax.Array, turn_deg: float, stretch: float, bend_px: float) -> jax.Array:
+    """Turns, stretches, shears and bends each image, filling with zeros; one key an image.
+
+    Pixel p, counted from the middle, comes from place R (I + E) p + d(p), bilinear: R turns by an angle in
+    ±`turn_deg`, the four entries of E lie in ±`stretch`, and d is bilinear between its values at 4×4 points, which
+    lie in ±`bend_px`; each of these numbers is uniform. Small turns and bends are how Simard, Steinkraus and Platt
+    ("Best practices for convolutional neural networks applied to visual document analysis", ICDAR 2003) made digits
+    out of digits.
+
+    Args:
+      keys: [N].
+      images: [N, H, W, C], any real dtype; zeros beyond their edges.
+      turn_deg: in [0, 180).
+      stretch: in [0, ½), so that nothing is turned inside out.
+      bend_px: at least 0, pixels.
+
+    Returns:
+      float32[N, H, W, C]; `images` as they are if all three are 0.
+
+    Raises:
+      ValueError: one of the three out of its range.
+    """
+    for name, value, limit in (("turn_deg", turn_deg, 180), ("stretch", stretch, 0.5), ("bend_px", bend_px, jnp.inf)):
+        if not 0 <= value < limit:
+            raise ValueError(f"{name} {value}: must be at least 0 and below {limit}")
+    if turn_deg == stretch == bend_px == 0:
+        return images
+
+    def draw(stream, shape, most):  # of no range, zeros
+        own = jax.vmap(lambda key: jax.random.fold_in(key, stream))(keys)
+        return jax.vmap(lambda key: jax.random.uniform(key, shape, jnp.float32, -most, most))(own)
+
+    height, width = images.shape[1:3]
+    middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
+    y, x = jnp.arange(height)[:, None] - middle_y, jnp.arange(width) - middle_x
+    e = draw(_STRETCH, (4, 1, 1), stretch)
+    y, x = (1 + e[:, 0]) * y + e[:, 1] * x, e[:, 2] * y + (1 + e[:, 3]) * x
+    angle = jnp.deg2rad(draw(_TURN, (1, 1), turn_deg))
+    y, x = jnp.cos(angle) * y - jnp.sin(angle) * x, jnp.sin(angle) * y + jnp.cos(angle) * x
+    if bend_px > 0:
+        down, across = _between_knots(height), _between_knots(width)
+        knots = draw(_BEND, (2, _KNOTS, _KNOTS), bend_px)
+        d = jnp.einsum("hk,nakl,wl->anhw", down, knots, across, precision=lax.Precision.HIGHEST)
+        y, x = y + d[0], x + d[1]
+    return _sampled(images.astype(jnp.float32), y + middle_y, x + middle_x)
+
+
+def _between_knots(size: int) -> jax.Array:
+    """float32[size, _KNOTS]: what each knot weighs at each of `size` pixels."""
+    place = jnp.linspace(0, _KNOTS - 1, size)
+    return jnp.maximum(0, 1 - jnp.abs(place[:, None] - jnp.arange(_KNOTS)))
+
+
+def _sampled(images: jax.Array, y: jax.Array, x: jax.Array) -> jax.Array:
+    """Bilinear values of float32[N, H, W, C] at places float32[N, H, W], zeros beyond the edges: four gathers."""
+    n, height, width, channels = images.shape
+    padded = jnp.pad(images, ((0, 0), (1, 2), (1, 2), (0, 0))).reshape(-1, channels)
+    y, x = jnp.clip(y, -1, height) + 1, jnp.clip(x, -1, width) + 1  # places in the padded image
+    top, left = jnp.floor(y).astype(jnp.int32), jnp.floor(x).astype(jnp.int32)
+    first = (jnp.arange(n)[:, None, None] * (height + 3) + top) * (width + 3) + left
+    down, right = (y - top)[..., None], (x - left)[..., None]
+
+    def pixel(rows, columns):
+        return padded.at[first + rows * (width + 3) + columns].get(mode="promise_in_bounds")
+
+    above = (1 - right) * pixel(0, 0) + right * pixel(0, 1)
+    below = (1 - right) * pixel(1, 0) + right * pixel(1, 1)
+    return (1 - down) * above + down * below
 
 
 def random_shift(keys: jax.Array, images: jax.Array, radius_px: int) -> jax.Array:

@@ -103,6 +103,11 @@ class Config:
     flip_horizontal: Annotated[bool, arg(help="augmentation: mirrored or not")] = False
     flip_vertical: Annotated[bool, arg(help="augmentation: upside down or not")] = False
     rotate: Annotated[bool, arg(help="augmentation: turned by 0, 90, 180 or 270°")] = False
+    turn_deg: Annotated[float, arg(help="augmentation: turned by up to so many degrees either way")] = 0.0
+    stretch: Annotated[
+        float, arg(help="augmentation: larger or smaller and sheared, by up to such a share in each direction")
+    ] = 0.0
+    bend_px: Annotated[float, arg(help="augmentation: bent by up to so many pixels both ways")] = 0.0
     validation: Annotated[
         float, arg(help="share of the training images held out, for conformal thresholds and p-values")
     ] = 0.1

@@ -4,8 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.ndimage import map_coordinates
 
-from adjax.augment import Augment, Normalise, normalise_of, random_crop, random_shift
+from adjax.augment import Augment, Normalise, normalise_of, random_crop, random_shift, random_warp
 
 
 def pictures(n=50, size=(6, 5), channels=3, seed=0):
@@ -191,7 +192,113 @@ def test_a_crop_of_nothing_is_the_image():
     assert random_crop(keys(64), images, 0) is images
 
 
-EVERYTHING = Augment(shift_px=1, flip_horizontal=True, flip_vertical=True, rotate=True, crop_px=2)
+# Turns by any angle, stretches, bends -----------------------------------------------------------------------------
+
+warp = jax.jit(random_warp, static_argnums=(2, 3, 4))
+SIZE = (24, 20)
+MIDDLE = (np.array(SIZE) - 1) / 2
+GRID = np.stack(np.mgrid[: SIZE[0], : SIZE[1]], -1)
+
+
+def places(own, *options):
+    """Where each pixel comes from, float64[N, H, W, 2], NaN beyond the edges: what has become of planes."""
+    planes = np.concatenate([GRID, np.ones((*SIZE, 1))], -1).astype(np.float32)
+    changed = np.asarray(warp(own, np.repeat(planes[None], len(own), 0), *options), np.float64)
+    return np.where(np.abs(changed[..., 2:] - 1) < 1e-6, changed[..., :2], np.nan)
+
+
+def matrices(own, *options):
+    """The linear map about the middle that pixels come from, [N, 2, 2]; fails if it is another kind of map."""
+    found = []
+    for place in places(own, *options):
+        inside = ~np.isnan(place).any(-1)
+        p, q = GRID[inside] - MIDDLE, place[inside] - MIDDLE
+        matrix = np.linalg.lstsq(p, q, rcond=None)[0].T
+        np.testing.assert_allclose(q, p @ matrix.T, atol=1e-4)
+        found.append(matrix)
+    return np.array(found)
+
+
+def spread(draws, most):
+    """Holds if `draws` fill ±most evenly and leave it nowhere."""
+    assert np.abs(draws).max() <= most * (1 + 1e-4)
+    assert draws.max() > 0.9 * most
+    assert draws.min() < -0.9 * most
+    share = np.histogram(draws, 4, (-most, most))[0] / draws.size
+    assert np.abs(share - 0.25).max() < 4 * np.sqrt(0.19 / draws.size)
+
+
+def test_turns_are_rotations_by_any_angle_within_the_range():
+    found = matrices(keys(200), 40.0, 0.0, 0.0)
+    np.testing.assert_allclose(found @ found.swapaxes(1, 2), np.broadcast_to(np.eye(2), found.shape), atol=1e-5)
+    np.testing.assert_allclose(np.linalg.det(found), 1, atol=1e-5)
+    spread(np.rad2deg(np.arctan2(found[:, 1, 0], found[:, 0, 0])), 40)
+
+
+def test_stretches_are_linear_maps_near_the_identity():
+    found = matrices(keys(200), 0.0, 0.2, 0.0) - np.eye(2)
+    for draws in found.reshape(-1, 4).T:
+        spread(draws, 0.2)
+    assert np.abs(np.corrcoef(found.reshape(-1, 4).T) - np.eye(4)).max() < 0.3
+
+
+def test_bends_are_bilinear_between_sixteen_points_within_the_range():
+    place = places(keys(400), 0.0, 0.0, 1.5) - GRID
+    middle = place[:, 4:-4, 4:-4]
+    assert not np.isnan(middle).any()
+    assert np.nanmax(np.abs(place)) <= 1.5 + 1e-4
+    at = (np.arange(SIZE[0]) * 3 / (SIZE[0] - 1), np.arange(SIZE[1]) * 3 / (SIZE[1] - 1))
+    down, across = (np.maximum(0, 1 - np.abs(a[:, None] - np.arange(4))) for a in at)
+    weights = np.einsum("hk,wl->hwkl", down, across).reshape(*SIZE, 16)
+    knots = []
+    for image in place:
+        inside = ~np.isnan(image).any(-1)
+        fitted = np.linalg.lstsq(weights[inside], image[inside], rcond=None)[0]
+        np.testing.assert_allclose(weights[inside] @ fitted, image[inside], atol=1e-4)
+        knots.append(fitted.reshape(4, 4, 2)[1:3, 1:3])
+    for draws in np.array(knots).reshape(-1, 8).T:
+        spread(draws, 1.5)
+    assert np.abs(np.corrcoef(np.array(knots).reshape(-1, 8).T) - np.eye(8)).max() < 0.25
+
+
+def test_a_turn_and_a_stretch_are_scipys_with_zeros_beyond_the_edges():
+    images, own = pictures(12, SIZE, 2), keys(12)
+    changed = np.asarray(warp(own, images, 30.0, 0.3, 0.0))
+    assert changed.dtype == np.float32
+    for image, now, matrix in zip(images, changed, matrices(own, 30.0, 0.3, 0.0), strict=True):
+        at = np.moveaxis((GRID - MIDDLE) @ matrix.T + MIDDLE, -1, 0)
+        for c in range(2):
+            expected = map_coordinates(image[..., c].astype(float), at, order=1, mode="grid-constant")
+            np.testing.assert_allclose(now[..., c], expected, atol=0.05)  # of 255
+
+
+def test_a_warp_turns_what_was_stretched_and_then_adds_the_bend():
+    own = keys(20)
+    turn, stretch = matrices(own, 30.0, 0.0, 0.0), matrices(own, 0.0, 0.3, 0.0)
+    np.testing.assert_allclose(matrices(own, 30.0, 0.3, 0.0), turn @ stretch, atol=1e-5)
+    bend = places(own, 0.0, 0.0, 1.5) - GRID
+    all_three = places(own, 30.0, 0.3, 1.5) - places(own, 30.0, 0.3, 0.0)
+    known = ~np.isnan(bend + all_three)
+    assert known.mean() > 0.3
+    np.testing.assert_allclose(all_three[known], bend[known], atol=1e-4)
+
+
+def test_the_draws_of_a_warp_are_independent():
+    own = keys(300)
+    turn, stretch = matrices(own, 30.0, 0.0, 0.0)[:, 1, 0], matrices(own, 0.0, 0.3, 0.0).reshape(-1, 4)
+    bend = (places(own, 0.0, 0.0, 1.5) - GRID)[:, 8:16:7, 6:13:6].reshape(-1, 8)
+    drawn = np.column_stack([turn, stretch, bend])
+    assert np.abs(np.corrcoef(drawn.T)[:5] - np.eye(13)[:5]).max() < 0.25
+
+
+def test_no_warp_no_change():
+    images = pictures(4)
+    assert random_warp(keys(4), images, 0.0, 0.0, 0.0) is images
+
+
+EVERYTHING = Augment(
+    shift_px=1, flip_horizontal=True, flip_vertical=True, rotate=True, crop_px=2, turn_deg=20, stretch=0.2, bend_px=1
+)
 
 
 def test_any_change_depends_on_its_own_key_alone():
@@ -200,7 +307,7 @@ def test_any_change_depends_on_its_own_key_alone():
     assert whole.shape == images.shape
     assert whole.dtype == np.float32
     parts = [jitted(EVERYTHING, own[i : i + 2], images[i : i + 2]) for i in range(0, 8, 2)]
-    np.testing.assert_allclose(whole, np.concatenate(parts), atol=1e-4)
+    np.testing.assert_allclose(whole, np.concatenate(parts), atol=1e-3)
 
 
 def test_switching_one_change_on_alters_no_other():
@@ -209,11 +316,16 @@ def test_switching_one_change_on_alters_no_other():
     turned = np.asarray(jitted(Augment(rotate=True), own, images))
     mirrored = jitted(Augment(rotate=True, flip_vertical=True), own, images)
     assert all(counts([m], [t, t[::-1]]).sum() == 1 for m, t in zip(mirrored, turned, strict=True))
-    steps = [Augment(rotate=True, flip_vertical=True, flip_horizontal=True), Augment(crop_px=2), Augment(shift_px=1)]
+    steps = [
+        Augment(rotate=True, flip_vertical=True, flip_horizontal=True),
+        Augment(crop_px=2),
+        Augment(turn_deg=20, stretch=0.2, bend_px=1),
+        Augment(shift_px=1),
+    ]
     one_by_one = images
     for augment in steps:
         one_by_one = jitted(augment, own, one_by_one)
-    np.testing.assert_allclose(jitted(EVERYTHING, own, images), one_by_one, atol=1e-4)
+    np.testing.assert_allclose(jitted(EVERYTHING, own, images), one_by_one, atol=1e-2)
 
 
 def test_changes_draw_independently():
@@ -230,6 +342,10 @@ def test_changes_draw_independently():
         (Augment(rotate=True), (6, 5), "6×5 px can't be rotated"),
         (Augment(crop_px=-1), (6, 5), "crop of -1 px"),
         (Augment(crop_px=3), (9, 6), "crop of 3 px from each side leaves nothing of 9×6 px"),
+        (Augment(turn_deg=180), (6, 5), "turn_deg 180: must be at least 0 and below 180"),
+        (Augment(stretch=0.5), (6, 5), "stretch 0.5: must be at least 0 and below 0.5"),
+        (Augment(bend_px=-0.5), (6, 5), "bend_px -0.5: must be at least 0"),
+        (Augment(bend_px=float("nan")), (6, 5), "bend_px nan"),
     ],
 )
 def test_what_can_not_be_changed_so_is_refused(augment, size, told):
