@@ -27,6 +27,7 @@ _GAN: dict[str, Any] = {
     "shift_px": 0,
     "patience": 3,
 }
+_GAN_SHIRT: dict[str, Any] = {**_GAN, "normal": (6,), "epochs": 1, "seeds": 2, "flip_horizontal": True}
 _AUTOENCODER: dict[str, Any] = {
     "method": "autoencoder",
     "model": "conv_autoencoder",
@@ -60,6 +61,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "autoencoder_mnist_zero": {**_ZERO, **_AUTOENCODER, "threshold": "conformal", "epochs": 20, "seeds": 3},
     "gan_fashion_mnist": {**_GAN, "epochs": 3, "flip_horizontal": True},
     "gan_mnist": {**_GAN, "dataset": "mnist", "epochs": 2},
+    "gan_bfloat16": _GAN_SHIRT,
+    "gan_float32": {**_GAN_SHIRT, "model_options": ("norm=batch",), "method_options": ("norm=batch",)},
     "classifier_fashion_mnist": {**_LABELLED, **_CNN, "method": "classifier", "epochs": 8, "patience": 3},
     "classifier_mnist_zero": {
         "method": "classifier",
@@ -74,7 +77,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "epochs": 30,
         "shift_px": 2,
         "crop_px": 2,
+        "turn_deg": 10.0,
+        "bend_px": 1.0,
         "weight_decay": 0.1,
+        "method_options": ("networks=3",),
     },
     "regressor_fashion_mnist": {**_LABELLED, **_CNN, "method": "regressor", "epochs": 8, "patience": 3},
     "hog_ocsvm_fashion_mnist": {
