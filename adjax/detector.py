@@ -181,6 +181,10 @@ class Detector:
         return features.apply(_jitted(function), self, images)
 
 
+class NoDistance(ValueError):
+    """No training image has a finite distance: the scorer can't be fitted to what this network says."""
+
+
 def fit(
     spec: Spec | Given,
     params: PyTree,
@@ -210,8 +214,8 @@ def fit(
       The detector.
 
     Raises:
-      ValueError: images or labels that don't fit the spec; no image has a finite distance, and why; sigma with several
-        distances an image, or not finite.
+      ValueError: images or labels that don't fit the spec; sigma with several distances an image, or not finite.
+      NoDistance: no image has a finite distance, and why (a ValueError, too).
 
     Example:
       >>> from adjax import augment, data
@@ -241,7 +245,7 @@ def fit(
         outputs = extract(spec, params, normalise, images)
     state, calibration, distances = _fit(dict(outputs), jnp.asarray(labels, jnp.int32), spec=spec)
     if not np.isfinite(np.asarray(calibration.knots)).any():
-        raise ValueError(_no_distance(spec.names[-1], outputs))
+        raise NoDistance(_no_distance(spec.names[-1], outputs))
     params = jax.tree.map(jnp.asarray, params)
     if normalise is not None:
         normalise = Normalise(*(jnp.asarray(x, jnp.float32) for x in normalise))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -22,6 +23,9 @@ from adjax.types import Outputs, PyTree
 PAPER_FORM = {"mahalanobis_perclass, shrinkage 0 (the paper's form)": ("mahalanobis_perclass", (("shrinkage", 0.0),))}
 """The center-loss paper's scorer, each class's plain covariance: reported beside the chosen one."""
 
+HELD_GIB = 4
+"""Outputs that are kept in memory, at most, for the sake of one scorer that nobody asked for by name."""
+
 ODIN = "odin"
 """Not a scorer, since it asks the network twice; reported beside them."""
 
@@ -36,6 +40,7 @@ class Judged(NamedTuple):
       detector: fitted, with the held-out scores.
       metrics: its figures.
       scorers: figures of other scorers on the same features, by name.
+      passed_over: scorers that could not be, and why.
       outputs: network outputs of the test images, in the order of the trial.
       scores: float32, of the test images.
       truth: int of the same length, 1 = anomalous.
@@ -44,6 +49,7 @@ class Judged(NamedTuple):
     detector: Detector
     metrics: dict[str, float]
     scorers: dict[str, dict[str, float]]
+    passed_over: dict[str, str]
     outputs: Outputs
     scores: np.ndarray
     truth: np.ndarray
@@ -73,6 +79,7 @@ def judge(
     rule: Rule,
     prefix: str = "",
     others: Mapping[str, tuple[str, tuple[tuple[str, Any], ...]]] = MappingProxyType({}),
+    optional: Collection[str] = (),
 ) -> Judged:
     """Extracts the outputs of every image once and scores them with the chosen scorer and with `others`.
 
@@ -82,6 +89,10 @@ def judge(
       rule: how the threshold is set.
       prefix: of the names of the anomaly metrics: "ood_" where "accuracy" and "f1" are the classifier's own.
       others: name -> (scorer, options) of further scorers to report.
+      optional: those of them to pass over if they can't be fitted, or would take more than `HELD_GIB` of memory.
+
+    Raises:
+      ValueError: a scorer that can't be fitted, and is not optional.
     """
     classes = len(spec.classes)
     normal = trial.labels < max(classes, 1)
@@ -93,6 +104,14 @@ def judge(
     }
     said = shapes(spec, params, normalise)
     reads = {one: read_by(parts(one).scorer, said, classes) for one in (spec, *specs.values())}
+    count = sum(map(len, rows.values())) + len(trial.test)
+    passed_over = {
+        name: why
+        for name, one in specs.items()
+        if name in optional and (why := _too_large({key: said[key] for key in reads[one]}, count))
+    }
+    for name in passed_over:
+        del reads[specs.pop(name)]
     also = frozenset().union(*reads.values())
     outputs = {k: detectors.extract(spec, params, normalise, study.images[v], also) for k, v in rows.items()}
     outputs["test"] = detectors.extract(spec, params, normalise, study.test_images[trial.test], also)
@@ -111,8 +130,24 @@ def judge(
     detector, own, scores = judged(spec)
     if "logits" in outputs["test"] and classes > 1:
         own |= classification(outputs["test"], study.test_labels[trial.test], trial.truth, classes)
-    further = {name: judged(one)[1] for name, one in specs.items()}
-    return Judged(detector, own, further, outputs["test"], scores, trial.truth)
+    further = {}
+    for name, one in specs.items():
+        try:
+            further[name] = judged(one)[1]
+        except detectors.NoDistance as error:
+            if name not in optional:
+                raise
+            passed_over[name] = str(error)
+    return Judged(detector, own, further, passed_over, outputs["test"], scores, trial.truth)
+
+
+def _too_large(said: Outputs, count: int) -> str | None:
+    """Why outputs of such shapes, of so many images, are not to be kept, if so."""
+    gib = count * sum(math.prod(x.shape[1:]) * x.dtype.itemsize for x in said.values()) / 2**30
+    if gib <= HELD_GIB:
+        return None
+    what = ", ".join(sorted(said))
+    return f"{what} of {count:,} images would take {gib:.1f} GiB, more than {HELD_GIB}: ask for it by name"
 
 
 def shapes(spec: Spec, params: PyTree, normalise: Normalise) -> Outputs:

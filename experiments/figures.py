@@ -99,7 +99,7 @@ def reconstructions(judged: Judged, images: np.ndarray, normalise: Normalise) ->
     few = jax.eval_shape(judged.detector.outputs, jax.ShapeDtypeStruct((1, *images.shape[1:]), np.uint8))
     if "reconstruction" not in few or few["reconstruction"].shape[1:] != images.shape[1:]:
         return None
-    x = judged.detector.outputs(images)["reconstruction"]
+    x = judged.detector.outputs(images, {"reconstruction"})["reconstruction"]
     pixels = (np.asarray(x) * np.asarray(normalise.sd) + np.asarray(normalise.mean)) * 255
     return np.clip(np.round(pixels), 0, 255).astype(np.uint8)
 

@@ -96,16 +96,18 @@ def run(config: Config, console: Console) -> int:
     # Judging: one member after another, outputs extracted once for all scorers.
     rule = evaluate.Rule(config.threshold, config.quantile)
     others: Mapping[str, Any] = evaluate.PAPER_FORM if spec.scorer.startswith("mahalanobis") else {}
+    optional: set[str] = set()  # those that only "all" asks for
     if config.scorers:
         first_params = jax.tree.map(lambda x: x[0], trained.params)
         named = tuple(name for name in config.scorers if name != evaluate.ODIN)
-        others = {**others, **evaluate.further(spec, first_params, normalise, named)}
+        found = evaluate.further(spec, first_params, normalise, named)
+        others, optional = {**others, **found}, set(found) - set(named)
     pairs = list(itertools.product(range(len(settings)), range(len(trials))))
 
     def judge(params: PyTree, m: int, others: Mapping = others) -> evaluate.Judged:
         member = jax.tree.map(lambda x: x[m], params)
         trial, own = trials[pairs[m][1]], rule._replace(logit=log_odds(table, m))
-        return evaluate.judge(spec, member, normalise, loaded.study, trial, own, loaded.prefix, others)
+        return evaluate.judge(spec, member, normalise, loaded.study, trial, own, loaded.prefix, others, optional)
 
     def odin(m: int) -> dict[str, float]:
         trial, params = trials[pairs[m][1]], jax.tree.map(lambda x: x[m], trained.params)
@@ -130,9 +132,13 @@ def run(config: Config, console: Console) -> int:
     kept = max(range(len(settings)), key=lambda s: sum(settings[s][k] == v for k, v in method.hparams.items()))
     first = kept * len(trials)
     own = range(first, first + len(trials))
+    passed_over: dict[str, str] = {name: why for m in own for name, why in judged[m].passed_over.items()}
+    for name, why in passed_over.items():
+        console.print(f"passed over: {name}: {why}", highlight=False)
     comparisons: dict[str, Any] = {
         name: evaluate.summary([{**rows[m], "metrics": judged[m].scorers[name]} for m in own])
         for name in judged[first].scorers
+        if name not in passed_over
     }
     if {"all", evaluate.ODIN} & set(config.scorers) and "logits" in judged[first].outputs and len(spec.classes) > 1:
         comparisons[evaluate.ODIN] = evaluate.summary([{**rows[m], "metrics": odin(m)} for m in own])
@@ -370,8 +376,11 @@ def score_table(config: Config, detector: detectors.Detector, directory: Path) -
     """A CSV of probabilities for a CSV of images: of a method that gives none, 1 − p-value."""
     assert config.score_table is not None
     names, images = read_unlabelled(config.score_table, config.side_px)
-    outputs = detector.outputs(images)
-    found = outputs["probability"] if "probability" in outputs else 1 - np.asarray(detector.p_value(images))
+    said = jax.eval_shape(detector.outputs, jax.ShapeDtypeStruct((1, *images.shape[1:]), np.uint8))
+    if "probability" in said:
+        found = detector.outputs(images, {"probability"})["probability"]
+    else:
+        found = 1 - np.asarray(detector.p_value(images))
     write_probabilities(directory / "probabilities.csv", names, np.asarray(found))
     return directory / "probabilities.csv"
 

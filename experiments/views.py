@@ -127,7 +127,8 @@ def anomaly_maps(judged: Judged, images: np.ndarray) -> np.ndarray | None:
     if tell is None:
         return None
     options = dict(getattr(spec, "scorer_options", ()))
-    patches = np.asarray(judged.detector.outputs(images)[options.get("feature", "patches")])
+    name = options.get("feature", "patches")
+    patches = np.asarray(judged.detector.outputs(images, {name})[name])
     if patches.ndim == 3 and "grid" in options:  # the same flattened
         patches = patches.reshape(len(patches), *options["grid"], -1)
     return np.asarray(tell(judged.detector.scorer, patches)) if patches.ndim == 4 else None

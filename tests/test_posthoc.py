@@ -314,6 +314,30 @@ def test_of_many_last_layers_the_smallest():
     np.testing.assert_allclose(head.apply(layer, x), logits_of(x), atol=2e-5)
 
 
+@pytest.mark.parametrize(("name", "equation"), [("ash", ash), ("fdbd", fdbd), ("react", react), ("vim", vim)])
+def test_what_a_dead_feature_does_is_known_from_the_weights_alone(name, equation, monkeypatch):
+    """One that is 0 on all training images and not on those to score; recovered, its weights would be 0."""
+    x = np.where(np.arange(D) == 2, np.float32(0), X)
+    z = logits_of(x)
+    for key, value in {"X": x, "Z": z}.items():
+        monkeypatch.setitem(globals(), key, value)  # what the equations are fitted to
+    expected = equation(QUERIES) if name in ("ash", "react") else equation(QUERIES, ZQ)
+    scorer = scorers.make(name, capacity=N, kernel=KERNEL)
+    state = jax.jit(lambda o: scorers.fit(scorer, o, jnp.asarray(Y), K))(outputs(x, z))
+    size = np.abs(expected).max()
+    np.testing.assert_allclose(scorer.score(state, outputs(QUERIES)), expected, rtol=2e-5, atol=1e-5 * size)
+    recovered = tools(name)[0](outputs(x, z), Y)
+    assert np.abs(scorer.score(recovered, outputs(QUERIES)) - expected).max() > 1e-3 * size
+
+
+def test_weights_that_are_not_the_network_s_are_found_out():
+    scorer = scorers.make("react", capacity=N, kernel=KERNEL[:, ::-1])
+    state = scorers.fit(scorer, outputs(X), jnp.asarray(Y), K)
+    assert np.isnan(scorer.score(state, outputs(X))).all()
+    with pytest.raises(ValueError, match=r"kernel of shape \(4, 12\): .* from 12 features to 4 logits has \(12, 4\)"):
+        scorers.fit(scorers.make("react", capacity=N, kernel=KERNEL.T), outputs(X), jnp.asarray(Y), K)
+
+
 def test_vim_of_features_that_leave_no_residual_matches_rounding():
     x = np.concatenate([X[:, : D // 2]] * 2, 1)
     z = logits_of(x)

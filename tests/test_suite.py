@@ -39,6 +39,8 @@ def test_patches_are_for_maps_and_not_one_more_layer():
     assert found["padim"] == {"feature": "patches", "dim": 6, "grid": (3, 4)}
     assert found["patchcore"] == {"feature": "patches", "dim": 6}
     assert found["layers"] == suite(SCORERS, said(), CLASSES)["layers"]
+    one_place = {"features": said()["features"], "patches": jnp.zeros((ROWS, 1, 1, 6))}
+    assert not {"padim", "patchcore"} & set(suite(SCORERS, one_place, 1))
     alone = suite(SCORERS, {"patches": outputs["patches"]}, 1)
     assert alone["layers"] == {"names": ("patches",), "dims": (6,)}
 

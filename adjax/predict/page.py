@@ -176,7 +176,7 @@ def reconstructions(detector: Detector, images: np.ndarray) -> np.ndarray | None
     few = jax.eval_shape(detector.outputs, jax.ShapeDtypeStruct((1, *images.shape[1:]), np.uint8))
     if detector.normalise is None or getattr(few.get("reconstruction"), "shape", ())[1:] != images.shape[1:]:
         return None
-    x = np.asarray(detector.outputs(images)["reconstruction"])
+    x = np.asarray(detector.outputs(images, {"reconstruction"})["reconstruction"])
     pixels = (x * np.asarray(detector.normalise.sd) + np.asarray(detector.normalise.mean)) * 255
     return np.clip(np.round(np.nan_to_num(pixels)), 0, 255).astype(np.uint8)
 

@@ -17,6 +17,7 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 
 from adjax.scorers import head
 from adjax.scorers.head import Head
@@ -33,6 +34,7 @@ def ash(
     capacity: int = 6000,
     logits: int | None = None,
     feature: str = "features",
+    kernel: ArrayLike | None = None,
 ) -> Scorer:
     """ASH on `outputs[feature]`, float [N, D], and `outputs["logits"]`, float [N, L], linear in them.
 
@@ -44,6 +46,8 @@ def ash(
       capacity: images that the fit may keep, > D.
       logits: L; None: as many as there are classes.
       feature: name of the network output that the logits are linear in.
+      kernel: float[D, L], the weights of the last layer, if at hand; None: recovered from features and logits, which
+        takes those of features that are 0 on all training images for 0.
 
     Returns:
       A `Scorer` whose state is a `Head`; `distances` has one column. A NaN among features or logits is one; an infinite
@@ -53,7 +57,7 @@ def ash(
 
     Raises:
       ValueError: an option outside of its range; `init` for as many features as capacity; in fitting, another number of
-        logits.
+        logits or a kernel of another shape.
     """
     if shaping not in ("s", "p", "b"):
         raise ValueError(f"shaping {shaping!r}: must be 's', 'p' or 'b'")
@@ -68,7 +72,7 @@ def ash(
         return head.update(stats, outputs, labels, mask, feature, logits)
 
     def finalize(stats: Sample) -> Head:
-        return head.solve(*head.rows(stats, logits))
+        return head.solve(*head.rows(stats, logits), kernel)
 
     def shaped(x: jax.Array) -> jax.Array:
         dim = x.shape[1]

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 
 from adjax.scorers import head
 from adjax.scorers.logits import guarded, read
@@ -40,13 +41,20 @@ class State(NamedTuple):
     present: jax.Array
 
 
-def fdbd(capacity: int = 6000, logits: int | None = None, feature: str = "features") -> Scorer:
+def fdbd(
+    capacity: int = 6000,
+    logits: int | None = None,
+    feature: str = "features",
+    kernel: ArrayLike | None = None,
+) -> Scorer:
     """fDBD on `outputs[feature]`, float [N, D], and `outputs["logits"]`, float [N, L], L ≥ 2, linear in them.
 
     Args:
       capacity: images that the fit may keep, > D.
       logits: L; None: as many as there are classes.
       feature: name of the network output that the logits are linear in.
+      kernel: float[D, L], the weights of the last layer, if at hand; None: recovered from features and logits, which
+        takes those of features that are 0 on all training images for 0.
 
     Returns:
       A `Scorer`. `score` is ≤ 0; `distances` has one column. A NaN among features or logits is one; an infinite feature
@@ -55,7 +63,8 @@ def fdbd(capacity: int = 6000, logits: int | None = None, feature: str = "featur
       linear in the features, NaN.
 
     Raises:
-      ValueError: `init` for as many features as capacity; in fitting, another number of logits.
+      ValueError: `init` for as many features as capacity; in fitting, another number of logits or a kernel of another
+        shape.
     """
 
     def init(dim: int, classes: int) -> Sample:
@@ -65,7 +74,7 @@ def fdbd(capacity: int = 6000, logits: int | None = None, feature: str = "featur
         return head.update(stats, outputs, labels, mask, feature, logits)
 
     def finalize(stats: Sample) -> State:
-        layer = head.solve(*head.rows(stats, logits))
+        layer = head.solve(*head.rows(stats, logits), kernel)
         weights = layer.kernel.T
         gaps = lax.map(lambda w: length(weights - w[None]), weights)
         return State(layer.origin, jnp.where(jnp.isnan(layer.bias)[None], jnp.nan, gaps), ~jnp.isneginf(layer.bias[:1]))

@@ -22,8 +22,9 @@ from jax import lax
 
 from adjax.kmeans import kmeans
 from adjax.scorers import sample
-from adjax.scorers.mahalanobis import Stats, floored, mahalanobis
+from adjax.scorers.mahalanobis import Stats, mahalanobis
 from adjax.scorers.sample import Sample
+from adjax.scorers.whiten import floored, whitening
 from adjax.types import Outputs, PyTree, Scorer
 
 _EXACT = lax.Precision.HIGHEST  # accelerators round matmul inputs otherwise
@@ -131,13 +132,11 @@ def gmm(
         dim = origin.size
         if covariance == "diag":
             values = floored((1 - shrinkage) * cov + shrinkage * variance, origin[None] + means)
-            whiten = lax.rsqrt(values)
+            whiten, log_det = lax.rsqrt(values), jnp.log(values).sum(-1)
         else:
             cov = (1 - shrinkage) * cov + shrinkage * variance * jnp.eye(dim, dtype=jnp.float32)[None]
-            values, vectors = jnp.linalg.eigh(cov)
-            values = floored(values, origin[None] + means)
-            whiten = vectors / jnp.sqrt(values)[:, None, :]
-        offset = jnp.log(share) - 0.5 * (dim * math.log(2 * math.pi) + jnp.log(values).sum(-1))
+            whiten, log_det = whitening(cov, origin[None] + means)
+        offset = jnp.log(share) - 0.5 * (dim * math.log(2 * math.pi) + log_det)
         return State(origin, means, whiten, offset)
 
     def _maximise(stats: Sample) -> State:

@@ -7,7 +7,8 @@ and b exactly, up to rounding, by a singular value decomposition: the normal equ
 number, and float32 has no digits for that. Columns are centred and brought to one scale first.
 
 * Where training features leave a direction out (duplicate or dead features, fewer images than features), nothing tells
-  its weights, and the solution of the smallest norm ignores it. The network itself may not.
+  its weights, and the solution of the smallest norm ignores it. The network itself may not: who has its weights gives
+  them as `kernel`, and only b is found.
 * Where logits are not linear in the features, there is no head to find: with an error above 5 % of the logits' spread
   its bias is NaN, and so is every score. Features and logits rounded to bfloat16 are well below that. As many images as
   features always fit, and tell nothing.
@@ -20,7 +21,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
 from adjax.scorers import sample
 from adjax.scorers.sample import Sample
@@ -84,14 +87,30 @@ def rows(stats: Sample, logits: int | None = None) -> tuple[jax.Array, jax.Array
     return stats.rows[:, :dim], stats.rows[:, dim:], sample.kept(stats)
 
 
-def solve(x: jax.Array, z: jax.Array, known: jax.Array) -> Head:
-    """The head of features float32[M, D] and logits float32[M, L], from the rows that are `known`, bool[M]."""
+def solve(x: jax.Array, z: jax.Array, known: jax.Array, kernel: ArrayLike | None = None) -> Head:
+    """The head of features float32[M, D] and logits float32[M, L], from the rows that are `known`, bool[M].
+
+    Args:
+      x, z, known: the rows.
+      kernel: float[D, L], the network's own W, to be trusted where the rows agree with it; None: it is recovered.
+
+    Raises:
+      ValueError: a kernel of another shape.
+    """
+    shape = x.shape[1], z.shape[1]
+    if kernel is not None and np.shape(kernel) != shape:
+        raise ValueError(
+            f"kernel of shape {np.shape(kernel)}: the last layer from {shape[0]} features to {shape[1]} logits has "
+            f"{shape} (PyTorch's weight is the transpose)"
+        )
     count = jnp.maximum(known.sum(), 1).astype(jnp.float32)
     origin, off, a = _centred(x, known, count)
     level, rest, y = _centred(z, known, count)
-    scale = jnp.abs(a).max(0)
-    scale = jnp.where(scale > 0, scale, 1)
-    kernel = jnp.linalg.lstsq(a / scale[None], y, _CUTOFF)[0] / scale[:, None]
+    if kernel is None:
+        scale = jnp.abs(a).max(0)
+        scale = jnp.where(scale > 0, scale, 1)
+        kernel = jnp.linalg.lstsq(a / scale[None], y, _CUTOFF)[0] / scale[:, None]
+    kernel = jnp.asarray(kernel, jnp.float32)
     error = y - jnp.matmul(a, kernel, precision=_EXACT)
     coarse = _EPS * (jnp.abs(level) + jnp.matmul(jnp.abs(origin), jnp.abs(kernel), precision=_EXACT))
     linear = _size(error) <= _NONLINEAR * _size(y) + 8 * coarse.max()

@@ -16,7 +16,7 @@ Float32 carries it because nothing large is ever subtracted from something as la
 * Scoring whitens by one matmul, Σ⁻¹ = W Wᵀ, and then takes differences to the means before squaring. The
   square expanded, ‖z‖² − 2 z·m + ‖m‖², would lose a small distance from a mean that is far out; the compiler
   fuses the differences into the sum, so they cost a quarter more time on CPU and no memory.
-* Variances below D · 2⁻²³ of the largest are noise in float32 and count as that much. So a singular
+* What has no variance that float32 can tell from none counts as noise (`adjax.scorers.whiten`). So a singular
   covariance (duplicate or dead features, fewer images than features) gives large finite distances.
 """
 
@@ -29,6 +29,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from adjax.scorers.whiten import whitening
 from adjax.types import Outputs, Scorer
 
 _MANY, _NEAR = 64, 4
@@ -79,21 +80,6 @@ class State(NamedTuple):
     whiten: jax.Array
     means: jax.Array
     present: jax.Array
-
-
-def floored(values: jax.Array, means: jax.Array) -> jax.Array:
-    """Variances that float32 can tell from none.
-
-    Args:
-      values: float32[K, D], of the features, or of combinations of length 1: a covariance's eigenvalues.
-      means: float32[..., D], of the features as they came.
-
-    Returns:
-      float32[K, D], positive: raised to what eigh gets wrong, and to how coarse the features are.
-    """
-    coarse = jnp.square(_EPS * jnp.abs(means).max())
-    floor = jnp.maximum(values.shape[-1] * _EPS * values.max(-1), coarse)
-    return jnp.maximum(values, jnp.where(floor > 0, floor, 1)[:, None])
 
 
 def pooled(stats: Stats) -> Stats:
@@ -198,9 +184,7 @@ def mahalanobis(
         dim = cov.shape[-1]
         variance = jnp.trace(cov, axis1=1, axis2=2)[:, None, None] / dim
         cov = (1 - shrinkage) * cov + shrinkage * variance * jnp.eye(dim, dtype=jnp.float32)[None]
-        values, vectors = jnp.linalg.eigh(cov)
-        values = floored(values, stats.anchor[None] + stats.mean)
-        whiten = vectors / jnp.sqrt(values)[:, None, :]
+        whiten, _ = whitening(cov, stats.anchor[None] + stats.mean)
         means = jnp.matmul(stats.mean, whiten[0], precision=_EXACT) if tied else stats.mean
         return State(stats.anchor, whiten, means, stats.counts > 0)
 

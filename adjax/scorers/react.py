@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from adjax.scorers import head
 from adjax.scorers.head import Head
@@ -35,6 +36,7 @@ def react(
     capacity: int = 6000,
     logits: int | None = None,
     feature: str = "features",
+    kernel: ArrayLike | None = None,
 ) -> Scorer:
     """ReAct on `outputs[feature]`, float [N, D], and `outputs["logits"]`, float [N, L], linear in them.
 
@@ -44,6 +46,8 @@ def react(
       capacity: images that the fit may keep, > D.
       logits: L; None: as many as there are classes.
       feature: name of the network output that the logits are linear in.
+      kernel: float[D, L], the weights of the last layer, if at hand; None: recovered from features and logits, which
+        takes those of features that are 0 on all training images for 0.
 
     Returns:
       A `Scorer`; `distances` has one column. A NaN among features or logits is one; an infinite feature or a logit of
@@ -53,7 +57,7 @@ def react(
 
     Raises:
       ValueError: an option outside of its range; `init` for as many features as capacity; in fitting, another number of
-        logits.
+        logits or a kernel of another shape.
     """
     if not 0 < quantile <= 1:
         raise ValueError(f"quantile {quantile} must lie in (0, 1]")
@@ -68,7 +72,7 @@ def react(
     def finalize(stats: Sample) -> State:
         x, z, known = head.rows(stats, logits)
         limit = jnp.nanquantile(jnp.where(known[:, None], x, jnp.nan), quantile)
-        return State(head.solve(x, z, known), jnp.where(known.any(), limit, 0))
+        return State(head.solve(x, z, known, kernel), jnp.where(known.any(), limit, 0))
 
     def score(state: State, outputs: Outputs) -> jax.Array:
         z = head.apply(state.head, jnp.minimum(within(outputs, feature), state.limit))

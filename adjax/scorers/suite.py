@@ -18,7 +18,7 @@ def suite(factories: Mapping[str, Callable[..., Scorer]], outputs: Outputs, clas
     """Every scorer that these outputs can feed.
 
     `layers` gets all layers but `patches`, whose mean `features` is; `padim` and `patchcore` the one with the most
-    channels of those that have places.
+    channels of those that have more than one place.
 
     Args:
       factories: name -> factory, such as `adjax.scorers.SCORERS`.
@@ -37,7 +37,9 @@ def suite(factories: Mapping[str, Callable[..., Scorer]], outputs: Outputs, clas
         if name == "layers":
             other = {layer: x for layer, x in layers.items() if layer != "patches"} or layers
             options = {"names": tuple(other), "dims": tuple(x.shape[-1] for x in other.values())}
-        elif name in ("padim", "patchcore") and maps:
+        elif name in ("padim", "patchcore"):
+            if not maps:
+                continue
             place = max(maps, key=lambda layer: layers[layer].shape[-1])
             options = {"feature": place, "dim": layers[place].shape[-1]}
             if name == "padim":

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 
 from adjax.scorers import head
 from adjax.scorers.logits import energy, guarded, read
@@ -41,7 +42,11 @@ class State(NamedTuple):
 
 
 def vim(
-    components: int | None = None, capacity: int = 6000, logits: int | None = None, feature: str = "features"
+    components: int | None = None,
+    capacity: int = 6000,
+    logits: int | None = None,
+    feature: str = "features",
+    kernel: ArrayLike | None = None,
 ) -> Scorer:
     """ViM on `outputs[feature]`, float [N, D], and `outputs["logits"]`, float [N, L], linear in them.
 
@@ -50,6 +55,8 @@ def vim(
       capacity: images that the fit may keep, > D.
       logits: L; None: as many as there are classes.
       feature: name of the network output that the logits are linear in.
+      kernel: float[D, L], the weights of the last layer, if at hand; None: recovered from features and logits, which
+        takes those of features that are 0 on all training images for 0.
 
     Returns:
       A `Scorer`; `distances` has one column. A NaN among features or logits is one; an infinite feature or a logit of
@@ -59,7 +66,7 @@ def vim(
 
     Raises:
       ValueError: components < 0, or in `init` not fewer than features; `init` for as many features as capacity; in
-        fitting, another number of logits.
+        fitting, another number of logits or a kernel of another shape.
     """
     if components is not None and components < 0:
         raise ValueError(f"components {components}: must be at least 0")
@@ -79,7 +86,7 @@ def vim(
 
     def finalize(stats: Sample) -> State:
         x, z, known = head.rows(stats, logits)
-        layer = head.solve(x, z, known)
+        layer = head.solve(x, z, known, kernel)
         bias = layer.bias - jnp.matmul(layer.origin, layer.kernel, precision=_EXACT)
         bias = jnp.where(known.any(), bias, 0)
         u = jnp.clip(-jnp.linalg.lstsq(layer.kernel.T, bias)[0], -LIMIT, LIMIT)

@@ -1,0 +1,55 @@
+"""A trained member judged by many scorers: those that nobody asked for by name are passed over if they don't fit."""
+
+import jax
+import numpy as np
+import pytest
+
+from adjax import augment, data
+from adjax.data.trials import Study, Trial
+from adjax.detector import NoDistance
+from adjax.scorers import head
+from adjax.spec import Spec, parts
+from experiments import evaluate
+
+ROWS = np.arange(300, dtype=np.int32)
+PADIM = (("dim", 6), ("feature", "pool1"), ("grid", (4, 4)))
+OTHERS = {"max_logit": ("max_logit", ()), "padim": ("padim", PADIM)}
+CROOKED = {**OTHERS, "vim": ("vim", (("capacity", 300),))}
+
+
+@pytest.fixture(scope="module")
+def judge():
+    digits = data.load("digits", "train")
+    spec = Spec("centerloss", "lenet5", "max_softmax", (8, 8, 1), "0123456789")
+    params = jax.jit(parts(spec).method.init)(jax.random.key(0), dict(parts(spec).method.hparams))["params"]
+    few, truth = np.arange(300, 400, dtype=np.int32), np.arange(100) % 2
+    trial = Trial({"seed": 0}, 0, ROWS, digits.labels[:300], few, few, truth, few, truth)
+    study = Study("digits", tuple("0123456789"), digits.images, digits.labels, digits.images, digits.labels, (trial,))
+    normalise = augment.normalise_of(digits.images)
+
+    def judge(others, optional):
+        rule = evaluate.Rule("quantile", 0.975)
+        return evaluate.judge(spec, params, normalise, study, trial, rule, "", others, optional)
+
+    return judge
+
+
+def test_what_cannot_be_fitted_is_passed_over_with_the_reason(judge, monkeypatch):
+    monkeypatch.setattr(head, "_NONLINEAR", -1.0)  # as if these logits were not linear in the features
+    judged = judge(CROOKED, CROOKED)
+    assert list(judged.scorers) == ["max_logit", "padim"]
+    assert list(judged.passed_over) == ["vim"]
+    assert "it needs logits that are linear in the features" in judged.passed_over["vim"]
+    with pytest.raises(NoDistance, match="no training image has a finite vim distance"):
+        judge(CROOKED, {"padim"})
+
+
+def test_what_would_not_fit_into_memory_is_passed_over_unless_asked_for(judge, monkeypatch):
+    """Of 600 images (held-out ones count twice: they validate, too), 4 × 4 × 6 floats are 2.1e-4 GiB, 84 less."""
+    monkeypatch.setattr(evaluate, "HELD_GIB", 2e-4)
+    judged = judge(OTHERS, OTHERS)
+    assert list(judged.scorers) == ["max_logit"]
+    assert judged.passed_over == {
+        "padim": "pool1 of 600 images would take 0.0 GiB, more than 0.0002: ask for it by name"
+    }
+    assert list(judge(OTHERS, ()).scorers) == list(OTHERS)
