@@ -77,7 +77,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "epochs": 30,
         "shift_px": 2,
         "crop_px": 2,
-        "turn_deg": 10.0,
+        "turn_deg": 15.0,
         "bend_px": 1.0,
         "weight_decay": 0.1,
         "method_options": ("networks=3",),
