@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -60,6 +61,26 @@ def entropy(g: Given) -> np.ndarray:
     return -(np.exp(log_p) * log_p).sum(1)
 
 
+def clipped(g: Given, least: float) -> np.ndarray:
+    """float64[N, K], probabilities of which none is taken for less."""
+    return np.maximum(softmax(double(g).answers, axis=1), least)
+
+
+def clipped_entropy(g: Given, least: float = 1e-7) -> np.ndarray:
+    p = clipped(g, least)
+    return -(p * np.log(p)).sum(1)
+
+
+def clipped_gen(g: Given, least: float = 1e-7) -> np.ndarray:
+    p = np.minimum(clipped(g, least), np.float32(1 - least))  # 1 − 1.2e-7
+    return (p * (1 - p)) ** 0.1 @ np.ones(p.shape[1])
+
+
+def rounded_softmax(g: Given) -> np.ndarray:
+    """1 − p of the likeliest class, p in float32."""
+    return 1 - np.float64(softmax(double(g).answers, axis=1).max(1).astype(np.float32))
+
+
 def gen(g: Given) -> np.ndarray:
     log_p = log_softmax(double(g).answers, axis=1)
     rest = np.stack([logsumexp(np.delete(log_p, k, 1), axis=1) for k in range(log_p.shape[1])], 1)
@@ -87,10 +108,12 @@ def ash(g: Given) -> np.ndarray:
     return _energy(some * np.exp(g.query.sum(1) / some.sum(1))[:, None] @ g.kernel + g.bias)
 
 
-def vim(g: Given) -> np.ndarray:
+def vim(g: Given, eigenvectors: Callable[[np.ndarray], np.ndarray] | None = None) -> np.ndarray:
+    """`eigenvectors`: of the covariance of centred features, columns in ascending order; None: in float64."""
     g = double(g)
     u = -np.linalg.pinv(g.kernel.T) @ g.bias
-    rest = np.linalg.eigh((g.x - u).T @ (g.x - u))[1][:, : g.x.shape[1] - g.x.shape[1] // 2]  # values ascend
+    vectors = np.linalg.eigh((g.x - u).T @ (g.x - u))[1] if eigenvectors is None else eigenvectors(g.x - u)
+    rest = vectors[:, : g.x.shape[1] - g.x.shape[1] // 2]
     alpha = g.z.max(1).mean() / np.linalg.norm((g.x - u) @ rest, axis=1).mean()
     return alpha * np.linalg.norm((g.query - u) @ rest, axis=1) + _energy(g.answers)
 
@@ -128,14 +151,19 @@ def _shrunk(cov: np.ndarray, shrinkage: float) -> np.ndarray:
     return (1 - shrinkage) * cov + shrinkage * np.trace(cov) / len(cov) * np.eye(len(cov))
 
 
+def _ridge(cov: np.ndarray, added: float) -> np.ndarray:
+    return cov + added * np.eye(len(cov))
+
+
 def _tied(g: Given, shrinkage: float) -> np.ndarray:
     rest = g.x - class_means(g)[g.y]
     return _shrunk(rest.T @ rest / len(rest), shrinkage)
 
 
-def mahalanobis(g: Given, shrinkage: float = 0.0) -> np.ndarray:
+def mahalanobis(g: Given, shrinkage: float = 0.0, ridge: float = 0.0) -> np.ndarray:
+    """`ridge` is added to each diagonal entry of the covariance."""
     g = double(g)
-    cov = _tied(g, shrinkage)
+    cov = _ridge(_tied(g, shrinkage), ridge)
     return np.sqrt(np.min([_squares(g.query, mean, cov) for mean in class_means(g)], 0))
 
 
@@ -145,14 +173,15 @@ def perclass(g: Given) -> np.ndarray:
     return np.sqrt(np.min([_squares(g.query, x.mean(0), _shrunk(np.cov(x.T, bias=True), 0.1)) for x in groups], 0))
 
 
-def relative(g: Given) -> np.ndarray:
+def relative(g: Given, ridge: float = 0.0) -> np.ndarray:
     wide = double(g)
-    return mahalanobis(g) ** 2 - _squares(wide.query, wide.x.mean(0), np.cov(wide.x.T, bias=True))
+    all_ = _ridge(np.cov(wide.x.T, bias=True), ridge)
+    return mahalanobis(g, ridge=ridge) ** 2 - _squares(wide.query, wide.x.mean(0), all_)
 
 
-def gmm(g: Given) -> np.ndarray:
+def gmm(g: Given, ridge: float = 0.0) -> np.ndarray:
     g = double(g)
-    cov = np.cov(g.x.T, bias=True)
+    cov = _ridge(np.cov(g.x.T, bias=True), ridge)
     return 0.5 * (_squares(g.query, g.x.mean(0), cov) + np.linalg.slogdet(cov)[1] + len(cov) * np.log(2 * np.pi))
 
 

@@ -24,14 +24,15 @@ def given():
 
 
 GIVEN = given()
-LIVING = agreement.living(GIVEN)
+SEEN = agreement.seen(GIVEN)
 
 
-@pytest.mark.parametrize("name", [*agreement.LOGITS, *agreement.FEATURES])
+@pytest.mark.parametrize("name", [*agreement.LOGITS, *agreement.FEATURES, *agreement.WEIGHTS])
 def test_ours_are_the_equation_in_float64(name):
-    case = {**agreement.LOGITS, **agreement.FEATURES}[name]
-    found = agreement.ours(name.split(",")[0], case.options, LIVING)
-    truth = case.truth(LIVING)
+    case = {**agreement.LOGITS, **agreement.FEATURES, **agreement.WEIGHTS}[name]
+    given = GIVEN if case.weights else SEEN
+    found = agreement.ours(name.split(",")[0], case.options, given, case.weights)
+    truth = case.truth(given)
     assert np.abs(found - truth).max() < 1e-4 * np.abs(truth).max()
 
 
@@ -41,14 +42,14 @@ def test_ours_are_the_equation_in_float64(name):
 def test_a_peer_is_in_our_units(name):
     pytest.importorskip("pytorch_ood")
     case = {**agreement.LOGITS, **agreement.FEATURES}[name]
-    truth = case.truth(LIVING)
-    np.testing.assert_allclose(np.median(case.theirs(LIVING) / truth), 1, rtol=1e-3)
+    truth = case.truth(SEEN)
+    np.testing.assert_allclose(np.median(case.theirs(SEEN) / truth), 1, rtol=1e-3)
 
 
-def test_features_that_hardly_an_image_has_are_left_out():
-    assert LIVING.x.shape == (M, D - 2)
-    np.testing.assert_array_equal(LIVING.query, GIVEN.query[:, :-2])
-    np.testing.assert_allclose(LIVING.answers, LIVING.query @ LIVING.kernel + LIVING.bias, rtol=1e-4, atol=1e-4)
+def test_features_that_no_image_has_are_left_out():
+    assert SEEN.x.shape == (M, D - 1)
+    np.testing.assert_array_equal(SEEN.query, GIVEN.query[:, :-1])
+    np.testing.assert_allclose(SEEN.answers, SEEN.query @ SEEN.kernel + SEEN.bias, rtol=1e-4, atol=1e-4)
 
 
 def test_differences_are_shares_of_the_largest():
@@ -80,7 +81,7 @@ def test_what_has_no_solution_has_no_error():
 
 def where():
     devices = {"platform": "cpu"}
-    counts = {"all": 3, "dead": 1, "living": 2}
+    counts = {"all": 3, "dead": 1}
     return {
         "versions": {"jax": "0"},
         "peers": {},

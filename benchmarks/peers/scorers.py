@@ -64,6 +64,14 @@ def vim(g: Given) -> np.ndarray:
     return features("ViM", g, None, g.x.shape[1] // 2, _torch(g.kernel.T), _torch(g.bias))
 
 
+def vim_eigenvectors(x: np.ndarray) -> np.ndarray:
+    """What pytorch-ood's ViM has for eigenvectors of the covariance: all in float32."""
+    import torch
+
+    rows = _torch(x).float()
+    return torch.linalg.eigh(rows.T @ rows / len(rows))[1].double().numpy()
+
+
 def mahalanobis(g: Given) -> np.ndarray:
     return np.sqrt(2 * len(g.x) * features("Mahalanobis", g, None))  # half a square, of the scatter undivided
 
