@@ -12,7 +12,19 @@ from adjax import data
 from experiments import run, textures
 
 
-def test_no_pixel_is_in_training_and_test(tmp_path):
+def test_no_pixel_is_in_training_and_test(tmp_path, monkeypatch):
+    from skimage import data as pictures
+
+    left_and_right = np.repeat(np.uint8([[0] * 30 + [1] * 30]), 60, axis=0)
+    for name in textures.TEXTURES:
+        monkeypatch.setattr(pictures, name, lambda: left_and_right)
+    textures.write(tmp_path, side_px=24, train=40, test=40)
+    assert not data.load(str(tmp_path), "train").images.any()
+    test = data.load(str(tmp_path), "test")
+    assert (test.images[test.labels < len(textures.TEXTURES)] == 1).all()
+
+
+def test_crops_are_as_many_and_as_large_as_asked_for_and_always_the_same(tmp_path):
     textures.write(tmp_path, side_px=24, train=3, test=2)
     split = {name: data.load(str(tmp_path), name) for name in ("train", "test")}
     assert data.find(str(tmp_path)).classes == (*textures.TEXTURES, "photograph")

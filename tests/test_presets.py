@@ -36,7 +36,9 @@ def test_a_preset_names_what_there_is(name):
 
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_a_method_alone_is_the_experiment_of_its_source(method):
-    assert config.parse(["--method", method]).method == method
+    chosen = config.parse(["--method", method])
+    assert chosen.method == method
+    assert chosen == config.of_preset(chosen.preset)
     assert config.parse([f"--method={method}", "--seeds", "2"]).seeds == 2
 
 
@@ -63,7 +65,7 @@ def test_settings_are_every_combination():
 
 def test_option_values_are_numbers_words_or_text():
     chosen = replace(config.Config(), model_options=("a=3", "b=0.5", "c=true", "d=none", "e=batch"))
-    assert chosen.options("model") == {"a": 3, "b": 0.5, "c": True, "d": None, "e": "batch"}
+    assert repr(chosen.options("model")) == "{'a': 3, 'b': 0.5, 'c': True, 'd': None, 'e': 'batch'}"
 
 
 def test_rare_anomalies_weigh_as_much_as_normals():
@@ -112,9 +114,11 @@ def test_it_beats_the_untrained_network(finished):
 
 
 def test_a_run_that_stopped_early_stays_as_it_is(finished):
-    before = json.loads((finished / "results.json").read_text())
+    before, log = json.loads((finished / "results.json").read_text()), (finished / "metrics.jsonl").read_text()
+    assert Best.ended_at(finished / "best")
     assert run.main([*QUICK, "--out", str(finished)]) == 0
     after = json.loads((finished / "results.json").read_text())
+    assert (finished / "metrics.jsonl").read_text() == log
     assert after["members"] == before["members"]
     assert after["early_stopping"] == before["early_stopping"]
     assert max(before["early_stopping"]["validation_auroc"]) > 0.9
@@ -164,18 +168,21 @@ def test_a_table_of_labels_in_a_table_of_probabilities_out(tmp_path):
     """The assignment: labels in a CSV, images in a folder, few anomalies, probabilities for images without a label."""
     split = data.load("digits", "train")
     rows = np.concatenate([np.flatnonzero(split.labels == 0), np.flatnonzero(split.labels == 1)[:30]])
+    unknown = [*rows[:3], *rows[-2:]]
     (tmp_path / "images").mkdir()
     for row in rows:
         Image.fromarray(split.images[row, ..., 0]).save(tmp_path / "images" / f"{row}.png")
     lines = [f"{row}.png,{int(split.labels[row] != 0)}" for row in rows]
     (tmp_path / "train.csv").write_text("\n".join(["file,label", *lines[::2]]))
     (tmp_path / "test.csv").write_text("\n".join(["file,label", *lines[1::2]]))
-    (tmp_path / "unknown.csv").write_text("\n".join(["file", *(f"{row}.png" for row in rows[:5])]))
+    (tmp_path / "unknown.csv").write_text("\n".join(["file", *(f"{row}.png" for row in unknown)]))
     options = f"--method classifier --dataset {tmp_path / 'train.csv'} --protocol one_vs_other --normal 0 --anomalous 1"
     more = f"--batch-size 16 --epochs 8 --threshold logit --score-table {tmp_path / 'unknown.csv'}"
     assert run.main([*options.split(), *more.split(), "--out", str(tmp_path / "run")]) == 0
     lines = (tmp_path / "run" / "probabilities.csv").read_text().splitlines()
     detector = adjax.load(tmp_path / "run" / "detectors" / "0_1")
-    expected = np.asarray(detector.outputs(split.images[rows[:5]])["probability"])
-    assert [line.split(",")[0] for line in lines[1:]] == [f"{row}.png" for row in rows[:5]]
-    np.testing.assert_allclose([float(line.split(",")[1]) for line in lines[1:]], expected, rtol=1e-4)
+    expected = np.asarray(detector.outputs(split.images[unknown])["probability"])
+    found = np.array([float(line.split(",")[1]) for line in lines[1:]])
+    assert [line.split(",")[0] for line in lines[1:]] == [f"{row}.png" for row in unknown]
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    assert found[:3].max() < found[3:].min()
