@@ -13,11 +13,19 @@ import adjax
 from adjax import data, methods, models
 from adjax.data.trials import Trial
 from adjax.methods import METHODS
-from experiments import config, console, evaluate, presets, run
+from experiments import config, console, evaluate, figures, presets, run
 from experiments.training import Best
 
 LABELLED = "--preset classifier_fashion_mnist --dataset digits --normal 0 1 --validation 0.3 --batch-size 32".split()
+pytestmark = pytest.mark.usefixtures("without_plots")
 QUICK = [*LABELLED, "--epochs", "6", "--patience", "2"]
+
+
+@pytest.fixture(scope="module")
+def without_plots(compiled_quickly):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "draw", lambda *_: [])
+        yield
 
 
 @pytest.mark.parametrize("name", sorted(presets.PRESETS))
@@ -81,7 +89,7 @@ def test_rare_anomalies_weigh_as_much_as_normals():
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, without_plots):
     """Two one-vs-rest classifiers, stopped early."""
     out = tmp_path_factory.mktemp("labelled")
     assert run.main([*QUICK, "--out", str(out)]) == 0
