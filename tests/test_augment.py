@@ -289,9 +289,10 @@ def test_a_warp_turns_what_was_stretched_and_then_adds_the_bend():
 
 def test_the_draws_of_a_warp_are_independent():
     turn, stretch = matrices(turn_deg=TURN_DEG)[:, 1, 0], matrices(stretch=STRETCH).reshape(-1, 4)
-    bend = (places(bend_px=BEND_PX) - GRID)[:, 8:16:7, 6:13:6].reshape(-1, 8)
+    bend = (places(bend_px=BEND_PX) - GRID)[:, 2::9, 2::7].reshape(MANY, -1)
     drawn = np.column_stack([turn, stretch, bend])
-    assert np.abs(np.corrcoef(drawn.T)[:5] - np.eye(13)[:5]).max() < 0.25
+    assert drawn.shape == (MANY, 1 + 4 + 3 * 3 * 2)
+    assert np.abs(np.corrcoef(drawn.T)[:5] - np.eye(23)[:5]).max() < 0.25
 
 
 def test_no_warp_no_change():
