@@ -123,7 +123,7 @@ def test_run_that_does_not_fit_the_checkpoint_is_refused(finished, change, capsy
 
 
 def test_stopped_run_goes_on_bit_for_bit(tmp_path):
-    command = [sys.executable, "-m", "experiments.run", *QUICK, "--epochs", "60", "--seeds", "1"]
+    command = [sys.executable, "-m", "experiments.run", *QUICK, "--epochs", "30", "--seeds", "1"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     subprocess.run([*command, "--out", whole], check=True, stdout=subprocess.DEVNULL, timeout=300)
     process = subprocess.Popen([*command, "--out", parts], stdout=subprocess.DEVNULL)
