@@ -18,6 +18,7 @@ from typing import Any, Literal
 import jax
 import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from adjax import detector as detectors
@@ -43,6 +44,8 @@ MODELS = {
     "regressor": "cnn",
 }
 """Method -> the model it is trained with if none is named."""
+LEARN_FROM_LABELS = {"centerloss", "classifier", "gan", "ood_head", "regressor"}
+"""Methods that need `y`."""
 _LEVEL = 0.975  # as `adjax.fit` has it
 
 
@@ -265,6 +268,11 @@ class ImageOutlierDetector(_Outliers):
         self._set_offset(X)
         return self
 
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = self.method in LEARN_FROM_LABELS
+        return tags
+
     def _made(self, model: str, shape: tuple[int, ...], classes: int, steps: int) -> Any:
         network = models.make(model, shape, classes, **(self.model_options or {}))  # type: ignore[arg-type]
         return methods.make(self.method, network, shape, classes, steps=steps, **(self.method_options or {}))
@@ -274,7 +282,10 @@ class ImageOutlierDetector(_Outliers):
         if learns_from == "normal":
             return np.zeros(n, np.int32), ("normal",)
         if y is None:
-            raise ValueError(f"{self.method!r} learns from {learns_from}: give y, with {ANOMALOUS} for anomalies")
+            raise ValueError(
+                f"{self.method!r} learns from {learns_from}: it requires y to be passed, but the target y is None; "
+                f"give y, with {ANOMALOUS} for anomalies"
+            )
         y = _column(y, n)
         anomalous = y == ANOMALOUS
         if "anomalies" in learns_from and not anomalous.any():

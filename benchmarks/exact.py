@@ -78,7 +78,8 @@ def clipped_gen(g: Given, least: float = 1e-7) -> np.ndarray:
 
 def rounded_softmax(g: Given) -> np.ndarray:
     """1 − p of the likeliest class, p in float32."""
-    return 1 - np.float64(softmax(double(g).answers, axis=1).max(1).astype(np.float32))
+    p = softmax(double(g).answers, axis=1).max(1).astype(np.float32)
+    return 1 - p.astype(np.float64)
 
 
 def gen(g: Given) -> np.ndarray:

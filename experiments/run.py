@@ -378,10 +378,10 @@ def score_table(config: Config, detector: detectors.Detector, directory: Path) -
     names, images = read_unlabelled(config.score_table, config.side_px)
     said = jax.eval_shape(detector.outputs, jax.ShapeDtypeStruct((1, *images.shape[1:]), np.uint8))
     if "probability" in said:
-        found = detector.outputs(images, {"probability"})["probability"]
+        found = np.asarray(detector.outputs(images, {"probability"})["probability"])
     else:
         found = 1 - np.asarray(detector.p_value(images))
-    write_probabilities(directory / "probabilities.csv", names, np.asarray(found))
+    write_probabilities(directory / "probabilities.csv", names, found)
     return directory / "probabilities.csv"
 
 

@@ -13,7 +13,9 @@ from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import estimator_checks_generator
+from sklearn.utils.validation import validate_data
 
 import adjax.sklearn
 from adjax import export
@@ -63,6 +65,45 @@ def checks():
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("made", "check"), list(checks()))
 def test_scikit_learns_checks(made, check):
+    check(made)
+
+
+class OnCanvas(ImageOutlierDetector):
+    """Takes scikit-learn's made-up rows, which are no images, for the first pixels of images that are else black.
+
+    All else is `ImageOutlierDetector`.
+    """
+
+    def _images(self, X, reset):
+        rows = validate_data(self, X, dtype=np.float32, reset=reset)
+        pixels = np.rint(255 / (1 + np.exp(-np.clip(rows, -20, 20)))).astype(np.uint8)
+        return np.pad(pixels, [(0, 0), (0, 64 - rows.shape[1])]).reshape(-1, 8, 8, 1)
+
+
+SMALL_CELLS = {"model_options": {"cell_px": 4}}
+FROM_NORMAL_IMAGES = {"autoencoder": {}, "deep_svdd": {}, "gmm": SMALL_CELLS, "hog_ocsvm": SMALL_CELLS, "random": {}}
+"""Method -> options. The others need labels, which scikit-learn's checks of outlier detectors never give."""
+
+
+def method_checks():
+    for method, options in FROM_NORMAL_IMAGES.items():
+        for made, check in estimator_checks_generator(OnCanvas(method, epochs=1, held_out=0.0, **options)):
+            yield pytest.param(made, check, id=f"{method}-{check.func.__name__}")
+
+
+def test_methods_that_need_labels_say_so():
+    assert {name for name in METHODS if get_tags(ImageOutlierDetector(name)).target_tags.required} == set(
+        METHODS
+    ) - set(FROM_NORMAL_IMAGES)
+    for name in METHODS:
+        made = ImageOutlierDetector(name)._made(adjax.sklearn.MODELS[name], (32, 32, 1), 2, 1)
+        assert (made.learns_from != "normal") == (name not in FROM_NORMAL_IMAGES)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("made", "check"), list(method_checks()))
+def test_scikit_learns_checks_of_methods(made, check):
     check(made)
 
 
@@ -196,7 +237,7 @@ WRONG = {
         {"method": "classifier"},
         ZEROS,
         None,
-        "'classifier' learns from anomalies: give y, with -1 for anomalies",
+        "'classifier' learns from anomalies: it requires y to be passed, .* give y, with -1 for anomalies",
     ),
     "no anomaly": ({"method": "classifier"}, ZEROS, np.zeros(len(ZEROS)), "and no y is -1: label some"),
     "nothing but anomalies": ({"method": "classifier"}, ZEROS, -np.ones(len(ZEROS)), "there is no normal image"),
