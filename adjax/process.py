@@ -1,8 +1,10 @@
-"""What a program may ask of its process at its start and a library must not: freed memory kept, compilations kept.
+"""What a program may ask of its process at its start and a library must not: freed memory kept, compilations kept,
+one thread for LAPACK.
 
 XLA's CPU runtime allocates its temporaries afresh at every dispatch. The C library gives large ones back to the
 operating system at once, which then has to clear every page again: that can cost more than the arithmetic. And what
-was compiled once need not be compiled again by the next process.
+was compiled once need not be compiled again by the next process. Decompositions go to SciPy's LAPACK, whose threads,
+when they are done, keep waiting for more on the cores that XLA wants for its matmuls.
 """
 
 from __future__ import annotations
@@ -13,15 +15,31 @@ import sys
 from pathlib import Path
 
 import jax
+from threadpoolctl import threadpool_limits
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 _MMAP_BYTES, _TRIM_BYTES = 32 * 2**20, 2**30  # glibc takes no larger threshold for the first
 
 
 def prepare() -> None:
-    """Does both; called by the commands of adjax before their first array, never by an import."""
+    """Does all three; called by the commands of adjax before their first array, never by an import."""
     keep_freed_memory()
     keep_compilations()
+    one_lapack_thread()
+
+
+def one_lapack_thread() -> threadpool_limits | None:
+    """Lets LAPACK and BLAS as NumPy and SciPy have them use one thread.
+
+    Expectation maximisation on 20,000 × 128 features took 1.8 times as long beside two that waited.
+
+    Returns:
+      What undoes it (`restore_original_limits`); None, and nothing done, where the user has set a number of threads in
+      the environment.
+    """
+    if any(name.endswith("_NUM_THREADS") for name in os.environ):
+        return None
+    return threadpool_limits(1, "blas")
 
 
 def keep_freed_memory() -> bool:

@@ -12,6 +12,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from adjax import process
+
 Work = Callable[[], Any]
 
 
@@ -80,6 +82,7 @@ def compare(
       memory_mib, reference: see `Timing`.
       peer_images: how many the peer's call handles, if not as many: times and ratios are then of as many as ours.
     """
+    ours = _as_commands_run(ours)
     started = time.perf_counter()
     _once(ours)
     first = time.perf_counter() - started
@@ -105,6 +108,20 @@ def compare(
         memory_mib,
         reference,
     )
+
+
+def _as_commands_run(ours: Work) -> Work:
+    """With LAPACK on one thread, as adjax's commands set it; the peer has all of them."""
+
+    def work() -> Any:
+        limits = process.one_lapack_thread()
+        try:
+            return jax.block_until_ready(ours())
+        finally:
+            if limits is not None:
+                limits.restore_original_limits()
+
+    return work
 
 
 def flops(jitted: Any, *args: Any) -> float:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
 import jax
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from adjax import process
 
@@ -41,6 +43,23 @@ def test_a_link_is_not_followed_and_no_home_is_no_error(tmp_path, unset):
 def test_the_users_own_thresholds_are_left_alone(monkeypatch):
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1")
     assert not process.keep_freed_memory()
+
+
+def threads():
+    return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
+
+
+def test_lapack_has_one_thread_until_that_is_undone(monkeypatch):
+    for name in [name for name in os.environ if name.endswith("_NUM_THREADS")]:
+        monkeypatch.delenv(name)
+    with threadpool_limits(2, "blas"):
+        limits = process.one_lapack_thread()
+        assert threads() == {1}
+        limits.restore_original_limits()
+        assert threads() == {2}
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+        assert process.one_lapack_thread() is None
+        assert threads() == {2}
 
 
 def test_an_import_does_nothing_of_this():

@@ -69,7 +69,7 @@ def test_scikit_learns_checks(made, check):
 
 
 class OnCanvas(ImageOutlierDetector):
-    """Takes scikit-learn's made-up rows, which are no images, for the first pixels of images that are else black.
+    """Takes scikit-learn's made-up rows, which are no images, for the pixels of images, again and again.
 
     All else is `ImageOutlierDetector`.
     """
@@ -77,7 +77,7 @@ class OnCanvas(ImageOutlierDetector):
     def _images(self, X, reset):
         rows = validate_data(self, X, dtype=np.float32, reset=reset)
         pixels = np.rint(255 / (1 + np.exp(-np.clip(rows, -20, 20)))).astype(np.uint8)
-        return np.pad(pixels, [(0, 0), (0, 64 - rows.shape[1])]).reshape(-1, 8, 8, 1)
+        return np.resize(pixels.T, (64, len(rows))).T.reshape(-1, 8, 8, 1)
 
 
 SMALL_CELLS = {"model_options": {"cell_px": 4}}

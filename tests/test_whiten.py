@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from adjax import scorers
-from adjax.scorers.whiten import floored, whitening
+from adjax.scorers.whiten import floored, triangular, whitening
 
 N, D = 4000, 8
 
@@ -28,6 +28,16 @@ def test_whitened_is_inverted():
     scale = np.sqrt(np.diag(cov))
     np.testing.assert_allclose(w @ w.T * scale[:, None] * scale, np.linalg.inv(cov) * scale[:, None] * scale, atol=1e-4)
     np.testing.assert_allclose(log_det[0], np.linalg.slogdet(cov)[1], rtol=1e-6)
+
+
+def test_triangular_is_as_good_where_features_are_no_copies_and_finite_where_they_are():
+    cov = np.cov(rarely_firing().astype(np.float64).T, bias=True)
+    whiten, log_det = jax.jit(triangular)(jnp.asarray(cov[None], jnp.float32), jnp.zeros((1, D)))
+    w, scale = np.asarray(whiten[0], np.float64), np.sqrt(np.diag(cov))
+    np.testing.assert_allclose(w @ w.T * scale[:, None] * scale, np.linalg.inv(cov) * scale[:, None] * scale, atol=1e-3)
+    np.testing.assert_allclose(log_det[0], np.linalg.slogdet(cov)[1], rtol=1e-5)
+    for degenerate in (jnp.zeros((1, 300, 300)), jnp.ones((1, 300, 300)), jnp.full((1, 300, 300), 1e-30)):
+        assert all(np.isfinite(x).all() for x in jax.jit(triangular)(degenerate, jnp.zeros((1, 300))))
 
 
 @pytest.mark.parametrize(("name", "power"), [("mahalanobis", 0.5), ("mahalanobis_perclass", 0.5), ("gmm", 1)])

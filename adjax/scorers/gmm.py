@@ -24,7 +24,7 @@ from adjax.kmeans import kmeans
 from adjax.scorers import sample
 from adjax.scorers.mahalanobis import Stats, mahalanobis
 from adjax.scorers.sample import Sample
-from adjax.scorers.whiten import floored, whitening
+from adjax.scorers.whiten import floored, triangular, whitening
 from adjax.types import Outputs, PyTree, Scorer
 
 _EXACT = lax.Precision.HIGHEST  # accelerators round matmul inputs otherwise
@@ -75,7 +75,7 @@ def gmm(
       components: M ≥ 1.
       covariance: "full", one a component; "tied", one for all; "diag", variances only.
       shrinkage: s above, in [0, 1].
-      iterations: of expectation maximisation, ≥ 1; always that many. Each takes an eigendecomposition a component.
+      iterations: of expectation maximisation, ≥ 1; always that many.
       capacity: rows that a fit of several components may keep.
       seed: of the k-means start.
       feature: name of the network output to score.
@@ -128,14 +128,16 @@ def gmm(
         variance = jnp.trace(scatter[0]) / jnp.maximum(counts[0], 1) / anchor.size
         return _state(anchor, present, mean, cov, variance)
 
-    def _state(origin: jax.Array, share: jax.Array, means: jax.Array, cov: jax.Array, variance: jax.Array) -> State:
+    def _state(
+        origin: jax.Array, share: jax.Array, means: jax.Array, cov: jax.Array, variance: jax.Array, last: bool = True
+    ) -> State:
         dim = origin.size
         if covariance == "diag":
             values = floored((1 - shrinkage) * cov + shrinkage * variance, origin[None] + means)
             whiten, log_det = lax.rsqrt(values), jnp.log(values).sum(-1)
         else:
             cov = (1 - shrinkage) * cov + shrinkage * variance * jnp.eye(dim, dtype=jnp.float32)[None]
-            whiten, log_det = whitening(cov, origin[None] + means)
+            whiten, log_det = (whitening if last else triangular)(cov, origin[None] + means)
         offset = jnp.log(share) - 0.5 * (dim * math.log(2 * math.pi) + log_det)
         return State(origin, means, whiten, offset)
 
@@ -154,7 +156,7 @@ def gmm(
                 return (member[:, None] * jnp.square(rest)).sum(0)
             return jnp.matmul((member[:, None] * rest).T, rest, precision=_EXACT)
 
-        def maximised(members: jax.Array) -> State:
+        def maximised(members: jax.Array, last: bool = False) -> State:
             count = members.sum(0)
             means = jnp.matmul(members.T, x, precision=_EXACT) / jnp.where(count > 0, count, 1)[:, None]
             cov = lax.map(scatter, (members.T, means))
@@ -162,15 +164,15 @@ def gmm(
                 cov = cov.sum(0, keepdims=True) / total
             else:
                 cov = cov / jnp.where(count > 0, count, 1).reshape(-1, *[1] * (cov.ndim - 1))
-            return _state(anchor, count / total, means, cov, variance)
+            return _state(anchor, count / total, means, cov, variance, last)
 
-        def step(_: jax.Array, state: State) -> State:
-            log = _log_densities(state, x)
-            return maximised(jnp.where(known[:, None], jax.nn.softmax(log, -1), 0))
+        def members(state: State) -> jax.Array:
+            return jnp.where(known[:, None], jax.nn.softmax(_log_densities(state, x), -1), 0)
 
         _, label = kmeans(jax.random.key(seed), x, components, mask=known)
         start = maximised(jax.nn.one_hot(label, components, dtype=jnp.float32) * weight[:, None])
-        return lax.fori_loop(0, iterations, step, start)
+        state = lax.fori_loop(1, iterations, lambda _, state: maximised(members(state)), start)
+        return maximised(members(state), last=True)
 
     def _log_densities(state: State, x: jax.Array) -> jax.Array:
         """float32[N, M], of rows less the origin; shares included."""

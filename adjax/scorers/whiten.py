@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 _EPS = 2.0**-23
 
@@ -44,11 +45,32 @@ def whitening(covariance: jax.Array, means: jax.Array) -> tuple[jax.Array, jax.A
     Returns:
       W, float32[K, D, D], and log det Σ, float32[K].
     """
-    variances = floored(jnp.diagonal(covariance, axis1=1, axis2=2), means)
-    deviations = jnp.sqrt(variances)
-    correlations = covariance / deviations[:, :, None] / deviations[:, None, :]
-    own = jnp.eye(deviations.shape[-1], dtype=bool)[None]
-    values, vectors = jnp.linalg.eigh(jnp.where(own, 1, correlations))
+    variances, deviations, correlations = _split(covariance, means)
+    values, vectors = jnp.linalg.eigh(correlations)
     values = jnp.maximum(values, values.shape[-1] * _EPS * values.max(-1, keepdims=True))
     whiten = vectors / deviations[:, :, None] / jnp.sqrt(values)[:, None, :]
     return whiten, jnp.log(variances).sum(-1) + jnp.log(values).sum(-1)
+
+
+def triangular(covariance: jax.Array, means: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """As `whitening`, several times as fast, where covariances are soon replaced: W upper triangular.
+
+    By a Cholesky decomposition of R + ε I, with ε the noise of the largest eigenvalue that R may have, D: combinations
+    of features that hardly vary count as if they did so a little more.
+    """
+    variances, deviations, correlations = _split(covariance, means)
+    dim = deviations.shape[-1]
+    noisy = correlations + dim * _EPS * jnp.linalg.norm(correlations, axis=(1, 2), keepdims=True) * jnp.eye(dim)[None]
+    lower = jnp.linalg.cholesky(noisy)
+    unit = jnp.broadcast_to(jnp.eye(dim, dtype=jnp.float32), lower.shape)
+    inverse = lax.linalg.triangular_solve(lower, unit, left_side=True, lower=True)
+    whiten = jnp.swapaxes(inverse, 1, 2) / deviations[:, :, None]
+    return whiten, jnp.log(variances).sum(-1) + 2 * jnp.log(jnp.diagonal(lower, axis1=1, axis2=2)).sum(-1)
+
+
+def _split(covariance: jax.Array, means: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Variances and deviations float32[K, D] that can be divided by, and correlations float32[K, D, D]."""
+    variances = floored(jnp.diagonal(covariance, axis1=1, axis2=2), means)
+    deviations = jnp.sqrt(variances)
+    correlations = covariance / deviations[:, :, None] / deviations[:, None, :]
+    return variances, deviations, jnp.where(jnp.eye(deviations.shape[-1], dtype=bool)[None], 1, correlations)
