@@ -95,7 +95,8 @@ def markdown(lines: list[dict[str, Any]], where: dict[str, Any]) -> str:
     rows += [
         "",
         "Ratio: the peer's time / ours, median of n pairs timed in turn in one process; above 1 adjax is faster. "
-        "Ours has LAPACK on one thread, as adjax's commands set it, and the peer on all. ms of one step or call. Compile time is apart. float32 unless it says otherwise.",
+        "Ours has LAPACK on one thread, as adjax's commands set it, and the peer on all. ms of one step or call. "
+        "Compile time is apart. float32 unless it says otherwise.",
         f"`{where['command']}`, {where['date']}, {where['cores']} cores of {where['cpu']} "
         f"({where['devices']['platform']}), matmul peak {where['matmul_gflops']:.0f} GFLOP/s, "
         f"Python {where['python']}, {named}.",
