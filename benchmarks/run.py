@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from adjax import process
-from benchmarks import decoding, extraction, scoring, sweep, training
+from benchmarks import decoding, extraction, protocol, scoring, sweep, training
 from benchmarks.harness import Timing, matmul_peak
 from experiments.rundir import environment
 
@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, Callable[[int, bool], Timing]] = {
     **decoding.BENCHMARKS,
     **scoring.BENCHMARKS,
     **sweep.BENCHMARKS,
+    **protocol.BENCHMARKS,
 }
 """Name -> `(pairs, quick) -> Timing`. A new benchmark is one function and one line."""
 

@@ -1,0 +1,59 @@
+"""A whole protocol, end to end: train on MNIST, fit, score its test images and Fashion-MNIST's, AUROC; beside PyTorch.
+
+What a user waits for once everything is compiled. The peer is what its users write: PyTorch in eager mode, the tied
+Mahalanobis distance in NumPy, scikit-learn's AUROC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from adjax import data, detector, loop, metrics, train
+from adjax.augment import normalise_for
+from adjax.spec import Spec, parts
+from benchmarks.harness import Timing, compare
+from benchmarks.training import EAGER
+
+BATCH = 128
+
+
+def centerloss(n: int, quick: bool) -> Timing:
+    """LeNet-5 with center loss and the tied Mahalanobis distance; an epoch of batches of 128."""
+    from benchmarks.peers.protocol import centerloss as peer
+
+    digits, fits, strange = data.load("mnist", "train"), data.load("mnist", "test"), data.load("fashion_mnist", "test")
+    images, labels = (x[: 1024 if quick else None] for x in (digits.images, digits.labels))
+    known, odd = (split.images[: 256 if quick else None] for split in (fits, strange))
+    truth = np.repeat([0, 1], [len(known), len(odd)])
+    spec = Spec("centerloss", "lenet5", "mahalanobis", images.shape[1:], tuple("0123456789"))
+    method, normalise = parts(spec).method, normalise_for("standard", images)
+    values = {name: [value] for name, value in method.hparams.items()}
+    table = train.members(values, [0], [np.arange(len(images))], [labels])
+    program = train.compile_program(method, images, table, normalise, batch_size=BATCH)
+
+    def ours() -> float:
+        state = loop.train(program, len(images) // BATCH)
+        params = jax.tree.map(lambda x: x[0], state.members["params"])
+        fitted = detector.fit(spec, params, normalise, images, labels)
+        scores = np.concatenate([fitted.score(known), fitted.score(odd)])
+        return float(metrics.auroc(scores, truth))
+
+    theirs = peer(images, labels, known, odd, BATCH)
+    reached = ours(), theirs()
+    return compare(
+        f"MNIST against Fashion-MNIST, {len(images):,} images trained on, {len(truth):,} scored "
+        f"(AUROC {reached[0]:.3f}, peer {reached[1]:.3f})",
+        f"{EAGER}, channels_last; NumPy; scikit-learn",
+        ours,
+        theirs,
+        images=len(images),
+        n=n,
+        compile_s=program.compile_s,
+    )
+
+
+BENCHMARKS: dict[str, Callable[[int, bool], Timing]] = {"protocol_centerloss": centerloss}
+"""Name -> `(pairs, quick) -> Timing`."""
