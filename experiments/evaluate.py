@@ -40,19 +40,19 @@ class Judged(NamedTuple):
       detector: fitted, with the held-out scores.
       metrics: its figures.
       scorers: figures of other scorers on the same features, by name.
-      passed_over: scorers that could not be, and why.
       outputs: network outputs of the test images, in the order of the trial.
       scores: float32, of the test images.
       truth: int of the same length, 1 = anomalous.
+      passed_over: scorers that could not be asked, and why.
     """
 
     detector: Detector
     metrics: dict[str, float]
     scorers: dict[str, dict[str, float]]
-    passed_over: dict[str, str]
     outputs: Outputs
     scores: np.ndarray
     truth: np.ndarray
+    passed_over: Mapping[str, str] = MappingProxyType({})
 
 
 class Rule(NamedTuple):
@@ -138,7 +138,7 @@ def judge(
             if name not in optional:
                 raise
             passed_over[name] = str(error)
-    return Judged(detector, own, further, passed_over, outputs["test"], scores, trial.truth)
+    return Judged(detector, own, further, outputs["test"], scores, trial.truth, passed_over)
 
 
 def _too_large(said: Outputs, count: int) -> str | None:

@@ -122,6 +122,7 @@ def test_run_that_does_not_fit_the_checkpoint_is_refused(finished, change, capsy
     assert (finished / "results.json").read_bytes() == before
 
 
+@pytest.mark.slow  # three processes; test_resume.py kills one every day
 def test_stopped_run_goes_on_bit_for_bit(tmp_path):
     command = [sys.executable, "-m", "experiments.run", *QUICK, "--epochs", "30", "--seeds", "1"]
     whole, parts = tmp_path / "whole", tmp_path / "parts"

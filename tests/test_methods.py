@@ -103,6 +103,10 @@ TRAINED = [name for name in sorted(set(METHODS) & set(ENROLLED)) if built(name).
 
 names = pytest.mark.parametrize("name", sorted(METHODS))
 trained = pytest.mark.parametrize("name", TRAINED)
+quickly_trained = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "gan" else name for name in TRAINED]
+)
+"""The GAN takes 20 s to compile; of it a day's tests have that it learns, and test_gan.py."""
 
 
 @lru_cache
@@ -144,7 +148,7 @@ def test_every_method_is_put_through_the_contract():
     assert set(ENROLLED) == set(METHODS), "give each method its line in ENROLLED"
 
 
-@trained
+@quickly_trained
 def test_a_step_keeps_the_shape_of_the_state(name):
     """So that it can be the carry of a loop, donated, saved and restored."""
     state = state_of(name)
@@ -240,7 +244,7 @@ def test_training_learns(name):
     assert loss(state) < 0.6 * before
 
 
-@trained
+@quickly_trained
 def test_two_devices_with_half_a_batch_each_are_one(name):
     """Gradients, metrics, batch statistics and centers are those of the whole batch; random draws too."""
     method = built(name)

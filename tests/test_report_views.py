@@ -53,7 +53,7 @@ def test_scorers_that_tell_where_are_asked(name, flat):
     state = scorers.fit(scorer, {"features": patches.mean((1, 2)), "patches": patches}, labels, 1)
     spec = SimpleNamespace(names=("method", "model", name), scorer_options=tuple(options.items()))
     given = odd.reshape(5, 12, 6) if flat else odd
-    detector = SimpleNamespace(spec=spec, scorer=state, outputs=lambda images: {"patches": given})
+    detector = SimpleNamespace(spec=spec, scorer=state, outputs=lambda images, names: {"patches": given})
     maps = views.anomaly_maps(judged(detector=detector), np.zeros((5, 8, 8, 1), np.uint8))
     if flat and name == "patchcore":
         assert maps is None  # nobody says how they lie

@@ -87,6 +87,7 @@ def test_without_the_extra_it_is_said_before_anything_is_done(monkeypatch, tmp_p
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_a_run_is_made_again_from_its_config_to_the_bit(finished, tmp_path, capsys):
     again = tmp_path / "again"
     assert main(["--config", str(finished / "config.json"), "--no-tensorboard", "--out", str(again)]) == 0
