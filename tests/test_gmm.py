@@ -48,6 +48,18 @@ def test_one_component_is_that_of_scikit_learn(covariance):
     np.testing.assert_allclose(score(fit(x), queries), expected, rtol=1e-4)
 
 
+def test_one_within_the_other_is_found_by_iterating():
+    """Of the same mean; k-means can't tell them apart, and one step of expectation maximisation hardly does."""
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(600, 4)) * np.where(np.arange(600)[:, None] % 3, 1, 6)).astype(np.float32)
+    likelihoods = []
+    for iterations in (1, 3, 60):
+        fit, score = tools(components=2, iterations=iterations, capacity=600)
+        likelihoods.append(-np.asarray(score(fit(x), x)).mean())
+    assert likelihoods[0] + 0.05 < likelihoods[1] < likelihoods[2] - 0.05
+    assert likelihoods[2] == pytest.approx(theirs(x, 2, "full").score(x), abs=1e-3)
+
+
 @pytest.mark.parametrize("covariance", COVARIANCES)
 def test_three_components_are_those_of_scikit_learn(covariance):
     x, queries = images(3)
