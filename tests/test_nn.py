@@ -67,6 +67,52 @@ def test_every_tile_is_that_of_xla(tile, strides):
     assert_equal_to_xla(x, w, strides, "VALID", function=lambda x, w, s, _, **__: ours(x, w, s))
 
 
+@settings(max_examples=15, deadline=None)
+@given(
+    n=st.integers(1, 3),
+    size=st.tuples(st.integers(3, 11), st.integers(3, 11)),
+    channels=st.tuples(st.integers(1, 70), st.integers(1, 20)),
+)
+def test_winograd_is_that_of_xla(n, size, channels):
+    """Whether or not `_pays_winograd` chooses it; even and odd sides."""
+    x, w = problem((n, *size, channels[0]), (3, 3, *channels))
+    xla = conv(lax.conv_general_dilated, (1, 1), "VALID")
+    assert_near([jax.jit(nn.winograd)(x, w)], [jax.jit(xla)(x, w)], 1e-5)
+
+
+def matmuls(f, x, w):
+    """In the program for CPU."""
+    return export.export(jax.jit(f), platforms=["cpu"])(x, w).mlir_module().count("stablehlo.dot_general")
+
+
+@pytest.mark.parametrize("padding", PADDINGS)
+def test_many_channels_go_to_winograd_and_their_gradients_do_not(padding):
+    x, w = problem((2, 11, 14, 64), (3, 3, 64, 72))
+    ours, xla = (conv(f, (1, 1), padding) for f in (nn.conv_general_dilated, lax.conv_general_dilated))
+    assert matmuls(ours, x, w) == 16
+    assert_near([jax.jit(ours)(x, w)], [jax.jit(xla)(x, w)], 1e-5)
+    assert_equal_to_xla(x, w, (1, 1), padding)
+    assert matmuls(jax.grad(lambda x, w: ours(x, w).sum()), x, w) < 16
+
+
+NOT_WINOGRAD = {
+    "stride": ((3, 3), np.float32, (1, 2), None),
+    "kernel": ((3, 5), np.float32, (1, 1), None),
+    "narrow operands": ((3, 3), np.float32, (1, 1), jnp.bfloat16),
+    "narrow images": ((3, 3), jnp.bfloat16, (1, 1), None),
+}
+
+
+@pytest.mark.parametrize(("kernel", "dtype", "strides", "compute"), NOT_WINOGRAD.values(), ids=NOT_WINOGRAD)
+def test_what_winograd_cannot_do_goes_elsewhere(kernel, dtype, strides, compute):
+    """Sums of narrow pixels would be rounded once more: from bfloat16 an error of 1 % is near."""
+    x, w = (a.astype(dtype) for a in problem((2, 14, 14, 64), (*kernel, 64, 64)))
+    ours = conv(nn.conv_general_dilated, strides, "SAME", compute=compute)
+    assert matmuls(ours, x, w) < 16
+    y, xla = ours(x, w), conv(lax.conv_general_dilated, strides, "SAME")(x, w)
+    assert_near([y.astype(np.float32)], [xla.astype(np.float32)], 0.01)
+
+
 FALLBACKS = {
     "kernel dilation": {"rhs_dilation": (2, 1)},
     "image dilation": {"lhs_dilation": (1, 2), "padding": ((0, 0), (1, 1))},
@@ -119,8 +165,10 @@ def test_nonsense_is_refused_in_the_words_of_xla(shapes, args, told):
     assert errors[0] == errors[1]
 
 
-def test_convolution_under_every_transformation():
-    x, w = problem((4, 8, 8, 2), (3, 3, 2, 5))
+@pytest.mark.parametrize(("image", "kernel"), [((8, 8, 2), (3, 3, 2, 5)), ((14, 14, 64), (3, 3, 64, 48))])
+def test_convolution_under_every_transformation(image, kernel):
+    """Of matmuls over tiles, and of Winograd's."""
+    x, w = problem((4, *image), kernel)
     ours, xla = (conv(f, (1, 1), "SAME") for f in (nn.conv_general_dilated, lax.conv_general_dilated))
 
     def vmapped(f):
@@ -153,16 +201,18 @@ def test_matmuls_on_cpu_and_true_convolutions_on_accelerators(gradient):
         assert ("stablehlo.dot" in text) != convolutions, platform
 
 
-def test_one_exported_program_serves_every_platform_and_batch_size():
+@pytest.mark.parametrize(("image", "kernel"), [((14, 14, 6), (5, 5, 6, 16)), ((7, 7, 64), (3, 3, 64, 64))])
+def test_one_exported_program_serves_every_platform_and_batch_size(image, kernel):
     f = jax.jit(conv(nn.conv_general_dilated, (1, 1), "SAME"))
     (n,) = export.symbolic_shape("n")
-    x, w = jax.ShapeDtypeStruct((n, 14, 14, 6), np.float32), jax.ShapeDtypeStruct((5, 5, 6, 16), np.float32)
+    x, w = jax.ShapeDtypeStruct((n, *image), np.float32), jax.ShapeDtypeStruct(kernel, np.float32)
     program = export.deserialize(export.export(f, platforms=["cpu", "cuda", "tpu"])(x, w).serialize())
     for operation in ("stablehlo.convolution", "stablehlo.dot"):
         assert operation in program.mlir_module()
     for batch in (1, 5):
-        x, w = problem((batch, 14, 14, 6), (5, 5, 6, 16))
-        np.testing.assert_allclose(program.call(x, w), f(x, w), rtol=1e-5, atol=1e-5)
+        x, w = problem((batch, *image), kernel)
+        y = f(x, w)
+        np.testing.assert_allclose(program.call(x, w), y, rtol=1e-5, atol=1e-5 * max(1, np.abs(y).max()))
 
 
 @pytest.mark.parametrize(
@@ -178,6 +228,26 @@ def test_one_exported_program_serves_every_platform_and_batch_size():
 )
 def test_the_tile_follows_from_the_shape(image, kernel, tile):
     assert nn._tile(image[:2], kernel, (1, 1)) == tile
+
+
+@pytest.mark.parametrize(
+    ("images", "kernel", "pays"),
+    [
+        ((32, 32, 32), (3, 3, 64, 64), True),  # VGG16's second
+        ((32, 4, 4), (3, 3, 512, 512), True),
+        ((None, 4, 4), (3, 3, 512, 512), True),
+        ((1, 4, 4), (3, 3, 512, 512), False),  # the kernel's transform costs more than it spares
+        ((32, 2, 2), (3, 3, 512, 512), False),
+        ((32, 28, 28), (3, 3, 3, 16), False),  # additions alone cost more than that
+        ((32, 90, 90), (3, 3, 16, 256), False),  # memory
+    ],
+)
+def test_winograd_pays_by_shape(images, kernel, pays):
+    n, *sides = images
+    if n is None:
+        (n,) = export.symbolic_shape("n")
+    tile = nn._tile(sides, kernel, (1, 1))
+    assert nn._pays_winograd((n, *sides, kernel[3]), kernel, tile) == pays
 
 
 def xla_pool(x):
