@@ -80,3 +80,15 @@ class Scorer(NamedTuple):
     finalize: Callable[[PyTree], PyTree]
     score: Callable[[PyTree, Outputs], jax.Array]
     distances: Callable[[PyTree, Outputs], jax.Array]
+
+    @classmethod
+    def single(
+        cls,
+        init: Callable[[int, int], PyTree],
+        update: Callable[[PyTree, Outputs, jax.Array, jax.Array], PyTree],
+        merge: Callable[[PyTree, PyTree], PyTree],
+        finalize: Callable[[PyTree], PyTree],
+        score: Callable[[PyTree, Outputs], jax.Array],
+    ) -> Scorer:
+        """One that knows no classes: the score is its only distance."""
+        return cls(init, update, merge, finalize, score, lambda state, outputs: score(state, outputs)[:, None])

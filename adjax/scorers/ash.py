@@ -93,7 +93,4 @@ def ash(
         z = head.apply(state, shaped(within(outputs, feature)))
         return guarded(energy(z, temperature), outputs, feature, "logits")
 
-    def distances(state: Head, outputs: Outputs) -> jax.Array:
-        return score(state, outputs)[:, None]
-
-    return Scorer(init, update, merge, finalize, score, distances)
+    return Scorer.single(init, update, merge, finalize, score)

@@ -88,7 +88,4 @@ def fdbd(
         value = -jnp.minimum(boundary.sum(-1) / (z.shape[-1] - 1) / away, _LARGEST)
         return guarded(jnp.where(state.present, value, jnp.inf), outputs, feature, "logits")
 
-    def distances(state: State, outputs: Outputs) -> jax.Array:
-        return score(state, outputs)[:, None]
-
-    return Scorer(init, update, merge, finalize, score, distances)
+    return Scorer.single(init, update, merge, finalize, score)

@@ -100,7 +100,4 @@ def kl_matching(by: Literal["predicted", "label"] = "predicted", logits: int | N
         each = (p * log_p).sum(-1)[:, None] - jnp.matmul(p, state.logs.T, precision=_EXACT)
         return guarded(jnp.where(state.present[None], each, jnp.inf).min(-1), outputs, "logits")
 
-    def distances(state: State, outputs: Outputs) -> jax.Array:
-        return score(state, outputs)[:, None]
-
-    return Scorer(init, update, merge, finalize, score, distances)
+    return Scorer.single(init, update, merge, finalize, score)

@@ -78,7 +78,4 @@ def knn(k: int = 10, normalise: bool = True, capacity: int = 10_000, feature: st
             distance = directed(distance, outputs[feature])
         return jnp.where((last < 0) & ~jnp.isnan(distance), jnp.inf, distance)
 
-    def distances(state: State, outputs: Outputs) -> jax.Array:
-        return score(state, outputs)[:, None]
-
-    return Scorer(init, update, sample.merge, finalize, score, distances)
+    return Scorer.single(init, update, sample.merge, finalize, score)

@@ -127,7 +127,4 @@ def layers(
         each = (_scores(state.own, pooled(outputs)) - state.mean[:, None]) / state.deviation[:, None]
         return (factors[:, None] * each).sum(0)
 
-    def distances(state: State, outputs: Outputs) -> jax.Array:
-        return score(state, outputs)[:, None]
-
-    return Scorer(init, update, merge, finalize, score, distances)
+    return Scorer.single(init, update, merge, finalize, score)

@@ -77,7 +77,4 @@ def unfitted(score: Callable[[Outputs], jax.Array]) -> Scorer:
     def own(state: dict, outputs: Outputs) -> jax.Array:
         return score(outputs)
 
-    def distances(state: dict, outputs: Outputs) -> jax.Array:
-        return score(outputs)[:, None]
-
-    return Scorer(init, update, merge, finalize, own, distances)
+    return Scorer.single(init, update, merge, finalize, own)

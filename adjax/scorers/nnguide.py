@@ -80,7 +80,4 @@ def nnguide(k: int = 10, capacity: int = 10_000, feature: str = "features") -> S
         value = energy(read(outputs)) * near / jnp.maximum(counted, 1).astype(jnp.float32)
         return guarded(jnp.where(counted > 0, value, jnp.inf), outputs, feature, "logits")
 
-    def distances(state: State, outputs: Outputs) -> jax.Array:
-        return score(state, outputs)[:, None]
-
-    return Scorer(init, update, sample.merge, finalize, score, distances)
+    return Scorer.single(init, update, sample.merge, finalize, score)

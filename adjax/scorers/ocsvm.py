@@ -104,10 +104,7 @@ def ocsvm(
         kernel = jnp.exp(-jnp.maximum(square, 0))
         return state.rho - jnp.matmul(kernel, state.weights[:, None], precision=_EXACT)[:, 0]
 
-    def distances(state: State, outputs: Outputs) -> jax.Array:
-        return score(state, outputs)[:, None]
-
-    return Scorer(init, update, sample.merge, finalize, score, distances)
+    return Scorer.single(init, update, sample.merge, finalize, score)
 
 
 def _fit(given: ArrayLike, known: ArrayLike, nu: ArrayLike) -> tuple[np.ndarray, np.float32]:

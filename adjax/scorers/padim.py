@@ -108,10 +108,7 @@ def padim(
         x = outputs[feature]
         return padim_maps(state, x.reshape(x.shape[0], height, width, -1)).max((1, 2))
 
-    def distances(state: State, outputs: Outputs) -> jax.Array:
-        return score(state, outputs)[:, None]
-
-    return Scorer(init, update, merge, finalize, score, distances)
+    return Scorer.single(init, update, merge, finalize, score)
 
 
 def padim_maps(state: State, patches: jax.Array) -> jax.Array:

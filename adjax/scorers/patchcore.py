@@ -109,10 +109,7 @@ def patchcore(
             score = score * jnp.where(state.known.sum() > 1, 1 - share, 1)
         return jnp.where(state.known.any() | jnp.isnan(score), score, jnp.inf)
 
-    def distances(state: State, outputs: Outputs) -> jax.Array:
-        return score(state, outputs)[:, None]
-
-    return Scorer(init, update, sample.merge, finalize, score, distances)
+    return Scorer.single(init, update, sample.merge, finalize, score)
 
 
 def patchcore_maps(state: State, patches: jax.Array) -> jax.Array:

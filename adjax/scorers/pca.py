@@ -83,7 +83,4 @@ def pca(components: int | float = 0.95, feature: str = "features") -> Scorer:
         residual = jnp.matmul(x, state.vectors, precision=_EXACT) * state.outside[None]
         return jnp.where(state.present | jnp.isnan(residual).any(-1), length(residual), jnp.inf)
 
-    def distances(state: State, outputs: Outputs) -> jax.Array:
-        return score(state, outputs)[:, None]
-
-    return Scorer(init, inner.update, inner.merge, finalize, score, distances)
+    return Scorer.single(init, inner.update, inner.merge, finalize, score)

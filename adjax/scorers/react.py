@@ -78,7 +78,4 @@ def react(
         z = head.apply(state.head, jnp.minimum(within(outputs, feature), state.limit))
         return guarded(energy(z, temperature), outputs, feature, "logits")
 
-    def distances(state: State, outputs: Outputs) -> jax.Array:
-        return score(state, outputs)[:, None]
-
-    return Scorer(init, update, merge, finalize, score, distances)
+    return Scorer.single(init, update, merge, finalize, score)

@@ -64,7 +64,4 @@ def she(feature: str = "features") -> Scorer:
         value = -(within(outputs, feature) * state.patterns[answer]).sum(-1)
         return guarded(jnp.where(state.present[answer], value, jnp.inf), outputs, feature, "logits")
 
-    def distances(state: State, outputs: Outputs) -> jax.Array:
-        return score(state, outputs)[:, None]
-
-    return Scorer(means.init, update, means.merge, finalize, score, distances)
+    return Scorer.single(means.init, update, means.merge, finalize, score)

@@ -108,7 +108,4 @@ def vim(
         value = jnp.where(jnp.isposinf(state.alpha), jnp.inf, value)  # not the NaN that inf · 0 is
         return guarded(value, outputs, feature, "logits")
 
-    def distances(state: State, outputs: Outputs) -> jax.Array:
-        return score(state, outputs)[:, None]
-
-    return Scorer(init, update, merge, finalize, score, distances)
+    return Scorer.single(init, update, merge, finalize, score)
