@@ -35,8 +35,10 @@ import numpy as np
 from jax import lax
 
 _NHWC = ("NHWC", "HWIO", "NHWC")
-_MACS_PER_COPY = 64
-"""Multiply-adds that take as long as copying one float, on an AVX-512 CPU; tiles trade them."""
+_MACS_PER_COPY = 28
+"""Multiply-adds that take as long as copying one float, forwards and backwards on an AVX-512 CPU; tiles trade them."""
+_MACS_PER_COPY_FORWARDS = 64
+"""The same of a convolution without gradients, whose matmuls are nearer the peak."""
 _MAX_COLUMNS = 2**19
 """Floats an image that `tiled` or `winograd` may write before its matmuls; larger images would fill the memory with
 copies of themselves."""
@@ -131,13 +133,13 @@ def _tile(out: Sequence[int], kernel: Sequence[int], strides: Sequence[int]) -> 
     """The tile (u, v) of output pixels that costs least, or None for XLA's own convolution.
 
     Of each tile ((u − 1)·stride + kh) · ((v − 1)·stride + kw) · C floats are copied, and each is multiplied u·v·O
-    times. That sum alone put the 3 to 7 tiles measured of each of six layers, forwards and backwards, nearly in order;
-    what it costs to put the tiles back in the order of an image was not measured with them. Of whole training steps,
-    LeNet's at batch 128 took 8 % less than with whole rows or single pixels, and no other was told from its noise.
+    times. What it costs to put the tiles back in the order of an image is left out. `_MACS_PER_COPY` is fitted to whole
+    training steps: of 64, 40, 28, 20 and 14 it gave the least time, or as little as any, to LeNet's at batch 128 and
+    1024 and to the autoencoder's, 5 to 20 % less than 64.
     """
     tiles = itertools.product(_divisors(out[0]), _divisors(out[1]))
     fit = [tile for tile in tiles if _copies(tile, out, kernel, strides) <= _MAX_COLUMNS]
-    return min(fit, key=lambda tile: _tiled_cost(tile, out, kernel, strides), default=None)
+    return min(fit, key=lambda tile: _tiled_cost(tile, out, kernel, strides, _MACS_PER_COPY), default=None)
 
 
 def _copies(tile: tuple[int, int], out: Sequence[int], kernel: Sequence[int], strides: Sequence[int]) -> int:
@@ -148,9 +150,11 @@ def _copies(tile: tuple[int, int], out: Sequence[int], kernel: Sequence[int], st
     )
 
 
-def _tiled_cost(tile: tuple[int, int], out: Sequence[int], kernel: Sequence[int], strides: Sequence[int]) -> int:
+def _tiled_cost(
+    tile: tuple[int, int], out: Sequence[int], kernel: Sequence[int], strides: Sequence[int], macs_per_copy: int
+) -> int:
     """Of one image, in multiply-adds."""
-    return _copies(tile, out, kernel, strides) * (_MACS_PER_COPY + math.prod(tile) * kernel[3])
+    return _copies(tile, out, kernel, strides) * (macs_per_copy + math.prod(tile) * kernel[3])
 
 
 def _pays_winograd(out: Sequence[Any], kernel: Sequence[int], tile: tuple[int, int]) -> bool:
@@ -158,17 +162,19 @@ def _pays_winograd(out: Sequence[Any], kernel: Sequence[int], tile: tuple[int, i
 
     Before and after the matmuls it writes 16 floats a tile and channel, and 16 a pair of channels for all images: what
     2×2 pixels of 512 channels, or a single image of 4×4, don't earn back. A number of images that is not known yet
-    (`jax.export`) is taken for large. Of 34 layers and batches measured, 2×2 to 28×28 px of 16 to 512 channels, all 18
-    that this chooses were at least 1.1 times as fast so; of the 16 that it leaves 12 gained less than 5 %.
+    (`jax.export`) is taken for large. Of 34 layers and batches measured, 2×2 to 28×28 px of 16 to 512 channels, all 19
+    that this chooses were at least 1.1 times as fast so; of the 15 that it leaves 12 gained less than 5 %.
     """
     (kh, kw, channels, features), (n, height, width, _) = kernel, out
     tiles = -(-height // 2) * -(-width // 2)
     copies = 16 * tiles * (channels + features)
     if isinstance(n, int):
         copies += 16 * channels * features // max(n, 1)
-    cost = _MACS_PER_COPY * copies + 16 * tiles * channels * features
+    cost = _MACS_PER_COPY_FORWARDS * copies + 16 * tiles * channels * features
     fits = 16 * tiles * max(channels, features) <= _MAX_COLUMNS
-    return (kh, kw) == (3, 3) and fits and cost < _tiled_cost(tile, (height, width), kernel, (1, 1))
+    if (kh, kw) != (3, 3) or not fits:
+        return False
+    return cost < _tiled_cost(tile, (height, width), kernel, (1, 1), _MACS_PER_COPY_FORWARDS)
 
 
 def _divisors(n: int) -> list[int]:
@@ -465,31 +471,29 @@ def _rounded(compute: jax.typing.DTypeLike | None, x: jax.Array) -> jax.Array:
     return x if compute is None else x.astype(compute)
 
 
-@jax.custom_jvp
 def max_pool_2x2(x: jax.Array) -> jax.Array:
     """Maximum over 2×2 blocks, [N, H, W, C] -> [N, H//2, W//2, C]; an odd last row or column is dropped.
 
-    The gradient goes to the first of equal maxima, as in XLA's own pooling, but as a mask instead of a
-    scatter (measured 3 times faster on CPU). NaN in a block gives NaN.
+    The larger of two columns, then of two rows. The gradient goes to the first of equal maxima, as in XLA's own
+    pooling, but by masks instead of a scatter (measured 3 times faster on CPU; one mask of four for blocks, not of two
+    for pairs, took a quarter longer). NaN in a block gives NaN.
     """
-    a, b, c, d = _blocks(x)
-    return jnp.maximum(jnp.maximum(a, b), jnp.maximum(c, d))
-
-
-@max_pool_2x2.defjvp
-def _max_pool_2x2_jvp(primals, tangents):
-    (x,), (t,) = primals, tangents
-    y = max_pool_2x2(x)
-    a, b, c, _ = _blocks(x)
-    ta, tb, tc, td = _blocks(t)
-    return y, jnp.where(a == y, ta, jnp.where(b == y, tb, jnp.where(c == y, tc, td)))
-
-
-def _blocks(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """The four corners of all 2×2 blocks, in reading order."""
     n, height, width, channels = x.shape
-    x = x[:, : height // 2 * 2, : width // 2 * 2].reshape(n, height // 2, 2, width // 2, 2, channels)
-    return x[:, :, 0, :, 0], x[:, :, 0, :, 1], x[:, :, 1, :, 0], x[:, :, 1, :, 1]
+    x = x[:, : height // 2 * 2, : width // 2 * 2].reshape(n, height // 2 * 2, width // 2, 2, channels)
+    x = _larger(x[:, :, :, 0], x[:, :, :, 1]).reshape(n, height // 2, 2, width // 2, channels)
+    return _larger(x[:, :, 0], x[:, :, 1])
+
+
+@jax.custom_jvp
+def _larger(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Their maximum, whose gradient goes to `a` where they are equal."""
+    return jnp.maximum(a, b)
+
+
+@_larger.defjvp
+def _larger_jvp(primals, tangents):
+    (a, b), (ta, tb) = primals, tangents
+    return jnp.maximum(a, b), jnp.where(a >= b, ta, tb)
 
 
 def _shifted(x: jax.Array, kernel: int, out: int, stride: int, axis: int) -> list[jax.Array]:
