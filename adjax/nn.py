@@ -135,7 +135,7 @@ def _tile(out: Sequence[int], kernel: Sequence[int], strides: Sequence[int]) -> 
     Of each tile ((u − 1)·stride + kh) · ((v − 1)·stride + kw) · C floats are copied, and each is multiplied u·v·O
     times. What it costs to put the tiles back in the order of an image is left out. `_MACS_PER_COPY` is fitted to whole
     training steps: of 64, 40, 28, 20 and 14 it gave the least time, or as little as any, to LeNet's at batch 128 and
-    1024 and to the autoencoder's, 5 to 20 % less than 64.
+    1024 and to the autoencoder's, 3 to 21 % less than 64.
     """
     tiles = itertools.product(_divisors(out[0]), _divisors(out[1]))
     fit = [tile for tile in tiles if _copies(tile, out, kernel, strides) <= _MAX_COLUMNS]
