@@ -95,6 +95,43 @@ def test_many_channels_go_to_winograd_and_their_gradients_do_not(padding):
     assert matmuls(jax.grad(lambda x, w: ours(x, w).sum()), x, w) < 16
 
 
+@pytest.mark.parametrize("shape", [(40, 100, 70), (40, 70, 100), (40, 30, 20), (40, 20, 30), (40, 30, 30)])
+def test_every_form_of_a_matrix_gradient_under_every_transformation(shape):
+    """Wide, and narrow with fewer columns or more: products, pulled and pushed, of one and of many, twice."""
+    m, k, features = shape
+    rng = np.random.default_rng(0)
+    rows, matrix = (rng.normal(size=size).astype(np.float32) for size in ((m, k), (k, features)))
+
+    def transformed(f):
+        cube = lambda a, b: jnp.sin(f(a, b)).sum()  # noqa: E731
+        return (
+            f(rows, matrix),
+            jax.grad(cube, (0, 1))(rows, matrix),
+            jax.jvp(f, (rows, matrix), (jnp.cos(rows), jnp.sin(matrix))),
+            jax.vmap(jax.grad(cube, 1), (0, None))(jnp.stack([rows, -rows]), matrix),
+            jax.grad(lambda b: jnp.square(jax.grad(cube, 1)(rows, b)).sum())(matrix),
+        )
+
+    ours, plain = (jax.jit(transformed, static_argnums=0)(f) for f in (nn._matmul, jnp.dot))
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max())
+
+
+@pytest.mark.parametrize(
+    ("shape", "product"),
+    [((40, 100, 70), "f32[100,70]"), ((40, 30, 20), "f32[20,30]"), ((40, 20, 30), "f32[20,30]")],
+)
+def test_a_matrix_gradient_is_computed_in_the_form_that_is_fast(shape, product):
+    """[K, M] @ [M, L] of rows turned over; or the narrower operand first."""
+    m, k, features = shape
+    rows, matrix = (jax.ShapeDtypeStruct(size, np.float32) for size in ((m, k), (k, features)))
+    gradient = jax.jit(jax.grad(lambda a, b: jnp.sin(nn._matmul(a, b)).sum(), 1))
+    dots = [line for line in gradient.lower(rows, matrix).compile().as_text().splitlines() if " dot(" in line]
+    (dot,) = [line for line in dots if f"= f32[{m}," not in line]
+    assert f"= {product}" in dot
+    assert ("lhs_contracting_dims={1}" in dot) == (features > 64)
+
+
 NOT_WINOGRAD = {
     "stride": ((3, 3), np.float32, (1, 2), None),
     "kernel": ((3, 5), np.float32, (1, 1), None),

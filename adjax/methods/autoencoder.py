@@ -20,8 +20,8 @@ import jax.numpy as jnp
 
 from adjax.losses.blur import blur
 from adjax.losses.ssim import ssim
-from adjax.methods import collective
 from adjax.methods.adamw import adamw
+from adjax.methods.gradient import gradient
 from adjax.methods.pixels import powered
 from adjax.models import Network
 from adjax.types import Method
@@ -73,17 +73,13 @@ def autoencoder(
         }
 
     def step(state, batch, key, axis_name=None):
-        images, hparams = powered(batch["images"], gamma), state["hparams"]
+        def loss(outputs, rows):
+            return {"loss": loss_of(rows["images"], outputs["reconstruction"])}, ()
 
-        def error(weights):
-            outputs, moved = network.train(weights, images, key, axis_name)
-            value = loss_of(images, outputs["reconstruction"]).mean()
-            return value, ({"loss": value}, moved)
-
-        grads, (metrics, moved) = jax.grad(error, has_aux=True)(state["params"]["network"])
-        grads, metrics = collective.mean((grads, metrics), axis_name)
-        weights, moments = optimizer.update(grads, state["optimizer"], moved, hparams)
-        return {"params": {"network": weights}, "optimizer": moments, "hparams": hparams}, metrics
+        weights, hparams = state["params"]["network"], state["hparams"]
+        found = gradient(network, weights, {"images": powered(batch["images"], gamma)}, loss, key, axis_name)
+        weights, moments = optimizer.update(found.of, state["optimizer"], found.weights, hparams)
+        return {"params": {"network": weights}, "optimizer": moments, "hparams": hparams}, found.metrics
 
     def outputs(params, images):
         images = powered(images, gamma)

@@ -20,8 +20,9 @@ import optax
 
 from adjax.methods import collective
 from adjax.methods.descent import descend
+from adjax.methods.gradient import Gradient, gradient
 from adjax.models import Network
-from adjax.types import Method, Metrics, PyTree
+from adjax.types import Method, PyTree
 
 
 def centerloss(
@@ -73,20 +74,18 @@ def centerloss(
     def step(state, batch, key, axis_name=None):
         labels, hparams = batch["labels"], state["hparams"]
         weights, centers = state["params"]["network"], state["params"]["centers"]
-        grads, metrics, features, moved = center_loss_gradients(
-            network, weights, centers, hparams["lam"], batch, key, axis_name
-        )
-        updates, optimizer = adam.update(grads, state["optimizer"])
+        found = center_loss_gradients(network, weights, centers, hparams["lam"], batch, key, axis_name)
+        updates, optimizer = adam.update(found.of, state["optimizer"])
         rate = hparams["learning_rate"] * schedule(state["optimizer"].count)
-        weights = descend(network, moved, updates, rate, hparams["weight_decay"])
-        centers = moved_centers(centers, features, labels, center_rate, axis_name)
+        weights = descend(network, found.weights, updates, rate, hparams["weight_decay"])
+        centers = moved_centers(centers, found.kept, labels, center_rate, axis_name)
 
         state = {
             "params": {"network": weights, "centers": centers},
             "optimizer": optimizer,
             "hparams": hparams,
         }
-        return state, metrics
+        return state, found.metrics
 
     def outputs(params, images):
         return network.apply(params["network"], images)
@@ -106,8 +105,7 @@ def center_loss_gradients(
     batch: Mapping[str, jax.Array],
     key: jax.Array,
     axis_name: str | None = None,
-    share: jax.Array | None = None,
-) -> tuple[PyTree, Metrics, jax.Array, PyTree]:
+) -> Gradient:
     """The gradient of cross-entropy + λ · center loss by the weights, averaged over the named axis of devices.
 
     Args:
@@ -115,34 +113,31 @@ def center_loss_gradients(
       weights: of the network.
       centers: float32[K, D].
       lam: λ ≥ 0.
-      batch: `images` float32[B, H, W, C] and `labels` int32[B] in 0 … K − 1.
+      batch: `images` float32[B, H, W, C]; `labels` int32[B] in 0 … K − 1; and, where rows don't all count alike,
+        `weight` float32[B], all over the devices 1 on average.
       key: of the network's training pass.
       axis_name: over which the batch is spread.
-      share: float32[B], what each row counts, all over the batch adding up to 1 a device; by default all alike.
 
     Returns:
-      (gradient, metrics, features [B, D], the weights as `network.train` returned them).
+      The gradient, with metrics `loss`, `cross_entropy`, `center_loss` and `accuracy`; what is kept is `features`
+      [B, D].
     """
-    labels = batch["labels"]
 
-    def mean(values):
-        return values.mean(dtype=jnp.float32) if share is None else (share * values).sum()
-
-    def loss(weights):
-        outputs, moved = network.train(weights, batch["images"], key, axis_name)
-        entropy = mean(optax.softmax_cross_entropy_with_integer_labels(outputs["logits"], labels))
-        spread = 0.5 * mean(jnp.square(outputs["features"] - centers[labels]).sum(-1))
-        metrics = {
+    def loss(outputs, rows):
+        labels, features = rows["labels"], outputs["features"]
+        entropy = optax.softmax_cross_entropy_with_integer_labels(outputs["logits"], labels)
+        spread = 0.5 * jnp.square(features - centers[labels]).sum(-1)
+        each = {
             "loss": entropy + lam * spread,
             "cross_entropy": entropy,
             "center_loss": spread,
-            "accuracy": mean(outputs["logits"].argmax(-1) == labels),
+            "accuracy": outputs["logits"].argmax(-1) == labels,
         }
-        return metrics["loss"], (metrics, outputs["features"], moved)
+        if "weight" in rows:
+            each = {name: rows["weight"] * values for name, values in each.items()}
+        return each, features
 
-    grads, (metrics, features, moved) = jax.grad(loss, has_aux=True)(weights)
-    grads, metrics = collective.mean((grads, metrics), axis_name)
-    return grads, metrics, features, moved
+    return gradient(network, weights, batch, loss, key, axis_name)
 
 
 def moved_centers(

@@ -17,6 +17,7 @@ from jax import lax
 
 from adjax.methods import collective
 from adjax.methods.adamw import adamw
+from adjax.methods.gradient import gradient
 from adjax.models import Network
 from adjax.types import Method
 
@@ -64,23 +65,19 @@ def classifier(
         }
 
     def step(state, batch, key, axis_name=None):
-        labels, hparams = batch["labels"], state["hparams"]
+        weights, hparams = state["params"]["network"], state["hparams"]
         key = collective.keys(key, 1, axis_name)[0]  # dropout of its own on each device
 
-        def error(weights):
-            outputs, moved = network.train(weights, batch["images"], key, axis_name)
-            logit = logit_of(outputs["logits"])
+        def loss(outputs, rows):
+            labels, logit = rows["labels"], logit_of(outputs["logits"])
             weight = jnp.where(labels == 1, hparams["weight_anomalous"], hparams["weight_normal"])
-            value = (weight * optax.sigmoid_binary_cross_entropy(logit, labels)).mean()
-            return value, (
-                {"loss": value, "accuracy": jnp.mean((logit > 0) == (labels == 1), dtype=jnp.float32)},
-                moved,
-            )
+            error = weight * optax.sigmoid_binary_cross_entropy(logit, labels)
+            return {"loss": error, "accuracy": (logit > 0) == (labels == 1)}, ()
 
-        grads, (metrics, moved) = jax.grad(error, has_aux=True)(state["params"]["network"])
-        grads, metrics = collective.mean((grads, metrics), axis_name)
-        weights, moments = optimizer.update(grads, state["optimizer"], moved, hparams)
-        return {"params": {"network": weights}, "optimizer": moments, "hparams": hparams}, metrics
+        rows = {name: batch[name] for name in ("images", "labels")}
+        found = gradient(network, weights, rows, loss, key, axis_name)
+        weights, moments = optimizer.update(found.of, state["optimizer"], found.weights, hparams)
+        return {"params": {"network": weights}, "optimizer": moments, "hparams": hparams}, found.metrics
 
     def outputs(params, images):
         said = network.apply(params["network"], images)

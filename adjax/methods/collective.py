@@ -11,12 +11,17 @@ from adjax.types import PyTree
 
 def mean(tree: PyTree, axis_name: str | None) -> PyTree:
     """Averages every leaf over the named axis of devices; without an axis there is one device and nothing to do."""
-    return tree if axis_name is None else lax.pmean(tree, axis_name)
+    return lax.pmean(tree, axis_name) if shared(axis_name) else tree
 
 
 def total(tree: PyTree, axis_name: str | None) -> PyTree:
     """Adds every leaf over the named axis of devices."""
-    return tree if axis_name is None else lax.psum(tree, axis_name)
+    return lax.psum(tree, axis_name) if shared(axis_name) else tree
+
+
+def shared(axis_name: str | None) -> bool:
+    """Whether there are others on the axis; with a single device XLA would still copy all that it adds up."""
+    return axis_name is not None and lax.axis_size(axis_name) > 1
 
 
 def keys(key: jax.Array, rows: int, axis_name: str | None) -> jax.Array:

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from adjax.losses.blur import blur
 from adjax.methods import collective
 from adjax.methods.adamw import adamw
+from adjax.methods.gradient import gradient
 from adjax.methods.pixels import contrast_normalised, powered
 from adjax.models import Network
 from adjax.types import Method
@@ -80,27 +81,26 @@ def deep_svdd(
         averaged = state["optimizer"]["averaged"]
         key = collective.keys(key, 1, axis_name)[0]
 
-        def distance(weights):
-            outputs, moved = network.train(weights, images, key, axis_name)
-            value = jnp.square(outputs["features"] - old["center"]).sum(-1).mean()
-            return value, (value, outputs["features"].mean(0), moved)
+        def loss(outputs, _):
+            features = outputs["features"]
+            return {"loss": jnp.square(features - old["center"]).sum(-1), "mean": features}, ()
 
-        grads, (value, mean, moved) = jax.grad(distance, has_aux=True)(old["network"])
-        grads, value, mean = collective.mean((grads, value, mean), axis_name)
-        trained = optimizer.update(grads, state["optimizer"]["moments"], moved, hparams)
+        found = gradient(network, old["network"], {"images": images}, loss, key, axis_name)
+        mean = found.metrics["mean"]
+        trained = optimizer.update(found.of, state["optimizer"]["moments"], found.weights, hparams)
 
         averaging = averaged < center_steps
         center = old["center"] + (mean - old["center"]) / (averaged + 1)
         center = jnp.where(averaged + 1 == center_steps, _away_from_zero(center, center_gap), center)
         # While the center is found, weights and moments stay; running statistics move.
-        still = (moved, state["optimizer"]["moments"])
+        still = (found.weights, state["optimizer"]["moments"])
         weights, moments = jax.tree.map(lambda a, b: jnp.where(averaging, a, b), still, trained)
         state = {
             "params": {"network": weights, "center": jnp.where(averaging, center, old["center"])},
             "optimizer": {"moments": moments, "averaged": jnp.minimum(averaged + 1, center_steps)},
             "hparams": hparams,
         }
-        return state, {"loss": value}
+        return state, {"loss": found.metrics["loss"]}
 
     def outputs(params, images):
         said = network.apply(params["network"], _seen(images))

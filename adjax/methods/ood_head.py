@@ -23,6 +23,7 @@ from adjax import models
 from adjax.methods import collective
 from adjax.methods.adamw import adamw
 from adjax.methods.centerloss import center_loss_gradients, moved_centers
+from adjax.methods.gradient import gradient
 from adjax.models import Network
 from adjax.types import Method
 
@@ -94,41 +95,40 @@ def ood_head(
     def train_body(state, batch, key, axis_name):
         params, hparams = state["params"], state["hparams"]
         images, labels, counts = in_distribution(batch["images"], batch["labels"], classes)
-        share = counts / jnp.maximum(collective.mean(counts.sum(), axis_name), 1e-6)  # a batch may have none at all
-        known = {"images": images, "labels": jnp.where(counts > 0, labels, 0)}
-        grads, metrics, features, moved = center_loss_gradients(
-            network, params["network"], params["centers"], hparams["lam"], known, key, axis_name, share
+        weight = counts / jnp.maximum(collective.mean(counts.mean(), axis_name), 1e-6)  # a batch may have none at all
+        known = {"images": images, "labels": jnp.where(counts > 0, labels, 0), "weight": weight}
+        found = center_loss_gradients(
+            network, params["network"], params["centers"], hparams["lam"], known, key, axis_name
         )
-        weights, moments = body_optimizer.update(grads, state["optimizer"]["body"], moved, hparams)
+        weights, moments = body_optimizer.update(found.of, state["optimizer"]["body"], found.weights, hparams)
         counted = jnp.where(counts > 0, labels, classes)
-        centers = moved_centers(params["centers"], features, counted, center_rate, axis_name)
+        centers = moved_centers(params["centers"], found.kept, counted, center_rate, axis_name)
         state = {
             "params": {**params, "network": weights, "centers": centers},
             "optimizer": {**state["optimizer"], "body": moments},
             "hparams": hparams,
         }
-        return state, {"loss": metrics["loss"], "accuracy": metrics["accuracy"], "stage": jnp.float32(1)}
+        metrics = {name: found.metrics[name] for name in ("loss", "accuracy")}
+        return state, {**metrics, "stage": jnp.float32(1)}
 
     def train_head(state, batch, key, axis_name):
         params, hparams = state["params"], state["hparams"]
         features = network.apply(params["network"], batch["images"])["features"]
-        is_ood = batch["labels"] >= classes
 
-        def error(weights):
-            said, moved = head.train(weights, features, key, axis_name)
-            value = optax.sigmoid_binary_cross_entropy(said["logit"], is_ood.astype(jnp.float32)).mean()
-            return value, (jnp.mean((said["logit"] > 0) == is_ood, dtype=jnp.float32), moved)
+        def loss(said, rows):
+            error = optax.sigmoid_binary_cross_entropy(said["logit"], rows["is_ood"].astype(jnp.float32))
+            return {"loss": error, "accuracy": (said["logit"] > 0) == rows["is_ood"]}, ()
 
-        (loss, (accuracy, moved)), grads = jax.value_and_grad(error, has_aux=True)(params["head"])
-        grads, loss, accuracy = collective.mean((grads, loss, accuracy), axis_name)
+        rows = {"images": features, "is_ood": batch["labels"] >= classes}
+        found = gradient(head, params["head"], rows, loss, key, axis_name)
         own = {"learning_rate": hparams["head_learning_rate"], "weight_decay": hparams["head_weight_decay"]}
-        weights, moments = head_optimizer.update(grads, state["optimizer"]["head"], moved, own)
+        weights, moments = head_optimizer.update(found.of, state["optimizer"]["head"], found.weights, own)
         state = {
             "params": {**params, "head": weights},
             "optimizer": {**state["optimizer"], "head": moments},
             "hparams": hparams,
         }
-        return state, {"loss": loss, "accuracy": accuracy, "stage": jnp.float32(2)}
+        return state, {**found.metrics, "stage": jnp.float32(2)}
 
     def step(state, batch, key, axis_name=None):
         return lax.cond(

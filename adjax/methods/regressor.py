@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from adjax.methods import collective
 from adjax.methods.adamw import adamw
+from adjax.methods.gradient import gradient
 from adjax.models import Network
 from adjax.types import Method
 
@@ -49,18 +50,17 @@ def regressor(
         }
 
     def step(state, batch, key, axis_name=None):
-        targets, hparams = batch["labels"].astype(jnp.float32), state["hparams"]
+        weights, hparams = state["params"]["network"], state["hparams"]
         key = collective.keys(key, 1, axis_name)[0]  # dropout of its own on each device
 
-        def error(weights):
-            outputs, moved = network.train(weights, batch["images"], key, axis_name)
-            value = jnp.square(outputs["logits"][:, 0] - targets).mean()
-            return value, (value, moved)
+        def loss(outputs, rows):
+            return {"loss": jnp.square(outputs["logits"][:, 0] - rows["target"]), "share": rows["target"]}, ()
 
-        grads, (value, moved) = jax.grad(error, has_aux=True)(state["params"]["network"])
-        grads, value, share = collective.mean((grads, value, targets.mean()), axis_name)
-        weights, moments = optimizer.update(grads, state["optimizer"], moved, hparams)
-        metrics = {"loss": value, "r2": r2(value, share)}
+        rows = {"images": batch["images"], "target": batch["labels"].astype(jnp.float32)}
+        found = gradient(network, weights, rows, loss, key, axis_name)
+        weights, moments = optimizer.update(found.of, state["optimizer"], found.weights, hparams)
+        error = found.metrics["loss"]
+        metrics = {"loss": error, "r2": r2(error, found.metrics["share"])}
         return {"params": {"network": weights}, "optimizer": moments, "hparams": hparams}, metrics
 
     def outputs(params, images):

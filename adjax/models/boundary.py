@@ -30,12 +30,14 @@ class Network(NamedTuple):
         from the key, batch statistics taken over the batch (over the named axis of devices, if there is one) and the
         running ones moved. For a module with neither it is `apply`.
       trainable: a tree of bools like `params`: False for running statistics, which no optimiser may touch.
+      rowwise: whether `train` treats every image by itself: no batch statistics, nothing drawn.
     """
 
     init: Callable[[jax.Array], PyTree]
     apply: Callable[[PyTree, jax.Array], Outputs]
     train: Callable[..., tuple[Outputs, PyTree]]
     trainable: PyTree
+    rowwise: bool
 
 
 _KEPT = (nnx.Param, nnx.BatchStat)
@@ -66,4 +68,5 @@ def network(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
         outputs = module(images, rngs=nnx.Rngs(key)) if draws else module(images)
         return outputs, nnx.to_pure_dict(nnx.state(module, _KEPT))
 
-    return Network(init, apply, train, nnx.to_pure_dict(trainable))
+    rowwise = not draws and all(jax.tree.leaves(trainable))
+    return Network(init, apply, train, nnx.to_pure_dict(trainable), rowwise)
