@@ -4,13 +4,15 @@ Every training step and every scorer is exported for CUDA and TPU: it lowers, or
 program lowered for a TPU, where a convolution is one operation, come floating-point operations and the bytes that its
 operations read and write, one by one. A step then takes at least operations / peak, and at most bytes / bandwidth if
 nothing is fused and that is slower: the truth lies between, near the first where matmuls are large. A program with a
-loop has no figures, since its body would count once. Memory is what a step's arguments, results and temporaries take as
-compiled for the CPU at hand.
+loop has no figures, since its body would count once. In the same way a step holds at least its arguments in memory (the
+state, which it gives up for the next one, and the batch), and at most what its results and all arrays still to be used
+take if nothing is fused (`benchmarks.liveness`).
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +22,7 @@ import jax.numpy as jnp
 
 from adjax import scorers
 from adjax.scorers import SCORERS
-from benchmarks.harness import memory_mib
+from benchmarks.liveness import peak_bytes
 from benchmarks.training import AUTOENCODER, CNN, EFFICIENTNET, LENET, Setting, gan
 from experiments.rundir import environment, write_json
 
@@ -57,7 +59,7 @@ def lowered(function: Callable, *arguments: Any) -> str:
         return f"no: {type(error).__name__}: {str(error).splitlines()[0]}"
 
 
-def step_row(name: str, setting: Setting, batch_size: int, memory: bool) -> dict[str, Any]:
+def step_row(name: str, setting: Setting, batch_size: int) -> dict[str, Any]:
     """One training step: operations, bytes, and what follows for each chip."""
     method = setting.made()
     key = jax.eval_shape(lambda: jax.random.key(0))
@@ -67,10 +69,7 @@ def step_row(name: str, setting: Setting, batch_size: int, memory: bool) -> dict
         "labels": jax.ShapeDtypeStruct((batch_size,), jnp.int32),
     }
     row: dict[str, Any] = {"name": f"{name}, batch {batch_size}", "lowers": lowered(method.step, state, batch, key)}
-    row |= predicted(jax.jit(method.step), (state, batch, key), batch_size)
-    if memory:
-        row["memory_mib"] = memory_mib(jax.jit(method.step, donate_argnums=0).lower(state, batch, key).compile())
-    return row
+    return row | predicted(jax.jit(method.step), (state, batch, key), batch_size)
 
 
 def scorer_row(name: str, options: dict[str, Any], outputs: dict[str, jax.ShapeDtypeStruct]) -> dict[str, Any]:
@@ -83,19 +82,23 @@ def scorer_row(name: str, options: dict[str, Any], outputs: dict[str, jax.ShapeD
 
 
 def predicted(function: Any, arguments: tuple, images: int) -> dict[str, Any]:
-    """Operations, unfused bytes, and bounds of the time on each chip."""
+    """Operations, unfused bytes, bounds of the memory, and of the time on each chip."""
     program = function.trace(*arguments).lower(lowering_platforms=("tpu",))
+    given = [x for x in jax.tree.leaves(arguments) if not jax.dtypes.issubdtype(x.dtype, jax.dtypes.extended)]
+    least_mib = sum(math.prod(x.shape) * x.dtype.itemsize for x in given) / 2**20
+    memory = {"mib_at_least": least_mib, "mib_at_most": peak_bytes(program) / 2**20}
     cost = program.cost_analysis() or {}
     flops, moved = float(cost.get("flops", 0)), float(cost.get("bytes accessed", 0))
     if "stablehlo.while" in program.as_text() or not moved:
-        return {"gflop": None, "gb_unfused": None, "flop_per_byte": None, "predicted": {}}
+        return memory | {"gflop": None, "gb_unfused": None, "flop_per_byte": None, "predicted": {}}
     chips = {}
     for chip in CHIPS:
         least = flops / (chip.tflops * 1e12)
         most = max(least, moved / (chip.gb_per_s * 1e9))
         rate = images / most
         chips[chip.name] = {"ms_at_least": least * 1e3, "ms_at_most": most * 1e3, "images_per_s_at_least": rate}
-    return {"gflop": flops / 1e9, "gb_unfused": moved / 1e9, "flop_per_byte": flops / moved, "predicted": chips}
+    counts = {"gflop": flops / 1e9, "gb_unfused": moved / 1e9, "flop_per_byte": flops / moved}
+    return memory | counts | {"predicted": chips}
 
 
 def available() -> dict[str, Any]:
@@ -110,19 +113,18 @@ def markdown(rows: list[dict[str, Any]], where: dict[str, Any]) -> str:
     lines = [
         "**Predictions** from operation and byte counts and the chips' data sheets; nothing here was measured on one.",
         "",
-        "| work | lowers for | GFLOP | GB unfused | FLOP/byte | MiB (as for CPU) | "
+        "| work | lowers for | GFLOP | GB unfused | FLOP/byte | MiB, at least – at most | "
         + " | ".join(f"{name}: ms, at least – at most" for name in names)
         + " |",
         "|---" * (6 + len(names)) + "|",
     ]
     for row in rows:
         times = [row["predicted"].get(name) for name in names]
-        memory = row.get("memory_mib")
         cells = [
             row["name"],
             row["lowers"],
             *("" if row[key] is None else f"{row[key]:.2f}" for key in ("gflop", "gb_unfused", "flop_per_byte")),
-            "" if memory is None else f"{memory:,.0f}",
+            f"{row['mib_at_least']:,.1f} – {row['mib_at_most']:,.1f}",
             *("" if t is None else f"{t['ms_at_least']:.3f} – {t['ms_at_most']:.3f}" for t in times),
         ]
         lines.append("| " + " | ".join(cells) + " |")
@@ -134,12 +136,11 @@ def markdown(rows: list[dict[str, Any]], where: dict[str, Any]) -> str:
 def main() -> None:
     """Lowers everything, writes lowering.json and lowering.md."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.lowering", description=__doc__)
-    parser.add_argument("--no-memory", action="store_true", help="do not compile the steps: seconds, not minutes")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "lowering.json")
     args = parser.parse_args()
     rows = []
     for name, (setting, batch_size) in STEPS.items():
-        rows.append(step_row(name, setting, batch_size, not args.no_memory))
+        rows.append(step_row(name, setting, batch_size))
         print(rows[-1]["name"], rows[-1]["lowers"], flush=True)
     for name, options in scorers.suite(SCORERS, available(), K).items():
         rows.append(scorer_row(name, options, available()))
