@@ -260,6 +260,7 @@ def functions(
 
     def run(state: State, seed, order, images, until):
         """On each device: its members, each for the next steps; all in one program, in one loop a member."""
+        step_once = jax.jit(train_step, inline=True)  # traced once, for its shapes and for the loop
         left = jnp.minimum(steps_per_epoch - state.step % steps_per_epoch, until - state.step)
         steps = jnp.minimum(steps_per_dispatch, left)
 
@@ -269,12 +270,12 @@ def functions(
 
             def body(i, carry):
                 member_state, total = carry
-                member_state, metrics = train_step(seed, order, seen, state.step + i, i, member_state)
+                member_state, metrics = step_once(seed, order, seen, state.step + i, i, member_state)
                 return member_state, jax.tree.map(jnp.add, total, metrics)
 
-            shapes = jax.eval_shape(train_step, seed, order, seen, state.step, 0, member_state)[1]
+            shapes = jax.eval_shape(step_once, seed, order, seen, state.step, jnp.int32(0), member_state)[1]
             zeros = jax.tree.map(lambda m: jnp.zeros(m.shape, m.dtype), shapes)
-            member_state, total = lax.fori_loop(0, steps, body, (member_state, zeros))
+            member_state, total = lax.fori_loop(jnp.int32(0), steps, body, (member_state, zeros))
             return member_state, jax.tree.map(lambda m: m / steps.astype(m.dtype), total)
 
         states, metrics = each(one)((seed, order, state.members, *(() if resident else (images,))))

@@ -114,13 +114,11 @@ def gan(
             mask = masks[kind] if whole else masks[kind][own[kind]]
             return jnp.where(mask, values, 0).sum() / jnp.maximum(counts[kind][0 if whole else 1], 1)
 
-        def if_any(kind, function, otherwise=None):
-            """What `function()` gives if the batch has images of that kind on any device; else `otherwise`, or zeros.
+        def if_any(kind, function, otherwise):
+            """What `function()` gives if the batch has images of that kind on any device; else `otherwise`.
 
             Batches of an image or a few often have none, and a pass through a discriminator is not cheap.
             """
-            if otherwise is None:
-                otherwise = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(function))
             return lax.cond(counts[kind][0] > 0, function, lambda: otherwise)
 
         def judged(kind, params, images):
@@ -148,7 +146,10 @@ def gan(
             def of_anomalies():
                 return {"anomaly_adversarial": deceive("anomaly", 0), "abc": mean(abc(d), "anomaly")}
 
-            terms = {**if_any("normal", of_normal_images), **if_any("anomaly", of_anomalies)}
+            terms = {
+                **if_any("normal", of_normal_images, dict.fromkeys(_OF_NORMAL_IMAGES, jnp.float32(0))),
+                **if_any("anomaly", of_anomalies, dict.fromkeys(_OF_ANOMALIES, jnp.float32(0))),
+            }
             loss = sum((w[f"w_{name}"] * term for name, term in terms.items()), jnp.float32(0))
             return loss, ({"loss": loss, **terms}, y, moved)
 
@@ -214,6 +215,10 @@ HPARAMS = {
 }
 """Defaults: the weights are the paper's. At batches of 64 its adversarial terms were found to slow learning: see the
 presets in `experiments/presets.py`, which weigh ABC more and them less."""
+
+_OF_NORMAL_IMAGES = "reconstruction", "patch", "latent", "ssim", "adversarial"
+_OF_ANOMALIES = "anomaly_adversarial", "abc"
+"""Terms of the generator's loss."""
 
 _TOWARDS = {
     "least_squares": lambda logits, target: jnp.square(logits - target),
