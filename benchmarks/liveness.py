@@ -17,8 +17,8 @@ _SAME = ("stablehlo.reshape", "stablehlo.optimization_barrier")
 _RETURNS = ("func.return", "stablehlo.return")
 
 
-def peak_bytes(program: jax.stages.Lowered) -> int:
-    """Of a program lowered for one platform, its arguments and results among them.
+def held_bytes(program: jax.stages.Lowered) -> tuple[int, int]:
+    """Of a program lowered for one platform: its arguments, those that it uses; and all that it holds at its fullest.
 
     Raises:
       ValueError: an array whose size is not known.
@@ -27,7 +27,8 @@ def peak_bytes(program: jax.stages.Lowered) -> int:
     functions = {
         f.name.value: f.regions[0].blocks[0] for f in module.body.operations if f.operation.name == "func.func"
     }
-    return _peak(functions["main"], functions, list(functions["main"].arguments))
+    given = list(functions["main"].arguments)
+    return sum(map(_bytes, given)), _peak(functions["main"], functions, given)
 
 
 def _peak(block: Any, functions: dict[str, Any], given: list[Any]) -> int:

@@ -12,7 +12,6 @@ take if nothing is fused (`benchmarks.liveness`).
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,7 +21,7 @@ import jax.numpy as jnp
 
 from adjax import scorers
 from adjax.scorers import SCORERS
-from benchmarks.liveness import peak_bytes
+from benchmarks.liveness import held_bytes
 from benchmarks.training import AUTOENCODER, CNN, EFFICIENTNET, LENET, Setting, gan
 from experiments.rundir import environment, write_json
 
@@ -84,9 +83,8 @@ def scorer_row(name: str, options: dict[str, Any], outputs: dict[str, jax.ShapeD
 def predicted(function: Any, arguments: tuple, images: int) -> dict[str, Any]:
     """Operations, unfused bytes, bounds of the memory, and of the time on each chip."""
     program = function.trace(*arguments).lower(lowering_platforms=("tpu",))
-    given = [x for x in jax.tree.leaves(arguments) if not jax.dtypes.issubdtype(x.dtype, jax.dtypes.extended)]
-    least_mib = sum(math.prod(x.shape) * x.dtype.itemsize for x in given) / 2**20
-    memory = {"mib_at_least": least_mib, "mib_at_most": peak_bytes(program) / 2**20}
+    given, fullest = held_bytes(program)
+    memory = {"mib_at_least": given / 2**20, "mib_at_most": fullest / 2**20}
     cost = program.cost_analysis() or {}
     flops, moved = float(cost.get("flops", 0)), float(cost.get("bytes accessed", 0))
     if "stablehlo.while" in program.as_text() or not moved:

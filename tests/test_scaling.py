@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import pytest
 
 from benchmarks import lowering, scaling
-from benchmarks.liveness import peak_bytes
+from benchmarks.liveness import held_bytes
 
 
 def test_bytes_of_collectives_are_read_from_a_program():
@@ -71,13 +71,20 @@ HELD = {
 def test_what_a_program_holds_at_its_fullest(function, arrays):
     x = jax.ShapeDtypeStruct((1000,), jnp.float32)
     program = jax.jit(function).trace(x).lower(lowering_platforms=("tpu",))
-    assert peak_bytes(program) == pytest.approx(arrays * 4000, abs=100)
+    given, fullest = held_bytes(program)
+    assert given == 4000
+    assert fullest == pytest.approx(arrays * 4000, abs=100)
+
+
+def test_an_argument_that_is_not_used_is_not_held():
+    x = jax.ShapeDtypeStruct((1000,), jnp.float32)
+    assert held_bytes(jax.jit(lambda x, y: jnp.sin(y)).trace(x, x).lower(lowering_platforms=("tpu",))) == (4000, 8000)
 
 
 def test_a_size_that_is_not_known_is_refused():
     (n,) = jax.export.symbolic_shape("n")
     with pytest.raises(ValueError, match="lower the program for shapes that are"):
-        peak_bytes(jax.jit(jnp.sin).trace(jax.ShapeDtypeStruct((n,), jnp.float32)).lower(lowering_platforms=("tpu",)))
+        held_bytes(jax.jit(jnp.sin).trace(jax.ShapeDtypeStruct((n,), jnp.float32)).lower(lowering_platforms=("tpu",)))
 
 
 def test_what_does_not_lower_says_why():
