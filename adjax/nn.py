@@ -319,7 +319,7 @@ class _Geometry(NamedTuple):
         return lax.pad(x, jnp.zeros((), x.dtype), border)
 
     def _windows(self):
-        """For each block (i, j) of the kernel, the blocks of the image that it meets in all windows."""
+        """For each block of the kernel, its row among them and the blocks of the image that it meets in all windows."""
         (bh, bw), (kh, kw), (sh, sw), (_, h, w, _) = self._block(), self.kernel[:2], self.strides, self.out_shape
         for i in range(kh // bh):
             for j in range(kw // bw):
@@ -327,7 +327,7 @@ class _Geometry(NamedTuple):
                     slice(first, first + (out - 1) * step + 1, step)
                     for first, out, step in ((i, h, sh // bh), (j, w, sw // bw))
                 )
-                yield i, j, rows, columns
+                yield i, rows, columns
 
     def gather(self, x: jax.Array) -> jax.Array:
         """[N, H, W, C] -> [N·h·w, kh·kw·C], the patch of each window."""
@@ -335,7 +335,7 @@ class _Geometry(NamedTuple):
         x = self._pad(x, 1)[:, : height // bh * bh, : width // bw * bw]
         x = x.reshape(n, height // bh, bh, width // bw, bw * channels).swapaxes(2, 3)
         rows: dict[int, list[jax.Array]] = {}
-        for i, _, down, across in self._windows():
+        for i, down, across in self._windows():
             rows.setdefault(i, []).append(x[:, down, across])
         columns = jnp.stack([jnp.stack(row, 4) for row in rows.values()], 3)
         return columns.reshape(n * columns.shape[1] * columns.shape[2], -1)

@@ -88,13 +88,26 @@ def test_images_that_meet_in_a_step_are_not_parted(model, options, rowwise):
     assert (_parts(network, weights, images) > 1) == rowwise
 
 
-def test_a_single_device_adds_nothing_up():
-    """XLA would copy all gradients to add them to nothing."""
-    method = methods.make("centerloss", LENET, SHAPE, 10, steps=10)
+def compiled(method):
     images = np.zeros((256, *SHAPE), np.uint8)
     table = train.members({k: [v] for k, v in method.hparams.items()}, [0], [np.arange(256)], [np.arange(256) % 10])
-    mesh = train.make_mesh(1, devices=jax.devices()[:1])
-    program = train.compile_program(
-        method, images, table, normalise_for(method.pixels, images), batch_size=256, mesh=mesh
-    )
+    mesh, normalise = train.make_mesh(1, devices=jax.devices()[:1]), normalise_for(method.pixels, images)
+    return train.compile_program(method, images, table, normalise, batch_size=256, mesh=mesh)
+
+
+def test_a_single_device_adds_nothing_up():
+    """XLA would copy all gradients to add them to nothing."""
+    program = compiled(methods.make("centerloss", LENET, SHAPE, 10, steps=10))
     assert "all-reduce" not in program.executable.as_text()
+
+
+def test_a_step_is_traced_once():
+    """Tracing a GAN's takes seconds."""
+    method, traced = methods.make("centerloss", LENET, SHAPE, 10, steps=10), []
+
+    def step(*arguments, **options):
+        traced.append(1)
+        return method.step(*arguments, **options)
+
+    compiled(method._replace(step=step))
+    assert len(traced) == 1
