@@ -31,6 +31,7 @@ from adjax.losses.abc import abc
 from adjax.losses.patch import patch
 from adjax.losses.ssim import ssim
 from adjax.methods import collective
+from adjax.methods.adam import scale_by_adam, when_all_are_there
 from adjax.methods.descent import descend
 from adjax.models import Network
 from adjax.models import network as as_network
@@ -83,7 +84,7 @@ def gan(
     shape = (*sides, image_shape[2])
     discriminator = as_network(lambda rngs: Discriminator(shape, width=width, norm=norm, compute=compute, rngs=rngs))
     schedule = optax.warmup_cosine_decay_schedule(0.0, 1.0, min(warmup_steps, steps // 10), steps)
-    adam = optax.scale_by_adam(b1=0.5, b2=0.999)
+    adam = scale_by_adam(b1=0.5)
     window_px = min(11, min(sides) - 1 + min(sides) % 2)
 
     def init(key, hparams):
@@ -124,39 +125,54 @@ def gan(
         def judged(kind, params, images):
             return discriminator.train(params, images[own[kind]], key, axis_name)
 
-        def generator_loss(weights):
+        def made(weights):
             said, moved = network.train(weights, x, key, axis_name)
-            y = said["reconstruction"]
-            d = jnp.abs(x - y).mean((1, 2, 3))
+            return (said["reconstruction"], said["latent"]), moved
 
-            def deceive(kind, target):
-                return mean(towards(judged(kind, discriminators[kind], y)[0]["logits"], target), kind)
+        (y, latent), pull_back, moved = jax.vjp(made, weights, has_aux=True)
 
-            def of_normal_images():
-                again, _ = network.train(weights, y[own["normal"]], key, axis_name)
-                drift = jnp.abs(said["latent"][own["normal"]] - again["latent"])
-                return {
-                    "reconstruction": mean(d, "normal"),
-                    "patch": mean(patch(x, y), "normal"),
-                    "latent": mean(drift.reshape(len(drift), -1).mean(-1), "normal"),
-                    "ssim": mean(1 - ssim(x, y, data_range=2.0, window_px=window_px), "normal"),
-                    "adversarial": deceive("normal", 1),
-                }
+        def deceive(kind, y, target):
+            return mean(towards(judged(kind, discriminators[kind], y)[0]["logits"], target), kind)
 
-            def of_anomalies():
-                return {"anomaly_adversarial": deceive("anomaly", 0), "abc": mean(abc(d), "anomaly")}
-
-            terms = {
-                **if_any("normal", of_normal_images, dict.fromkeys(_OF_NORMAL_IMAGES, jnp.float32(0))),
-                **if_any("anomaly", of_anomalies, dict.fromkeys(_OF_ANOMALIES, jnp.float32(0))),
+        def of_normal_images(y, latent, weights):
+            again, _ = network.train(weights, y[own["normal"]], key, axis_name)
+            drift = jnp.abs(latent[own["normal"]] - again["latent"])
+            return {
+                "reconstruction": mean(jnp.abs(x - y).mean((1, 2, 3)), "normal"),
+                "patch": mean(patch(x, y), "normal"),
+                "latent": mean(drift.reshape(len(drift), -1).mean(-1), "normal"),
+                "ssim": mean(1 - ssim(x, y, data_range=2.0, window_px=window_px), "normal"),
+                "adversarial": deceive("normal", y, 1),
             }
-            loss = sum((w[f"w_{name}"] * term for name, term in terms.items()), jnp.float32(0))
-            return loss, ({"loss": loss, **terms}, y, moved)
 
-        grads, (metrics, y, moved) = jax.grad(generator_loss, has_aux=True)(weights)
+        def of_anomalies(y):
+            return {
+                "anomaly_adversarial": deceive("anomaly", y, 0),
+                "abc": mean(abc(jnp.abs(x - y).mean((1, 2, 3))), "anomaly"),
+            }
+
+        def pulled(kind, names, terms_of, *at):
+            """The gradient of the terms' weighed sum by each of `at`, and the terms; zeros if there are no such images."""
+
+            def loss(at):
+                terms = terms_of(*at)
+                return sum(w[f"w_{name}"] * terms[name] for name in names), terms
+
+            otherwise = jax.tree.map(jnp.zeros_like, at), dict.fromkeys(names, jnp.float32(0))
+            return if_any(kind, lambda: jax.grad(loss, has_aux=True)(at), otherwise)
+
+        (by_y, by_latent, direct), normal_terms = pulled(
+            "normal", _OF_NORMAL_IMAGES, of_normal_images, y, latent, weights
+        )
+        (by_y_too,), anomaly_terms = pulled("anomaly", _OF_ANOMALIES, of_anomalies, y)
+        (through_y,) = pull_back((by_y + by_y_too, by_latent))
+        grads = jax.tree.map(jnp.add, through_y, direct)
+        terms = {**normal_terms, **anomaly_terms}
+        metrics = {"loss": sum(w[f"w_{name}"] * term for name, term in terms.items()), **terms}
 
         grads, metrics = collective.total((grads, metrics), axis_name)
-        rate = w["learning_rate"] * schedule(state["optimizer"]["network"].count)
+        # The discriminators' too: the gradients above are taken through the weights that they overwrite.
+        rate = when_all_are_there(grads, w["learning_rate"] * schedule(state["optimizer"]["network"].count))
         updates, moments = adam.update(grads, state["optimizer"]["network"])
         optimizer, judges = {"network": moments}, {}
 

@@ -1,0 +1,51 @@
+"""Adam's moments: optax's answers, and no array copied that could be overwritten."""
+
+from __future__ import annotations
+
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from adjax.methods.adam import scale_by_adam, when_all_are_there
+
+WEIGHTS = {"first": jnp.ones((48, 64)), "second": jnp.ones((64, 80))}
+
+
+@pytest.mark.parametrize("b1", [0.0, 0.5, 0.9])
+def test_it_is_that_of_optax(b1):
+    ours, theirs = scale_by_adam(b1), optax.scale_by_adam(b1)
+    a, b = ours.init(WEIGHTS), theirs.init(WEIGHTS)
+    assert jax.tree.structure(a) == jax.tree.structure(b)  # checkpoints of either can be read by the other
+    for seed in range(4):
+        grads = jax.tree.map(lambda w, seed=seed: jax.random.normal(jax.random.key(seed), w.shape) * 10**seed, WEIGHTS)
+        (x, a), (y, b) = ours.update(grads, a), theirs.update(grads, b)
+        jax.tree.map(lambda p, q: np.testing.assert_allclose(p, q, 1e-5, 1e-7), (x, a), (y, b))
+
+
+@pytest.mark.parametrize("where", list(WEIGHTS))
+def test_what_waits_is_the_value_or_nan(where):
+    grads = jax.tree.map(jnp.zeros_like, WEIGHTS)
+    assert when_all_are_there(grads, jnp.float32(0.3)) == jnp.float32(0.3)
+    grads[where] = grads[where].at[0, 0].set(jnp.nan)
+    assert jnp.isnan(when_all_are_there(grads, jnp.float32(0.3)))
+
+
+def test_no_weight_and_no_moment_is_copied():
+    """Of two layers under one another, since the upper one's new weights are ready before the lower one's gradient."""
+
+    def copied(adam):
+        def step(weights, moments, x):
+            loss = lambda w: jnp.square(jnp.tanh(x @ w["first"]) @ w["second"]).mean()  # noqa: E731
+            updates, moments = adam.update(jax.grad(loss)(weights), moments)
+            return jax.tree.map(lambda w, u: w - 0.1 * u, weights, updates), moments
+
+        args = WEIGHTS, adam.init(WEIGHTS), jnp.ones((8, 48))
+        program = jax.jit(step, donate_argnums=(0, 1)).lower(*args).compile().as_text()
+        return re.findall(r"f32\[(?:48,64|64,80)\]\S* copy\(", program)
+
+    assert len(copied(optax.scale_by_adam(0.5))) > 0  # or this file isn't needed any more
+    assert not copied(scale_by_adam(0.5))
