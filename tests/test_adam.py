@@ -23,7 +23,8 @@ def test_it_is_that_of_optax(b1):
     for seed in range(4):
         grads = jax.tree.map(lambda w, seed=seed: jax.random.normal(jax.random.key(seed), w.shape) * 10**seed, WEIGHTS)
         (x, a), (y, b) = ours.update(grads, a), theirs.update(grads, b)
-        jax.tree.map(lambda p, q: np.testing.assert_allclose(p, q, 1e-5, 1e-7), (x, a), (y, b))
+        # 1 - b2**count of float32 is what they differ by.
+        jax.tree.map(lambda p, q: np.testing.assert_allclose(p, q, 1e-4, 1e-7), (x, a), (y, b))
 
 
 @pytest.mark.parametrize("where", list(WEIGHTS))

@@ -152,7 +152,7 @@ def gan(
             }
 
         def pulled(kind, names, terms_of, *at):
-            """The gradient of the terms' weighed sum by each of `at`, and the terms; zeros if there are no such images."""
+            """The gradient of the terms' weighed sum by each of `at`, and the terms; zeros without such images."""
 
             def loss(at):
                 terms = terms_of(*at)
