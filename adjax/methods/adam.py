@@ -1,9 +1,9 @@
 """Adam's moments, in the form that goes over memory least often.
 
-Kingma and Ba, "Adam: a method for stochastic optimization" (ICLR 2015), algorithm 1. optax has the same, and XLA made
-two sets of copies of it on CPU, a quarter of a GAN's step at batch 1 (25.1 and 23.8 ms instead of 30.5 on two cores):
+Kingma and Ba, "Adam: a method for stochastic optimization" (ICLR 2015), algorithm 1. optax has the same, and XLA makes
+two sets of copies of it on CPU, which large weights and small batches feel:
 
-- Where β₁ = ½, as GANs want it, ½·m + ½·g became ½·(m + g), and that a part of the weights' loop, which then reads the
+- Where β₁ = ½, as GANs want it, ½·m + ½·g becomes ½·(m + g), and that a part of the weights' loop, which then reads the
   old moment: a copy of it. m + (1 − β₁)·(g − m) is taken as it stands.
 - The new weights overwrite the old ones. But those of a layer are ready before the gradients of the layers below, which
   want the old ones still: a copy of them. So nothing moves before all gradients are there, see `when_all_are_there`.
@@ -39,7 +39,7 @@ def scale_by_adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> opta
 
 
 def when_all_are_there(grads: PyTree, value: jax.Array) -> jax.Array:
-    """The value, known only after all gradients are; NaN if the first number of one is, as weights are after that.
+    """The value, known only after all gradients are; NaN if the first number of one is, so that none is read in vain.
 
     XLA's own way to say so, `lax.optimization_barrier`, is gone by the time that it decides on copies.
 
