@@ -179,6 +179,26 @@ def test_each_generator_loss_moves_the_generator_alone(name):
     np.testing.assert_allclose(metrics["loss"], metrics[name], rtol=1e-6)
 
 
+def test_the_gradient_goes_every_way_that_a_weight_counts():
+    """Through both passes of the encoder and both inputs of the drift, and through the terms of either kind at once."""
+    state, b = start(), batch()
+    x, normal, anomaly = enlarged(b["images"]), jnp.array([0, 2]), jnp.array([1, 3])
+
+    def loss(weights):
+        said = network().train(weights, x, jax.random.key(0))[0]
+        y = said["reconstruction"]
+        again = network().train(weights, y, jax.random.key(0))[0]
+        return {
+            "latent": jnp.abs(said["latent"] - again["latent"])[normal].mean(),
+            "abc": abc(jnp.abs(x - y).mean((1, 2, 3)))[anomaly].mean(),
+        }
+
+    share = {"latent": 1.0, "abc": 0.05}
+    whole = cheaply(jax.grad(lambda w: sum(share[name] * term for name, term in loss(w).items())))
+    generator, _, _ = gradients(weighed(state, **share), b)
+    close(generator, whole(state["params"]["network"]))
+
+
 @pytest.mark.parametrize("name", JUDGES)
 def test_each_discriminator_loss_moves_its_discriminator_alone(name):
     generator, judges, _ = gradients(weighed(start(), **{name: 1.0}), batch())
