@@ -2,12 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
-os.environ["XLA_FLAGS"] += (
-    " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"  # compile fast
-)
-
 import jax
 import numpy as np
 from jax.sharding import AxisType, PartitionSpec

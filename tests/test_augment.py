@@ -106,9 +106,8 @@ def keys(n, seed=0):
     return jax.random.split(jax.random.key(seed), n)
 
 
-QUICKLY = {"xla_backend_optimization_level": 0}  # compiling takes the time
-jitted = jax.jit(lambda augment, keys, images: augment(keys, images), static_argnums=0, compiler_options=QUICKLY)
-crop = jax.jit(random_crop, static_argnums=2, compiler_options=QUICKLY)
+jitted = jax.jit(lambda augment, keys, images: augment(keys, images), static_argnums=0)
+crop = jax.jit(random_crop, static_argnums=2)
 shift = jax.jit(random_shift, static_argnums=2)
 
 
@@ -197,7 +196,7 @@ def test_a_crop_of_nothing_is_the_image():
 
 # Turns by any angle, stretches, bends -----------------------------------------------------------------------------
 
-warp = jax.jit(random_warp, static_argnums=(2, 3, 4), compiler_options=QUICKLY)
+warp = jax.jit(random_warp, static_argnums=(2, 3, 4))
 SIZE = (24, 20)
 MIDDLE = (np.array(SIZE) - 1) / 2
 GRID = np.stack(np.mgrid[: SIZE[0], : SIZE[1]], -1)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import collections
 
-import pytest
 from PIL import Image
 
 from adjax.data import upload
 from benchmarks import decoding
 from benchmarks.run import BENCHMARKS
-
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 def test_both_sides_read_every_file_to_the_same_pixels(monkeypatch):

@@ -17,13 +17,12 @@ from adjax.report import Table, card
 from experiments import card as cards
 from experiments.evaluate import Judged
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
 ROOT = Path(__file__).parents[1]
 HOSTILE = "<img src=x onerror=1>.png | `a` [b](c) *d* _e_ # f\n## g"
 
 
 @pytest.fixture(scope="module")
-def detector(compiled_quickly):
+def detector():
     digits = data.load("digits", "test")
     spec = Spec("centerloss", "lenet5", "mahalanobis", (8, 8, 1), "0123456789")
     method = parts(spec).method

@@ -16,7 +16,6 @@ from adjax.augment import Normalise, normalise_of
 from adjax.scorers.logits import unfitted
 from adjax.sealed import ArtefactError
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
 IMAGES, LABELS = data.load("digits", "train")[:2]
 TRAIN, HELD_OUT, NEW = IMAGES[:300], IMAGES[300:400], IMAGES[400:440]
 MATRIX = np.random.default_rng(0).normal(size=(64, 6)).astype(np.float32)

@@ -13,8 +13,6 @@ from adjax.data import upload
 from adjax.doctor import folder, machine
 from adjax.doctor.machine import AMD, NVIDIA, TPU
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 
 @pytest.fixture(autouse=True)
 def process_as_it_was(monkeypatch):

@@ -19,7 +19,6 @@ from adjax.augment import normalise_of
 from adjax.detector import Spec
 from adjax.sealed import ArtefactError
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
 IMAGES = data.load("digits", "train").images
 LABELS = data.load("digits", "train").labels
 NAMES = ("mahalanobis",)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,6 @@ from adjax.models.norm import norm
 from adjax.models.unet import UNet, enlarged
 
 SHAPE, STEPS = (28, 28, 1), 50
-cheaply = partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # run once or twice each
 GENERATOR = ("reconstruction", "patch", "latent", "ssim", "adversarial", "anomaly_adversarial", "abc")
 OTHER = {"share": 1.0, "adversarial": "cross_entropy"}
 JUDGES = ("discriminator_normal", "discriminator_anomaly")
@@ -38,13 +37,13 @@ def method(**options):
 
 @lru_cache
 def stepper(**options):
-    return cheaply(method(**options).step)
+    return jax.jit(method(**options).step)
 
 
 @lru_cache
 def start(seed=0):
     """The initial state with the default weights of the losses; `weighed` chooses others."""
-    return cheaply(method().init)(jax.random.key(seed), {k: jnp.float32(v) for k, v in HPARAMS.items()})
+    return jax.jit(method().init)(jax.random.key(seed), {k: jnp.float32(v) for k, v in HPARAMS.items()})
 
 
 def weighed(state, **weights):
@@ -111,7 +110,7 @@ def test_weights_are_drawn_as_published():
 
 
 def test_the_generator_keeps_shape_and_range():
-    outputs = cheaply(network().apply)(start()["params"]["network"], batch()["images"])
+    outputs = jax.jit(network().apply)(start()["params"]["network"], batch()["images"])
     assert {k: v.shape for k, v in outputs.items()} == {
         "latent": (4, 2, 2, 16),
         "features": (4, 64),
@@ -141,11 +140,11 @@ def test_every_term_is_what_the_paper_says(options):
     state, b = start(), batch((0, 1, 0, 1))
     metrics = step(state, b, **options)[1]
     x, weights = enlarged(b["images"]), state["params"]["network"]
-    generate = cheaply(network().apply)
+    generate = jax.jit(network().apply)
     said = generate(weights, x)
     y = said["reconstruction"]
     again = generate(weights, y)
-    judge = cheaply(models.network(lambda rngs: Discriminator((32, 32, 1), width=2, norm="group", rngs=rngs)).apply)
+    judge = jax.jit(models.network(lambda rngs: Discriminator((32, 32, 1), width=2, norm="group", rngs=rngs)).apply)
     kinds = {"normal": np.array([0, 2]), "anomaly": np.array([1, 3])}
     real, fake = (
         {k: np.float64(judge(w, images)["logits"])[kinds[k]] for k, w in state["discriminators"].items()}
@@ -194,7 +193,7 @@ def test_the_gradient_goes_every_way_that_a_weight_counts():
         }
 
     share = {"latent": 1.0, "abc": 0.05}
-    whole = cheaply(jax.grad(lambda w: sum(share[name] * term for name, term in loss(w).items())))
+    whole = jax.jit(jax.grad(lambda w: sum(share[name] * term for name, term in loss(w).items())))
     generator, _, _ = gradients(weighed(state, **share), b)
     close(generator, whole(state["params"]["network"]))
 
@@ -259,7 +258,7 @@ def test_devices_that_share_a_batch_find_its_gradients():
     alone, metrics = stepper(**OTHER)(start(), b, jax.random.key(0))
     halves = jax.tree.map(lambda x: x.reshape(2, 2, *x.shape[1:]), b)
     shared = jax.vmap(lambda b: method(**OTHER).step(start(), b, jax.random.key(0), axis_name="data"), axis_name="data")
-    after, found = jax.tree.map(lambda x: x[1], cheaply(shared)(halves))
+    after, found = jax.tree.map(lambda x: x[1], jax.jit(shared)(halves))
     close(found, metrics)
     for part in ("network", "normal", "anomaly"):
         close(after["optimizer"][part].mu, alone["optimizer"][part].mu)
@@ -277,7 +276,7 @@ def test_normal_images_come_to_score_lower():
 
     for i in range(STEPS):
         state, _ = stepper()(state, draw(), jax.random.key(i))
-    said = cheaply(method().outputs)(state["params"], draw()["images"])
+    said = jax.jit(method().outputs)(state["params"], draw()["images"])
     assert said["score"][1::2].min() > 1.5 * said["score"][::2].max()
     assert said["reconstruction"].shape == (4, *SHAPE)
 
@@ -285,7 +284,7 @@ def test_normal_images_come_to_score_lower():
 def test_a_narrow_generator_is_near_the_exact_one():
     weights, x = start()["params"]["network"], batch()["images"]
     narrow = models.network(lambda rngs: UNet(SHAPE, width=2, norm="group", compute="bfloat16", rngs=rngs))
-    exact, near = (cheaply(n.apply)(weights, x)["reconstruction"] for n in (network(), narrow))
+    exact, near = (jax.jit(n.apply)(weights, x)["reconstruction"] for n in (network(), narrow))
     assert 0 < jnp.abs(exact - near).max() < 0.02
 
 

@@ -111,8 +111,7 @@ quickly_trained = pytest.mark.parametrize(
 
 @lru_cache
 def jitted(name: str, function: str):
-    options = {"xla_backend_optimization_level": 0} if name == "gan" else None  # whose compiling takes the time
-    return jax.jit(getattr(built(name), function), compiler_options=options)
+    return jax.jit(getattr(built(name), function))
 
 
 @lru_cache

@@ -12,6 +12,8 @@ from jax import export, lax
 
 from adjax import nn
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 NHWC = ("NHWC", "HWIO", "NHWC")
 PADDINGS = ["SAME", "VALID", "SAME_LOWER", ((2, 1), (0, 3)), ((1, 0), (-1, 2))]
 

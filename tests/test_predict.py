@@ -34,7 +34,6 @@ from adjax.predict.judge import judge
 from adjax.spec import parts
 
 SHAPE = (8, 8, 1)
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 @pytest.fixture(autouse=True)

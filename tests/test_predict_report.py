@@ -30,7 +30,6 @@ from adjax.spec import parts
 SHAPE = (8, 8, 1)
 OVERRIDE = "\u202e"  # turns the direction of what is shown
 HOSTILE = [b"<img src=x onerror=1>.png", b"new\nline.png", b"\xff\xfe.png", f"{OVERRIDE}gnp.exe.png".encode()]
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
 
 
 @pytest.fixture(autouse=True)

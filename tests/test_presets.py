@@ -22,7 +22,7 @@ QUICK = [*LABELLED, "--epochs", "6", "--patience", "2"]
 
 
 @pytest.fixture(scope="module")
-def without_plots(compiled_quickly):
+def without_plots():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figures, "draw", lambda *_: [])
         yield

@@ -17,7 +17,6 @@ SMALLER = {"recipes/million.md": ("IMAGES = 1_000_000", "IMAGES = 500_000")}
 """What a test can't wait for: the number that the page shows, and the one that is run."""
 _FENCE = re.compile(r"^```(python|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
 _REGISTRIES = (data.DATASETS, methods.METHODS, models.MODELS, scorers.SCORERS)
 
 

@@ -39,7 +39,6 @@ from adjax.report import (
 from experiments import report, views
 from experiments.intervals import of_view, wilson
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
 ROOT = Path(__file__).parents[1]
 HOSTILE = ("<img src=x onerror=1>.png", "</script><script>alert(1)</script>", "<!--<script>", "\"'&amp;{{title}}")
 

@@ -12,8 +12,6 @@ from adjax import scorers
 from experiments import report, views
 from experiments.evaluate import Judged
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
-
 
 def judged(outputs=None, detector=None, n=300) -> Judged:
     truth = (np.arange(n) % 3 == 0).astype(int)

@@ -13,6 +13,8 @@ from sklearn.covariance import EmpiricalCovariance, ShrunkCovariance
 from adjax import scorers
 from adjax.scorers import SCORERS
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 N, D, K = 240, 6, 3
 
 

@@ -23,7 +23,6 @@ from adjax.methods import METHODS
 from adjax.models import MODELS
 from adjax.sklearn import ANOMALOUS, ImageOutlierDetector, OutlierDetector
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
 X, Y = load_digits(return_X_y=True)
 ZEROS, NEW, TRUTH = X[:900][Y[:900] == 0], X[900:], np.where(Y[900:] == 0, 1, -1)
 

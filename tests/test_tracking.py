@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("without_plots")
 
 
 @pytest.fixture(scope="module")
-def without_plots(compiled_quickly):
+def without_plots():
     """They are half of the time of so small a run."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(figures, "draw", lambda *_: [])

@@ -24,7 +24,6 @@ from adjax.report import card
 from adjax.teach import cli, fit, layout, page, plan, record
 from adjax.teach.plan import Asked
 
-pytestmark = pytest.mark.usefixtures("compiled_quickly")
 QUICK = ("--method", "hog_ocsvm", "--side-px", "8")
 
 
