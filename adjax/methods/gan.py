@@ -22,6 +22,8 @@ image of its kind.
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import optax
@@ -115,26 +117,13 @@ def gan(
             mask = masks[kind] if whole else masks[kind][own[kind]]
             return jnp.where(mask, values, 0).sum() / jnp.maximum(counts[kind][0 if whole else 1], 1)
 
-        def if_any(kind, function, otherwise):
-            """What `function()` gives if the batch has images of that kind on any device; else `otherwise`.
-
-            Batches of an image or a few often have none, and a pass through a discriminator is not cheap.
-            """
-            return lax.cond(counts[kind][0] > 0, function, lambda: otherwise)
-
-        def judged(kind, params, images):
-            return discriminator.train(params, images[own[kind]], key, axis_name)
-
         def made(weights):
             said, moved = network.train(weights, x, key, axis_name)
             return (said["reconstruction"], said["latent"]), moved
 
         (y, latent), pull_back, moved = jax.vjp(made, weights, has_aux=True)
 
-        def deceive(kind, y, target):
-            return mean(towards(judged(kind, discriminators[kind], y)[0]["logits"], target), kind)
-
-        def of_normal_images(y, latent, weights):
+        def of_normal_images(fake, y, latent, weights):
             again, _ = network.train(weights, y[own["normal"]], key, axis_name)
             drift = jnp.abs(latent[own["normal"]] - again["latent"])
             return {
@@ -142,66 +131,79 @@ def gan(
                 "patch": mean(patch(x, y), "normal"),
                 "latent": mean(drift.reshape(len(drift), -1).mean(-1), "normal"),
                 "ssim": mean(1 - ssim(x, y, data_range=2.0, window_px=window_px), "normal"),
-                "adversarial": deceive("normal", y, 1),
+                "adversarial": mean(towards(fake, 1), "normal"),
             }
 
-        def of_anomalies(y):
+        def of_anomalies(fake, y):
             return {
-                "anomaly_adversarial": deceive("anomaly", y, 0),
+                "anomaly_adversarial": mean(towards(fake, 0), "anomaly"),
                 "abc": mean(abc(jnp.abs(x - y).mean((1, 2, 3))), "anomaly"),
             }
 
-        def pulled(kind, names, terms_of, *at):
-            """The gradient of the terms' weighed sum by each of `at`, and the terms; zeros without such images."""
+        rate = w["learning_rate"] * schedule(state["optimizer"]["network"].count)
 
-            def loss(at):
-                terms = terms_of(*at)
+        def learned(kind, names, terms_of, *at):
+            """What the batch teaches by its images of one kind; nothing, if it has none on any device.
+
+            Batches of an image or a few often have none, and a pass through a discriminator is not cheap.
+
+            Args:
+              names: of the terms of the generator's loss.
+              terms_of: `(discriminator's logits of at[0], *at) -> terms`.
+              at: the images made, and what else the terms are functions of.
+
+            Returns:
+              The gradient of the terms' weighed sum by `at`; the terms; the discriminator and its moments after this
+              batch; its loss.
+            """
+            judge, moments = discriminators[kind], state["optimizer"][kind]
+
+            def judged(judge, images):
+                said, moved = discriminator.train(judge, images[own[kind]], key, axis_name)
+                return said["logits"], moved
+
+            def generator_loss(at, fake):
+                terms = terms_of(fake, *at)
                 return sum(w[f"w_{name}"] * terms[name] for name in names), terms
 
-            otherwise = jax.tree.map(jnp.zeros_like, at), dict.fromkeys(names, jnp.float32(0))
-            return if_any(kind, lambda: jax.grad(loss, has_aux=True)(at), otherwise)
+            def discriminator_loss(real, fake):
+                term = mean(towards(real, 1) + towards(fake, 0), kind)
+                return w[f"w_discriminator_{kind}"] * term, term
 
-        (by_y, by_latent, direct), normal_terms = pulled(
+            def from_some():
+                real, through_real, _ = jax.vjp(partial(judged, images=x), judge, has_aux=True)
+                fake, through_fake, moved = jax.vjp(judged, judge, at[0], has_aux=True)
+                ((by_y, *by), by_fake), terms = jax.grad(generator_loss, (0, 1), has_aux=True)(at, fake)
+                by_y += through_fake(by_fake)[1]
+                (by_real, by_fake), term = jax.grad(discriminator_loss, (0, 1), has_aux=True)(real, fake)
+                gradient = jax.tree.map(jnp.add, through_real(by_real)[0], through_fake(by_fake)[0])
+                gradient, term = collective.total((gradient, term), axis_name)
+                updates, after = adam.update(gradient, moments)
+                judge_after = descend(discriminator, moved, updates, when_all_are_there((by_y, gradient), rate))
+                return (by_y, *by), terms, (judge_after, after), term
+
+            zero = jnp.float32(0)
+            otherwise = jax.tree.map(jnp.zeros_like, at), dict.fromkeys(names, zero), (judge, moments), zero
+            return lax.cond(counts[kind][0] > 0, from_some, lambda: otherwise)
+
+        (by_y, by_latent, direct), normal_terms, *normal = learned(
             "normal", _OF_NORMAL_IMAGES, of_normal_images, y, latent, weights
         )
-        (by_y_too,), anomaly_terms = pulled("anomaly", _OF_ANOMALIES, of_anomalies, y)
+        (by_y_too,), anomaly_terms, *anomaly = learned("anomaly", _OF_ANOMALIES, of_anomalies, y)
         (through_y,) = pull_back((by_y + by_y_too, by_latent))
         grads = jax.tree.map(jnp.add, through_y, direct)
         terms = {**normal_terms, **anomaly_terms}
         metrics = {"loss": sum(w[f"w_{name}"] * term for name, term in terms.items()), **terms}
-
         grads, metrics = collective.total((grads, metrics), axis_name)
-        # The discriminators' too: the gradients above are taken through the weights that they overwrite.
-        rate = when_all_are_there(grads, w["learning_rate"] * schedule(state["optimizer"]["network"].count))
         updates, moments = adam.update(grads, state["optimizer"]["network"])
-        optimizer, judges = {"network": moments}, {}
-
-        def judge(kind):
-            """The discriminator of that kind and its moments after this batch, and its loss."""
-            params, moments = discriminators[kind], state["optimizer"][kind]
-
-            def loss(params):
-                real, _ = judged(kind, params, x)
-                fake, moved = judged(kind, params, y)
-                term = mean(towards(real["logits"], 1) + towards(fake["logits"], 0), kind)
-                return w[f"w_discriminator_{kind}"] * term, (term, moved)
-
-            def descended():
-                gradient, (term, moved) = jax.grad(loss, has_aux=True)(params)
-                gradient, term = collective.total((gradient, term), axis_name)
-                updates, after = adam.update(gradient, moments)
-                return descend(discriminator, moved, updates, rate), after, term
-
-            return if_any(kind, descended, (params, moments, jnp.float32(0)))
-
-        for kind in discriminators:
-            judges[kind], optimizer[kind], metrics[f"discriminator_{kind}"] = judge(kind)
+        judges = {"normal": normal, "anomaly": anomaly}
         state = {
-            "params": {"network": descend(network, moved, updates, rate)},
-            "discriminators": judges,
-            "optimizer": optimizer,
+            "params": {"network": descend(network, moved, updates, when_all_are_there(grads, rate))},
+            "discriminators": {kind: judge for kind, ((judge, _), _) in judges.items()},
+            "optimizer": {"network": moments, **{kind: after for kind, ((_, after), _) in judges.items()}},
             "hparams": w,
         }
+        metrics |= {f"discriminator_{kind}": term for kind, (_, term) in judges.items()}
         return state, metrics
 
     def outputs(params, images):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -60,6 +61,7 @@ def network(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
     def apply(params: PyTree, images: jax.Array) -> Outputs:
         return nnx.merge(graph, nnx.State(params))(images)
 
+    @partial(jax.jit, static_argnames="axis_name")
     def train(params: PyTree, images: jax.Array, key: jax.Array, axis_name: str | None = None):
         module = nnx.merge(graph, nnx.State(params))
         module.train()
