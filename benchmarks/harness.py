@@ -82,12 +82,9 @@ def compare(
       memory_mib, reference: see `Timing`.
       peer_images: how many the peer's call handles, if not as many: times and ratios are then of as many as ours.
     """
-    ours = _as_commands_run(ours)
-    started = time.perf_counter()
-    _once(ours)
-    first = time.perf_counter() - started
+    first = _as_commands_run(ours)
     _once(theirs)
-    pairs = [(_once(ours), _once(theirs)) for _ in range(n)]
+    pairs = [(_as_commands_run(ours), _once(theirs)) for _ in range(n)]
     scale = images / (peer_images or images)
     mine, others = (statistics.median(column) for column in zip(*pairs, strict=True))
     ratios = [scale * b / a for a, b in pairs]
@@ -110,18 +107,14 @@ def compare(
     )
 
 
-def _as_commands_run(ours: Work) -> Work:
-    """With LAPACK on one thread, as adjax's commands set it; the peer has all of them."""
-
-    def work() -> Any:
-        limits = process.one_lapack_thread()
-        try:
-            return jax.block_until_ready(ours())
-        finally:
-            if limits is not None:
-                limits.restore_original_limits()
-
-    return work
+def _as_commands_run(ours: Work) -> float:
+    """Seconds of ours with LAPACK on one thread, as adjax's commands set it at their start; the peer has all of them."""
+    limits = process.one_lapack_thread()  # takes milliseconds itself
+    try:
+        return _once(ours)
+    finally:
+        if limits is not None:
+            limits.restore_original_limits()
 
 
 def flops(jitted: Any, *args: Any) -> float:

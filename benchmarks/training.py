@@ -190,7 +190,7 @@ def cnn(batch_size: int, n: int, quick: bool) -> Timing:
 
 
 def gan_step(batch_size: int, n: int, quick: bool) -> Timing:
-    steps = 2 if quick else {1: 16, 16: 4}.get(batch_size, 2)
+    steps = 2 if quick else {1: 16}.get(batch_size, 8)
     peers = _layouts("gan", "gan", norm="batch" if batch_size > 1 else "instance")
     return against_eager(f"GAN train, batch {batch_size}, float32", gan(None), batch_size, steps, peers, n)
 
@@ -199,12 +199,12 @@ def gan_images(compute: str | None, n: int, quick: bool) -> Timing:
     """Our batch of 32 against the reference's batch of one image."""
     peers = _layouts("gan", "gan", norm="instance")
     name = f"GAN train, images/s: batch 32, {compute or 'float32'}, against batch 1, float32"
-    return against_eager(name, gan(compute), 32, 2 if quick else 4, peers, n, peer_batch=1, reference="batch 1")
+    return against_eager(name, gan(compute), 32, 2 if quick else 8, peers, n, peer_batch=1, reference="batch 1")
 
 
 def efficientnet(n: int, quick: bool) -> Timing:
     peers = _layouts("training", "efficientnet")
-    return against_eager("EfficientNet-B0 train, 128 px, batch 8", EFFICIENTNET, 8, 1 if quick else 4, peers, n)
+    return against_eager("EfficientNet-B0 train, 128 px, batch 8", EFFICIENTNET, 8, 1 if quick else 8, peers, n)
 
 
 def stream(batch_size: int, n: int, quick: bool) -> Timing:
