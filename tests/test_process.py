@@ -45,6 +45,33 @@ def test_the_users_own_thresholds_are_left_alone(monkeypatch):
     assert not process.keep_freed_memory()
 
 
+FREES = """
+import resource, threading
+from adjax import process
+
+def work():
+    held = [bytearray(30 << 20) for _ in range(2)]  # fill a heap of this thread's: the next block has one to itself
+    for _ in range(4):
+        before = resource.getrusage(resource.RUSAGE_THREAD).ru_minflt
+        bytearray(30 << 20)
+    print(resource.getrusage(resource.RUSAGE_THREAD).ru_minflt - before)
+
+if process.keep_freed_memory():
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+"""
+
+
+def test_what_a_thread_frees_is_not_cleared_again():
+    """7,681 pages a block were, where only the thresholds were set."""
+    child = subprocess.run([sys.executable, "-c", FREES], capture_output=True, text=True)
+    assert child.returncode == 0, child.stderr
+    if not child.stdout:
+        pytest.skip("not glibc, or its thresholds are the user's")
+    assert int(child.stdout) < 50
+
+
 def threads():
     return {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"}
 
