@@ -61,7 +61,7 @@ def keep_freed_memory() -> bool:
     except AttributeError:  # musl
         return False
     wanted = {_M_MMAP_THRESHOLD: _MMAP_BYTES, _M_TRIM_THRESHOLD: _TRIM_BYTES, _M_TOP_PAD: _HEAP_BYTES}
-    return all([mallopt(name, value) for name, value in wanted.items()])
+    return all(mallopt(name, value) for name, value in wanted.items())
 
 
 def keep_compilations(directory: Path | None = None) -> Path | None:

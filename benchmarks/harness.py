@@ -108,7 +108,7 @@ def compare(
 
 
 def _as_commands_run(ours: Work) -> float:
-    """Seconds of ours with LAPACK on one thread, as adjax's commands set it at their start; the peer has all of them."""
+    """Seconds of ours with LAPACK on one thread, as adjax's commands set it once; the peer has all of them."""
     limits = process.one_lapack_thread()  # takes milliseconds itself
     try:
         return _once(ours)

@@ -431,6 +431,17 @@ def test_a_large_common_offset_costs_no_digits(name, offset):
     np.testing.assert_allclose(distances(fit(x, y), x), reference(x, y, name, 0.0, x), rtol=2e-5)
 
 
+@pytest.mark.parametrize("n", [8192, 2 * 8192, 8192 + 5])
+def test_many_images_have_the_distances_of_few(n):
+    """On CPU they go block by block, the last one smaller."""
+    x, y = images()
+    _, fit, distances, _ = tools("mahalanobis")
+    state = fit(x, y)
+    many = np.resize(x, (n, D))
+    got = np.asarray(distances(state, many))
+    np.testing.assert_allclose(got, np.asarray(distances(state, x))[np.arange(n) % N], rtol=2e-6)
+
+
 @each_mahalanobis
 def test_digits_stay_when_batches_come_class_by_class(name):
     """The anchor is then the mean of the first class alone, and every merge moves a mean."""

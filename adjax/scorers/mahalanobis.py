@@ -22,6 +22,7 @@ Float32 carries it because nothing large is ever subtracted from something as la
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -34,6 +35,8 @@ from adjax.types import Outputs, Scorer
 
 _MANY, _NEAR = 64, 4
 """So many classes are many, and so many of them are near."""
+_ROWS = 8192
+"""Images of which a CPU takes the distances at a time: of 1024 to 16,384, and all 100,000 × 512, what took least."""
 _EXACT = lax.Precision.HIGHEST  # accelerators round matmul inputs otherwise
 _EPS = 2.0**-23
 _LIMIT = 1e15
@@ -119,6 +122,22 @@ def _squares(z: jax.Array, means: jax.Array) -> jax.Array:
     return square.at[jnp.arange(len(z))[:, None], near].set(exact)
 
 
+def _by_blocks(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+    """`function` of many rows [N, …] -> [N, K]; on CPU of so many at a time, whose temporaries its process keeps."""
+    n = x.shape[0]
+    if not isinstance(n, int) or n <= _ROWS:  # a number that is not known yet (`jax.export`) is taken for small
+        return function(x)
+
+    def blocks(x: jax.Array) -> jax.Array:
+        whole = n - n % _ROWS
+        firsts = jnp.arange(0, whole, _ROWS)
+        y = lax.map(lambda first: function(lax.dynamic_slice_in_dim(x, first, _ROWS)), firsts)
+        y = y.reshape(whole, y.shape[-1])
+        return jnp.concatenate([y, function(x[whole:])]) if whole < n else y
+
+    return lax.platform_dependent(x, cpu=blocks, default=function)
+
+
 def mahalanobis(
     covariance: Literal["tied", "class"] = "tied", shrinkage: float = 0.1, feature: str = "features"
 ) -> Scorer:
@@ -189,12 +208,13 @@ def mahalanobis(
         return State(stats.anchor, whiten, means, stats.counts > 0)
 
     def distances(state: State, outputs: Outputs) -> jax.Array:
-        x = jnp.clip(outputs[feature].astype(jnp.float32), -_LIMIT, _LIMIT) - state.origin[None]
-        if tied:
-            z = jnp.matmul(x, state.whiten[0], precision=_EXACT)
-            square = _squares(z, state.means)
-        else:
-            square = lax.map(partial(one_class, x), (state.means, state.whiten)).T
+        def squares(x: jax.Array) -> jax.Array:
+            x = jnp.clip(x.astype(jnp.float32), -_LIMIT, _LIMIT) - state.origin[None]
+            if tied:
+                return _squares(jnp.matmul(x, state.whiten[0], precision=_EXACT), state.means)
+            return lax.map(partial(one_class, x), (state.means, state.whiten)).T
+
+        square = _by_blocks(squares, outputs[feature]) if tied else squares(outputs[feature])
         # sqrt with a finite gradient at zero; comparisons written so that NaN stays NaN
         zero = square <= 0
         distance = jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, square)))
