@@ -64,7 +64,7 @@ def test_a_module_without_parameters_is_a_network_all_the_same():
     images = DIGITS[:3].astype(np.float32)
     outputs, params = network.train({}, images, jax.random.key(0))
     assert params == {}
-    np.testing.assert_array_equal(outputs["features"], network.apply({}, images)["features"])
+    np.testing.assert_array_equal(outputs["features"], jax.jit(network.apply)({}, images)["features"])
 
 
 @pytest.mark.parametrize(
