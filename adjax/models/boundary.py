@@ -61,7 +61,7 @@ def network(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
     def apply(params: PyTree, images: jax.Array) -> Outputs:
         return nnx.merge(graph, nnx.State(params))(images)
 
-    @partial(jax.jit, static_argnames="axis_name")
+    @partial(jax.jit, static_argnames="axis_name", inline=True)  # traced once for each shape
     def train(params: PyTree, images: jax.Array, key: jax.Array, axis_name: str | None = None):
         module = nnx.merge(graph, nnx.State(params))
         module.train()
