@@ -155,7 +155,7 @@ def gmm_fit(dtype: str, n: int, quick: bool) -> Timing:
 BENCHMARKS: dict[str, Callable[[int, bool], Timing]] = {
     "score_mahalanobis_tied": partial(mahalanobis, "tied", 100_000, 512, "any"),
     "score_mahalanobis_class": partial(mahalanobis, "class", 100_000, 84, "any"),
-    "score_mahalanobis_class_pytorch": partial(mahalanobis, "class", 100_000, 84, "PyTorch"),
+    "score_mahalanobis_pytorch": partial(mahalanobis, "class", 100_000, 84, "PyTorch"),
     "score_mahalanobis_shipped": partial(shipped_mahalanobis, 100_000, 512),
     "score_gmm_float32": partial(gmm_score, "float32"),
     "score_gmm_float64": partial(gmm_score, "float64"),
