@@ -7,7 +7,8 @@
 
 `load` needs neither the networks nor the scorers that the program is made of, nor imports them. Without adjax:
 `jax.export.deserialize(bytearray(open(file, "rb").read())).call(images)`, from one image on. JAX promises to read such
-a program for six months: it is for shipping, and `Detector.save` for keeping.
+a program for six months, and an older JAX may not read it at all (0.10 reads none of 0.12's): export where the oldest
+JAX is that has to run it. It is for shipping, and `Detector.save` for keeping.
 
 ONNX is `adjax.onnx`.
 """
@@ -48,6 +49,7 @@ class Exported(NamedTuple):
       dtype: of the images, "uint8"; "float32" for a detector of feature rows or of float images.
       classes: names of the classes that count as normal.
       about: what it is made of.
+      jax_version: of the JAX that exported it; that or a newer one runs it.
     """
 
     call: Any
@@ -55,6 +57,7 @@ class Exported(NamedTuple):
     dtype: str
     classes: tuple[str, ...]
     about: str
+    jax_version: str
 
     def __call__(self, images: ArrayLike) -> dict[str, Any]:
         """`score` float32[N], `anomalous` bool[N] and, if there were held-out images, `p_value` float32[N].
@@ -166,8 +169,8 @@ def load(directory: str | os.PathLike) -> Exported:
     """Reads a detector that `save` wrote, or `Detector.export`.
 
     Raises:
-      ArtefactError: none there; a file is missing or damaged; it was written by a newer adjax or JAX; it has no program
-        for this machine's devices.
+      ArtefactError: none there; a file is missing or damaged; it was written by a newer adjax, or by a newer JAX whose
+        programs this one can't run; it has no program for this machine's devices.
 
     Example:
       >>> import tempfile, adjax
@@ -187,7 +190,8 @@ def load(directory: str | os.PathLike) -> Exported:
         about = json.loads(contents["about"])
         exported = export.deserialize(bytearray(contents["program"]))
         (images,) = exported.in_avals
-        classes, text = tuple(map(str, about["classes"])), str(about["detector"])
+        classes, text, version = tuple(map(str, about["classes"])), str(about["detector"]), str(about["jax"])
+        newer = _release(version) > _release(jax.__version__)
     except Exception as error:  # of whatever kind
         raise ArtefactError(
             f"{directory} holds no program that jax {jax.__version__} can read: {error}. "
@@ -196,7 +200,21 @@ def load(directory: str | os.PathLike) -> Exported:
     here = jax.devices()[0].platform
     if here not in exported.platforms and not (here == "gpu" and "cuda" in exported.platforms):
         raise ArtefactError(f"{directory} is for {', '.join(exported.platforms)}, and this machine computes on {here}")
-    return Exported(jax.jit(exported.call), images.shape[1:], str(images.dtype), classes, text)
+    call = jax.jit(exported.call)
+    if newer:  # its calling convention may be known and its operations not, which only compiling brings to light
+        try:
+            call.lower(jax.ShapeDtypeStruct((1, *images.shape[1:]), images.dtype)).compile()
+        except Exception as error:
+            raise ArtefactError(
+                f"{directory} was exported by jax {version}, and jax {jax.__version__} can't run it: update to jax "
+                f"{version} or newer, or export the detector again with jax {jax.__version__}"
+            ) from error
+    return Exported(call, images.shape[1:], str(images.dtype), classes, text, version)
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """(0, 12) of "0.12.0.1": what JAX changes its formats by."""
+    return tuple(int(part) for part in version.split(".")[:2])
 
 
 def _in_blocks(function: Any) -> Any:

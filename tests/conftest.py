@@ -3,16 +3,28 @@
 Eight fake devices for the whole suite were tried: their thread pools made single-device work 4-8 times slower.
 
 Most programs run once or twice, so that compiling is what takes the time: XLA leaves out most of its optimisations
-here, in child processes too. `JAX_DISABLE_MOST_OPTIMIZATIONS=0 python -m pytest` compiles all as users do; modules
-about rounding and lowering always do, by `pytestmark = pytest.mark.usefixtures("optimised")`.
+here, in child processes too. `JAX_DISABLE_MOST_OPTIMIZATIONS=0 python -m pytest` compiles all as users do, which
+`.ci/run` does for `-m rounding`: what fused loops could round otherwise.
+
+What was compiled is kept in `.xla_cache/`, for child processes and the next run. Delete it to start cold.
 """
 
 from __future__ import annotations
 
 import os
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+
+CACHE = Path(__file__).parents[1] / ".xla_cache"
+_CACHE_BYTES = 2 * 2**30
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1" and version("jaxlib").startswith("0.10."):
+    # The older emitters compile twice as fast; later releases have none, and end the process at a flag unknown to them.
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
 
 import jax
 import pytest
@@ -23,10 +35,25 @@ settings.register_profile("adjax", derandomize=True, deadline=None)
 settings.load_profile("adjax")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def optimised():
-    """Compiles the module's programs as users do."""
+    """Compiles as users do."""
     before = jax.config.read("jax_disable_most_optimizations")
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
+
+
+def pytest_sessionstart(session):
+    """The process that hands out the tests clears a cache that has grown too large."""
+    if hasattr(session.config, "workerinput") or not CACHE.is_dir():
+        return
+    if sum(file.stat().st_size for file in CACHE.iterdir()) > _CACHE_BYTES:
+        shutil.rmtree(CACHE)
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Under the ten slowest: what all tests took together, whichever worker ran them."""
+    reports = [r for each in terminalreporter.stats.values() for r in each if hasattr(r, "duration")]
+    tests = len({r.nodeid for r in reports})
+    terminalreporter.write_line(f"{tests} tests took {sum(r.duration for r in reports):.0f} s together")

@@ -12,7 +12,7 @@ import pytest
 
 from adjax.methods.adam import scale_by_adam, when_all_are_there
 
-pytestmark = pytest.mark.usefixtures("optimised")
+pytestmark = pytest.mark.rounding
 
 WEIGHTS = {"first": jnp.ones((48, 64)), "second": jnp.ones((64, 80))}
 

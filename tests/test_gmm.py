@@ -10,7 +10,7 @@ from sklearn.mixture import GaussianMixture
 
 from adjax import scorers
 
-pytestmark = pytest.mark.usefixtures("optimised")
+pytestmark = pytest.mark.rounding
 
 COVARIANCES = "full", "tied", "diag"
 MIX = np.eye(4) + np.tril(np.full((4, 4), 0.5), -1)  # of condition 4: float32 has digits to spare

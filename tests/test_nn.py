@@ -12,7 +12,7 @@ from jax import export, lax
 
 from adjax import nn
 
-pytestmark = pytest.mark.usefixtures("optimised")
+pytestmark = pytest.mark.rounding
 
 NHWC = ("NHWC", "HWIO", "NHWC")
 PADDINGS = ["SAME", "VALID", "SAME_LOWER", ((2, 1), (0, 3)), ((1, 0), (-1, 2))]

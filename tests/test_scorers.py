@@ -13,7 +13,7 @@ from sklearn.covariance import EmpiricalCovariance, ShrunkCovariance
 from adjax import scorers
 from adjax.scorers import SCORERS
 
-pytestmark = pytest.mark.usefixtures("optimised")
+pytestmark = pytest.mark.rounding
 
 N, D, K = 240, 6, 3
 
@@ -442,6 +442,7 @@ def test_many_images_have_the_distances_of_few(n):
     np.testing.assert_allclose(got, np.asarray(distances(state, x))[np.arange(n) % N], rtol=2e-6)
 
 
+@pytest.mark.usefixtures("optimised")  # whose products are not rounded before they are added
 @each_mahalanobis
 def test_digits_stay_when_batches_come_class_by_class(name):
     """The anchor is then the mean of the first class alone, and every merge moves a mean."""
@@ -449,7 +450,7 @@ def test_digits_stay_when_batches_come_class_by_class(name):
     order = np.argsort(y, kind="stable")
     x, y = x[order] + np.float32(1e4), y[order]
     scorer, fit, distances, _ = tools(name, shrinkage=0.0)
-    update, stats = _jitted(name)["update"], scorer.init(D, K)
+    update, stats = jax.jit(scorer.update), scorer.init(D, K)
     for part in np.array_split(np.arange(N), 8):
         chosen = np.isin(np.arange(N), part)
         stats = update(stats, outputs(x), y, chosen)

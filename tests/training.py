@@ -109,7 +109,7 @@ def start(script: str, *args, devices: int = 1, cache: Path | None = None) -> su
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": f"--xla_force_host_platform_device_count={devices}",
+        "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}",
         "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)]),
     }
     if cache is not None:
