@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 import warnings
 
-from training import compiled, table, write
+from training import of_members, pair, table, write
 
 from adjax import loop
 from adjax.checkpoint import Checkpoints
@@ -18,7 +18,7 @@ MEMBERS = {"counts": (48, 37), "lam": [0.0, 1.0]}
 
 
 def program():
-    return compiled(table(**MEMBERS), steps_per_dispatch=2)
+    return of_members(pair(), table(**MEMBERS))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,8 @@ from functools import lru_cache
 import jax
 import numpy as np
 import pytest
-from jax import monitoring
+from flax import nnx
+from jax import lax, monitoring
 from training import (
     CLASSES,
     SHAPE,
@@ -17,12 +18,13 @@ from training import (
     compiled,
     digits,
     member,
+    of_members,
     small_method,
     table,
     trained,
 )
 
-from adjax import methods, models, train
+from adjax import methods, models, nn, train
 from adjax.augment import Augment, normalise_of
 from adjax.sharding import make_mesh, to_host
 
@@ -30,10 +32,15 @@ COUNTS = (48, 37, 70)  # 3, 2 and 4 batches of 16; none but the first without re
 HPARAMS = {"lam": [0.0, 0.1, 1.0], "learning_rate": [1e-3, 3e-3, 1e-2]}
 
 
+@lru_cache
+def dispatching(k: int) -> train.Program:
+    """Three unlike members, one after another; four steps an epoch."""
+    return compiled(table(COUNTS, seeds=[5, 6, 5], **HPARAMS), steps_per_dispatch=k)
+
+
 @pytest.fixture(scope="module")
 def program():
-    """Three unlike members, one after another; four steps an epoch, four a dispatch."""
-    return compiled(table(COUNTS, seeds=[5, 6, 5], **HPARAMS))
+    return dispatching(4)
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +49,7 @@ def state(program):
     return to_host(trained(program, 11))
 
 
-@lru_cache
-def dispatching(k: int) -> train.Program:
-    return compiled(table(COUNTS, seeds=[5, 6, 5], **HPARAMS), steps_per_dispatch=k)
-
-
-@pytest.mark.parametrize("k", [1, 3, 32])
+@pytest.mark.parametrize("k", [1, pytest.param(3, marks=pytest.mark.slow), 32])
 def test_steps_per_dispatch_changes_nothing(state, k):
     other = dispatching(k)
     assert_equal(trained(other, 11), state)
@@ -67,7 +69,7 @@ def test_metrics_are_means_over_the_steps_of_a_dispatch(program):
             np.testing.assert_allclose(value, np.mean([m[name] for m in each[steps]], axis=0), rtol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("m", range(3))
+@pytest.mark.parametrize("m", [pytest.param(0, marks=pytest.mark.slow), 1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_member_trains_as_if_alone(state, m):
     alone = table(COUNTS, seeds=[5, 6, 5], **HPARAMS)
     n = COUNTS[m]
@@ -86,18 +88,21 @@ def test_members_side_by_side_train_as_one_after_another(state):
     assert_close(trained(program, 11), state)
 
 
-def test_padding_is_never_seen(state):
+def test_padding_is_never_seen(program, state):
     """Padding points at an image and a label that would ruin everything."""
     poisoned = table(COUNTS, seeds=[5, 6, 5], **HPARAMS)
     padding = np.arange(poisoned.rows.shape[1]) >= poisoned.count[:, None]
     assert padding.sum() == 22 + 33
-    images = np.concatenate([digits()[0], np.full((1, *SHAPE), 255, np.uint8)])
+    images = digits()[0].copy()
+    images[-1] = 255
+    assert poisoned.rows.max() < len(images) - 1
     poisoned.rows[padding], poisoned.labels[padding] = len(images) - 1, 2**30
-    assert_equal(trained(compiled(poisoned, images=images), 11), state)
+    images = jax.device_put(images, program.images.sharding)
+    assert_equal(trained(of_members(program, poisoned)._replace(images=images), 11), state)
 
 
-def test_members_that_share_a_seed_are_paired():
-    program = compiled(table((40, 40, 40), seeds=[3, 3, 4], lam=[0.0, 1.0, 0.0]))
+def test_members_that_share_a_seed_are_paired(program):
+    program = of_members(program, table((70, 70, 70), seeds=[3, 3, 4], lam=[0.0, 1.0, 0.0]))
     start = program.init(program.table)
     assert_equal(member(start.members["params"], 0), member(start.members["params"], 1))
     order = program.epoch_order(program.table, start.step)
@@ -108,29 +113,38 @@ def test_members_that_share_a_seed_are_paired():
     assert (hidden[0] != hidden[2]).mean() > 0.99
 
 
-def test_every_hyper_parameter_of_a_member_is_its_own():
-    """λ moves the network of a member whose seed and images are another's; so do the rest."""
-    unlike = {"lam": [0, 1, 0, 0], "learning_rate": [1e-3, 1e-3, 1e-2, 1e-3], "weight_decay": [0, 0, 0, 1]}
-    members = table((40,) * 4, seeds=[3] * 4, **unlike)
-    members.rows[:], members.labels[:] = members.rows[0], members.labels[0]
-    kernel = np.asarray(trained(compiled(members), 8).members["params"]["network"]["hidden"]["kernel"])
-    for m, name in enumerate(unlike, 1):
-        assert np.abs(kernel[0] - kernel[m]).max() > 1e-4, name
+def test_every_hyper_parameter_of_a_member_is_its_own(program):
+    """λ moves the network of a member whose seed and images are another's; so do the rest, and nobody else's."""
+    same = {"lam": 0, "learning_rate": 1e-3, "weight_decay": 0}
+    assert same.keys() == small_method().hparams.keys()
+    for name, value in {"lam": 1, "learning_rate": 1e-2, "weight_decay": 1}.items():
+        members = table((70,) * 3, seeds=[3] * 3, **{**same, name: [same[name], value, same[name]]})
+        members.rows[:], members.labels[:] = members.rows[0], members.labels[0]
+        state = trained(of_members(program, members), 8)
+        kernel = np.asarray(state.members["params"]["network"]["hidden"]["kernel"])
+        assert np.abs(kernel[0] - kernel[1]).max() > 1e-4, name
+        np.testing.assert_array_equal(kernel[0], kernel[2], name)
 
 
 def test_an_epoch_shows_every_image_once_in_fair_order():
     n, epochs = 8, 600
-    program = compiled(table((n, n), seeds=[0, 1]), batch_size=4)
-    assert program.steps_per_epoch == 2
-    seen = np.empty((epochs, 2, n), int)
-    labels = digits()[1]
-    for e in range(epochs):
-        for step in (2 * e, 2 * e + 1):  # whichever step of the epoch it is asked for
-            rows, own = jax.device_get(program.epoch_order(program.table, np.int32(step)))
-            np.testing.assert_array_equal(own, labels[rows])
-            if step % 2:
-                np.testing.assert_array_equal(rows.reshape(2, n) - [[0], [7]], seen[e])
-            seen[e] = rows.reshape(2, n) - [[0], [7]]
+    members = table((n, n), seeds=[0, 1])
+    epoch_order = train.functions(
+        small_method(),
+        normalise_of(digits()[0]),
+        make_mesh(2, jax.devices()[:1]),
+        batch_size=4,
+        steps_per_epoch=2,
+        augment=Augment(),
+        steps_per_dispatch=4,
+        layout="auto",
+    ).epoch_order
+    orders = jax.jit(lambda members, steps: lax.map(lambda step: epoch_order(members, step), steps))
+    rows, own = jax.device_get(orders(members, np.arange(2 * epochs, dtype=np.int32)))
+    np.testing.assert_array_equal(own, digits()[1][rows])
+    both = rows.reshape(epochs, 2, 2, n) - [[0], [7]]  # whichever step of the epoch it is asked for
+    np.testing.assert_array_equal(both[:, 0], both[:, 1])
+    seen = both[:, 0]
     assert (np.sort(seen) == np.arange(n)).all()
     assert (seen[1:] != seen[:-1]).any(-1).all(), "an epoch repeats the one before"
     assert (seen[:, 0] != seen[:, 1]).any(-1).all(), "two seeds share an order"
@@ -189,22 +203,20 @@ def test_an_epoch_moves_nothing_and_compiles_nothing(program):
 
 
 @pytest.mark.parametrize("k", [4, pytest.param(1, marks=pytest.mark.slow), pytest.param(32, marks=pytest.mark.slow)])
-def test_images_on_the_host_train_the_same(k, tmp_path):
+def test_images_on_the_host_train_the_same(state, k, tmp_path):
     """Members of unlike size, from a file that is mapped into memory, stopped in the middle of an epoch and a block."""
     images = np.lib.format.open_memmap(tmp_path / "images.npy", "w+", np.uint8, digits()[0].shape)
     images[:] = digits()[0]
-    members, steps = table((48, 90)), 13
-    options = {"images": images, "steps_per_dispatch": k}
-    here, there = (compiled(members, resident=resident, **options) for resident in (True, False))
+    members = table(COUNTS, seeds=[5, 6, 5], **HPARAMS)
+    there = compiled(members, images=images, steps_per_dispatch=k, resident=False)
     assert there.images is None
-    assert here.source is None
-    assert_equal(trained(there, steps), trained(here, steps))
-    state = there.init(there.table)
-    for _, state, _ in train.epochs(there, state, 7):  # noqa: B007, B020
-        pass
-    for _, state, _ in train.epochs(there, state, steps):  # noqa: B007, B020
-        pass
-    assert_equal(state, trained(here, steps))
+    assert dispatching(4).source is None
+    assert_equal(trained(there, 11), state)
+    again = there.init(there.table)
+    for steps in (6, 11):
+        for _, again, _ in train.epochs(there, again, steps):  # noqa: B007, B020
+            pass
+    assert_equal(again, state)
 
 
 def test_the_state_is_donated(program):
@@ -214,10 +226,24 @@ def test_the_state_is_donated(program):
     assert all(leaf.is_deleted() for leaf in leaves)
 
 
-def test_the_program_lowers_for_accelerators():
-    """LeNet-5's, from this machine, members side by side: nothing in it is bound to the CPU."""
+class Convolution(nnx.Module):
+    """The layers that the CPU has lowerings of its own for."""
+
+    def __init__(self, rngs: nnx.Rngs):
+        lowering = nn.conv_general_dilated
+        self.convolution = nnx.Conv(1, 4, (3, 3), conv_general_dilated=lowering, rngs=rngs)
+        self.head = nnx.Linear(64, CLASSES, rngs=rngs)
+
+    def __call__(self, images):
+        features = nn.max_pool_2x2(self.convolution(images)).reshape(len(images), -1)
+        return {"features": features, "logits": self.head(features)}
+
+
+@pytest.mark.parametrize("name", ["a convolution", pytest.param("lenet5", marks=pytest.mark.slow)])
+def test_the_program_lowers_for_accelerators(name):
+    """From this machine, members side by side: nothing in it is bound to the CPU."""
     pytest.importorskip("flatbuffers")
-    network = models.make("lenet5", SHAPE, CLASSES)
+    network = models.make(name, SHAPE, CLASSES) if name in models.MODELS else models.network(Convolution)
     method = methods.make("centerloss", network, SHAPE, CLASSES, steps=STEPS)
     members = table((48, 48))
     jitted = train.functions(

@@ -71,6 +71,17 @@ def compiled(members: train.Members, *, devices: int = 1, images=None, method=No
     )
 
 
+def of_members(program: train.Program, members: train.Members) -> train.Program:
+    """The same program for another table of the same shapes: compiled code takes it as an argument."""
+    return program._replace(table=jax.device_put(members, jax.tree.map(lambda x: x.sharding, program.table)))
+
+
+@lru_cache
+def pair() -> train.Program:
+    """Two members of unlike size on one device, for all who compare with them: compiled once a process."""
+    return compiled(table((48, 37)), steps_per_dispatch=2)
+
+
 def trained(program: train.Program, steps: int) -> train.State:
     """The state after so many steps from the start."""
     state = program.init(program.table)
