@@ -115,19 +115,14 @@ def read(path: str | Path, like):
         return jax.tree.unflatten(jax.tree.structure(like), list(file.values()))
 
 
-def start(script: str, *args, devices: int = 1, cache: Path | None = None) -> subprocess.Popen:
-    """Runs a script of this directory with so many fake CPU devices; `cache` keeps what it compiles for the next."""
+def start(script: str, *args, devices: int = 1) -> subprocess.Popen:
+    """Runs a script of this directory with so many fake CPU devices."""
     environment = {
         **os.environ,
         "JAX_PLATFORMS": "cpu",
         "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}",
         "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)]),
     }
-    if cache is not None:
-        environment |= {
-            "JAX_COMPILATION_CACHE_DIR": str(cache),
-            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-        }
     return subprocess.Popen(
         [sys.executable, "-u", str(HERE / script), *map(str, args)],
         env=environment,
