@@ -115,7 +115,7 @@ trained = pytest.mark.parametrize("name", TRAINED, scope="module")
 quickly_trained = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name == "gan" else name for name in TRAINED], scope="module"
 )
-"""The GAN takes 10 s to compile; test_gan.py has a cheaper one on two devices."""
+"""The GAN takes 10 s to compile, and as long again for two devices."""
 
 
 @lru_cache

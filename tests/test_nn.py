@@ -1,6 +1,6 @@
 """Convolution and pooling against XLA's own, values and gradients, over a range of shapes."""
 
-from functools import partial
+from functools import cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +15,7 @@ from adjax import nn
 pytestmark = pytest.mark.rounding
 
 NHWC = ("NHWC", "HWIO", "NHWC")
+slow = pytest.mark.slow
 PADDINGS = ["SAME", "VALID", "SAME_LOWER", ((2, 1), (0, 3)), ((1, 0), (-1, 2))]
 
 
@@ -46,6 +47,25 @@ def assert_equal_to_xla(x, w, *args, function=nn.conv_general_dilated, **kwargs)
         np.testing.assert_allclose(ours, xla, rtol=1e-5, atol=1e-5 * max(np.abs(xla).max(initial=0), 1e-30))
 
 
+CONVOLUTIONS = {
+    "one pixel": (1, (1, 1), (1, 1), (1, 1), (1, 1), "VALID"),
+    "even sides": (2, (12, 8), (5, 3), (3, 20), (1, 1), "SAME"),
+    "odd sides, even kernel": (3, (7, 11), (4, 2), (2, 5), (2, 3), "SAME_LOWER"),
+    "kernel larger than the image": (2, (3, 2), (5, 4), (1, 3), (1, 2), "SAME"),
+    "uneven pads": (1, (9, 6), (3, 5), (5, 2), (3, 1), ((2, 1), (0, 3))),
+    "pads cut off": (2, (10, 9), (2, 3), (4, 7), (2, 2), ((1, 0), (-1, 2))),
+}
+
+
+@pytest.mark.parametrize(
+    ("n", "size", "kernel", "channels", "strides", "padding"), CONVOLUTIONS.values(), ids=CONVOLUTIONS
+)
+def test_convolution_is_that_of_xla(n, size, kernel, channels, strides, padding):
+    x, w = problem((n, *size, channels[0]), (*kernel, *channels))
+    assert_equal_to_xla(x, w, strides, padding)
+
+
+@slow
 @settings(max_examples=15, deadline=None)
 @given(
     n=st.integers(1, 3),
@@ -55,13 +75,22 @@ def assert_equal_to_xla(x, w, *args, function=nn.conv_general_dilated, **kwargs)
     strides=st.tuples(st.integers(1, 3), st.integers(1, 3)),
     padding=st.sampled_from(PADDINGS),
 )
-def test_convolution_is_that_of_xla(n, size, kernel, channels, strides, padding):
+def test_convolution_of_any_shape_is_that_of_xla(n, size, kernel, channels, strides, padding):
     x, w = problem((n, *size, channels[0]), (*kernel, *channels))
     assert_equal_to_xla(x, w, strides, padding)
 
 
-@pytest.mark.parametrize("tile", [(1, 1), (1, 8), (3, 2), (6, 4), (2, 8), (3, 1)])
-@pytest.mark.parametrize("strides", [(1, 1), (2, 1), (1, 2)])
+TILES, STRIDES = [(1, 1), (1, 8), (3, 2), (6, 4), (2, 8), (3, 1)], [(1, 1), (2, 1), (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("tile", "strides"),
+    [
+        pytest.param(tile, strides, marks=() if i % 3 == j else slow)
+        for i, tile in enumerate(TILES)
+        for j, strides in enumerate(STRIDES)
+    ],
+)
 def test_every_tile_is_that_of_xla(tile, strides):
     """Whichever of them `_tile` chooses; of 6×8 output pixels."""
     x, w = problem((2, 5 * strides[0] + 3, 7 * strides[1] + 4, 3), (3, 4, 3, 5))
@@ -69,17 +98,31 @@ def test_every_tile_is_that_of_xla(tile, strides):
     assert_equal_to_xla(x, w, strides, "VALID", function=lambda x, w, s, _, **__: ours(x, w, s))
 
 
+def assert_winograd_is_that_of_xla(n, size, channels):
+    x, w = problem((n, *size, channels[0]), (3, 3, *channels))
+    functions = nn.winograd, conv(lax.conv_general_dilated, (1, 1), "VALID")
+    ours, xla = jax.jit(lambda x, w: [f(x, w) for f in functions])(x, w)
+    assert_near([ours], [xla], 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("n", "size", "channels"),
+    [(1, (3, 3), (1, 1)), (2, (11, 6), (70, 3)), (3, (4, 9), (5, 20)), (1, (8, 10), (64, 7))],
+)
+def test_winograd_is_that_of_xla(n, size, channels):
+    """Whether or not `_pays_winograd` chooses it; even and odd sides."""
+    assert_winograd_is_that_of_xla(n, size, channels)
+
+
+@slow
 @settings(max_examples=15, deadline=None)
 @given(
     n=st.integers(1, 3),
     size=st.tuples(st.integers(3, 11), st.integers(3, 11)),
     channels=st.tuples(st.integers(1, 70), st.integers(1, 20)),
 )
-def test_winograd_is_that_of_xla(n, size, channels):
-    """Whether or not `_pays_winograd` chooses it; even and odd sides."""
-    x, w = problem((n, *size, channels[0]), (3, 3, *channels))
-    xla = conv(lax.conv_general_dilated, (1, 1), "VALID")
-    assert_near([jax.jit(nn.winograd)(x, w)], [jax.jit(xla)(x, w)], 1e-5)
+def test_winograd_of_any_shape_is_that_of_xla(n, size, channels):
+    assert_winograd_is_that_of_xla(n, size, channels)
 
 
 def matmuls(f, x, w):
@@ -87,17 +130,27 @@ def matmuls(f, x, w):
     return export.export(jax.jit(f), platforms=["cpu"])(x, w).mlir_module().count("stablehlo.dot_general")
 
 
-@pytest.mark.parametrize("padding", PADDINGS)
+@pytest.mark.parametrize("padding", [PADDINGS[0], *(pytest.param(p, marks=slow) for p in PADDINGS[1:4]), PADDINGS[4]])
 def test_many_channels_go_to_winograd_and_their_gradients_do_not(padding):
     x, w = problem((2, 13, 16, 64), (3, 3, 64, 72))
     ours, xla = (conv(f, (1, 1), padding) for f in (nn.conv_general_dilated, lax.conv_general_dilated))
     assert matmuls(ours, x, w) == 16
-    assert_near([jax.jit(ours)(x, w)], [jax.jit(xla)(x, w)], 1e-5)
-    assert_equal_to_xla(x, w, (1, 1), padding)
+    both = jax.jit(lambda x, w: (ours(x, w), *(value_and_gradients(f, x, w) for f in (ours, xla))))
+    y, mine, theirs = both(x, w)
+    assert_near([y, *mine], [theirs[0], *theirs], 1e-5)
     assert matmuls(jax.grad(lambda x, w: ours(x, w).sum()), x, w) < 16
 
 
-@pytest.mark.parametrize("shape", [(40, 100, 70), (40, 70, 100), (40, 30, 20), (40, 20, 30), (40, 30, 30)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (40, 100, 70),
+        pytest.param((40, 70, 100), marks=slow),
+        (40, 30, 20),
+        (40, 20, 30),
+        pytest.param((40, 30, 30), marks=slow),
+    ],
+)
 def test_every_form_of_a_matrix_gradient_under_every_transformation(shape):
     """Wide, and narrow with fewer columns or more: products, pulled and pushed, of one and of many, twice."""
     m, k, features = shape
@@ -148,8 +201,9 @@ def test_what_winograd_cannot_do_goes_elsewhere(kernel, dtype, strides, compute)
     x, w = (a.astype(dtype) for a in problem((8, 14, 14, 64), (*kernel, 64, 64)))
     ours = conv(nn.conv_general_dilated, strides, "SAME", compute=compute)
     assert matmuls(ours, x, w) < 16
-    y, xla = ours(x, w), conv(lax.conv_general_dilated, strides, "SAME")(x, w)
-    assert_near([y.astype(np.float32)], [xla.astype(np.float32)], 0.01)
+    xla = conv(lax.conv_general_dilated, strides, "SAME")
+    y, expected = jax.jit(lambda x, w: [f(x, w).astype(np.float32) for f in (ours, xla)])(x, w)
+    assert_near([y], [expected], 0.01)
 
 
 FALLBACKS = {
@@ -204,28 +258,27 @@ def test_nonsense_is_refused_in_the_words_of_xla(shapes, args, told):
     assert errors[0] == errors[1]
 
 
+TRANSFORMATIONS = {
+    "vmapped": lambda f, x, w: jax.vmap(f)(jnp.stack([x, x + 1]), jnp.stack([w, -w])),
+    "scanned": lambda f, x, w: lax.scan(
+        lambda c, image: (c + f(image[None], w).sum(), f(image[None], c * w)), jnp.float32(1), x
+    ),
+    "pushed": lambda f, x, w: jax.jvp(f, (x, w), (jnp.cos(x), jnp.sin(w))),
+    "hessian product": lambda f, x, w: jax.grad(
+        lambda w: jnp.square(jax.grad(lambda w: jnp.square(f(x, w)).sum())(w)).sum()
+    )(w),
+}
+
+
+@pytest.mark.parametrize("transformed", TRANSFORMATIONS.values(), ids=TRANSFORMATIONS)
 @pytest.mark.parametrize(("image", "kernel"), [((8, 8, 2), (3, 3, 2, 5)), ((14, 14, 64), (3, 3, 64, 48))])
-def test_convolution_under_every_transformation(image, kernel):
+def test_convolution_under_every_transformation(image, kernel, transformed):
     """Of matmuls over tiles, and of Winograd's."""
     x, w = problem((4, *image), kernel)
-    ours, xla = (conv(f, (1, 1), "SAME") for f in (nn.conv_general_dilated, lax.conv_general_dilated))
-
-    def vmapped(f):
-        return jax.vmap(f)(jnp.stack([x, x + 1]), jnp.stack([w, -w]))
-
-    def scanned(f):
-        return lax.scan(lambda c, image: (c + f(image[None], w).sum(), f(image[None], c * w)), 1.0, x)
-
-    def pushed(f):
-        return jax.jvp(f, (x, w), (jnp.cos(x), jnp.sin(w)))
-
-    def hessian_product(f):
-        return jax.grad(lambda w: jnp.square(jax.grad(lambda w: jnp.square(f(x, w)).sum())(w)).sum())(w)
-
-    for transformed in (vmapped, scanned, pushed, hessian_product):
-        got, expected = (jax.jit(transformed, static_argnums=0)(f) for f in (ours, xla))
-        for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max(), err_msg=transformed.__name__)
+    functions = [conv(f, (1, 1), "SAME") for f in (nn.conv_general_dilated, lax.conv_general_dilated)]
+    got, expected = jax.jit(lambda x, w: [transformed(f, x, w) for f in functions])(x, w)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max())
 
 
 @pytest.mark.parametrize("gradient", [False, True])
@@ -250,7 +303,7 @@ def test_one_exported_program_serves_every_platform_and_batch_size(image, kernel
         assert operation in program.mlir_module()
     for batch in (1, 5):
         x, w = problem((batch, *image), kernel)
-        y = f(x, w)
+        y = lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=NHWC)
         np.testing.assert_allclose(program.call(x, w), y, rtol=1e-5, atol=1e-5 * max(1, np.abs(y).max()))
 
 
@@ -293,15 +346,8 @@ def xla_pool(x):
     return lax.reduce_window(x, -jnp.inf, lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
 
 
-@settings(max_examples=15, deadline=None)
-@given(
-    shape=st.tuples(st.integers(1, 3), st.integers(1, 7), st.integers(1, 7), st.integers(1, 3)),
-    seed=st.integers(0, 9),
-)
-def test_pooling_and_its_gradient_are_those_of_xla(shape, seed):
-    """Few distinct values: every kind of tie. Odd sizes: the last row and column get nothing."""
-    x = np.random.default_rng(seed).integers(-1, 2, shape).astype(np.float32)
-
+@cache
+def both_pools():
     @jax.jit
     def both(x):
         def one(f):
@@ -310,8 +356,31 @@ def test_pooling_and_its_gradient_are_those_of_xla(shape, seed):
 
         return one(nn.max_pool_2x2), one(xla_pool)
 
-    for ours, xla in zip(*both(x), strict=True):
+    return both
+
+
+def assert_pooling_is_that_of_xla(shape, seed):
+    """Few distinct values: every kind of tie."""
+    x = np.random.default_rng(seed).integers(-1, 2, shape).astype(np.float32)
+    for ours, xla in zip(*both_pools()(x), strict=True):
         np.testing.assert_array_equal(ours, xla)
+
+
+@pytest.mark.parametrize("shape", [(2, 6, 4, 3), (1, 7, 5, 2), (3, 1, 4, 1), (1, 2, 3, 1)])
+def test_pooling_and_its_gradient_are_those_of_xla(shape):
+    """Odd sizes: the last row and column get nothing."""
+    for seed in range(10):
+        assert_pooling_is_that_of_xla(shape, seed)
+
+
+@slow
+@settings(max_examples=15, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 3), st.integers(1, 7), st.integers(1, 7), st.integers(1, 3)),
+    seed=st.integers(0, 9),
+)
+def test_pooling_of_any_shape_is_that_of_xla(shape, seed):
+    assert_pooling_is_that_of_xla(shape, seed)
 
 
 POOLS = nn.max_pool_2x2, xla_pool
@@ -326,16 +395,19 @@ def test_pooling_passes_nan_and_infinity_on():
 
 
 def test_pooling_under_every_transformation():
-    x = problem((3, 6, 6, 2), (1,))[0]
-    t = problem((3, 6, 6, 2), (1,), 1)[0]
-    for transform in (
-        lambda f: jax.vmap(f)(jnp.stack([x, -x])),
-        lambda f: jax.jvp(f, (x,), (t,)),
-        lambda f: lax.scan(lambda c, image: (c, f(image[None])), 0, x)[1],
-        lambda f: jax.grad(lambda s: jnp.square(f(s * x)).sum())(2.0),
-    ):
-        for a, b in zip(*(jax.tree.leaves(jax.jit(transform, static_argnums=0)(f)) for f in POOLS), strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-6)
+    x, t = (problem((3, 6, 6, 2), (1,), seed)[0] for seed in (0, 1))
+
+    def transformed(f, x, t):
+        return (
+            jax.vmap(f)(jnp.stack([x, -x])),
+            jax.jvp(f, (x,), (t,)),
+            lax.scan(lambda c, image: (c, f(image[None])), 0, x)[1],
+            jax.grad(lambda s: jnp.square(f(s * x)).sum())(2.0),
+        )
+
+    ours, xla = jax.jit(lambda x, t: [transformed(f, x, t) for f in POOLS])(x, t)
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(xla), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
 
 
 def test_pooling_lowers_without_scatter():
@@ -380,30 +452,40 @@ def test_transposed_convolution_is_that_of_xla(size, kernel, strides, padding):
 
 def test_transposed_convolution_is_the_gradient_of_the_convolution():
     x, w = problem((2, 10, 8, 3), (4, 3, 3, 5))
-    y, pull = jax.vjp(lambda x: conv(lax.conv_general_dilated, (2, 1), ((1, 1), (1, 1)))(x, w), x)
-    np.testing.assert_allclose(
-        nn.conv_transpose(y, w, (2, 1), ((1, 1), (1, 1))), pull(y)[0], rtol=1e-5, atol=1e-5 * np.abs(pull(y)[0]).max()
-    )
+
+    @jax.jit
+    def both(x, w):
+        y, pull = jax.vjp(lambda x: conv(lax.conv_general_dilated, (2, 1), ((1, 1), (1, 1)))(x, w), x)
+        return nn.conv_transpose(y, w, (2, 1), ((1, 1), (1, 1))), pull(y)[0]
+
+    ours, slope = both(x, w)
+    np.testing.assert_allclose(ours, slope, rtol=1e-5, atol=1e-5 * np.abs(slope).max())
 
 
-@pytest.mark.parametrize("channels", [(1, 8), (24, 3)])  # either operand of the kernel's gradient the narrower
-@pytest.mark.parametrize("strides", [(2, 2), (1, 3)])
+@pytest.mark.parametrize(
+    ("channels", "strides"),  # either operand of the kernel's gradient the narrower
+    [
+        ((1, 8), (2, 2)),
+        ((24, 3), (1, 3)),
+        pytest.param((1, 8), (1, 3), marks=slow),
+        pytest.param((24, 3), (2, 2), marks=slow),
+    ],
+)
 def test_narrow_convolution_is_near_the_exact_one(channels, strides):
     x, w = problem((2, 9, 8, channels[0]), (4, 3, *channels))
-    narrow, exact = (
-        jax.jit(lambda x, w, f=f: value_and_gradients(f, x, w))(x, w)
-        for f in (
-            conv(nn.conv_general_dilated, strides, "SAME", compute=jnp.bfloat16),
-            conv(lax.conv_general_dilated, strides, "SAME"),
-        )
+    functions = (
+        conv(nn.conv_general_dilated, strides, "SAME", compute=jnp.bfloat16),
+        conv(lax.conv_general_dilated, strides, "SAME"),
     )
+    narrow, exact = jax.jit(lambda x, w: [value_and_gradients(f, x, w) for f in functions])(x, w)
     assert_near(narrow, exact, 0.01)
 
 
 def test_narrow_operands_are_added_up_in_float32():
     """4096 products of 1.0: a bfloat16 sum would stop at 256."""
     x, w = np.ones((1, 4, 4, 256), np.float32), np.ones((4, 4, 256, 2), np.float32)
-    y, dx, dw = value_and_gradients(conv(nn.conv_general_dilated, (1, 1), "VALID", compute=jnp.bfloat16), x, w)
+    narrow = conv(nn.conv_general_dilated, (1, 1), "VALID", compute=jnp.bfloat16)
+    y, dx, dw = jax.jit(partial(value_and_gradients, narrow))(x, w)
     assert (y == 4096).all()
     assert {a.dtype for a in (y, dx, dw)} == {np.dtype("float32")}
 
