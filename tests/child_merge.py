@@ -13,7 +13,7 @@ if __name__ == "__main__":
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     x, y = images()
     mask = np.arange(N) % 7 > 0  # shares differ in how many rows count
-    given = outputs(x)  # once: a sample is chosen by the bits of its rows, and products of fewer rows may round otherwise
+    given = outputs(x)  # once: products of fewer rows may round otherwise, and a row's bits decide who is in a sample
     dim, own, seen = x.shape[1], PartitionSpec("data"), {}
     for name in CASES:
         scorer = make(name)

@@ -16,11 +16,8 @@ import shutil
 from importlib.metadata import version
 from pathlib import Path
 
-CACHE = Path(__file__).parents[1] / ".xla_cache"
-_CACHE_BYTES = 2 * 2**30
-
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(CACHE))
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".xla_cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1" and version("jaxlib").startswith("0.10."):
     # The older emitters compile twice as fast; later releases have none, and end the process at a flag unknown to them.
@@ -29,6 +26,9 @@ if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1" and versi
 import jax
 import pytest
 from hypothesis import settings
+
+CACHE = Path(__file__).parents[1] / ".xla_cache"
+_CACHE_BYTES = 2 * 2**30
 
 # The same examples each time, so that a red run can be repeated; no deadline, since the first call compiles.
 settings.register_profile("adjax", derandomize=True, deadline=None)

@@ -6,13 +6,13 @@ import dataclasses
 import json
 from pathlib import Path
 
-import jax
 import numpy as np
 import pytest
+import untrained
 
 import adjax
-from adjax import augment, data
-from adjax.detector import Spec, fit, parts
+from adjax import data
+from adjax.detector import Spec
 from adjax.report import Table, card
 from experiments import card as cards
 from experiments.evaluate import Judged
@@ -25,10 +25,7 @@ HOSTILE = "<img src=x onerror=1>.png | `a` [b](c) *d* _e_ # f\n## g"
 def detector():
     digits = data.load("digits", "test")
     spec = Spec("centerloss", "lenet5", "mahalanobis", (8, 8, 1), "0123456789")
-    method = parts(spec).method
-    params = jax.jit(method.init)(jax.random.key(0), dict(method.hparams))["params"]
-    normalise = augment.normalise_of(digits.images)
-    return fit(spec, params, normalise, digits.images[99:], digits.labels[99:], held_out=digits.images[:99])
+    return untrained.detector(spec, digits.images[99:], digits.labels[99:], digits.images[:99])
 
 
 @pytest.fixture(scope="module")

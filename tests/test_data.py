@@ -170,6 +170,10 @@ def test_damaged_npz_is_named(tmp_path):
     path.write_bytes(b"PK\x03\x04 not a zip file")
     with pytest.raises(DataError, match=r"cannot read .*set\.npz"):
         load(str(path), "train")
+    with open(path, "wb") as file:
+        np.save(file, np.zeros((3, 8, 8), np.uint8))
+    with pytest.raises(DataError, match=r"set\.npz is a single array: save images and labels together"):
+        load(str(path), "train")
 
 
 def test_idx_folder_round_trip(tmp_path):

@@ -123,6 +123,7 @@ def site(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_site_fetches_nothing(site):
     """Links may lead elsewhere; what a page loads by itself may not."""
     pages = list(site.glob("**/*.html"))
@@ -137,6 +138,7 @@ def test_the_site_fetches_nothing(site):
         assert not [at for at in loads if re.match(r"(?:https?:)?//", at)], path
 
 
+@pytest.mark.slow
 def test_the_site_holds_what_the_hook_made(site):
     choosing = (site / "choosing.html").read_text()
     for choice in hooks.CHOICES:

@@ -20,14 +20,14 @@ import jax.numpy as jnp
 import numpy as np
 import pyarrow.parquet
 import pytest
+import untrained
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 import adjax
-from adjax import __main__, augment, process, thresholds
+from adjax import __main__, process, thresholds
 from adjax.data import DataError, upload, walk
 from adjax.data.picture import read_pixels, read_square
-from adjax.detector import Spec, fit
 from adjax.predict import stream, tables
 from adjax.predict.journal import Journal
 from adjax.predict.judge import judge
@@ -44,15 +44,7 @@ def process_as_it_was(monkeypatch):
 
 @pytest.fixture(scope="module")
 def detector():
-    """Two classes, dark and bright images; an untrained network tells them apart."""
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 80, (120, *SHAPE), np.uint8)
-    labels = np.arange(120) % 2
-    images[labels == 1] += 100
-    spec = Spec("centerloss", "lenet5", "mahalanobis", SHAPE, ("a", "b"))
-    method = parts(spec).method
-    params = jax.jit(method.init)(jax.random.key(0), dict(method.hparams))["params"]
-    return fit(spec, params, augment.normalise_of(images), images[40:], labels[40:], images[:40])
+    return untrained.two_classes(SHAPE)
 
 
 @pytest.fixture(scope="module")

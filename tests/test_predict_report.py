@@ -12,20 +12,19 @@ import re
 import signal
 from pathlib import Path
 
-import jax
 import numpy as np
 import pyarrow.parquet
 import pytest
+import untrained
 from PIL import Image
 
-from adjax import __main__, augment, process
+from adjax import __main__, process
 from adjax.data import upload
-from adjax.detector import Spec, fit
+from adjax.detector import Spec
 from adjax.predict import page
 from adjax.predict.journal import Journal
 from adjax.predict.stream import Row
 from adjax.report import MAX_BYTES, render
-from adjax.spec import parts
 
 SHAPE = (8, 8, 1)
 OVERRIDE = "\u202e"  # turns the direction of what is shown
@@ -39,15 +38,7 @@ def process_as_it_was(monkeypatch):
 
 @pytest.fixture(scope="module")
 def detector():
-    """Two classes, dark and bright, told apart by an untrained network; 40 images held out."""
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 80, (120, *SHAPE), np.uint8)
-    labels = np.arange(120) % 2
-    images[labels == 1] += 100
-    spec = Spec("centerloss", "lenet5", "mahalanobis", SHAPE, ("a", "b"))
-    method = parts(spec).method
-    params = jax.jit(method.init)(jax.random.key(0), dict(method.hparams))["params"]
-    return fit(spec, params, augment.normalise_of(images), images[40:], labels[40:], images[:40])
+    return untrained.two_classes(SHAPE)
 
 
 @pytest.fixture(scope="module")
@@ -310,10 +301,7 @@ def test_a_score_that_is_not_finite_is_flagged_and_shown(detector, folder, tmp_p
 def test_what_the_network_makes_of_a_picture_is_shown(folder, tmp_path):
     images = np.random.default_rng(0).integers(0, 255, (60, 16, 16, 1), np.uint8)
     spec = Spec("autoencoder", "conv_autoencoder", "score", (16, 16, 1), ("normal",))
-    method = parts(spec).method
-    params = jax.jit(method.init)(jax.random.key(0), dict(method.hparams))["params"]
-    normalise = augment.normalise_for(method.pixels, images)
-    one = fit(spec, params, normalise, images[20:], np.zeros(40, int), images[:20])
+    one = untrained.detector(spec, images[20:], np.zeros(40, int), images[:20])
     with Journal(tmp_path / "j", {}) as journal:
         journal.append(Row(f"a/{2 * i:02}.png", "ok", None, 8, 8, "L", 0.1 * i, 0.5, "normal") for i in range(9))
         (view,) = page.of_scores(one, "0" * 64, folder, journal, None, "c", "s.csv").views

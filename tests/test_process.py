@@ -17,6 +17,7 @@ from adjax import process
 def unset():
     names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
     before = {name: jax.config.values[name] for name in names}
+    jax.config.update("jax_compilation_cache_dir", None)
     yield
     for name, value in before.items():
         jax.config.update(name, value)
@@ -91,4 +92,7 @@ def test_lapack_has_one_thread_until_that_is_undone(monkeypatch):
 
 def test_an_import_does_nothing_of_this():
     code = "import adjax, jax; print(jax.config.values['jax_compilation_cache_dir'])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "None"
+    env = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    assert (
+        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env).stdout.strip() == "None"
+    )

@@ -26,7 +26,8 @@ def load_npz(path: Path, split: str) -> Split:
       DataError: unreadable, other arrays, other dtypes or shapes, or pickled objects, which are never loaded.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with open(path, "rb") as file:  # which np.load leaves open where it finds no archive
+            archive = np.load(file, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(f"{path} is a single array: save images and labels together with numpy.savez")
             names = HALVES[split] if HALVES[split][0] in archive else ("images", "labels")
