@@ -48,6 +48,7 @@ def test_round_trip(tmp_path, inside, split):
     assert got.images.flags.c_contiguous
 
 
+@pytest.mark.slow
 def test_the_real_size_by_name(tmp_path, monkeypatch):
     write(tmp_path / "cifar10", 10_000)
     monkeypatch.setenv("ADJAX_DATA_DIR", str(tmp_path))

@@ -167,7 +167,8 @@ def test_importing_adjax_imports_nothing():
 
 
 def test_using_all_of_adjax_imports_nothing_that_few_need():
-    loaded = modules_after("from adjax import *; assert load and Detector and data and train and metrics")
+    code = "import sys; from adjax import *; assert load and Detector and data and train and metrics"
+    loaded = modules_after(f"{code}; assert 'adjax.report' not in sys.modules")
     assert {"jax", "flax", "safetensors"} <= loaded
     assert not loaded & HEAVY
 

@@ -252,6 +252,7 @@ def test_nothing_readable_and_nothing_at_all(saved, tmp_path):
     assert "No file could be scored" in (tmp_path / "one" / "report.html").read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_files_are_a_small_page_and_few_pictures(detector, folder, tmp_path, monkeypatch):
     """A journal of 100,000 rows, of which 5,000 are errors with long and hostile names."""
     rng = np.random.default_rng(0)
