@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from benchmarks import harness, run
@@ -25,9 +28,17 @@ def test_ratios_are_of_the_peer_to_ours_pair_by_pair(monkeypatch):
     assert timing.images_per_s == pytest.approx(10)
 
 
-def test_command_writes_a_line_a_benchmark(tmp_path, monkeypatch, capsys):
+def sums(pairs, quick):
+    x = jnp.ones((8, 8))
+    return harness.compare("rows summed", "NumPy", lambda: x.sum(1), lambda: np.ones((8, 8)).sum(1), images=8, n=pairs)
+
+
+@pytest.mark.parametrize("name", ["sums", pytest.param("score_mahalanobis_class", marks=pytest.mark.slow)])
+def test_command_writes_a_line_a_benchmark(tmp_path, monkeypatch, name):
     out = tmp_path / "lines.jsonl"
-    monkeypatch.setattr("sys.argv", ["run", "--quick", "--only", "score_mahalanobis_class", "--out", str(out)])
+    monkeypatch.setitem(run.BENCHMARKS, "sums", sums)
+    monkeypatch.setattr(run, "matmul_peak", partial(harness.matmul_peak, side=64))
+    monkeypatch.setattr("sys.argv", ["run", "--quick", "--only", name, "--out", str(out)])
     run.main()
     (line,) = (json.loads(text) for text in out.read_text().splitlines())
     wanted = {"name", "peer", "ours_ms", "peer_ms", "ratio", "ratio_min", "ratio_max", "n", "compile_s"}
