@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 import warnings
+from pathlib import Path
 
 from training import of_members, pair, table, write
 
@@ -21,9 +22,9 @@ def program():
     return of_members(pair(), table(**MEMBERS))
 
 
-if __name__ == "__main__":
-    warnings.simplefilter("error")
-    with Checkpoints(sys.argv[1], {"batch_size": 16}) as checkpoints, loop.StopSignal() as stop:
+def live(folder: str | Path, end: str | Path) -> None:
+    """Goes on from the newest checkpoint in `folder`; at the end the state goes to the file `end`."""
+    with Checkpoints(folder, {"batch_size": 16}) as checkpoints, loop.StopSignal() as stop:
         state = loop.train(
             program(),
             STEPS,
@@ -35,4 +36,9 @@ if __name__ == "__main__":
         )
     print(f"end at {int(state.step)}, received {stop.received}", flush=True)
     if stop.received is None:
-        write(sys.argv[2], state)
+        write(end, state)
+
+
+if __name__ == "__main__":
+    warnings.simplefilter("error")
+    live(*sys.argv[1:])

@@ -5,25 +5,29 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
+from training import events
 
 import adjax
 from adjax import train
 from adjax.data import DataError
 from adjax.report import card
-from experiments import figures, readme, report, rundir, study, views
+from experiments import figures, readme, report, rundir, study, tensorboard, views
 from experiments.run import main
 
 QUICK = ["--dataset", "digits", "--epochs", "6", "--batch-size", "64"]
-MEMBERS = ["--lam", "0", "0.1", "--seeds", "2"]
+MEMBERS = ["--lam", "0", "0.1", "--seeds", "2", "--seed", "3"]
+TENSORBOARD = ["--tensorboard"] * (find_spec("tensorboardX") is not None)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +37,7 @@ def first_run(tmp_path_factory) -> tuple[Path, train.Program]:
     real = train.compile_program
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "compile_program", lambda *a, **b: programs.append(real(*a, **b)) or programs[-1])
-        assert main([*QUICK, *MEMBERS, "--out", str(out)]) == 0
+        assert main([*QUICK, *MEMBERS, *TENSORBOARD, "--out", str(out)]) == 0
     (program,) = programs
     return out, program
 
@@ -61,7 +65,7 @@ def test_run_directory_is_complete(finished):
         assert name in results
     assert len(results["dataset"]["sha256"]["train"]) == 64
     assert [m["hparams"]["lam"] for m in results["members"]] == [0, 0, 0.1, 0.1]
-    assert [m["seed"] for m in results["members"]] == [0, 1] * 2
+    assert [m["seed"] for m in results["members"]] == [3, 4] * 2
     assert results["kept"]["member"] == 2
     wanted = {"accuracy", "f1", "ood_auroc", "ood_fpr95", "ood_aupr", "ood_f1", "id_rejected"}
     for member in results["members"]:
@@ -120,16 +124,20 @@ def test_more_lambdas_than_the_feature_plot_has_panels(tmp_path):
 
 
 @pytest.mark.usefixtures("compiled_already", "without_plots")
-def test_further_scorers_train_nothing_and_read_the_same_outputs(finished, capsys):
+@pytest.mark.parametrize(
+    "named", [("max_logit", "odin"), pytest.param(("max_logit", "odin", "padim"), marks=pytest.mark.slow)], ids=len
+)
+def test_further_scorers_train_nothing_and_read_the_same_outputs(finished, tmp_path, named):
+    finished = shutil.copytree(finished, tmp_path / "run")
     before = json.loads((finished / "results.json").read_text())
-    assert main([*QUICK, *MEMBERS, "--out", str(finished), "--scorers", "max_logit", "odin", "padim"]) == 0
+    assert main([*QUICK, *MEMBERS, "--out", str(finished), "--scorers", *named]) == 0
     after = json.loads((finished / "results.json").read_text())
     assert [m["metrics"] for m in after["members"]] == [m["metrics"] for m in before["members"]]
     assert after["timing"]["resumed_from_step"] > 0
     new = {name: row for name, row in after["comparisons"].items() if name not in before["comparisons"]}
-    assert set(new) == {"max_logit", "odin", "padim"}
+    assert set(new) == set(named)
     assert all(0 <= row[name]["mean"] <= 1 for row in new.values() for name in ("ood_auroc", "ood_fpr95_ood_positive"))
-    assert len({row["ood_auroc"]["mean"] for row in new.values()}) == 3
+    assert len({row["ood_auroc"]["mean"] for row in new.values()}) == len(named)
     task, detector = study.task("digits", "holdout:0"), adjax.load(finished / "detector")
     normal, ood = (-detector.outputs(x)["logits"].max(-1) for x in (task.test.images, task.ood.images))
     by_hand = roc_auc_score(np.repeat([0, 1], [len(normal), len(ood)]), np.concatenate([normal, ood]))
@@ -177,6 +185,41 @@ def test_stopped_run_goes_on_bit_for_bit(tmp_path):
     assert results["members"] == json.loads((whole / "results.json").read_text())["members"]
     sums = "detector/manifest.json"
     assert (parts / sums).read_bytes() == (whole / sums).read_bytes()
+
+
+def test_tensorboard_has_the_numbers_of_the_log(finished):
+    pytest.importorskip("tensorboardX")
+    records = rundir.read_log(finished / "metrics.jsonl")
+    folders = sorted(path.name for path in (finished / tensorboard.NAME).iterdir())
+    names = ["lam=0_seed=3", "lam=0_seed=4", "lam=0.1_seed=3", "lam=0.1_seed=4"]
+    assert folders == sorted(names)
+    for m, name in enumerate(names):
+        wanted = [(r["step"], k, v[m]) for r in records for k, v in r["metrics"].items()]
+        found, _ = events(finished / tensorboard.NAME / name)
+        assert [x[:2] for x in found] == [x[:2] for x in wanted]
+        np.testing.assert_allclose([x[2] for x in found], [x[2] for x in wanted], rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_run_is_made_again_from_its_config_to_the_bit(finished, tmp_path, capsys):
+    again = tmp_path / "again"
+    assert main(["--config", str(finished / "config.json"), "--no-tensorboard", "--out", str(again)]) == 0
+    one, two = (json.loads((path / "results.json").read_text()) for path in (finished, again))
+    assert [(m["hparams"], m["seed"], m["metrics"]) for m in one["members"]] == [
+        (m["hparams"], m["seed"], m["metrics"]) for m in two["members"]
+    ]
+    assert {**one["config"], "tensorboard": False} == two["config"]
+    losses = [[r["metrics"] for r in rundir.read_log(path / "metrics.jsonl")] for path in (finished, again)]
+    assert losses[0] == losses[1]
+    assert not (again / tensorboard.NAME).exists()
+
+
+def test_every_run_says_what_it_was_made_by(finished):
+    where = json.loads((finished / "environment.json").read_text())
+    assert {"command", "versions", "revision", "devices", "python"} <= where.keys()
+    assert {"adjax", "jax", "flax", "numpy"} <= where["versions"].keys()
+    config = json.loads((finished / "config.json").read_text())
+    assert (config["dataset"], config["ood"], config["seed"], config["lam"]) == ("digits", "holdout:0", 3, [0, 0.1])
 
 
 def _no_mnist(monkeypatch):

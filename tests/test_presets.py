@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ import pytest
 from PIL import Image
 
 import adjax
-from adjax import data, methods, models
+from adjax import data, methods, models, train
 from adjax.data.trials import Trial
 from adjax.methods import METHODS
 from experiments import config, console, evaluate, figures, presets, run
@@ -28,14 +29,21 @@ def without_plots():
         yield
 
 
+@functools.cache
+def made(method, model, shape, classes, model_options, method_options):
+    """Of several presets of one network the first one traces it."""
+    network = models.make(model, shape, classes, **dict(model_options))
+    return methods.make(method, network, shape, classes, steps=10, **dict(method_options))
+
+
 @pytest.mark.parametrize("name", sorted(presets.PRESETS))
 def test_a_preset_names_what_there_is(name):
     """Method, network and scorer take the options that the preset gives them, and its hyper-parameters exist."""
     chosen = config.of_preset(name)
     shape = (64, 64, 3) if chosen.dataset == "imagenet30" else (28, 28, 1)
     classes = 1 if METHODS[chosen.method] and chosen.protocol != "pair" else 10
-    network = models.make(chosen.model, shape, classes, **chosen.options("model"))
-    method = methods.make(chosen.method, network, shape, classes, steps=10, **chosen.options("method"))
+    options = (tuple(sorted(chosen.options(of).items())) for of in ("model", "method"))
+    method = made(chosen.method, chosen.model, shape, classes, *options)
     assert chosen.settings(dict(method.hparams))
     scorer = chosen.scorer or method.scorer
     adjax.scorers.make(scorer, **replace(chosen, scorer=scorer).options("scorer"))
@@ -89,11 +97,20 @@ def test_rare_anomalies_weigh_as_much_as_normals():
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory, without_plots):
-    """Two one-vs-rest classifiers, stopped early."""
-    out = tmp_path_factory.mktemp("labelled")
-    assert run.main([*QUICK, "--out", str(out)]) == 0
-    return out
+def first_run(tmp_path_factory, without_plots):
+    """Two one-vs-rest classifiers, stopped early; and their program."""
+    out, programs = tmp_path_factory.mktemp("labelled"), []
+    real = train.compile_program
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "compile_program", lambda *a, **b: programs.append(real(*a, **b)) or programs[-1])
+        assert run.main([*QUICK, "--out", str(out)]) == 0
+    (program,) = programs
+    return out, program
+
+
+@pytest.fixture(scope="module")
+def finished(first_run):
+    return first_run[0]
 
 
 def test_each_class_has_its_row_and_its_detector(finished):
@@ -121,7 +138,9 @@ def test_it_beats_the_untrained_network(finished):
     assert results["summary"]["auroc"]["mean"] > untrained + 0.1
 
 
-def test_a_run_that_stopped_early_stays_as_it_is(finished):
+def test_a_run_that_stopped_early_stays_as_it_is(first_run, monkeypatch):
+    finished, program = first_run
+    monkeypatch.setattr(train, "compile_program", lambda *_, **__: program)  # of the same options it's the same
     before, log = json.loads((finished / "results.json").read_text()), (finished / "metrics.jsonl").read_text()
     assert Best.ended_at(finished / "best")
     assert run.main([*QUICK, "--out", str(finished)]) == 0

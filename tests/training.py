@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 import subprocess
 import sys
 from functools import lru_cache
@@ -142,6 +143,25 @@ def finish(process: subprocess.Popen, timeout_s: float = 240) -> str:
         raise AssertionError(f"no end after {timeout_s} s:\n{output}") from None
     assert process.returncode == 0, f"exit code {process.returncode}:\n{output}"
     return output
+
+
+def events(folder):
+    """[(step, name, value)] and [where a later process began] of TensorBoard's files, oldest first.
+
+    A file is records of length (8 bytes), its sum (4), an event, its sum (4).
+    """
+    from tensorboardX.proto.event_pb2 import Event
+
+    points, starts = [], []
+    for path in sorted(folder.glob("events*"), key=lambda path: path.stat().st_mtime_ns):
+        content, at = path.read_bytes(), 0
+        while at < len(content):
+            (length,) = struct.unpack_from("<Q", content, at)
+            event = Event.FromString(content[at + 12 : at + 12 + length])
+            points += [(event.step, value.tag, value.simple_value) for value in event.summary.value]
+            starts += [event.step] * (event.session_log.status == 1)
+            at += 16 + length
+    return points, starts
 
 
 def free_port() -> int:
