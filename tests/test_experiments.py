@@ -49,7 +49,8 @@ def finished(first_run) -> Path:
 
 @pytest.fixture
 def compiled_already(first_run, monkeypatch):
-    """A further run is given the first one's program: for the same options it's the same, for refused ones unused."""
+    """A further run is given the first one's program: of the same options it is the same, of fewer epochs it differs in
+    the schedule of the learning rate, and a run that is refused does not use it."""
     monkeypatch.setattr(train, "compile_program", lambda *_, **__: first_run[1])
 
 
@@ -238,7 +239,7 @@ def test_only_the_unset_data_set_falls_back_and_says_so(monkeypatch, tmp_path, c
     _no_mnist(monkeypatch)
     plots = []
     monkeypatch.setattr(figures, "draw", lambda directory, results, *_: plots.append(results["note"]) or [])
-    assert main([*QUICK[2:], *MEMBERS, "--out", str(tmp_path / "run")]) == 0
+    assert main([*QUICK[2:], *MEMBERS, "--epochs", "1", "--out", str(tmp_path / "run")]) == 0
     assert "STAND-IN DATA" in capsys.readouterr().out
     results = json.loads((tmp_path / "run" / "results.json").read_text())
     assert "STAND-IN DATA" in results["note"]

@@ -15,6 +15,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 PAGES = [path for path in sorted(DOCS.glob("**/*.md")) if "```python" in path.read_text()]
 SMALLER = {"recipes/million.md": ("IMAGES = 1_000_000", "IMAGES = 500_000")}
 """What a test can't wait for: the number that the page shows, and the one that is run."""
+HEAVY = {"recipes/one-class-svm.md", "recipes/your-method.md", "recipes/your-network.md"}
+"""Each trains a network, as index.md does, or fits many detectors, as other pages fit one."""
 _FENCE = re.compile(r"^```(python|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _REGISTRIES = (data.DATASETS, methods.METHODS, models.MODELS, scorers.SCORERS)
@@ -59,7 +61,9 @@ def same(printed: str, shown: str) -> None:
         assert abs(float(a) - float(b)) <= slack, f"printed {printed!r}, the page says {shown!r}"
 
 
-@pytest.mark.parametrize("path", PAGES, ids=name)
+@pytest.mark.parametrize(
+    "path", [pytest.param(p, marks=[pytest.mark.slow] * (name(p) in HEAVY)) for p in PAGES], ids=name
+)
 def test_page(path):
     text = path.read_text()
     if name(path) in SMALLER:
@@ -70,6 +74,7 @@ def test_page(path):
 
 
 def test_there_are_pages():
+    assert {name(path) for path in PAGES} >= HEAVY
     assert {
         "jit",
         "training-loop",
