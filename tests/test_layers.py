@@ -3,6 +3,7 @@
 import ast
 import subprocess
 import sys
+from functools import cache
 from itertools import chain
 from pathlib import Path
 
@@ -83,6 +84,7 @@ def imports(source: str, package: str) -> list[tuple[str, bool]]:
     return found
 
 
+@cache
 def all_imports() -> list[tuple[str, str, bool]]:
     """(importing module, imported module, when called) all over the package, but for the top level."""
     result = []

@@ -73,7 +73,7 @@ REFERENCE = [("paper: 0.2–0.4", (0.2, 0.4)), ("other: 0.3", 0.3)]
 DRAW = {
     "metric": lambda p, **k: plots.metric_against_lam(p, members(), "ood_f1", title="T", reference=REFERENCE, **k),
     "roc": lambda p, **k: plots.roc_per_lam(p, [curve(), curve("λ = 1", seed=1)], title="T", **k),
-    "features": lambda p, **k: plots.feature_view(p, 4 * [panel(n=150, m=60)], **k),
+    "features": lambda p, **k: plots.feature_view(p, 2 * [panel(n=150, m=60)], **k),
     "histogram": lambda p, **k: plots.score_histogram(p, np.arange(9.0), np.arange(5.0, 900.0), 7.0, title="T", **k),
     "training": lambda p, **k: plots.training_curves(p, RECORDS, **k),
     "members": lambda p, **k: plots.roc_by_member(p, [curve(), curve("Bag", seed=1)], title="T", **k),
