@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import lru_cache
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -60,28 +59,52 @@ def step_of(body=Body):
     return jax.jit(method(body).step)
 
 
-def batch(first: int = 0, size: int = BATCH):
+@lru_cache
+def normalised():
     images, labels = digits()
-    normalised = normalise_of(images)(jnp.asarray(images[first : first + size]))
-    return {"images": normalised, "labels": jnp.minimum(labels[first : first + size], CLASSES)}
+    return np.asarray(normalise_of(images)(images)), np.minimum(labels, CLASSES)
+
+
+def batch(first: int = 0, size: int = BATCH):
+    images, labels = normalised()
+    return {"images": images[first : first + size], "labels": labels[first : first + size]}
+
+
+def blank(made, **hparams):
+    """The structure of an initial state, all zeros but the hyper-parameters."""
+    values = {k: np.float32(v) for k, v in {**made.hparams, **hparams}.items()}
+    like = jax.eval_shape(made.init, jax.random.key(0), values)
+    return {**jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like), "hparams": values}
+
+
+def begun(body):
+    """Centers and biases are somewhere from the start."""
+    state, rng = blank(method(body), lam=0.3), np.random.default_rng(0)
+
+    def drawn(x):
+        deviation = np.sqrt(2 / x.shape[0]) if x.ndim == 2 else 0.3
+        return rng.normal(0, deviation, x.shape).astype(np.float32)
+
+    params = jax.tree.map(drawn, state["params"])
+    if body is Normed:  # statistics as they start
+        norm = {"scale": np.ones(12, np.float32), "mean": np.zeros(12, np.float32), "var": np.ones(12, np.float32)}
+        params["network"]["norm"] = {**params["network"]["norm"], **norm}
+    return {**state, "params": params}
 
 
 @lru_cache
+def run(body=Body):
+    """The states after every step, and the stages that the steps say they are of."""
+    states, stages = [begun(body)], []
+    for i in range(STEPS):
+        state, figures = step_of(body)(states[-1], batch(BATCH * i), jax.random.key(i))
+        states.append(state)
+        stages.append(figures["stage"])
+    return states, jax.device_get(stages)
+
+
 def state_after(steps: int, body=Body):
-    """The state after so many steps; centers and biases that are somewhere from the start."""
-    if steps:
-        last = steps - 1
-        return step_of(body)(state_after(last, body), batch(BATCH * last), jax.random.key(last))[0]
-    values = {**method(body).hparams, "lam": 0.3}
-    state = jax.jit(method(body).init)(jax.random.key(0), {k: jnp.float32(v) for k, v in values.items()})
-    rng = np.random.default_rng(0)
-
-    def noised(x):
-        return x + jnp.asarray(rng.normal(0, 0.3, x.shape), jnp.float32)
-
-    params = state["params"]
-    head = {name: {**layer, "bias": noised(layer["bias"])} for name, layer in params["head"].items()}
-    return {**state, "params": {**params, "centers": noised(params["centers"]), "head": head}}
+    return run(body)[0][steps]
 
 
 def test_the_batches_are_mixed():
@@ -95,8 +118,8 @@ def test_stage_1_is_center_loss_on_what_belongs():
     alone = METHODS["centerloss"](models.network(Body), SHAPE, CLASSES, steps=BODY_STEPS, warmup_steps=0)
     params = {k: state["params"][k] for k in ("network", "centers")}
     hparams = {k: state["hparams"][k] for k in alone.hparams}
-    twin = {**jax.jit(alone.init)(jax.random.key(0), hparams), "params": params}
-    belongs = np.asarray(both["labels"]) < CLASSES
+    twin = {**blank(alone, **hparams), "params": params}
+    belongs = both["labels"] < CLASSES
     twin, expected = jax.jit(alone.step)(twin, {k: v[belongs] for k, v in both.items()}, jax.random.key(1))
     assert_close(after["optimizer"]["body"].mu, twin["optimizer"].mu, atol=1e-6)
     assert_close(after["params"]["centers"], twin["params"]["centers"], atol=1e-6)
@@ -110,10 +133,11 @@ def test_in_stage_1_no_ood_image_reaches_the_body(body):
     """Not even through batch statistics."""
     state, both = state_after(0, body), batch()
     ood = (both["labels"] == CLASSES)[:, None, None, None]
-    other = {**both, "images": jnp.where(ood, 5 - both["images"], both["images"])}
+    other = {**both, "images": np.where(ood, 5 - both["images"], both["images"])}
     after, changed = (step_of(body)(state, b, jax.random.key(1))[0] for b in (both, other))
     assert_equal(after, changed)
-    differs = [np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (state, after)), strict=True)]
+    pairs = zip(*map(jax.tree.leaves, jax.device_get((state, after))), strict=True)
+    differs = [np.any(a != b) for a, b in pairs]
     assert sum(differs) > 5
 
 
@@ -124,17 +148,12 @@ def test_in_stage_2_the_body_stays_bit_for_bit_and_the_head_moves(body):
     for part in ("network", "centers"):
         assert_equal(before["params"][part], after["params"][part])
     assert_equal(before["optimizer"]["body"], after["optimizer"]["body"])
-    assert all(
-        np.any(a != b) for a, b in zip(*(jax.tree.leaves(s["params"]["head"]) for s in (before, after)), strict=True)
-    )
+    heads = (jax.tree.leaves(jax.device_get(s["params"]["head"])) for s in (before, after))
+    assert all(np.any(a != b) for a, b in zip(*heads, strict=True))
 
 
 def test_the_stage_changes_after_its_share_of_the_steps():
-    state, stages = state_after(0), []
-    for i in range(STEPS):
-        state, figures = step_of()(state, batch(), jax.random.key(i))
-        stages.append(int(figures["stage"]))
-    assert stages == [1] * BODY_STEPS + [2] * (STEPS - BODY_STEPS)
+    assert run()[1] == [1] * BODY_STEPS + [2] * (STEPS - BODY_STEPS)
 
 
 def head_logit(head, features):
@@ -154,8 +173,8 @@ def test_the_gradient_of_the_head_is_the_slope_of_cross_entropy():
     """Against central differences in float64, along random directions of each leaf."""
     state, both = state_after(BODY_STEPS), batch(300)
     after, figures = step_of()(state, both, jax.random.key(1))
-    features = np.asarray(method().outputs(state["params"], both["images"])["features"], np.float64)
-    is_ood = np.asarray(both["labels"]) == CLASSES
+    features = np.asarray(jax.jit(method().outputs)(state["params"], both["images"])["features"], np.float64)
+    is_ood = both["labels"] == CLASSES
     head = jax.tree.map(lambda w: np.asarray(w, np.float64), state["params"]["head"])
     np.testing.assert_allclose(figures["loss"], head_loss(head, features, is_ood), rtol=1e-5)
     accuracy = ((head_logit(head, features) > 0) == is_ood).mean()
@@ -172,22 +191,30 @@ def test_the_gradient_of_the_head_is_the_slope_of_cross_entropy():
 
 def test_the_score_is_the_logit_of_ood():
     state = state_after(STEPS - 1)
-    out = method().outputs(state["params"], batch()["images"])
+    out = jax.jit(method().outputs)(state["params"], batch()["images"])
     head = jax.tree.map(lambda w: np.asarray(w, np.float64), state["params"]["head"])
     np.testing.assert_allclose(out["score"], head_logit(head, np.asarray(out["features"], np.float64)), atol=1e-4)
     assert out["logits"].shape == (BATCH, CLASSES)
+
+
+@lru_cache
+def shared_step():
+    """Of a batch in two halves, each on its own device."""
+    on = jax.vmap(
+        lambda state, b: method().step(state, b, jax.random.key(1), axis_name="data"), (None, 0), axis_name="data"
+    )
+    return jax.jit(on)
 
 
 @pytest.mark.parametrize("done", [0, BODY_STEPS])
 def test_devices_with_unlike_shares_make_the_whole_batch(done):
     """The second half of the batch holds nearly all OOD images."""
     state, both = state_after(done), batch()
-    order = jnp.argsort(both["labels"])
+    order = np.argsort(both["labels"], kind="stable")
     both = {k: v[order] for k, v in both.items()}
     whole = step_of()(state, both, jax.random.key(1))
     halves = jax.tree.map(lambda x: x.reshape(2, BATCH // 2, *x.shape[1:]), both)
-    on = jax.vmap(lambda b: method().step(state, b, jax.random.key(1), axis_name="data"), axis_name="data")
-    apart = jax.jit(on)(halves)
+    apart = jax.device_get(shared_step()(state, halves))
     for device in range(2):
         assert_close(whole, jax.tree.map(lambda x, device=device: x[device], apart), atol=1e-5)
 
@@ -195,8 +222,9 @@ def test_devices_with_unlike_shares_make_the_whole_batch(done):
 def test_members_side_by_side_are_members_in_turn():
     """Under vmap the stages become a selection."""
     states = [state_after(BODY_STEPS - 1), state_after(BODY_STEPS)]
-    stacked = jax.tree.map(lambda *x: jnp.stack(x), *states)
-    together = jax.jit(jax.vmap(lambda s: method().step(s, batch(), jax.random.key(1))))(stacked)
+    stacked = jax.tree.map(lambda *x: np.stack(x), *jax.device_get(states))
+    step = jax.jit(jax.vmap(method().step, (0, None, None)))
+    together = jax.device_get(step(stacked, batch(), jax.random.key(1)))
     for m, state in enumerate(states):
         assert_close(
             step_of()(state, batch(), jax.random.key(1)), jax.tree.map(lambda x, m=m: x[m], together), atol=1e-5
@@ -205,7 +233,8 @@ def test_members_side_by_side_are_members_in_turn():
 
 def test_a_batch_without_anything_that_belongs_teaches_the_body_nothing():
     state, both = state_after(0), batch()
-    after, figures = step_of()(state, {**both, "labels": jnp.full(BATCH, CLASSES)}, jax.random.key(1))
+    after, figures = step_of()(state, {**both, "labels": np.full_like(both["labels"], CLASSES)}, jax.random.key(1))
+    after = jax.device_get(after)
     assert figures["loss"] == 0
     assert all(np.all(mu == 0) for mu in jax.tree.leaves(after["optimizer"]["body"].mu))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(after))
@@ -213,9 +242,9 @@ def test_a_batch_without_anything_that_belongs_teaches_the_body_nothing():
 
 
 def test_ood_rows_are_replaced_by_those_that_belong():
-    labels = jnp.array([3, 8, 1, 8, 8, 0])
-    images = jnp.arange(6.0).reshape(6, 1, 1, 1)
-    seen, classes, counts = in_distribution(images, labels, 8)
+    labels = np.array([3, 8, 1, 8, 8, 0])
+    images = np.arange(6.0).reshape(6, 1, 1, 1)
+    seen, classes, counts = jax.device_get(jax.jit(in_distribution, static_argnums=2)(images, labels, 8))
     assert seen.ravel().tolist() == [0, 2, 5, 0, 2, 5]
     assert classes.tolist() == [3, 1, 0, 3, 1, 0]
     assert counts.tolist() == [1, 1, 1, 0, 0, 0]
@@ -226,15 +255,14 @@ def test_it_learns_to_tell_digits_8_and_9_from_the_others():
     images, labels = digits()
     labels, steps = np.minimum(labels, CLASSES), 400
     learner = METHODS["ood_head"](models.network(Body), SHAPE, CLASSES, steps=steps, warmup_steps=20)
-    rows = np.arange(len(labels))
-    members = train.members({k: [v] for k, v in learner.hparams.items()}, [0], [rows], [labels])
+    members = train.members({k: [v] for k, v in learner.hparams.items()}, [0], [np.arange(len(labels))], [labels])
     normalise = normalise_of(images)
     program = train.compile_program(
         learner, images, members, normalise, batch_size=64, mesh=make_mesh(1, jax.devices()[:1])
     )
     params = jax.tree.map(lambda x: x[0], trained(program, steps).members["params"])
     test = data.load("digits", "test")
-    out = jax.jit(learner.outputs)(params, normalise(jnp.asarray(test.images)))
+    out = jax.jit(learner.outputs)(params, normalise(np.asarray(test.images)))
     is_ood = test.labels >= CLASSES
     assert float(metrics.auroc(np.asarray(out["score"]), is_ood)) > 0.97
     assert (np.asarray(out["logits"]).argmax(-1) == test.labels)[~is_ood].mean() > 0.9
