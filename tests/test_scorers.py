@@ -1,6 +1,8 @@
 """Every scorer keeps the contract of `adjax.types.Scorer`; Mahalanobis against float64 and scikit-learn."""
 
 import functools
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ from sklearn.covariance import EmpiricalCovariance, ShrunkCovariance
 
 from adjax import scorers
 from adjax.scorers import SCORERS
+from adjax.types import Scorer
 
 pytestmark = pytest.mark.rounding
 
@@ -33,6 +36,7 @@ def images(n=N, dim=D, classes=K, seed=0, apart=3.0):
     return x.astype(np.float32), labels
 
 
+@functools.cache
 def last_layer():
     """W, b of a classifier of `images()`: least squares, and a common part that is strong where images are."""
     x, y = images()
@@ -43,18 +47,24 @@ def last_layer():
     return kernel.astype(np.float32), bias.astype(np.float32)
 
 
-KERNEL, BIAS = last_layer()
-UNDECIDED = np.linalg.lstsq(KERNEL.T.astype(np.float64), -20 - BIAS.astype(np.float64))[0].astype(np.float32)
-"""Features of which all logits are −20."""
+@functools.cache
+def undecided():
+    """Features of which all logits are −20."""
+    kernel, bias = last_layer()
+    return np.linalg.lstsq(kernel.T.astype(np.float64), -20 - bias.astype(np.float64))[0].astype(np.float32)
 
 
-def outputs(x):
+def traced_outputs(x):
     """Features; logits linear in them, overflown where a feature is infinite; and the score of a method that scores by
     itself: the largest feature, finite if none is NaN."""
+    kernel, bias = last_layer()
     x = jnp.asarray(x, jnp.float32)
-    logits = jnp.matmul(x, KERNEL, precision="highest") + BIAS[None]
+    logits = jnp.matmul(x, kernel, precision="highest") + bias[None]
     logits = jnp.where(jnp.isinf(x).any(-1, keepdims=True), jnp.inf, logits)
     return {"features": x, "logits": logits, "score": jnp.clip(jnp.abs(x).max(-1), 0, 1e15)}
+
+
+outputs = jax.jit(traced_outputs)
 
 
 CASES = {name: (name, {}) for name in SCORERS} | {
@@ -80,11 +90,19 @@ SAME_FIT |= {"cosine", "pca", "relative_mahalanobis"}
 FITS = [name for name in CASES if name not in SAME_FIT]
 THOROUGH = "gmm", "gmm, 3 components", "mahalanobis", "mahalanobis_perclass", "ocsvm"
 """Fitted operation by operation, and in batches of many sizes; others are made of the same parts."""
-BATCHES = [(name, n) for name in FITS for n in ([1, 7, 100, 240, 1000] if name in THOROUGH else [7, 1000])]
+BATCHES = [(name, n) for name in FITS for n in ([1000, 1, 7, 100, 240] if name in THOROUGH else [1000, 7])]
+"""They are compared to batches of 64, of which the last is not full."""
+FAMILIES = "gmm", "knn", "mahalanobis", "max_softmax", "padim", "vim"
+"""They stand for all where each takes seconds; all with -m slow."""
 NO_LENGTH = *POSTHOC, "cosine"
 """An infinite feature or logit says nothing of the image: it scores +inf."""
-ASIDE = np.linalg.svd(np.stack([images()[0][images()[1] == k].mean(0) for k in range(K)]))[2][-1]
-"""Features at right angles to all class means."""
+
+
+@functools.cache
+def aside():
+    """Features at right angles to all class means."""
+    x, y = images()
+    return np.linalg.svd(np.stack([x[y == k].mean(0) for k in range(K)]))[2][-1]
 
 
 def strangers(name, x):
@@ -92,8 +110,8 @@ def strangers(name, x):
     if name in ("ash", "vim"):  # every logit is low, and the more so if only the last feature is kept
         return np.where(np.arange(D) < D - 1, -200, -100) + x
     if name == "cosine":
-        return 1e3 * ASIDE + x
-    return UNDECIDED + 1e-3 * x if name in POSTHOC else x + 100
+        return 1e3 * aside() + x
+    return undecided() + 1e-3 * x if name in POSTHOC else x + 100
 
 
 MAHALANOBIS = "mahalanobis", "mahalanobis_perclass"
@@ -104,20 +122,55 @@ def make(name, **options):
     return scorers.make(scorer, **own | options)
 
 
+class Tools(NamedTuple):
+    """A scorer, its functions and its fit, each compiled once for all tests that use the same shapes."""
+
+    scorer: Scorer
+    update: Callable
+    merge: Callable
+    finalize: Callable
+    stats: Callable
+    """x, y -> what `scorers.fit` gives to `finalize`."""
+    both: Callable
+    """state, outputs -> score and distances."""
+    gradient: Callable
+
+    def fit(self, x, y):
+        return self.finalize(self.stats(x, y))
+
+    def score(self, state, outputs):
+        return self.both(state, outputs)[0]
+
+    def distances(self, state, x):
+        return self.both(state, outputs(x))[1]
+
+
 @functools.cache
 def tools(name, **options):
-    """A scorer, its fit and its distances, each compiled once for all tests that use the same shapes."""
     scorer = make(name, **options)
 
-    @jax.jit
+    def both(state, outputs):
+        return scorer.score(state, outputs), scorer.distances(state, outputs)
+
     def gradient(state, x):
         def one(x):
             return scorer.score(state, outputs(x[None]))[0]
 
         return jax.vmap(jax.grad(one))(x)
 
-    fit = jax.jit(lambda x, y: scorers.fit(scorer, outputs(x), y, K, batch_size=64))
-    return scorer, fit, jax.jit(lambda s, x: scorer.distances(s, outputs(x))), gradient
+    parts = map(jax.jit, (scorer.update, scorer.merge, scorer.finalize, stats_of(scorer, 64), both, gradient))
+    return Tools(scorer, *parts)
+
+
+def stats_of(scorer, batch_size):
+    """A fit in batches up to its last step, which is the same for all."""
+    summing = scorer._replace(finalize=lambda stats: stats)
+    return lambda x, y: scorers.fit(summing, outputs(x), y, K, batch_size)
+
+
+def slow_but(*names):
+    """Parameters, of which all but these are slow."""
+    return lambda name, *more: pytest.param(name, *more, marks=() if name in names else pytest.mark.slow)
 
 
 each_scorer = pytest.mark.parametrize("name", CASES)
@@ -126,7 +179,7 @@ each_mahalanobis = pytest.mark.parametrize("name", MAHALANOBIS)
 
 
 def assert_same_scores(name, a, b, x, rtol=1e-4):
-    score = jax.jit(tools(name)[0].score)
+    score = tools(name).score
     assert_close(name, score(a, outputs(x)), score(b, outputs(x)), rtol)
 
 
@@ -153,15 +206,15 @@ def test_a_factory_computes_nothing(name):
 @each_scorer
 def test_strangers_score_higher_than_acquaintances(name):
     x, y = images()
-    scorer, fit, distances, _ = tools(name)
-    state = fit(x, y)
-    score = np.asarray(jax.jit(scorer.score)(state, outputs(x)))
+    tool = tools(name)
+    state = tool.fit(x, y)
+    score, distances = map(np.asarray, tool.both(state, outputs(x)))
     assert score.shape == (N,)
     assert score.dtype == np.float32
-    assert distances(state, x).shape[0] == N
-    far = np.asarray(jax.jit(scorer.score)(state, outputs(strangers(name, x))))
+    assert distances.shape[0] == N
+    far = np.asarray(tool.score(state, outputs(strangers(name, x))))
     assert far.min() > score.max()
-    assert np.all(np.asarray(distances(state, x).min(1)) == score)
+    assert np.all(distances.min(1) == score)
 
 
 @settings(max_examples=10, deadline=None)
@@ -170,54 +223,50 @@ def test_strangers_score_higher_than_acquaintances(name):
 def test_fitting_is_one_pass_in_any_order_chunking_and_tree(name, data):
     """Chunks are masks of one shape here, so masked rows, whatever is in them, don't count."""
     x, y = images()
-    scorer, fit, _, _ = tools(name)
-    update, merge, finalize = (_jitted(name)[k] for k in ("update", "merge", "finalize"))
+    tool = tools(name)
     seed = data.draw(st.integers(0, 999))
     chunk = np.random.default_rng(seed).integers(0, data.draw(st.integers(1, 5)), N)
     parts = []
     for c in data.draw(st.permutations(range(chunk.max() + 1))):
         dirt = np.where((chunk == c)[:, None], x, np.random.default_rng(seed).choice([np.nan, np.inf, 1e30, 0]))
-        own = update(scorer.init(D, K), outputs(dirt), y, chunk == c)
+        own = tool.update(tool.scorer.init(D, K), outputs(dirt), y, chunk == c)
         if parts and data.draw(st.booleans()):  # a running sum, or parts merged in the end
-            parts[-1] = update(parts[-1], outputs(dirt), y, chunk == c)
+            parts[-1] = tool.update(parts[-1], outputs(dirt), y, chunk == c)
         else:
             parts.append(own)
     while len(parts) > 1:
         i = data.draw(st.integers(0, len(parts) - 2))
-        parts[i : i + 2] = [merge(*parts[i : i + 2])]
-    assert_same_scores(name, finalize(parts[0]), fit(x, y), x, rtol=1e-3)
-
-
-@functools.cache
-def _jitted(name):
-    return {k: jax.jit(getattr(make(name), k)) for k in ("update", "merge", "finalize")}
+        parts[i : i + 2] = [tool.merge(*parts[i : i + 2])]
+    assert_same_scores(name, tool.finalize(parts[0]), tool.fit(x, y), x, rtol=1e-3)
 
 
 @each_fit
 def test_nothing_is_neutral(name):
     """Merging with the statistics of no image changes nothing, from either side, bit for bit."""
     x, y = images()
-    scorer = tools(name)[0]
-    update, merge = _jitted(name)["update"], _jitted(name)["merge"]
-    none = scorer.init(D, K)
-    some = update(none, outputs(x), y, np.ones(N, bool))
-    for merged in (merge(some, none), merge(none, some), update(some, outputs(x), y, np.zeros(N, bool))):
+    tool = tools(name)
+    none = tool.scorer.init(D, K)
+    some = tool.update(none, outputs(x), y, np.ones(N, bool))
+    nobody = tool.update(some, outputs(x), y, np.zeros(N, bool))
+    for merged in (tool.merge(none, some), tool.merge(some, none), nobody):
         jax.tree.map(np.testing.assert_array_equal, merged, some)
 
 
-@pytest.mark.parametrize(("name", "batch_size"), BATCHES)
+@pytest.mark.parametrize(
+    ("name", "batch_size"), [pytest.param(*b, marks=() if b[1] == 1000 else pytest.mark.slow) for b in BATCHES]
+)
 def test_the_batch_size_of_a_fit_does_not_matter(name, batch_size):
     x, y = images()
-    scorer, fit, _, _ = tools(name)
-    state = jax.jit(lambda x, y: scorers.fit(scorer, outputs(x), y, K, batch_size))(x, y)
-    assert_same_scores(name, state, fit(x, y), x)
+    tool = tools(name)
+    state = tool.finalize(jax.jit(stats_of(tool.scorer, batch_size))(x, y))
+    assert_same_scores(name, state, tool.fit(x, y), x)
 
 
 @each_scorer
 def test_a_score_is_a_function_of_its_image_alone(name):
     x, y = images()
-    scorer, fit, _, _ = tools(name)
-    state, score = fit(x, y), jax.jit(scorer.score)
+    tool = tools(name)
+    state, score = tool.fit(x, y), tool.score
     all_at_once = np.asarray(score(state, outputs(x)))
     order = np.random.default_rng(0).permutation(N)
     np.testing.assert_array_equal(score(state, outputs(x[order])), all_at_once[order])
@@ -229,34 +278,48 @@ def test_a_score_is_a_function_of_its_image_alone(name):
     np.testing.assert_allclose(score(state, outputs(x[:1])), all_at_once[:1], rtol=1e-5, atol=1e-5)
 
 
-@each_fit
-def test_plain_jitted_vmapped_and_recalled(name):
+@pytest.mark.parametrize("name", map(slow_but("mahalanobis"), THOROUGH))
+def test_a_plain_fit_is_a_jitted_one(name):
+    """Operation by operation, in one program, and in two."""
     x, y = images()
-    scorer, fit, _, _ = tools(name)
-    plain = fit(x, y)
-    if name in THOROUGH:
-        plain = scorers.fit(scorer, outputs(x), y, K, batch_size=64)
-        assert_same_scores(name, plain, fit(x, y), x)
-    score = jax.jit(lambda *args: scorer.score(*args))  # a cache of its own
-    assert_close(name, scorer.score(plain, outputs(x)), score(plain, outputs(x)))
+    tool = tools(name)
+    plain = scorers.fit(tool.scorer, outputs(x), y, K, batch_size=64)
+    whole = jax.jit(lambda x, y: scorers.fit(tool.scorer, outputs(x), y, K, batch_size=64))(x, y)
+    assert_same_scores(name, plain, whole, x)
+    assert_same_scores(name, plain, tool.fit(x, y), x)
+
+
+@pytest.mark.parametrize("name", map(slow_but(*FAMILIES), FITS))
+def test_a_plain_score_is_a_jitted_one(name):
+    x, y = images()
+    tool = tools(name)
+    state = tool.fit(x, y)
+    assert_close(name, tool.scorer.score(state, outputs(x)), tool.score(state, outputs(x)))
+
+
+@each_fit
+def test_vmapped_and_recalled(name):
+    x, y = images()
+    tool = tools(name)
+    both = jax.jit(lambda *args: tool.both(*args))  # a cache of its own
     # a table of states is scored by vmap
-    states = [fit(x, y), fit(x * 2, y), fit(x, (y + 1) % K)]
+    states = [tool.fit(x, y), tool.fit(x * 2, y), tool.fit(x, (y + 1) % K)]
     stacked = jax.tree.map(lambda *s: jnp.stack(s), *states)
-    table = jax.jit(jax.vmap(scorer.score, (0, None)))(stacked, outputs(x))
+    table = jax.jit(jax.vmap(tool.scorer.score, (0, None)))(stacked, outputs(x))
     for row, state in zip(table, states, strict=True):
-        assert_close(name, row, score(state, outputs(x)))
-    assert score._cache_size() == 1
-    assert fit._cache_size() == 1
+        assert_close(name, row, both(state, outputs(x))[0])
+    assert both._cache_size() == 1
+    assert tool.stats._cache_size() == 1
 
 
 @each_scorer
 def test_a_nan_scores_nan_and_no_other_image_notices(name):
     x, y = images()
-    scorer, fit, _, _ = tools(name)
+    tool = tools(name)
     bad = x.copy()
     bad[3, 2], bad[4], bad[5, 0] = np.nan, np.inf, -np.inf
-    state = fit(bad, y)
-    score = np.asarray(jax.jit(scorer.score)(state, outputs(bad)))
+    state = tool.fit(bad, y)
+    score = np.asarray(tool.score(state, outputs(bad)))
     assert np.isnan(score[3])
     if name in NO_LENGTH:
         assert np.isposinf(score[4:6]).all()  # an overflow says nothing of the image
@@ -265,18 +328,18 @@ def test_a_nan_scores_nan_and_no_other_image_notices(name):
     assert score[4] > (others if name == "ocsvm" else 1e3 * others)  # whose score ends at ρ
     left_out = np.ones(N, bool)
     left_out[3:6] = False
-    stats = _jitted(name)["update"](scorer.init(D, K), outputs(x), y, left_out)
-    assert_same_scores(name, _jitted(name)["finalize"](stats), state, x)
+    stats = tool.update(tool.scorer.init(D, K), outputs(x), y, left_out)
+    assert_same_scores(name, tool.finalize(stats), state, x)
 
 
 @each_fit
 def test_labels_of_no_class_are_left_out(name):
     x, y = images()
-    scorer, fit, _, _ = tools(name)
+    tool = tools(name)
     odd = y.copy()
     odd[:30], odd[30:60] = -1, K
-    stats = _jitted(name)["update"](scorer.init(D, K), outputs(x), y, np.arange(N) >= 60)
-    assert_same_scores(name, _jitted(name)["finalize"](stats), fit(x, odd), x)
+    stats = tool.update(tool.scorer.init(D, K), outputs(x), y, np.arange(N) >= 60)
+    assert_same_scores(name, tool.finalize(stats), tool.fit(x, odd), x)
 
 
 @each_fit
@@ -285,7 +348,7 @@ def test_a_fit_needs_as_many_labels_as_images(name):
     with pytest.raises(ValueError, match=r"features of 240 images and labels of 239"):
         scorers.fit(make(name), outputs(x), y[1:], K)
     with pytest.raises(ValueError, match="at least 1"):
-        scorers.fit(make(name), outputs(x[:0]), y[:0], K)
+        scorers.fit(make(name), jax.tree.map(lambda leaf: leaf[:0], jax.device_get(outputs(x))), y[:0], K)
 
 
 def degenerate():
@@ -318,20 +381,23 @@ def degenerate():
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        *((name, {"shrinkage": s}) for name in MAHALANOBIS for s in (0.0, 0.1, 1.0)),
-        *((name, {}) for name in CASES if name not in MAHALANOBIS),
+        ("mahalanobis", {"shrinkage": 0.0}),
+        ("mahalanobis_perclass", {"shrinkage": 0.0}),
+        *((name, {}) for name in FAMILIES if name not in MAHALANOBIS),
+        *(pytest.param(name, {"shrinkage": s}, marks=pytest.mark.slow) for name in MAHALANOBIS for s in (0.1, 1.0)),
+        *(pytest.param(name, {}, marks=pytest.mark.slow) for name in CASES if name not in (*MAHALANOBIS, *FAMILIES)),
     ],
 )
 def test_degenerate_features_never_give_a_nan(name, options):
-    _, fit, distances, gradient = tools(name, **options)
+    tool = tools(name, **options)
     for case, (x, y) in degenerate().items():
         x = x.astype(np.float32)
-        state = fit(x, y)
+        state = tool.fit(x, y)
         known = np.isin(np.arange(K), y)
         strangers = images(seed=1)[0]
         for query in (x, strangers, np.zeros_like(x), x * 3 + 1, strangers * 1e4):
-            d = np.asarray(distances(state, query))
-            assert np.isfinite(gradient(state, query)).all(), case
+            d = np.asarray(tool.distances(state, query))
+            assert np.isfinite(tool.gradient(state, query)).all(), case
             if d.shape == (N, 1):
                 assert (np.isfinite(d) | ((name == "she") & np.isposinf(d))).all(), case  # no pattern, nothing alike
                 continue
@@ -342,9 +408,9 @@ def test_degenerate_features_never_give_a_nan(name, options):
 
 @each_scorer
 def test_every_leaf_of_a_state_is_an_array_with_its_dtype(name):
-    """What saving, donation and shard_map ask for."""
-    state = tools(name)[1](*images())
-    for leaf in jax.tree.leaves(state):
+    """What saving, donation and shard_map ask for. Of a fit in one program, whose shapes are known without running."""
+    scorer = tools(name).scorer
+    for leaf in jax.tree.leaves(jax.eval_shape(lambda x, y: scorers.fit(scorer, outputs(x), y, K, 64), *images())):
         assert leaf.dtype in (np.float32, np.bool_)
         assert not leaf.weak_type
 
@@ -352,14 +418,15 @@ def test_every_leaf_of_a_state_is_an_array_with_its_dtype(name):
 @each_scorer
 def test_lower_precision_features_are_scored_in_float32(name):
     x, y = images()
-    scorer, fit, _, _ = tools(name)
-    half = jnp.asarray(x, jnp.bfloat16)
-    state = fit(half.astype(jnp.float32), y)
-    coarse = {"features": half, "logits": outputs(half)["logits"].astype(jnp.bfloat16), "score": half[:, 0]}
-    score = jax.jit(scorer.score)(state, coarse)
+    tool = tools(name)
+    half = x.astype(jnp.bfloat16)
+    state = tool.fit(half.astype(np.float32), y)
+    logits = np.asarray(outputs(half.astype(np.float32))["logits"]).astype(jnp.bfloat16)
+    coarse = {"features": half, "logits": logits, "score": half[:, 0]}
+    score = tool.score(state, coarse)
     assert score.dtype == np.float32
-    exact = {k: v.astype(jnp.float32) for k, v in coarse.items()}
-    np.testing.assert_array_equal(score, jax.jit(scorer.score)(state, exact))
+    exact = {k: v.astype(np.float32) for k, v in coarse.items()}
+    np.testing.assert_array_equal(score, tool.score(state, exact))
 
 
 def test_unknown_names_and_options_are_refused():
@@ -374,6 +441,11 @@ def test_unknown_names_and_options_are_refused():
 
 
 # Mahalanobis
+
+
+def fitting(name, **options):
+    tool = tools(name, **options)
+    return tool.fit, tool.distances
 
 
 def reference(x, y, name, shrinkage, query):
@@ -399,7 +471,7 @@ def test_distances_are_those_of_float64(name, shrinkage, scale):
     x, y = images()
     query = np.concatenate([x, images(seed=1)[0] * 5]) * np.float32(scale)
     x = x * np.float32(scale)
-    _, fit, distances, _ = tools(name, shrinkage=shrinkage)
+    fit, distances = fitting(name, shrinkage=shrinkage)
     expected = reference(x, y, name, shrinkage, query)
     np.testing.assert_allclose(distances(fit(x, y), query), expected, rtol=1e-4)
 
@@ -412,12 +484,12 @@ def test_distances_are_those_of_scikit_learn(shrinkage):
     estimator = ShrunkCovariance if shrinkage else EmpiricalCovariance
     tied = estimator(assume_centered=True, **options).fit(x - means[y])
     expected = np.stack([tied.mahalanobis(x - m) for m in means], 1) ** 0.5
-    _, fit, distances, _ = tools("mahalanobis", shrinkage=shrinkage)
+    fit, distances = fitting("mahalanobis", shrinkage=shrinkage)
     np.testing.assert_allclose(distances(fit(x, y), x), expected, rtol=1e-4)
 
     each = [estimator(**options).fit(x[y == k].astype(np.float64)) for k in range(K)]
     expected = np.stack([e.mahalanobis(x) for e in each], 1) ** 0.5
-    _, fit, distances, _ = tools("mahalanobis_perclass", shrinkage=shrinkage)
+    fit, distances = fitting("mahalanobis_perclass", shrinkage=shrinkage)
     np.testing.assert_allclose(distances(fit(x, y), x), expected, rtol=1e-4)
 
 
@@ -427,7 +499,7 @@ def test_a_large_common_offset_costs_no_digits(name, offset):
     """Σ f fᵀ − n μ μᵀ would lose all of them. The features' own rounding is in the reference too."""
     x, y = images()
     x = (x + np.float32(offset)).astype(np.float32)
-    _, fit, distances, _ = tools(name, shrinkage=0.0)
+    fit, distances = fitting(name, shrinkage=0.0)
     np.testing.assert_allclose(distances(fit(x, y), x), reference(x, y, name, 0.0, x), rtol=2e-5)
 
 
@@ -435,7 +507,7 @@ def test_a_large_common_offset_costs_no_digits(name, offset):
 def test_many_images_have_the_distances_of_few(n):
     """On CPU they go block by block, the last one smaller."""
     x, y = images()
-    _, fit, distances, _ = tools("mahalanobis")
+    fit, distances = fitting("mahalanobis")
     state = fit(x, y)
     many = np.resize(x, (n, D))
     got = np.asarray(distances(state, many))
@@ -449,7 +521,8 @@ def test_digits_stay_when_batches_come_class_by_class(name):
     x, y = images(apart=100)
     order = np.argsort(y, kind="stable")
     x, y = x[order] + np.float32(1e4), y[order]
-    scorer, fit, distances, _ = tools(name, shrinkage=0.0)
+    scorer = tools(name, shrinkage=0.0).scorer
+    fit, distances = fitting(name, shrinkage=0.0)
     update, stats = jax.jit(scorer.update), scorer.init(D, K)
     for part in np.array_split(np.arange(N), 8):
         chosen = np.isin(np.arange(N), part)
@@ -468,7 +541,7 @@ def test_digits_stay_when_batches_come_class_by_class(name):
 def test_a_small_distance_survives_classes_that_are_far_apart(name, apart):
     """The expanded square ‖z‖² − 2 z·m + ‖m‖² was 3 % off, 300 deviations out."""
     x, y = images(apart=apart)
-    _, fit, distances, _ = tools(name, shrinkage=0.0)
+    fit, distances = fitting(name, shrinkage=0.0)
     got, expected = np.asarray(distances(fit(x, y), x)), reference(x, y, name, 0.0, x)
     np.testing.assert_allclose(got, expected, rtol=4e-7 * apart)
     own = np.arange(N), y
@@ -479,7 +552,8 @@ def test_a_small_distance_survives_classes_that_are_far_apart(name, apart):
 @each_mahalanobis
 def test_the_gradient_at_a_class_mean_is_zero(name):
     x, y = images()
-    _, fit, distances, gradient = tools(name)
+    tool = tools(name)
+    fit, distances, gradient = tool.fit, tool.distances, tool.gradient
     x = np.round(x * 8) / 8
     x[y == 0] = np.concatenate([x[y == 0][:40], -x[y == 0][:40]])  # class 0 has its mean at exactly 0
     state = fit(x, y)
@@ -494,7 +568,7 @@ def test_the_gradient_at_a_class_mean_is_zero(name):
 def test_a_duplicated_feature_changes_no_distance():
     """Both halves of the floor in one: the singular direction is silent where features agree."""
     x, y = images()
-    _, fit, distances, _ = tools("mahalanobis", shrinkage=0.0)
+    fit, distances = fitting("mahalanobis", shrinkage=0.0)
     double = np.concatenate([x[:, :-1], x[:, :1]], 1)
     expected = distances(
         fit(np.concatenate([x[:, :-1], np.zeros((N, 1), np.float32)], 1), y), x * (np.arange(D) < D - 1)
@@ -504,7 +578,7 @@ def test_a_duplicated_feature_changes_no_distance():
 
 def test_shrinkage_goes_from_mahalanobis_to_euclid():
     x, y = images()
-    _, fit, distances, _ = tools("mahalanobis", shrinkage=1.0)
+    fit, distances = fitting("mahalanobis", shrinkage=1.0)
     means = np.stack([x[y == k].mean(0) for k in range(K)])
     euclid = np.linalg.norm(x[:, None] - means, axis=-1)
     ratio = np.asarray(distances(fit(x, y), x)) / euclid
@@ -516,7 +590,7 @@ def test_another_output_may_be_scored():
     scorer = scorers.make("mahalanobis", feature="hidden")
     both = {"features": jnp.zeros((N, D)), "hidden": jnp.asarray(x)}
     state = scorers.fit(scorer, both, y, K)
-    _, fit, distances, _ = tools("mahalanobis")
+    fit, distances = fitting("mahalanobis")
     np.testing.assert_allclose(scorer.distances(state, both), distances(fit(x, y), x), rtol=1e-4)
 
 
