@@ -278,7 +278,7 @@ def test_a_score_is_a_function_of_its_image_alone(name):
     np.testing.assert_allclose(score(state, outputs(x[:1])), all_at_once[:1], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", map(slow_but("mahalanobis"), THOROUGH))
+@pytest.mark.parametrize("name", [*map(slow_but("mahalanobis"), THOROUGH)])
 def test_a_plain_fit_is_a_jitted_one(name):
     """Operation by operation, in one program, and in two."""
     x, y = images()
@@ -289,7 +289,7 @@ def test_a_plain_fit_is_a_jitted_one(name):
     assert_same_scores(name, plain, tool.fit(x, y), x)
 
 
-@pytest.mark.parametrize("name", map(slow_but(*FAMILIES), FITS))
+@pytest.mark.parametrize("name", [*map(slow_but(*FAMILIES), FITS)])
 def test_a_plain_score_is_a_jitted_one(name):
     x, y = images()
     tool = tools(name)
