@@ -3,7 +3,6 @@
 from functools import lru_cache
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
@@ -12,8 +11,8 @@ from adjax import models
 from adjax.methods import METHODS
 
 SIDE = (4, 4, 1)
-IMAGES = jnp.asarray(np.random.default_rng(0).normal(size=(8, *SIDE)), jnp.float32)
-LABELS = jnp.asarray(np.arange(8) % 3 == 0, jnp.int32)
+IMAGES = np.random.default_rng(0).normal(size=(8, *SIDE)).astype(np.float32)
+LABELS = np.asarray(np.arange(8) % 3 == 0, np.int32)
 
 
 class Dropping(nnx.Module):
@@ -39,34 +38,42 @@ def one_by_one(function):
     return [function(i) for i in range(3)]
 
 
+def stacked(trees):
+    return jax.tree.map(lambda *x: np.stack(x), *jax.device_get(trees))
+
+
 def close(a, b):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6), a, b)
 
 
 def test_several_networks_train_as_each_would_alone():
     alone, together = classifier(1), classifier(3)
-    hparams = {name: jnp.float32(value) for name, value in alone.hparams.items()}
+    hparams = {name: np.float32(value) for name, value in alone.hparams.items()}
     key, batch = jax.random.key(7), {"images": IMAGES, "labels": LABELS}
     begun = jax.random.split(jax.random.key(3), 3)
     state = jax.jit(together.init)(jax.random.key(3), hparams)
-    own = one_by_one(lambda i: alone.init(begun[i], hparams))
-    close(state, jax.tree.map(lambda *x: jnp.stack(x), *own))
+    init, step = jax.jit(alone.init), jax.jit(alone.step)
+    own = one_by_one(lambda i: init(begun[i], hparams))
+    close(state, stacked(own))
     kernels = state["params"]["network"]["body"]["kernel"]
     assert len(np.unique(np.asarray(kernels)[:, 0, 0])) == 3
 
     after, metrics = jax.jit(together.step)(state, batch, key)
     keys = jax.random.split(key, 3)
-    steps = one_by_one(lambda i: alone.step(own[i], batch, keys[i]))
-    close(after, jax.tree.map(lambda *x: jnp.stack(x), *(state for state, _ in steps)))
-    close(metrics, jax.tree.map(lambda *x: jnp.stack(x).mean(0), *(metrics for _, metrics in steps)))
+    steps = one_by_one(lambda i: step(own[i], batch, keys[i]))
+    close(after, stacked([state for state, _ in steps]))
+    close(metrics, jax.tree.map(lambda x: x.mean(0), stacked([metrics for _, metrics in steps])))
 
 
 def test_what_they_say_together():
     alone, together = classifier(1), classifier(3)
-    hparams = {name: jnp.float32(value) for name, value in alone.hparams.items()}
-    params = together.init(jax.random.key(3), hparams)["params"]
+    hparams = {name: np.float32(value) for name, value in alone.hparams.items()}
+    like = jax.eval_shape(together.init, jax.random.key(3), hparams)["params"]
+    rng = np.random.default_rng(1)
+    params = jax.tree.map(lambda x: rng.normal(size=x.shape).astype(np.float32), like)
     said = jax.jit(together.outputs)(params, IMAGES)
-    own = one_by_one(lambda i: alone.outputs(jax.tree.map(lambda x: x[i], params), IMAGES))
+    outputs = jax.jit(alone.outputs)
+    own = one_by_one(lambda i: outputs(jax.tree.map(lambda x: x[i], params), IMAGES))
     logit = np.mean([np.asarray(x["logits"], np.float64) for x in own], 0)
     assert set(said) == {"score", "probability", "logits", "features"}
     close(said["logits"], logit)
