@@ -3,6 +3,7 @@
 import ast
 import builtins
 import dataclasses
+import functools
 import hashlib
 import json
 import os
@@ -73,6 +74,12 @@ def file_of(directory: Path, kind: str) -> Path:
     return file
 
 
+@pytest.fixture
+def known_shapes(monkeypatch):
+    """Traces a network once, and not for each detector of one spec that is saved or loaded."""
+    monkeypatch.setattr(artefact, "_template", functools.cache(artefact._template))
+
+
 KINDS = "manifest", "detector", "arrays"
 
 
@@ -134,6 +141,7 @@ def test_a_pretty_manifest_a_reader_of_json_understands(saved):
 # Damage
 
 
+@pytest.mark.usefixtures("known_shapes")
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_flipped_bit_is_refused(saved, kind):
     """Every bit of the small files; of the arrays header, first and last bytes and a sample between."""
@@ -358,6 +366,7 @@ def save_dying_everywhere(monkeypatch, tmp_path, prepare, detector):
             return
 
 
+@pytest.mark.usefixtures("known_shapes")
 def test_a_save_that_dies_leaves_the_old_detector_or_the_new_one(tied, tmp_path, monkeypatch):
     other = _detector("mahalanobis", seed=1)
     outcome = []
@@ -372,6 +381,7 @@ def test_a_save_that_dies_leaves_the_old_detector_or_the_new_one(tied, tmp_path,
     assert {*outcome} == {"old", "new"}
 
 
+@pytest.mark.usefixtures("known_shapes")
 def test_a_first_save_that_dies_leaves_nothing_that_hinders_the_next(tied, tmp_path, monkeypatch):
     for directory in save_dying_everywhere(monkeypatch, tmp_path, lambda _: None, tied):
         with suppress(ArtefactError):
