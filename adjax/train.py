@@ -184,7 +184,8 @@ def compile_program(
     epoch_order = jitted.epoch_order.trace(table, state.step)
     run = jitted.run.trace(state, table.seed, epoch_order.out_info, given, never).lower().compile()
     # Drawing weights is a hundred small kernels, run once: optimised like a step they take longer to compile than it.
-    cheap: dict[str, str | bool] = {"xla_backend_optimization_level": "1"}
+    level = "0" if jax.config.read("jax_disable_most_optimizations") else "1"
+    cheap: dict[str, str | bool] = {"xla_backend_optimization_level": level}
     return Program(
         init=init.lower().compile(cheap if _platform(mesh) == "cpu" else None),
         epoch_order=epoch_order.lower().compile(),
