@@ -57,7 +57,7 @@ class Enrolment(NamedTuple):
       image_shape: digits are enlarged to it by repeating pixels.
       falls: the metric that training brings down.
       trained: in steps; others are fitted at once or need neither.
-      hparams: where the defaults would take longer to learn.
+      hparams: to learn with, where the defaults would take longer.
       batch, steps: of the training.
     """
 
@@ -124,9 +124,10 @@ def jitted(name: str, function: str):
 
 
 @lru_cache
-def state_of(name: str, seed: int = 0, factor: float = 1):
-    """The initial state, every hyper-parameter `factor` times what the method is enrolled with."""
-    hparams = {k: np.float32(factor * v) for k, v in {**built(name).hparams, **ENROLLED[name].hparams}.items()}
+def state_of(name: str, seed: int = 0, factor: float = 1, **hparams: float):
+    """The initial state, every hyper-parameter `factor` times its default but for those given."""
+    values = {**{k: factor * v for k, v in built(name).hparams.items()}, **hparams}
+    hparams = {k: np.float32(v) for k, v in values.items()}
     return jitted(name, "init")(jax.random.key(seed), hparams)
 
 
@@ -258,7 +259,7 @@ def test_init_and_step_are_pure(name):
 def test_training_learns(name):
     """The loss on images that were not trained on falls far below the untrained network's."""
     falls = ENROLLED[name].falls
-    step, state = jitted(name, "step"), state_of(name)
+    step, state = jitted(name, "step"), state_of(name, **ENROLLED[name].hparams)
     unseen, size, steps = batch(name, first=1000), ENROLLED[name].batch, ENROLLED[name].steps
 
     def loss(state):
@@ -274,7 +275,7 @@ def test_training_learns(name):
 def test_two_devices_with_half_a_batch_each_are_one(name):
     """Gradients, metrics, batch statistics and centers are those of the whole batch; random draws too."""
     method = built(name)
-    state, whole = state_of(name), batch(name)
+    state, whole = state_of(name), batch(name, 64)
     alone = jitted(name, "step")(state, whole, jax.random.key(0))
     halves = jax.tree.map(lambda x: x.reshape(2, len(x) // 2, *x.shape[1:]), whole)
     shared = jax.vmap(lambda b: method.step(state, b, jax.random.key(0), axis_name="data"), axis_name="data")
