@@ -1,11 +1,16 @@
-"""Run with eight fake devices: scorers fitted on one device, and on eight, each to its share. See test_streaming.py."""
+"""Run with eight fake devices: scorers fitted on one device, and on eight, each to its share. See test_streaming.py.
+
+python child_merge.py NAME ...
+"""
 
 from __future__ import annotations
+
+import sys
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, PartitionSpec
-from test_scorers import CASES, K, N, images, make, outputs
+from test_scorers import K, N, images, make, outputs
 
 from adjax import scorers
 
@@ -15,7 +20,7 @@ if __name__ == "__main__":
     mask = np.arange(N) % 7 > 0  # shares differ in how many rows count
     given = outputs(x)  # once: products of fewer rows may round otherwise, and a row's bits decide who is in a sample
     dim, own, seen = x.shape[1], PartitionSpec("data"), {}
-    for name in CASES:
+    for name in sys.argv[1:]:
         scorer = make(name)
         stats = scorer.init(dim, K)
         program = str(jax.make_jaxpr(scorer.merge)(stats, stats))

@@ -27,7 +27,17 @@ GIVEN = given()
 SEEN = agreement.seen(GIVEN)
 
 
-@pytest.mark.parametrize("name", [*agreement.LOGITS, *agreement.FEATURES, *agreement.WEIGHTS])
+FAMILIES = "energy", "knn", "mahalanobis", "pca", "she", "vim", "vim, weights given"
+"""They stand for all, whose equations other tests have as well; all with -m slow."""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in FAMILIES else pytest.mark.slow)
+        for name in (*agreement.LOGITS, *agreement.FEATURES, *agreement.WEIGHTS)
+    ],
+)
 def test_ours_are_the_equation_in_float64(name):
     case = {**agreement.LOGITS, **agreement.FEATURES, **agreement.WEIGHTS}[name]
     given = GIVEN if case.weights else SEEN

@@ -140,8 +140,9 @@ def test_any_function_will_do(kind):
 def test_features_alone():
     rows = features_of(IMAGES)
     made = adjax.detector_from(None, {}, "knn", rows[:300], scorer_options={"k": 3, "capacity": 300})
-    state = scorers.fit(scorers.make("knn", k=3, capacity=300), {"features": rows[:300]}, np.zeros(300, np.int32), 1)
-    distance = scorers.make("knn", k=3, capacity=300).score(state, {"features": jnp.asarray(rows[300:])})
+    scorer, labels = scorers.make("knn", k=3, capacity=300), np.zeros(300, np.int32)
+    state = jax.jit(lambda x: scorers.fit(scorer, {"features": x}, labels, 1))(rows[:300])
+    distance = jax.jit(scorer.score)(state, {"features": rows[300:]})
     ranks = np.argsort(np.argsort(distance))
     np.testing.assert_array_equal(np.argsort(np.argsort(made.score(rows[300:]))), ranks)
     assert repr(made).startswith("Detector(features, knn; 6 px")

@@ -22,7 +22,9 @@ from adjax.sealed import ArtefactError
 IMAGES = data.load("digits", "train").images
 LABELS = data.load("digits", "train").labels
 NAMES = ("mahalanobis",)
-"""All, with -m slow."""
+"""They say the same as their detector; all, with -m slow."""
+FAMILIES = "gmm", "knn", "max_softmax", "padim", "score", "vim"
+"""They can be exported, as can mahalanobis: they stand for all; all, with -m slow."""
 OPTIONS = {
     **{name: {"capacity": 120} for name in ("ash", "knn", "nnguide", "ocsvm", "react", "vim")},
     "gmm": {"components": 1},
@@ -80,7 +82,9 @@ def test_every_scorer_says_the_same(name, detector, tmp_path):
     agree(export.load(tmp_path / "d"), known, IMAGES[200:233])
 
 
-@pytest.mark.parametrize("name", scorers.SCORERS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in FAMILIES else pytest.mark.slow) for n in scorers.SCORERS]
+)
 def test_every_scorer_can_be_exported(name):
     """Traced and lowered, nothing is fitted or run: of zeros for what it would have learnt."""
     alone = name == "score"
@@ -119,7 +123,9 @@ def test_the_threshold_is_inside(detector, tmp_path):
     strict = detector.with_quantile(0.3)
     strict.export(tmp_path)
     flagged = export.load(tmp_path).predict(IMAGES[:120])
-    np.testing.assert_array_equal(flagged, strict.predict(IMAGES[:120]))
+    clear = np.abs(strict.score(IMAGES[:120]) - 0.3) > 1e-5  # those fitted to may lie on it, but for their last digit
+    assert clear.mean() > 0.9
+    np.testing.assert_array_equal(flagged[clear], strict.predict(IMAGES[:120])[clear])
     assert flagged.mean() > detector.predict(IMAGES[:120]).mean() + 0.3
 
 

@@ -47,7 +47,8 @@ QUICK = {
     "check_no_attributes_set_in_init",
     "check_outliers_fit_predict",
 }
-"""The checks that each scorer goes through every day; of `mahalanobis` all, and of all scorers all with -m slow."""
+"""The checks that each family goes through every day; of `mahalanobis` all, and of all scorers all with -m slow."""
+FAMILIES = "center", "gmm", "knn", "ocsvm", "padim"
 
 
 def checks():
@@ -55,7 +56,7 @@ def checks():
         failing = EXPECTED_TO_FAIL.get(scorer, {})
         for made, check in estimator_checks_generator(OutlierDetector(scorer, options=options)):
             name = check.func.__name__
-            marks = [] if scorer == "mahalanobis" or name in QUICK else [pytest.mark.slow]
+            marks = [] if scorer == "mahalanobis" or (scorer in FAMILIES and name in QUICK) else [pytest.mark.slow]
             if name in failing:
                 marks.append(pytest.mark.xfail(reason=failing[name], strict=True))
             yield pytest.param(made, check, id=f"{scorer}-{name}", marks=marks)

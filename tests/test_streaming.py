@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from test_scorers import CASES
 from training import finish, start
 
 from adjax import scorers
@@ -144,10 +145,21 @@ def test_counts_go_on_beyond_what_float32_can_count():
     np.testing.assert_allclose(stats.scatter[0], expected, rtol=2e-7, atol=1)
 
 
-def test_eight_devices_are_one():
-    """Each way to merge that a scorer has, over eight devices inside of `jax.shard_map`, against one device's fit."""
-    output = finish(start("child_merge.py", devices=8))
+def fitted_by_eight(*names):
+    output = finish(start("child_merge.py", *names, devices=8))
     merges = re.findall(r"^(.+) is alike on eight devices and one$", output, re.MULTILINE)
     same = re.findall(r"^(.+) merges as .+ does$", output, re.MULTILINE)
-    assert {*merges, *same} >= {*scorers.SCORERS}, output
-    assert {"mahalanobis", "mahalanobis_perclass", "center", "layers", "padim"} <= {*merges}
+    assert {*merges, *same} == {*names}, output
+    return merges
+
+
+def test_eight_devices_are_one():
+    """Sums, samples and places, over eight devices inside of `jax.shard_map`, against one device's fit."""
+    names = ["center", "kl_matching", "knn", "layers", "mahalanobis", "padim"]
+    assert fitted_by_eight(*names) == names
+
+
+@pytest.mark.slow
+def test_eight_devices_are_one_for_every_scorer():
+    """Each way to merge that a scorer has."""
+    assert {"mahalanobis", "mahalanobis_perclass", "center", "layers", "padim"} <= {*fitted_by_eight(*CASES)}

@@ -30,9 +30,10 @@ def judged(calibration, distances):
     return t.common_quantile(calibration, distances), t.nearest(calibration, distances), score, slope
 
 
-def judge(calibration, distances, rows=8192):
-    """Score, nearest class, gradient of the score; padded to one shape, so that it compiles once."""
+def judge(calibration, distances):
+    """Score, nearest class, gradient of the score; padded to one of two shapes, so that few compile."""
     distances = np.asarray(distances, np.float32)
+    rows = 128 if len(distances) <= 128 else 8192
     padding = np.full((rows - len(distances), distances.shape[1]), np.nan, np.float32)
     out = judged(calibration, np.concatenate([distances, padding]))
     score, near, again, slope = (np.asarray(x)[: len(distances)] for x in out)
@@ -45,10 +46,10 @@ def common_quantile(calibration, distances):
     return judge(calibration, distances)[0]
 
 
-def calibrate(distances, labels, mask=True, rows=2048):
-    """`t.calibrate`, padded to one shape with rows that must not count."""
+def calibrate(distances, labels, mask=True):
+    """`t.calibrate`, padded to one of two shapes with rows that must not count."""
     n = len(labels)
-    rows = max(n, rows)
+    rows = 128 if n <= 128 else max(n, 2048)
     padding = np.full((rows - n, distances.shape[1]), -1e9, np.float32)
     mask = (np.arange(rows) < n) & np.resize(mask, rows)
     return t.calibrate(np.concatenate([distances, padding]), np.resize(labels, rows), mask)
@@ -333,7 +334,7 @@ def test_the_band_holds_the_true_quantile_as_often_as_it_says(n, alpha):
     bands = [t.band(x, alpha, 0.9) for x in draws]
     held = np.mean([low <= 1 - alpha <= high for low, high in bands])
     assert 0.9 - 3 * np.sqrt(0.09 / 400) <= held
-    assert all(low <= t.conformal(x, alpha) <= high for x, (low, high) in zip(draws, bands, strict=True))
+    assert all(low <= conformal(x, alpha) <= high for x, (low, high) in zip(draws, bands, strict=True))
     if n == 300:  # and is no wider than it must be
         assert held <= 0.9 + 0.03 + 3 * np.sqrt(0.09 / 400)
 
