@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import pickle
+import shutil
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -62,10 +63,17 @@ def identical(a, b) -> bool:
     return jax.tree.structure(a) == jax.tree.structure(b) and all(jax.tree.leaves(same))
 
 
+@pytest.fixture(scope="module")
+def saved_once(tied, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("saved") / "d"
+    tied.save(directory)
+    return directory
+
+
 @pytest.fixture
-def saved(tied, tmp_path):
-    tied.save(tmp_path / "d")
-    return tmp_path / "d"
+def saved(saved_once, tmp_path):
+    """A copy, to be done with what one likes."""
+    return shutil.copytree(saved_once, tmp_path / "d")
 
 
 def file_of(directory: Path, kind: str) -> Path:

@@ -350,7 +350,13 @@ def test_a_network_that_has_diverged_is_refused(digits):
         detectors.fit(digits.spec, digits.trained.params, digits.trained.normalise, images, labels, outputs=outputs)
 
 
-@pytest.mark.parametrize("name", [*scorers.WITH_HEAD, "nnguide"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(n, marks=() if n in ("nnguide", "vim") else pytest.mark.slow)
+        for n in (*scorers.WITH_HEAD, "nnguide")
+    ],
+)
 def test_without_a_last_layer_it_says_so(name):
     """The network is well: its logits are not linear in its features."""
     x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
