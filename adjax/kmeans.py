@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from adjax.anchor import anchor_of
+
 _EXACT = lax.Precision.HIGHEST  # accelerators round matmul inputs otherwise
 _CHUNK = 4096
 
@@ -48,7 +50,7 @@ def kmeans(
     counted = jnp.isfinite(x).all(-1) & (True if mask is None else mask)
     weight = counted.astype(jnp.float32)
     x = jnp.where(counted[:, None], x, 0)
-    anchor = x.sum(0) / jnp.maximum(weight.sum(), 1)
+    anchor = anchor_of(x, weight.sum())
     x = jnp.where(counted[:, None], x - anchor[None], 0)
     chunk = min(_CHUNK, len(x))
     chunks = -(-len(x) // chunk)

@@ -14,7 +14,8 @@ import adjax
 ROOT = Path(adjax.__file__).parent
 LAYERS = [
     {"process", "progress"},
-    {"types", "nn", "losses", "kmeans"},
+    {"types", "nn", "losses", "anchor"},
+    {"kmeans"},
     {"data"},
     {"augment"},
     {"models"},
@@ -40,9 +41,10 @@ LAYERS = [
 ALONE = {
     "types": set(),
     "nn": set(),
-    "kmeans": set(),
+    "anchor": set(),
+    "kmeans": {"anchor"},
     "data": {"kmeans"},
-    "scorers": {"types", "kmeans"},
+    "scorers": {"types", "anchor", "kmeans"},
     "thresholds": set(),
     "metrics": set(),
     "sealed": set(),

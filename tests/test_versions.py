@@ -61,9 +61,7 @@ def test_a_checkpoint_is_the_state_that_it_was(expected, read_only):
 def test_a_newer_jaxs_program_runs_or_says_what_to_do(expected):
     """JAX 0.10.2 reads what 0.12.0.1 serialised, and can't compile it: StableHLO has got new operations since."""
     if jax.__version__.startswith("0.10."):
-        told = (
-            r"exported by jax 0\.12\.0\.1, and jax 0\.10\S+ can't run it: update to jax 0\.12\.0\.1 or newer"
-        )
+        told = r"exported by jax 0\.12\.0\.1, and jax 0\.10\S+ can't run it: update to jax 0\.12\.0\.1 or newer"
         with pytest.raises(ArtefactError, match=told):
             export.load(NEWER)
         return

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from adjax.anchor import anchor_of
 from adjax.kmeans import kmeans
 from adjax.scorers import sample
 from adjax.scorers.mahalanobis import Stats, mahalanobis
@@ -145,7 +146,7 @@ def gmm(
         known = sample.kept(stats)
         weight = known.astype(jnp.float32)
         total = jnp.maximum(weight.sum(), 1)
-        anchor = stats.rows.sum(0) / total
+        anchor = anchor_of(stats.rows, total)
         x = jnp.where(known[:, None], stats.rows - anchor[None], 0)
         variance = jnp.square(x).sum() / total / anchor.size
 

@@ -30,6 +30,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from adjax.anchor import anchor_of
 from adjax.scorers.whiten import whitening
 from adjax.types import Outputs, Scorer
 
@@ -173,7 +174,7 @@ def mahalanobis(
         member = jnp.where(keep, jax.nn.one_hot(labels, stats.counts.size, dtype=jnp.float32), 0)
         count = member.sum(0)
         x = jnp.where(keep, x, 0)
-        anchor = x.sum(0) / jnp.maximum(count.sum(), 1)
+        anchor = anchor_of(x, count.sum())
         x = jnp.where(keep, x - anchor[None], 0)
         mean = jnp.matmul(member.T, x, precision=_EXACT) / jnp.maximum(count, 1)[:, None]
         rest = jnp.where(keep, x - mean[jnp.where(known, labels, 0)], 0)

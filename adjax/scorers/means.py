@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from adjax.anchor import anchor_of
 from adjax.scorers.vectors import LIMIT
 
 _EXACT = lax.Precision.HIGHEST  # accelerators round matmul inputs otherwise
@@ -40,7 +41,7 @@ def update(means: Means, x: jax.Array, labels: jax.Array, mask: jax.Array) -> Me
     member = jnp.where(keep, jax.nn.one_hot(labels, classes, dtype=jnp.float32), 0)
     count = member.sum(0)
     x = jnp.where(keep, x, 0)
-    anchor = x.sum(0) / jnp.maximum(count.sum(), 1)
+    anchor = anchor_of(x, count.sum())
     x = jnp.where(keep, x - anchor[None], 0)
     return merge(
         means, Means(anchor, count, jnp.matmul(member.T, x, precision=_EXACT) / jnp.maximum(count, 1)[:, None])
