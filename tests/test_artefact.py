@@ -450,22 +450,27 @@ def test_a_stack_of_detectors_is_refused(tied, tmp_path):
     assert not (tmp_path / "d").exists()
 
 
-def test_each_registered_scorer_is_saved():
+FAMILIES = "gmm", "knn", "mahalanobis", "max_softmax", "patchcore", "vim"
+each_scorer = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in FAMILIES else pytest.mark.slow) for name in scorers.SCORERS]
+)
+
+
+@each_scorer
+def test_each_registered_scorer_is_saved(name):
     """A scorer whose state can't be told from its spec would be found here. Shapes alone: compiling takes seconds."""
     images = jax.ShapeDtypeStruct((50, 8, 8, 1), np.float32)
-    for name in scorers.SCORERS:
-        spec = _spec(name)
-        template = artefact._template(spec, 10)
-        method, scorer = detectors.parts(spec)
-        outputs = jax.eval_shape(method.outputs, template.params, images)
-        labels, classes = jnp.zeros(50, jnp.int32), len(spec.classes)
-        state = jax.eval_shape(lambda x, s=scorer, y=labels, k=classes: scorers.fit(s, x, y, k, 20), outputs)
-        shapes = [
-            {k: (x.shape, x.dtype) for k, x in artefact._named(tree).items()} for tree in (state, template.scorer)
-        ]
-        assert shapes[0] == shapes[1], name
+    spec = _spec(name)
+    template = artefact._template(spec, 10)
+    method, scorer = detectors.parts(spec)
+    outputs = jax.eval_shape(method.outputs, template.params, images)
+    labels, classes = jnp.zeros(50, jnp.int32), len(spec.classes)
+    state = jax.eval_shape(lambda x: scorers.fit(scorer, x, labels, classes, 20), outputs)
+    shapes = [{k: (x.shape, x.dtype) for k, x in artefact._named(tree).items()} for tree in (state, template.scorer)]
+    assert shapes[0] == shapes[1]
 
 
+@pytest.mark.slow
 def test_a_grey_image_that_a_colour_network_sees(tmp_path):
     """A normalisation of three channels makes three of one; it is saved as it is."""
     spec = Spec("gmm", "hog", "mahalanobis", (8, 8, 1), ["normal"], {}, {}, {"cell_px": 4})

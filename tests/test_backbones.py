@@ -50,6 +50,7 @@ def test_the_number_of_weights_is_the_published_one(name, classes, published):
     assert sum(x.size for x, trained in pairs if trained) == published
 
 
+@pytest.mark.slow
 def test_the_number_of_weights_of_efficientnet_b0_is_the_published_one():
     """The paper's 5.3 million; torchvision and Keras count the same."""
     module = models.MODELS["efficientnet_b0"]
@@ -152,6 +153,7 @@ def test_pooling_of_three_is_that_of_xla(size, ceil):
     np.testing.assert_array_equal(squeezenet._max_pool_3x3(jnp.asarray(x), ceil), xla)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short")
 def test_training_takes_batch_statistics_draws_and_moves_the_running_ones():
     network = models.make("efficientnet_b0", (16, 16, 3), 2)
@@ -173,6 +175,7 @@ def test_training_takes_batch_statistics_draws_and_moves_the_running_ones():
     np.testing.assert_allclose(apply(params, x[[1, 1, 1, 1]])["features"][0], applied[1], rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short")
 def test_stochastic_depth_drops_whole_images():
     """With all but the last residual sure to survive: an image's features are one of two, by a coin of its own."""
@@ -183,6 +186,7 @@ def test_stochastic_depth_drops_whole_images():
     assert len(kinds) == 2
 
 
+@pytest.mark.slow
 def test_padding_and_epsilon_follow_the_library_of_the_weights(monkeypatch):
     monkeypatch.setattr(efficientnet, "STAGES", (efficientnet.Stage(1, 5, 2, 2, 12),))
     shape = (16, 16, 3)
@@ -197,6 +201,7 @@ def test_padding_and_epsilon_follow_the_library_of_the_weights(monkeypatch):
     assert not np.allclose(same, epsilon, rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short")
 def test_no_convolution_is_left_to_xla_on_cpu():
     network = models.make("efficientnet_b0", (28, 28, 1), 3, side_px=32)

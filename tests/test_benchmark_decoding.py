@@ -11,6 +11,7 @@ from benchmarks import decoding
 from benchmarks.run import BENCHMARKS
 
 
+@pytest.mark.slow
 def test_both_sides_read_every_file_to_the_same_pixels(monkeypatch):
     read, seen = upload.read, collections.Counter()
     monkeypatch.setattr(upload, "read", lambda path, shape: (seen.update([(path.name, shape)]), read(path, shape))[1])

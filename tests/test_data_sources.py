@@ -303,6 +303,7 @@ def test_member_that_is_no_plain_file_is_refused(tmp_path, kind):
 SPAWN = "open({pid!r}, 'w').write(str(subprocess.Popen([sys.executable, '-c', {sleep!r}]).pid))\n"
 
 
+@pytest.mark.slow
 def test_hung_client_is_ended_and_every_way_is_named(tmp_path, program):
     sleep = "import time; time.sleep(60)"
     program("npm", SPAWN.format(pid=str(tmp_path / "pid"), sleep=sleep) + sleep)

@@ -70,6 +70,7 @@ def auroc(detector: Detector, task: protocols.Task) -> float:
     return roc_auc_score(np.repeat([0, 1], [len(task.test.images), len(task.ood.images)]), scores)
 
 
+@pytest.mark.slow
 def test_a_trained_network_finds_strangers_and_an_untrained_one_does_not(digits):
     trained, untrained = (auroc(d, digits.task) for d in (digits.trained, digits.untrained))
     assert trained > 0.85
@@ -87,7 +88,7 @@ def test_a_trained_network_classifies(digits):
 # The rule of the paper
 
 
-@pytest.mark.parametrize("scorer", ["mahalanobis", "mahalanobis_perclass"])
+@pytest.mark.parametrize("scorer", ["mahalanobis", pytest.param("mahalanobis_perclass", marks=pytest.mark.slow)])
 def test_a_quantile_of_0975_is_the_rule_of_the_paper(digits, scorer):
     """Normal if *any* class has d_i ≤ t_i, t_i the 97.5 % quantile of d_i over class i's own training images.
 

@@ -82,6 +82,7 @@ def cluster(folder, mode):
     return [start("child_cluster.py", i, port, folder, mode, devices=2) for i in range(2)]
 
 
+@pytest.mark.slow
 def test_two_processes_are_one(tmp_path, one):
     """Two members, a process each: same state, and the same again from the checkpoint that both wrote."""
     processes = cluster(tmp_path, "members")

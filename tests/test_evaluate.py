@@ -34,6 +34,7 @@ def judge():
     return judge
 
 
+@pytest.mark.slow
 def test_what_cannot_be_fitted_is_passed_over_with_the_reason(judge, monkeypatch):
     monkeypatch.setattr(head, "_NONLINEAR", -1.0)  # as if these logits were not linear in the features
     judged = judge(CROOKED, CROOKED)

@@ -78,6 +78,7 @@ def test_an_unknown_model_is_refused_with_the_known_ones():
         models.make("lenet", (28, 28, 1), 10)
 
 
+@pytest.mark.slow
 def test_parameters_are_a_function_of_the_key_under_any_transformation():
     network = models.make("lenet5", (8, 8, 1), 3)
 

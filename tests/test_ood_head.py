@@ -250,6 +250,7 @@ def test_ood_rows_are_replaced_by_those_that_belong():
     assert counts.tolist() == [1, 1, 1, 0, 0, 0]
 
 
+@pytest.mark.slow
 def test_it_learns_to_tell_digits_8_and_9_from_the_others():
     """On test images, by a program as it is used; and the class of those that belong."""
     images, labels = digits()

@@ -378,6 +378,7 @@ def test_thumbnails_keep_colours_and_proportions_and_show_nan_in_red():
         plots.scores.by_truth([1, 2, 3], [0, 1])
 
 
+@pytest.mark.slow
 def test_a_wide_heading_does_not_shrink_the_sheet():
     scores, truth, images, _ = study()
     figure = plots.failures._figure(images, scores, truth, 99.0, "T", 12, None, "")
@@ -524,6 +525,7 @@ def noisy(side):
     return figure
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("side", "mode"), [(350, "RGB"), (480, "P")])
 def test_a_picture_that_is_too_large_gives_up_shades_not_pixels(side, mode, tmp_path, monkeypatch):
     path = plots.canvas.save(noisy(side), tmp_path / "p.png")

@@ -488,7 +488,7 @@ def test_a_restart_scores_only_what_is_new(saved, folder, tmp_path, monkeypatch)
     assert len(seen) == len(table(out)) == 21
 
 
-@pytest.mark.parametrize("suffix", ["csv", "jsonl", "parquet"])
+@pytest.mark.parametrize("suffix", ["csv", *(pytest.param(s, marks=pytest.mark.slow) for s in ("jsonl", "parquet"))])
 def test_ctrl_c_leaves_a_valid_table_and_a_restart_finishes_it(saved, folder, tmp_path, monkeypatch, suffix):
     whole = tmp_path / f"whole.{suffix}"
     assert run(saved, folder, "--out", whole, "--batch-size", 4) == 0

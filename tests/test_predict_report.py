@@ -299,6 +299,7 @@ def test_a_score_that_is_not_finite_is_flagged_and_shown(detector, folder, tmp_p
     assert "b/01.png" in view.pictures.names
 
 
+@pytest.mark.slow
 def test_what_the_network_makes_of_a_picture_is_shown(folder, tmp_path):
     images = np.random.default_rng(0).integers(0, 255, (60, 16, 16, 1), np.uint8)
     spec = Spec("autoencoder", "conv_autoencoder", "score", (16, 16, 1), ("normal",))

@@ -113,6 +113,7 @@ def finished(first_run):
     return first_run[0]
 
 
+@pytest.mark.slow
 def test_each_class_has_its_row_and_its_detector(finished):
     results = json.loads((finished / "results.json").read_text())
     assert [(m["class"], m["seed"]) for m in results["members"]] == [("0", 0), ("1", 0)]
@@ -132,12 +133,14 @@ def test_each_class_has_its_row_and_its_detector(finished):
         assert member["metrics"]["auroc"] > 0.9
 
 
+@pytest.mark.slow
 def test_it_beats_the_untrained_network(finished):
     results = json.loads((finished / "results.json").read_text())
     untrained = results["comparisons"]["same network, untrained"]["auroc"]["mean"]
     assert results["summary"]["auroc"]["mean"] > untrained + 0.1
 
 
+@pytest.mark.slow
 def test_a_run_that_stopped_early_stays_as_it_is(first_run, monkeypatch):
     finished, program = first_run
     monkeypatch.setattr(train, "compile_program", lambda *_, **__: program)  # of the same options it's the same
@@ -191,6 +194,7 @@ def test_spread_over_seeds_is_that_of_their_means():
     assert found["sd"] == pytest.approx(np.std([0.6, 1, 0.7, 0.9], ddof=1))
 
 
+@pytest.mark.slow
 def test_a_table_of_labels_in_a_table_of_probabilities_out(tmp_path):
     """The assignment: labels in a CSV, images in a folder, few anomalies, probabilities for images without a label."""
     split = data.load("digits", "train")

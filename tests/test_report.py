@@ -229,6 +229,7 @@ def test_thumbnails_are_the_images(channels):
     assert pictures.extent(np.array([np.nan, 2.0, -1.0, np.inf])) == (-1, 2)
 
 
+@pytest.mark.slow
 def test_twelve_large_views_stay_below_the_limit():
     rng = np.random.default_rng(0)
     noise = rng.integers(0, 256, (36, 96, 96, 3)).astype(np.uint8)
@@ -311,6 +312,7 @@ def test_wilson_is_right_at_the_ends_and_in_between():
     assert all(map(np.isnan, wilson(0, 0)))
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_figures_of_the_view():
     limits = of_view(view())
     assert set(limits) == {"auroc", "aupr", "fpr95", "f1", "id_rejected"}

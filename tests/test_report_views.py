@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
@@ -48,7 +49,8 @@ def test_scorers_that_tell_where_are_asked(name, flat):
     options = {"grid": (3, 4)} if name == "padim" else {"capacity": 500, "coreset": 50}
     scorer = scorers.make(name, **options)
     labels = np.zeros(40, np.int32)
-    state = scorers.fit(scorer, {"features": patches.mean((1, 2)), "patches": patches}, labels, 1)
+    fit = jax.jit(lambda given: scorers.fit(scorer, given, labels, 1))
+    state = fit({"features": patches.mean((1, 2)), "patches": patches})
     spec = SimpleNamespace(names=("method", "model", name), scorer_options=tuple(options.items()))
     given = odd.reshape(5, 12, 6) if flat else odd
     detector = SimpleNamespace(spec=spec, scorer=state, outputs=lambda images, names: {"patches": given})

@@ -162,6 +162,7 @@ def svdd():
     return ImageOutlierDetector("deep_svdd", image_shape=(8, 8, 1), pixel_max=16, epochs=30).fit(ZEROS)
 
 
+@pytest.mark.slow
 def test_a_deep_one_class_method_in_five_lines(svdd, tmp_path):
     auroc = roc_auc_score(TRUTH, svdd.score_samples(NEW))
     assert auroc > 0.98
@@ -175,6 +176,7 @@ def test_a_deep_one_class_method_in_five_lines(svdd, tmp_path):
     np.testing.assert_allclose(-export.load(tmp_path).score(images), svdd.score_samples(NEW), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_training_is_what_does_it(svdd):
     """One step is as good as none."""
     blank = clone(svdd).set_params(epochs=1, batch_size=len(ZEROS)).fit(ZEROS)
@@ -260,6 +262,7 @@ def test_images_and_labels_that_do_not_fit_are_refused(options, rows, y, told):
 # How it is there
 
 
+@pytest.mark.slow
 def test_adjax_does_not_need_it():
     """`import adjax` and even all of its names know nothing of scikit-learn; this module does."""
     code = "import sys, adjax; adjax.detector_from; adjax.export; print('sklearn' in sys.modules)"

@@ -153,6 +153,7 @@ def fitted_by_eight(*names):
     return merges
 
 
+@pytest.mark.slow
 def test_eight_devices_are_one():
     """Sums, samples and places, over eight devices inside of `jax.shard_map`, against one device's fit."""
     names = ["center", "kl_matching", "knn", "layers", "mahalanobis", "padim"]

@@ -239,6 +239,7 @@ class Convolution(nnx.Module):
         return {"features": features, "logits": self.head(features)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a convolution", pytest.param("lenet5", marks=pytest.mark.slow)])
 def test_the_program_lowers_for_accelerators(name):
     """From this machine, members side by side: nothing in it is bound to the CPU."""

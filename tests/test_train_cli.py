@@ -292,6 +292,7 @@ def test_too_few_or_too_broken_is_refused(tmp_path, capsys):
     assert not (tmp_path / "d").exists()
 
 
+@pytest.mark.slow
 def test_classes_are_learned_and_named(tmp_path):
     fill(tmp_path / "set" / "down", 40)
     fill(tmp_path / "set" / "across", 40, turned=True, seed=1)

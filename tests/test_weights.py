@@ -460,11 +460,14 @@ def short(monkeypatch):
     monkeypatch.setattr(efficientnet, "STAGES", stages)
 
 
+DAILY = ("efficientnet_lite0", "timm"), ("squeezenet", "Keras"), ("vgg16", "Keras")
 LIBRARIES = [*PUBLISHED_NAMES, ("efficientnet_lite0", "timm"), ("efficientnet_lite0", "efficientnet_pytorch")]
 
 
 @pytest.mark.usefixtures("short")
-@pytest.mark.parametrize(("model", "library"), LIBRARIES)
+@pytest.mark.parametrize(
+    ("model", "library"), [pytest.param(*each, marks=() if each in DAILY else pytest.mark.slow) for each in LIBRARIES]
+)
 def test_files_of_every_library_become_our_params(tmp_path, model, library):
     arrays, naming = ours(model), naming_of(model, library)
     if model == "vgg16":
@@ -543,6 +546,7 @@ def test_names_left_over_and_foreign_files_are_named(tmp_path, lite):
         weights.load_weights(tmp_path / "d.onnx", "vgg16")
 
 
+@pytest.mark.slow
 def test_a_pretrained_network_starts_from_the_weights(tmp_path, lite):
     given = weights.resolve(save_theirs(tmp_path / "a.safetensors", lite), "efficientnet_lite0")
     same = models.pretrained(models.make("efficientnet_lite0", (8, 8, 1), 4), given)
@@ -572,6 +576,7 @@ def test_weights_of_another_network_are_refused(tmp_path, lite):
         models.pretrained(models.make("efficientnet_lite0", (8, 8, 1), 4), b0)
 
 
+@pytest.mark.slow
 def test_a_shallower_vgg_takes_the_layers_that_it_has(tmp_path):
     arrays = {name: x for name, x in ours("vgg16").items() if not name.startswith("head/")}
     given = weights.load_weights(save_theirs(tmp_path / "a.safetensors", arrays, "vgg16", "torchvision"), "vgg16")
