@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 
+import pytest
 from PIL import Image
 
 from adjax.data import upload
