@@ -29,7 +29,7 @@ from adjax.detector import Spec
 IMAGES = data.load("digits", "train").images[:60]
 
 
-@pytest.fixture(scope="module", params=["mahalanobis", "mahalanobis_perclass"])
+@pytest.fixture(scope="module", params=["mahalanobis", pytest.param("mahalanobis_perclass", marks=pytest.mark.slow)])
 def detector(request):
     return _detector(request.param)
 

@@ -405,6 +405,7 @@ def test_a_detector_tells_what_it_is(digits):
     assert "threshold ?" in seen[0]
 
 
+@pytest.mark.slow
 def test_the_example_runs():
     result = doctest.testmod(detectors)
     assert result.attempted > 5

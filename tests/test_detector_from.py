@@ -231,6 +231,7 @@ def test_what_does_not_fit_is_refused(changed, told):
         adjax.detector_from(**{**given, **changed})
 
 
+@pytest.mark.slow
 def test_the_example_runs():
     result = doctest.testmod(foreign)
     assert result.attempted > 4

@@ -45,6 +45,7 @@ def test_what_cannot_be_fitted_is_passed_over_with_the_reason(judge, monkeypatch
         judge(CROOKED, {"padim"})
 
 
+@pytest.mark.slow
 def test_what_would_not_fit_into_memory_is_passed_over_unless_asked_for(judge, monkeypatch):
     """Of 600 images (held-out ones count twice: they validate, too), 4 × 4 × 6 floats are 2.1e-4 GiB, 84 less."""
     monkeypatch.setattr(evaluate, "HELD_GIB", 2e-4)

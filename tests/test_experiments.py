@@ -126,7 +126,7 @@ def test_more_lambdas_than_the_feature_plot_has_panels(tmp_path):
 
 @pytest.mark.usefixtures("compiled_already", "without_plots")
 @pytest.mark.parametrize(
-    "named", [("max_logit", "odin"), pytest.param(("max_logit", "odin", "padim"), marks=pytest.mark.slow)], ids=len
+    "named", [("max_logit",), pytest.param(("max_logit", "odin", "padim"), marks=pytest.mark.slow)], ids=len
 )
 def test_further_scorers_train_nothing_and_read_the_same_outputs(finished, tmp_path, named):
     finished = shutil.copytree(finished, tmp_path / "run")
@@ -278,6 +278,7 @@ def test_mistakes_on_the_command_line_are_explained(options, said, monkeypatch, 
         assert said in printed.err + printed.out
 
 
+@pytest.mark.slow
 def test_a_mistake_ends_the_process_without_a_traceback():
     options, said = ["--epochs", "0"], "--epochs 0: must be at least 1"
     env = {**os.environ, "COLUMNS": "200"}

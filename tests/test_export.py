@@ -23,7 +23,7 @@ IMAGES = data.load("digits", "train").images
 LABELS = data.load("digits", "train").labels
 NAMES = ("mahalanobis",)
 """They say the same as their detector; all, with -m slow."""
-FAMILIES = "gmm", "knn", "max_softmax", "padim", "score", "vim"
+FAMILIES = "gmm", "knn", "padim", "score", "vim"
 """They can be exported, as can mahalanobis: they stand for all; all, with -m slow."""
 OPTIONS = {
     **{name: {"capacity": 120} for name in ("ash", "knn", "nnguide", "ocsvm", "react", "vim")},
@@ -97,6 +97,7 @@ def test_every_scorer_can_be_exported(name):
     assert {x.dtype.name for x in program.out_avals} == {"float32", "bool"}
 
 
+@pytest.mark.slow
 def test_what_can_not_be_traced_for_a_symbolic_number_goes_in_blocks(tmp_path):
     def rows(params, images):
         return images.mean((2, 3)) + np.zeros((int(images.shape[0]), 1), np.float32)
@@ -246,6 +247,7 @@ def test_a_stack_of_detectors_is_refused(detector, tmp_path):
 # The command, ONNX, and how it reads
 
 
+@pytest.mark.slow
 def test_the_command(detector, tmp_path, capsys):
     detector.save(tmp_path / "run" / "detector")
     for argument in ("run", "run/detector"):

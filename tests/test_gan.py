@@ -204,7 +204,7 @@ def looked_up(generator="mirror"):
 
 @pytest.mark.parametrize(
     ("generator", "options"),
-    [("mirror", {}), ("mirror", OTHER), pytest.param("u-net", {}, marks=pytest.mark.slow)],
+    [("mirror", {}), *(pytest.param(*each, marks=pytest.mark.slow) for each in (("mirror", OTHER), ("u-net", {})))],
     ids=["least_squares", "cross_entropy", "u-net"],
 )
 def test_every_term_is_what_the_paper_says(generator, options):

@@ -50,6 +50,7 @@ def test_one_component_is_that_of_scikit_learn(covariance):
     np.testing.assert_allclose(score(fit(x), queries), expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_one_within_the_other_is_found_by_iterating():
     """Of the same mean; k-means can't tell them apart, and one step of expectation maximisation hardly does."""
     rng = np.random.default_rng(0)
@@ -62,7 +63,9 @@ def test_one_within_the_other_is_found_by_iterating():
     assert likelihoods[2] == pytest.approx(theirs(x, 2, "full").score(x), abs=1e-3)
 
 
-@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize(
+    "covariance", [pytest.param(c, marks=() if c == "full" else pytest.mark.slow) for c in COVARIANCES]
+)
 def test_three_components_are_those_of_scikit_learn(covariance):
     x, queries = images(3)
     fit, score = tools(components=3, covariance=covariance, iterations=60, capacity=700)

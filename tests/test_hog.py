@@ -79,6 +79,7 @@ def test_images_too_small_are_refused(shape, options, told):
         models.make("hog", shape, 1, **options)
 
 
+@pytest.mark.slow
 def test_hog_and_a_one_class_svm_make_a_detector(tmp_path):
     """Trained on zeros alone, digits that are none stand out; and it can be saved."""
     split = data.load("digits", "train")

@@ -112,6 +112,7 @@ def test_a_small_valid_png_with_the_note_on_top(kind, tmp_path):
     assert noted.read_bytes() == DRAW[kind](tmp_path / "again.png", note=NOTE).read_bytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("note", [NOTE, "A LONG NOTE THAT GOES ON " * 12])
 def test_note_title_and_axes_do_not_overlap(note):
     title = "Classification F1 against the weight of the center loss: MNIST → Fashion-MNIST, LeNet-5"
@@ -510,6 +511,7 @@ DEGENERATE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("case", DEGENERATE)
 def test_degenerate_input_still_gives_a_picture_and_no_warning(case, tmp_path, monkeypatch):

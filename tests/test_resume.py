@@ -310,6 +310,7 @@ def test_changed_facts_are_damage_not_a_mismatch(two, tmp_path, program, name):
     assert_equal(state, two[1][2])
 
 
+@pytest.mark.slow
 def test_a_missing_file_is_damage(two, tmp_path, program):
     for number in range(len(files(two[0] / "5"))):
         state, messages = damage_and_restore(two, tmp_path, program, lambda p, n=number: files(p)[n].unlink())

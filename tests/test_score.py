@@ -53,6 +53,7 @@ def test_a_threshold_in_standard_deviations_above_the_mean(sigma):
     assert (detector.threshold > 1) == (sigma > 1.7)
 
 
+@pytest.mark.slow
 def test_log_likelihoods_below_mean_less_three_sigma_are_anomalous():
     """The rule of the published mixture, said in NumPy."""
     spec = Spec("gmm", "hog", "gmm", (8, 8, 1), ("normal",), {"shrinkage": 0.1})

@@ -123,6 +123,7 @@ def test_contamination_is_the_share_that_is_flagged(share):
     assert made.offset_ == np.percentile(made.score_samples(ZEROS), 100 * share)
 
 
+@pytest.mark.slow
 def test_in_a_pipeline_and_a_grid_search():
     pipeline = make_pipeline(StandardScaler(), OutlierDetector("mahalanobis"))
     grid = {"outlierdetector__options": [{"shrinkage": 1.0}, {"shrinkage": 0.3}]}
@@ -183,6 +184,7 @@ def test_training_is_what_does_it(svdd):
     assert roc_auc_score(TRUTH, blank.score_samples(NEW)) < roc_auc_score(TRUTH, svdd.score_samples(NEW))
 
 
+@pytest.mark.slow
 def test_images_and_rows_are_the_same(svdd):
     images = NEW.reshape(-1, 8, 8, 1)
     np.testing.assert_array_equal(svdd.score_samples(images), svdd.score_samples(NEW))

@@ -109,6 +109,7 @@ def test_a_stream_keeps_its_digits():
     assert_exact(scorers.fit_stream(scorer, parts, 8, K), 1e-6)
 
 
+@pytest.mark.slow
 def test_two_hundred_thousand_merges_keep_their_digits():
     """One image at a time. Plain float32 sums are 4e-5 off by then, and it grows with the merges."""
     x, y, *_ = many()

@@ -33,6 +33,7 @@ def of_a_classifier():
     return suite(SCORERS, said(), CLASSES)
 
 
+@pytest.mark.slow
 def test_a_classifier_feeds_all_but_the_score():
     found = of_a_classifier()
     assert list(found) == [name for name in SCORERS if name != "score"]

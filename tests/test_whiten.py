@@ -54,6 +54,7 @@ def test_distances_of_what_hardly_ever_fires_are_those_of_float64(name, power):
     np.testing.assert_allclose(scorer.score(state, {"features": jnp.asarray(queries)}), expected, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_what_has_no_variance_counts_as_noise():
     """A dead feature, one that is constant up to rounding, and of two that are equal their difference."""
     means = jnp.float32([[0, 0, 100, 1]])
