@@ -69,15 +69,16 @@ def test_scikit_learns_checks(made, check):
 
 
 class OnCanvas(ImageOutlierDetector):
-    """Takes scikit-learn's made-up rows, which are no images, for the pixels of images, again and again.
+    """Takes scikit-learn's made-up rows, which are no images, for the strengths of as many patterns of 8×8 pixels.
 
-    All else is `ImageOutlierDetector`.
+    All else is `ImageOutlierDetector`. Rows that are repeated to 64 pixels would be stripes without a gradient.
     """
 
     def _images(self, X, reset):
-        rows = validate_data(self, X, dtype=np.float32, reset=reset)
-        pixels = np.rint(255 / (1 + np.exp(-np.clip(rows, -20, 20)))).astype(np.uint8)
-        return np.resize(pixels.T, (64, len(rows))).T.reshape(-1, 8, 8, 1)
+        rows = np.clip(validate_data(self, X, dtype=np.float32, reset=reset), -1e6, 1e6)
+        patterns = np.random.default_rng(0).normal(size=(rows.shape[1], 64)).astype(np.float32)
+        pixels = 255 / (1 + np.exp(-np.clip(rows @ patterns / np.sqrt(rows.shape[1]), -20, 20)))
+        return np.rint(pixels).astype(np.uint8).reshape(-1, 8, 8, 1)
 
 
 SMALL_CELLS = {"model_options": {"cell_px": 4}}
