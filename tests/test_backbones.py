@@ -175,6 +175,15 @@ def test_training_takes_batch_statistics_draws_and_moves_the_running_ones():
     np.testing.assert_allclose(apply(params, x[[1, 1, 1, 1]])["features"][0], applied[1], rtol=1e-4)
 
 
+@pytest.mark.usefixtures("short")
+def test_stochastic_depth_rises_from_block_to_block():
+    network = efficientnet.EfficientNet((8, 8, 1), 2, drop_connect=0.6, rngs=nnx.Rngs(0))
+    total = len(network.names)
+    assert total > 1
+    rates = [getattr(network, name).drop.rate for name in network.names]
+    np.testing.assert_allclose(rates, 0.6 * np.arange(total) / total)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("short")
 def test_stochastic_depth_drops_whole_images():

@@ -642,3 +642,14 @@ def test_fetch_gives_back_the_arrays_it_keeps(npm, calls, tmp_path, home):
     files = [fetch(tiny(), tmp_path / home) for _ in range(2)][1]
     assert len(calls()) == 1
     np.testing.assert_array_equal(files[STEMS["train"][0]], tiny_split("train").images[..., 0])
+
+
+def test_a_reader_of_the_file_that_was_there_keeps_it(tmp_path):
+    """Files are put into place by a rename: what is open, or linked elsewhere, stays as it was."""
+    cache.install(tmp_path, {"a": b"old"})
+    os.link(tmp_path / "a", tmp_path / "held")
+    with open(tmp_path / "a", "rb") as reader:
+        cache.install(tmp_path, {"a": b"new!"})
+        assert reader.read() == b"old"
+    assert (tmp_path / "held").read_bytes() == b"old"
+    assert (tmp_path / "a").read_bytes() == b"new!"

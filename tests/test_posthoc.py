@@ -431,3 +431,17 @@ def test_shapes_that_can_not_be_are_refused():
         scorers.make("vim", components=12).init(12, 4)
     with pytest.raises(ValueError, match="temperature"):
         scorers.odin(network, jnp.zeros((6, 3)), jnp.zeros((1, 2, 3, 1)), temperature=0.0)
+
+
+def test_a_sample_that_is_not_full_has_the_limit_of_what_it_holds():
+    """ReAct's quantile is that of features seen; rows that nothing fills are zeros."""
+    limits = [float(tools("react", capacity=capacity)[0](outputs(X, Z), Y).limit) for capacity in (N, 4 * N)]
+    np.testing.assert_allclose(limits, np.quantile(X, 0.9), rtol=1e-6)
+
+
+def test_vims_alpha_is_positive_where_all_logits_are_negative():
+    """The paper's has the sign of the mean of the largest logits, and would make outliers normal."""
+    low = Z - 100
+    assert low.max() < 0
+    state = tools("vim")[0](outputs(X, low), Y)
+    assert 0 < float(state.alpha) < np.inf
