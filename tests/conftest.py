@@ -23,6 +23,8 @@ if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1" and versi
     # The older emitters compile twice as fast; later releases have none, and end the process at a flag unknown to them.
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
 
+import jax
+import pytest
 from hypothesis import settings
 
 CACHE = Path(__file__).parents[1] / ".xla_cache"
@@ -31,6 +33,15 @@ _CACHE_BYTES = 2 * 2**30
 # The same examples each time, so that a red run can be repeated; no deadline, since the first call compiles.
 settings.register_profile("adjax", derandomize=True, deadline=None)
 settings.load_profile("adjax")
+
+
+@pytest.fixture(scope="module")
+def optimised():
+    """Compiles as users do: for tests that run for longer than they compile."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
 
 
 def pytest_sessionstart(session):

@@ -38,6 +38,7 @@ def test_crops_are_as_many_and_as_large_as_asked_for_and_always_the_same(tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.network
+@pytest.mark.usefixtures("optimised")
 def test_textures_are_told_apart(tmp_path):
     """Classes are learnt and everything is written; that it finds photographs no better is README's to say."""
     folder, out = tmp_path / "textures", tmp_path / "run"

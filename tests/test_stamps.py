@@ -19,6 +19,7 @@ from adjax import __main__, process
 STAMPS = Path(os.environ.get("ADJAX_STAMPS", "/usr/share/tuxpaint/stamps"))
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.usefixtures("optimised"),
     pytest.mark.skipif(not STAMPS.is_dir(), reason=f"no {STAMPS}: apt-get install tuxpaint-stamps-default"),
 ]
 

@@ -348,6 +348,7 @@ def auroc(path, anomalous):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("optimised")
 def test_faces_among_other_crops(tmp_path):
     from skimage import data, img_as_ubyte
 
@@ -363,6 +364,7 @@ def test_faces_among_other_crops(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("optimised")
 def test_photographs_among_textures(tmp_path):
     from experiments.textures import write
 
@@ -376,6 +378,7 @@ def test_photographs_among_textures(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("optimised")
 def test_mnist_as_files_is_mnist_as_arrays(tmp_path):
     """S4: zeros are normal; a CSV of labels beside PNG files; scored by `predict`, and from the arrays themselves."""
     train, test = adjax.data.load("mnist", "train"), adjax.data.load("mnist", "test")
