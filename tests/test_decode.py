@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adjax.data import DATASETS, DataError, find, imagenet30, load
+from adjax.data import DATASETS, DataError, find, imagenet30, load, pixels
 from adjax.data.picture import read_square
 from adjax.data.protocols import task
 from adjax.data.registry import Dataset
@@ -174,3 +174,12 @@ def test_ranges_of_held_out_classes(words, held):
 def test_ranges_that_name_no_classes(words):
     with pytest.raises(DataError, match="names no classes"):
         task("digits", f"holdout:{words}")
+
+
+def test_a_long_jpeg_is_decoded_as_fine_as_its_middle_needs(tmp_path):
+    """Of 1024×128 px the middle 128 are wanted at 32: the short side is the one that counts, and nothing is left out."""
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (128, 1024), np.uint8)).save(tmp_path / "long.jpg")
+    for size, decoded in (((32, 32), (1024, 128)), ((16, 16), (512, 64)), ((4, 4), (128, 16))):
+        with Image.open(tmp_path / "long.jpg") as image:
+            pixels.decode_small(image, size)
+            assert image.size == decoded

@@ -129,6 +129,15 @@ def test_what_is_judged_in_one_pass_is_what_the_detector_says(detector):
     np.testing.assert_array_equal(said["nearest"], thresholds.nearest(detector.calibration, distances))
 
 
+def test_uncertain_is_what_lies_in_the_band_its_upper_end_with_it(detector):
+    images = np.random.default_rng(5).integers(0, 256, (16, *SHAPE), np.uint8)
+    score = np.sort(np.asarray(judge(detector, images)["score"]))
+    band = thresholds.Band(jnp.asarray(score[4]), jnp.asarray(score[9]))
+    said = jax.device_get(judge(detector, images, band))
+    np.testing.assert_array_equal(said["uncertain"], (said["score"] > score[4]) & (said["score"] <= score[9]))
+    assert said["uncertain"].sum() == 5
+
+
 @pytest.mark.parametrize("classes", [1, 2])
 def test_a_scorer_without_classes_names_the_one_that_the_network_says(classes):
     """By a network that is the images' mean, so nothing need be trained."""
