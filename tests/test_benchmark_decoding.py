@@ -26,6 +26,6 @@ def test_both_sides_read_every_file_to_the_same_pixels(monkeypatch):
 
 def test_half_of_the_pictures_are_jpegs_of_the_size_asked_for(tmp_path):
     names = decoding.write_pictures(tmp_path, 4, 20, 10)
-    images = [Image.open(tmp_path / name) for name in names]
-    assert [image.format for image in images] == ["PNG", "JPEG"] * 2
-    assert {image.size for image in images} == {(20, 10)}
+    for name, kind in zip(names, ["PNG", "JPEG"] * 2, strict=True):
+        with Image.open(tmp_path / name) as image:
+            assert (image.format, image.size) == (kind, (20, 10))
