@@ -633,19 +633,19 @@ def test_a_hundred_thousand_files_in_flat_memory(saved, tmp_path):
     samples = []  # (bytes in the journal, resident bytes, seconds)
 
     def watched(stop_at):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         journal, began = tmp_path / "s.parquet.journal", time.perf_counter()
-        while process.poll() is None:
-            time.sleep(0.25)
-            status = Path(f"/proc/{process.pid}/statm")
-            if not status.exists() or not journal.exists():
-                continue
-            written = journal.stat().st_size
-            samples.append((written, int(status.read_text().split()[1] or 0) * 4096, time.perf_counter() - began))
-            if stop_at is not None and written > stop_at:
-                process.send_signal(signal.SIGINT)
-                stop_at = None
-        return process.wait(), process.stdout.read()
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            while process.poll() is None:
+                time.sleep(0.25)
+                status = Path(f"/proc/{process.pid}/statm")
+                if not status.exists() or not journal.exists():
+                    continue
+                written = journal.stat().st_size
+                samples.append((written, int(status.read_text().split()[1] or 0) * 4096, time.perf_counter() - began))
+                if stop_at is not None and written > stop_at:
+                    process.send_signal(signal.SIGINT)
+                    stop_at = None
+            return process.wait(), process.stdout.read()
 
     assert watched(4_000_000)[0] == 130
     done = pyarrow.parquet.read_table(out).num_rows
