@@ -47,6 +47,7 @@ def outside():
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}", asked
     server.shutdown()
+    server.server_close()
 
 
 def judged(name="kept", seed=0) -> View:
