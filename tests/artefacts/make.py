@@ -1,5 +1,6 @@
 """Writes what a release leaves with its users, for every later one to read: see tests/test_versions.py.
 
+    export JAX_HLO_SOURCE_FILE_CANONICALIZATION_REGEX=".*/"    no paths of this machine in programs
     PYTHONPATH=tests python tests/artefacts/make.py            detector/, checkpoints/, exported/ and expected.npz
     PYTHONPATH=tests python tests/artefacts/make.py exported   exported-JAX/ alone, of that detector, by a newer JAX
 
