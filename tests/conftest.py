@@ -6,11 +6,15 @@ Most programs run once or twice, so that compiling is what takes the time: XLA l
 here, in child processes too. `JAX_DISABLE_MOST_OPTIMIZATIONS=0 python -m pytest` compiles all as users do, which
 `.ci/run` does for `-m rounding`: what fused loops could round otherwise.
 
+Tracing makes millions of small objects that live on, and to look through them for garbage takes a tenth of the time:
+the collector runs less often here.
+
 What was compiled is kept in `.xla_cache/`, for child processes and the next run. Delete it to start cold.
 """
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
 from importlib.metadata import version
@@ -19,6 +23,7 @@ from pathlib import Path
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".xla_cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_INCLUDE_FULL_TRACEBACKS_IN_LOCATIONS", "false")  # of each operation; errors have theirs
 if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1" and version("jaxlib").startswith("0.10."):
     # The older emitters compile twice as fast; later releases have none, and end the process at a flag unknown to them.
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_use_fusion_emitters=false".strip()
@@ -42,6 +47,13 @@ def optimised():
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
+
+
+def pytest_collection_finish():
+    """All that stands now stands to the end."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 100)
 
 
 def pytest_sessionstart(session):

@@ -124,10 +124,9 @@ def test_more_lambdas_than_the_feature_plot_has_panels(tmp_path):
     assert len(list(tmp_path.glob("*.png"))) == 8
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_already", "without_plots")
-@pytest.mark.parametrize(
-    "named", [("max_logit",), pytest.param(("max_logit", "odin", "padim"), marks=pytest.mark.slow)], ids=len
-)
+@pytest.mark.parametrize("named", [("max_logit",), ("max_logit", "odin", "padim")], ids=len)
 def test_further_scorers_train_nothing_and_read_the_same_outputs(finished, tmp_path, named):
     finished = shutil.copytree(finished, tmp_path / "run")
     before = json.loads((finished / "results.json").read_text())

@@ -301,6 +301,7 @@ def test_images_of_one_kind_dont_touch_the_losses_of_the_other():
     assert one["abc"] != two["abc"]
 
 
+@pytest.mark.slow  # a further step to compile; the contract suite trains with a share of one
 def test_a_share_of_one_judges_all():
     """At ½ the third normal image is one too many for half a batch of 4."""
     b = batch((0, 0, 0, 1))
