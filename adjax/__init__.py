@@ -1,6 +1,7 @@
 """adjax finds the images that don't belong: anomalies, defects, irrelevant or out-of-distribution inputs.
 
 Example:
+  detector = adjax.train_detector(normal_images)  # uint8[N, H, W, C]
   detector = adjax.load("runs/mnist/detector")
   detector.score(images)    # float32[N], higher = more anomalous
   detector.predict(images)  # bool[N], True = anomalous
@@ -12,6 +13,8 @@ from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
+
+from adjax.distribution import VERSION as __version__
 
 if TYPE_CHECKING:
     from adjax import augment as augment
@@ -32,8 +35,8 @@ if TYPE_CHECKING:
     from adjax.detector import Spec as Spec
     from adjax.detector import fit as fit
     from adjax.foreign import detector_from as detector_from
+    from adjax.teach.arrays import train_detector as train_detector
 
-__version__ = "0.1.0"
 
 _MODULES = (
     "augment",
@@ -56,6 +59,7 @@ _HOMES = {
     "fit": "detector",
     "load": "artefact",
     "save": "artefact",
+    "train_detector": "teach.arrays",
 }
 """Public name -> the module that defines it."""
 

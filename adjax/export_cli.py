@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
         "--to",
         choices=("stablehlo", "onnx"),
         default="stablehlo",
-        help="stablehlo: a directory, for CPU, CUDA and TPU (default); onnx: a file, needs the extra adjax[onnx]",
+        help="stablehlo: a directory, for CPU, CUDA and TPU (default); onnx: a file, needs the extra onnx",
     )
     parser.add_argument("--out", type=Path, metavar="FILE", help="default: exported/ or detector.onnx beside it")
     chosen = parser.parse_args(arguments)

@@ -1,7 +1,7 @@
 """A detector as an ONNX file, by jax2onnx: images in, score, p-value and decision out, for runtimes that know no JAX.
 
 The same function as `adjax.export`, but for one thing: a distance's place among the training distances is found by
-comparison with all of the table, since jax2onnx has no batched search. Extra `onnx`: `pip install 'adjax[onnx]'`.
+comparison with all of the table, since jax2onnx has no batched search. Needs the extra `onnx`.
 
 Not every scorer can be converted, and some are converted wrongly: so nothing is written before ONNX Runtime has given
 the detector's own scores for images of noise.
@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from adjax import distribution
 from adjax.export import decide
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def save(detector: Detector, file: str | os.PathLike) -> None:
     try:
         import jax2onnx
     except ImportError as error:
-        raise ValueError(f"ONNX needs the extra: pip install 'adjax[onnx]' ({error})") from error
+        raise ValueError(f"ONNX needs the extra: {distribution.install('onnx')} ({error})") from error
 
     function, held_out = decide(detector, compare=True), detector.normal_levels.shape[0]
     names = ["score", "anomalous", *(["p_value"] if held_out else [])]

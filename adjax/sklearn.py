@@ -15,37 +15,19 @@ import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import jax
 import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from adjax import detector as detectors
-from adjax import loop, methods, models, thresholds, train
-from adjax.augment import normalise_for
+from adjax import methods, thresholds
 from adjax.data.stratify import validation_split
 from adjax.detector import Detector
 from adjax.foreign import detector_from
-from adjax.spec import Spec
+from adjax.pipeline import Recipe, train_one
 
 ANOMALOUS = -1
 """The label of an anomaly, in `y` as in what `predict` says."""
-MODELS = {
-    "autoencoder": "conv_autoencoder",
-    "centerloss": "lenet5",
-    "classifier": "cnn",
-    "deep_svdd": "svdd_lenet",
-    "gan": "unet",
-    "gmm": "hog",
-    "hog_ocsvm": "hog",
-    "ood_head": "lenet5",
-    "random": "lenet5",
-    "regressor": "cnn",
-}
-"""Method -> the model it is trained with if none is named."""
-LEARN_FROM_LABELS = {"centerloss", "classifier", "gan", "ood_head", "regressor"}
-"""Methods that need `y`."""
 _LEVEL = 0.975  # as `adjax.fit` has it
 
 
@@ -158,12 +140,14 @@ class ImageOutlierDetector(_Outliers):
       image_shape: (height px, width px, channels) of the rows of `X`; None: `X` is [N, H, W, C], or rows of square grey
         images.
       pixel_max: the value of white: 255, or 1, or 16 for scikit-learn's digits. Black is 0.
-      model: a name in `adjax.models.MODELS`; None: the one in `MODELS` above.
+      model: a name in `adjax.models.MODELS`; None: the one in the method's entry.
       scorer: a name in `adjax.scorers.SCORERS`; None: the one that the method is published with.
       epochs: passes over the training images.
       batch_size: images a step, at most as many as there are.
       hparams: hyper-parameters that differ from the method's own, such as `{"learning_rate": 0.002}`.
       method_options, model_options, scorer_options: keyword arguments, dicts.
+      weights: of a pre-trained network: the path of a file, or "random" to draw them. None: the published ones, where
+        the model has any (see `adjax.models.weights`).
       held_out: share of the normal images that is kept from training, in [0, 1): for p-values, and for the threshold
         if `contamination` is "auto". With 0 it is that of the training images, which a network comes to know
         better than others.
@@ -191,6 +175,7 @@ class ImageOutlierDetector(_Outliers):
         method_options: Mapping[str, Any] | None = None,
         model_options: Mapping[str, Any] | None = None,
         scorer_options: Mapping[str, Any] | None = None,
+        weights: str | None = None,
         held_out: float = 0.2,
         contamination: Literal["auto"] | float = "auto",
         seed: int = 0,
@@ -206,6 +191,7 @@ class ImageOutlierDetector(_Outliers):
         self.method_options = method_options
         self.model_options = model_options
         self.scorer_options = scorer_options
+        self.weights = weights
         self.held_out = held_out
         self.contamination = contamination
         self.seed = seed
@@ -228,40 +214,33 @@ class ImageOutlierDetector(_Outliers):
             raise ValueError(f"epochs={self.epochs}, batch_size={self.batch_size}: must be at least 1 each")
         images = self._images(X, reset=True)
         shape = images.shape[1:]
-        known = methods.METHODS.get(self.method)
-        if known is None:
-            raise ValueError(f"no method {self.method!r}; there are: {', '.join(sorted(methods.METHODS))}")
-        name = self.model or MODELS[self.method]
-        labels, classes = self._labels(y, len(images), self._made(name, shape, 2, 1).learns_from)
-        count = len(classes)
-        normal = np.flatnonzero((labels >= 0) & (labels < count))
+        recipe = Recipe(
+            self.method,
+            self.model,
+            self.scorer,
+            self.method_options or {},
+            self.model_options or {},
+            self.scorer_options or {},
+            self.weights,
+        )
+        labels, classes = self._labels(y, len(images), recipe.supervision(shape))
+        normal = np.flatnonzero((labels >= 0) & (labels < len(classes)))
         aside = normal[:0]
         if self.held_out:
             aside = normal[validation_split(labels[normal], self.held_out, self.seed)[1]]
         rows = np.setdiff1d(np.flatnonzero(labels >= 0), aside)
         batch_size = min(self.batch_size, len(rows))
-        steps = self.epochs * (len(rows) // batch_size)
-        method = self._made(name, shape, count, steps)
-        normalise = normalise_for(method.pixels, images[rows])
-        hparams = {**method.hparams, **(self.hparams or {})}
-        table = train.members(hparams, [self.seed], [rows], [labels[rows]])
-        if method.step is None:
-            params = jax.jit(method.init)(jax.random.key(self.seed), hparams)["params"]
-        else:
-            program = train.compile_program(method, images, table, normalise, batch_size=batch_size)
-            trained = loop.train(program, steps).members["params"]
-            params = jax.tree.map(lambda x: x[0], jax.device_get(trained))
-        spec = Spec(
-            self.method,
-            name,
-            self.scorer or method.scorer,
-            shape,
+        fitted, _ = train_one(
+            recipe,
+            images,
+            labels,
             classes,
-            *(tuple((o or {}).items()) for o in (self.scorer_options, self.method_options, self.model_options)),
-        )
-        seen = rows[labels[rows] < count]
-        fitted = detectors.fit(
-            spec, params, normalise, images[seen], labels[seen], images[aside] if len(aside) else None
+            rows,
+            aside,
+            steps=self.epochs * (len(rows) // batch_size),
+            batch_size=batch_size,
+            hparams=self.hparams,
+            seed=self.seed,
         )
         level = thresholds.quantile(fitted.normal_levels, _LEVEL) if len(aside) else fitted.threshold
         self.detector_ = dataclasses.replace(fitted, threshold=level)
@@ -270,12 +249,9 @@ class ImageOutlierDetector(_Outliers):
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
-        tags.target_tags.required = self.method in LEARN_FROM_LABELS
+        known = methods.METHODS.get(self.method)
+        tags.target_tags.required = getattr(known, "supervision", None) not in ("normal", None)
         return tags
-
-    def _made(self, model: str, shape: tuple[int, ...], classes: int, steps: int) -> Any:
-        network = models.make(model, shape, classes, **(self.model_options or {}))  # type: ignore[arg-type]
-        return methods.make(self.method, network, shape, classes, steps=steps, **(self.method_options or {}))
 
     def _labels(self, y: Any, n: int, learns_from: str) -> tuple[np.ndarray, tuple[str, ...]]:
         """int32[N] as the method takes them, −1 for images it may not see, and the names of the classes."""

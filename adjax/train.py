@@ -91,6 +91,16 @@ class State(NamedTuple):
     members: PyTree
 
 
+def initial(method: Method, table: Members) -> PyTree:
+    """The parameters of every member before any step, stacked [M, ...], on the host."""
+
+    def init(member: Any) -> PyTree:
+        seed, hparams = member
+        return method.init(jax.random.fold_in(jax.random.key(seed), _INIT), hparams)["params"]
+
+    return jax.device_get(jax.jit(lambda t: lax.map(init, (t.seed, t.hparams)))(table))
+
+
 class Program(NamedTuple):
     """Training, compiled: call `epoch_order` once an epoch and `run` until its steps are done.
 

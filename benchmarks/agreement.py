@@ -28,7 +28,8 @@ import jax
 import numpy as np
 from scipy.stats import spearmanr
 
-from adjax import augment, data, features, loop, methods, metrics, models, scorers, train
+from adjax import data, features, metrics, pipeline, scorers
+from adjax.pipeline import Recipe, member
 from benchmarks import exact
 from benchmarks.exact import Given
 from benchmarks.peers import scorers as peers
@@ -202,16 +203,13 @@ def trained(epochs: int = 2) -> tuple[Given, np.ndarray]:
     """A LeNet-5 after so many epochs of MNIST, what it says of images, and which of those to score are anomalies."""
     digits, strange = data.load("mnist", "train"), data.load("fashion_mnist", "test").images[:SCORED]
     shape, batch_size = digits.images.shape[1:], 128
-    network = models.make("lenet5", shape, 10)
     steps = epochs * (len(digits.images) // batch_size)
-    method = methods.make("centerloss", network, shape, 10, steps=steps)
-    normalise = augment.normalise_for(method.pixels, digits.images)
-    table = train.members(
-        {name: [value] for name, value in method.hparams.items()}, [0], [np.arange(len(digits.images))], [digits.labels]
+    built = Recipe("centerloss").build(shape, tuple("0123456789"), steps=steps)
+    method, normalise = built.method, built.normalise(digits.images)
+    table = built.members([np.arange(len(digits.images))], [digits.labels])
+    params = member(
+        pipeline.train_members(built, digits.images, table, normalise, steps, batch_size=batch_size).params, 0
     )
-    program = train.compile_program(method, digits.images, table, normalise, batch_size=batch_size)
-    state = loop.train(program, steps)
-    params = jax.tree.map(lambda leaf: np.asarray(leaf[0]), state.members["params"])
     images = np.concatenate([data.load("mnist", "test").images[:SCORED], strange])
 
     def seen(params: Any, images: jax.Array) -> Mapping[str, jax.Array]:

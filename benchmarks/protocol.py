@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import jax
 import numpy as np
 
-from adjax import data, detector, loop, methods, metrics, models, train
-from adjax.augment import normalise_for
-from adjax.spec import Spec
+from adjax import data, loop, metrics, train
+from adjax.pipeline import Recipe, member
 from benchmarks.harness import Timing, compare
 from benchmarks.training import EAGER
 
@@ -29,17 +27,15 @@ def centerloss(n: int, quick: bool) -> Timing:
     known, odd = (split.images[: 256 if quick else None] for split in (fits, strange))
     truth = np.repeat([0, 1], [len(known), len(odd)])
     shape, steps = images.shape[1:], len(images) // BATCH
-    spec = Spec("centerloss", "lenet5", "mahalanobis", shape, tuple("0123456789"))
-    method = methods.make("centerloss", models.make("lenet5", shape, 10), shape, 10, steps=steps)
-    normalise = normalise_for(method.pixels, images)
-    values = {name: [value] for name, value in method.hparams.items()}
-    table = train.members(values, [0], [np.arange(len(images))], [labels])
-    program = train.compile_program(method, images, table, normalise, batch_size=BATCH)
+    built = Recipe("centerloss").build(shape, tuple("0123456789"), steps=steps)
+    normalise = built.normalise(images)
+    table = built.members([np.arange(len(images))], [labels])
+    program = train.compile_program(built.method, images, table, normalise, batch_size=BATCH)
 
     def ours() -> float:
         state = loop.train(program, steps)
-        params = jax.tree.map(lambda x: x[0], state.members["params"])
-        fitted = detector.fit(spec, params, normalise, images, labels)
+        params = member(state.members["params"], 0)
+        fitted = built.fit(params, normalise, images, labels)
         scores = np.concatenate([fitted.score(known), fitted.score(odd)])
         return float(metrics.auroc(scores, truth))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import inspect
 import json
 import re
 from collections.abc import Mapping
@@ -121,6 +122,7 @@ def modules(registry: str) -> str:
     package, _, name = registry.rpartition(".")
     entries: dict[tuple[str, str], list[str]] = {}
     for key, factory in getattr(importlib.import_module(package), name).items():
+        factory = inspect.unwrap(factory)
         function = factory.func if isinstance(factory, functools.partial) else factory
         entries.setdefault((function.__module__, function.__name__), []).append(key)
     parts = []

@@ -13,15 +13,12 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 from scipy.stats import betabinom
 
-from adjax import data, loop, methods, models, thresholds, train
-from adjax import detector as detectors
-from adjax.augment import Augment, normalise_of
-from adjax.detector import Spec
-from adjax.sharding import to_host
+from adjax import data, thresholds
+from adjax.augment import Augment
+from adjax.pipeline import Recipe, train_one
 from experiments.console import spread
 from experiments.rundir import environment, write_json
 
@@ -70,20 +67,18 @@ def main() -> None:
     images, labels = (np.concatenate([getattr(half, name) for half in halves]) for name in ("images", "labels"))
     order = np.random.default_rng(0).permutation(len(images))
     images, labels = images[order], labels[order]
-    shape, classes = images.shape[1:], 10
-    table = train.members(
-        {"lam": [0.1], "learning_rate": [3e-3], "weight_decay": [0.3]}, [0], [np.arange(TRAINED)], [labels[:TRAINED]]
+    fitted, _ = train_one(
+        Recipe("centerloss", scorer_options={"shrinkage": 0.3}),
+        images,
+        labels,
+        tuple("0123456789"),
+        np.arange(TRAINED),
+        np.zeros(0, int),
+        steps=args.epochs * (TRAINED // 128),
+        batch_size=128,
+        hparams={"lam": 0.1, "learning_rate": 3e-3, "weight_decay": 0.3},
+        augment=Augment(shift_px=1),
     )
-    steps = args.epochs * (TRAINED // 128)
-    method = methods.make("centerloss", models.make("lenet5", shape, classes), shape, classes, steps=steps)
-    normalise = normalise_of(images[:TRAINED])
-    program = train.compile_program(
-        method, images[:TRAINED], table, normalise, batch_size=128, augment=Augment(shift_px=1)
-    )
-    state = loop.train(program, steps)
-    params = jax.tree.map(lambda x: x[0], to_host(state.members["params"]))
-    spec = Spec("centerloss", "lenet5", "mahalanobis", shape, tuple("0123456789"), {"shrinkage": 0.3})  # type: ignore[arg-type]  # a spec makes sorted pairs of dicts
-    fitted = detectors.fit(spec, params, normalise, images[:TRAINED], labels[:TRAINED])
     scores = np.asarray(fitted.score(images[TRAINED:]))
 
     rows = []

@@ -138,7 +138,7 @@ class Config:
             "is made again, to the bit on the same type of machine"),
     ] = None  # fmt: skip
     tensorboard: Annotated[
-        bool, arg(help="also write the curves of metrics.jsonl for TensorBoard (pip install 'adjax[tensorboard]')")
+        bool, arg(help="also write the curves of metrics.jsonl for TensorBoard (needs the extra tensorboard)")
     ] = False
     score_table: Annotated[
         Path | None,

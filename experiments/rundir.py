@@ -17,6 +17,8 @@ from typing import Any
 import jax
 import psutil
 
+import adjax
+
 SCHEMA = 1
 
 
@@ -68,13 +70,13 @@ def logged_s(records: list[dict[str, Any]]) -> float:
 
 def environment(program: str = "experiments.run") -> dict[str, Any]:
     """Hardware, versions and command (`python -m PROGRAM …`): what a figure must be quoted with."""
-    packages = ("adjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
     devices = jax.devices()
     return {
         "command": shlex.join(["python", "-m", program, *_without_places(sys.argv[1:])]),
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "python": platform.python_version(),
-        "versions": {name: metadata.version(name) for name in packages},
+        "versions": {"adjax": adjax.__version__, **{name: metadata.version(name) for name in packages}},
         "platform": platform.platform(),
         "cpu": _cpu(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from adjax import distribution
+
 NAME = "tensorboard"
 
 
@@ -26,7 +28,7 @@ def check() -> Any:
         from tensorboardX import SummaryWriter
     except ImportError:
         raise ValueError(
-            "--tensorboard needs tensorboardX: pip install 'adjax[tensorboard]', or leave the option out: "
+            f"--tensorboard needs tensorboardX: {distribution.install('tensorboard')}, or leave the option out: "
             "metrics.jsonl has the same numbers"
         ) from None
     return SummaryWriter

@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,12 +16,13 @@ from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
 import adjax
-from adjax import loop, metrics, train
+from adjax import loop, metrics, pipeline
 from adjax.augment import Normalise
 from adjax.checkpoint import Checkpoints
+from adjax.pipeline import Built, member
 from adjax.sharding import on_all_processes, to_host
-from adjax.train import Members, State
-from adjax.types import Method, PyTree
+from adjax.train import Members, Program, State
+from adjax.types import PyTree
 from experiments import tensorboard
 from experiments.config import Config
 from experiments.console import Training
@@ -51,20 +52,10 @@ class Trained(NamedTuple):
     stopped: int | None
 
 
-def untrained(method: Method, table: Members) -> PyTree:
-    """The parameters of every member before any step."""
-
-    def init(member: Any) -> PyTree:
-        seed, hparams = member
-        return method.init(jax.random.fold_in(jax.random.key(seed), 0), hparams)["params"]
-
-    return jax.device_get(jax.jit(lambda t: jax.lax.map(init, (t.seed, t.hparams)))(table))
-
-
 def run(
     config: Config,
     console: Console,
-    method: Method,
+    built: Built,
     images: np.ndarray,
     table: Members,
     normalise: Normalise,
@@ -78,7 +69,7 @@ def run(
     Args:
       config: its options.
       console: where progress is shown.
-      method: what to train.
+      built: what to train.
       images: uint8[N, H, W, C].
       table: the members.
       normalise: pixel values to network input.
@@ -88,19 +79,6 @@ def run(
       names: of the members, for TensorBoard.
     """
     steps, count = config.steps(int(table.count.max())), len(table.seed)
-    program = train.compile_program(
-        method,
-        images,
-        table,
-        normalise,
-        batch_size=config.batch_size,
-        augment=config.augment(),
-        steps_per_dispatch=config.steps_per_dispatch,
-        layout=config.layout,
-        resident=config.resident,
-    )
-    console.print(f"compiled in {program.compile_s:.1f} s", highlight=False)
-
     # Everything that a resumed run must share with its checkpoint is a fact of it.
     facts = {
         **config.identity(),
@@ -117,11 +95,18 @@ def run(
     directory.mkdir(parents=True, exist_ok=True)
     on_all_processes(True)  # none opens the checkpoints before they are cleared
     done, train_s, earlier_s, log, curves, best = 0, 0.0, 0.0, None, None, None
+    steps_per_epoch = 0
     with (
         Checkpoints(directory / "checkpoints", facts) as checkpoints,
         loop.StopSignal() as stop,
         Training(console, steps, count * config.batch_size, "training") as progress,
     ):
+
+        def compiled(program: Program) -> int | None:
+            nonlocal steps_per_epoch
+            steps_per_epoch = program.steps_per_epoch
+            console.print(f"compiled in {program.compile_s:.1f} s", highlight=False)
+            return Best.ended_at(directory / "best")
 
         def resumed(step: int) -> None:
             nonlocal done, log, curves, train_s, best
@@ -152,14 +137,27 @@ def run(
                 return False
             params = to_host(state.members["params"])
             best.offer(step, params, validate(params))
-            ended = best.since(step) >= (config.patience or 0) * program.steps_per_epoch
+            ended = best.since(step) >= (config.patience or 0) * steps_per_epoch
             return ended and best.end(step)
 
-        until = min(steps, Best.ended_at(directory / "best") or steps)
-        state = loop.train(
-            program, until, checkpoints, stop=stop, report=report, resumed=resumed, after_epoch=after_epoch
+        trained = pipeline.train_members(
+            built,
+            images,
+            table,
+            normalise,
+            steps,
+            batch_size=config.batch_size,
+            augment=config.augment(),
+            checkpoints=checkpoints,
+            stop=stop,
+            compiled=compiled,
+            report=report,
+            resumed=resumed,
+            after_epoch=after_epoch,
+            steps_per_dispatch=config.steps_per_dispatch,
+            layout=config.layout,
+            resident=config.resident,
         )
-        jax.block_until_ready(state)
         train_s = time.perf_counter() - train_s
     for written in (log, curves):
         if written is not None:
@@ -167,13 +165,13 @@ def run(
     if done and first_process:  # what earlier processes trained counts as well
         own_s, train_s = train_s, logged_s(read_log(directory / "metrics.jsonl"))
         earlier_s = max(train_s - own_s, 0.0)
-    params = to_host(state.members["params"])
+    params, program = trained.params, trained.program
+    assert program is not None  # what trains nothing does not come here
     blank = to_host(program.init(program.table).members["params"])
     record: dict[str, list] = {}
     if best is not None:
         params, record = best.params(params), best.record()
-    steps = int(state.step)
-    return Trained(params, blank, steps, done, program.compile_s, train_s, earlier_s, record, stop.received)
+    return Trained(params, blank, trained.steps, done, program.compile_s, train_s, earlier_s, record, stop.received)
 
 
 class Best:
@@ -254,7 +252,7 @@ def validation_auroc(score: Callable[[PyTree, int], np.ndarray], truths: list[np
 
     def validate(params: PyTree) -> np.ndarray:
         members = range(len(truths))
-        scores = [score(jax.tree.map(lambda x, m=m: x[m], params), m) for m in members]
+        scores = [score(member(params, m), m) for m in members]
         return np.array([float(metrics.auroc(jnp.asarray(s), t)) for s, t in zip(scores, truths, strict=True)])
 
     return validate

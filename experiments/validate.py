@@ -10,20 +10,19 @@ class's own covariance stands beside it.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
-from adjax import data, loop, methods, metrics, models, train
+from adjax import data, metrics, pipeline
 from adjax import detector as detectors
-from adjax.augment import Augment, normalise_of
+from adjax.augment import Augment
 from adjax.data.made import outliers
 from adjax.data.protocols import validation_split
-from adjax.detector import Spec
-from adjax.sharding import to_host
+from adjax.pipeline import Recipe, member
 from experiments import evaluate
 from experiments.rundir import environment, write_json
 
@@ -49,43 +48,43 @@ def main() -> None:
     args = parser.parse_args()
 
     whole = data.load("mnist", "train")
-    shape, classes, batch_size = whole.images.shape[1:], 10, 128
     grid = list(itertools.product(args.lam, args.weight_decay, range(args.seeds)))
     splits = {seed: validation_split(whole.labels, 0.1, seed) for seed in range(args.seeds)}
     rows = [splits[seed][0] for *_, seed in grid]
-    table = train.members(
-        {
-            "lam": [lam for lam, *_ in grid],
-            "learning_rate": [3e-3] * len(grid),
-            "weight_decay": [decay for _, decay, _ in grid],
-        },
-        [seed for *_, seed in grid],
-        rows=rows,
-        labels=[whole.labels[r] for r in rows],
-    )
-    steps = args.epochs * (int(table.count.max()) // batch_size)
-    method = methods.make("centerloss", models.make("lenet5", shape, classes), shape, classes, steps=steps)
-    normalise = normalise_of(whole.images)
-    program = train.compile_program(
-        method, whole.images, table, normalise, batch_size=batch_size, augment=Augment(shift_px=1)
-    )
-    state = loop.train(program, steps, report=lambda step, m: print(step, "of", steps, m["loss"].mean(), flush=True))
-    params = to_host(state.members["params"])
+    shape, names, batch_size = whole.images.shape[1:], tuple("0123456789"), 128
+    steps = args.epochs * (max(map(len, rows)) // batch_size)
+    built = Recipe("centerloss").build(shape, names, steps=steps)
+    hparams = {
+        "lam": [lam for lam, *_ in grid],
+        "learning_rate": 3e-3,
+        "weight_decay": [decay for _, decay, _ in grid],
+    }
+    table = built.members(rows, [whole.labels[r] for r in rows], [seed for *_, seed in grid], hparams)
+    normalise = built.normalise(whole.images)
+    params = pipeline.train_members(
+        built,
+        whole.images,
+        table,
+        normalise,
+        steps,
+        batch_size=batch_size,
+        augment=Augment(shift_px=1),
+        report=lambda step, m: print(step, "of", steps, m["loss"].mean(), flush=True),
+    ).params
 
-    names = tuple(str(c) for c in range(classes))
     made = {seed: outliers(whole.images[split[1]], seed) for seed, split in splits.items()}
     settings: dict[tuple, list[dict[str, Any]]] = {}
     for m, (lam, decay, seed) in enumerate(grid):
-        member = jax.tree.map(lambda x, m=m: x[m], params)
+        own = member(params, m)
         train_rows, held = splits[seed]
-        spec = Spec("centerloss", "lenet5", "mahalanobis", shape, names)
+        spec = built.spec
         images = {"train": whole.images[train_rows], "held_out": whole.images[held], **made[seed]}
-        outputs = {k: detectors.extract(spec, member, normalise, v) for k, v in images.items()}
-        f1 = evaluate.classification(outputs["held_out"], whole.labels[held], np.zeros(len(held)), classes)["f1"]
+        outputs = {k: detectors.extract(spec, own, normalise, v) for k, v in images.items()}
+        f1 = evaluate.classification(outputs["held_out"], whole.labels[held], np.zeros(len(held)), len(names))["f1"]
         for scorer, shrinkage in itertools.product(("mahalanobis", "mahalanobis_perclass"), args.shrinkage):
-            spec = Spec("centerloss", "lenet5", scorer, shape, names, (("shrinkage", shrinkage),))
+            spec = dataclasses.replace(built.spec, scorer=scorer, scorer_options=(("shrinkage", shrinkage),))
             fitted = detectors.fit(
-                spec, member, normalise, images["train"], whole.labels[train_rows], outputs=outputs["train"]
+                spec, own, normalise, images["train"], whole.labels[train_rows], outputs=outputs["train"]
             )
             normal = np.asarray(evaluate.levels(fitted, outputs["held_out"]))
             aurocs = {}

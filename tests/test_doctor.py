@@ -96,10 +96,10 @@ def test_a_wrong_folder_is_told_first(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("files", "environment", "mend"),
     [
-        ({NVIDIA: ["/dev/nvidia0"]}, {}, r"1 NVIDIA GPU.*pip install 'adjax\[cuda\]'"),
+        ({NVIDIA: ["/dev/nvidia0"]}, {}, r"1 NVIDIA GPU.*pip install .*\[cuda\]'"),
         ({NVIDIA: ["/dev/nvidia0"]}, {"JAX_PLATFORMS": "cpu"}, "JAX_PLATFORMS=cpu forbids it: unset"),
         ({NVIDIA: ["/dev/nvidia0"]}, {"CUDA_VISIBLE_DEVICES": ""}, "CUDA_VISIBLE_DEVICES='' hides it"),
-        ({TPU: ["/dev/accel0", "/dev/accel1"]}, {}, r"2 TPU.*adjax\[tpu\]"),
+        ({TPU: ["/dev/accel0", "/dev/accel1"]}, {}, r"2 TPU.*pip install .*\[tpu\]"),
         ({AMD: ["/dev/kfd"]}, {}, "AMD GPU.*ROCm"),
     ],
 )

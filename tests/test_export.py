@@ -13,7 +13,7 @@ import pytest
 
 import adjax
 from adjax import __main__ as command_line
-from adjax import artefact, data, export, scorers, sealed
+from adjax import artefact, data, distribution, export, scorers, sealed
 from adjax import detector as detectors
 from adjax.augment import normalise_of
 from adjax.detector import Spec
@@ -268,7 +268,7 @@ def test_without_the_extra_onnx_says_what_to_install(detector, tmp_path, monkeyp
     monkeypatch.setitem(sys.modules, "jax2onnx", None)
     detector.save(tmp_path / "detector")
     assert command_line.main(["export", str(tmp_path), "--to", "onnx"]) == 1
-    assert "pip install 'adjax[onnx]'" in capsys.readouterr().err
+    assert distribution.install("onnx") in capsys.readouterr().err
     assert not (tmp_path / "detector.onnx").exists()
 
 

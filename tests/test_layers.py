@@ -13,7 +13,7 @@ import adjax
 
 ROOT = Path(adjax.__file__).parent
 LAYERS = [
-    {"process", "progress"},
+    {"distribution", "process", "progress"},
     {"types", "nn", "losses", "anchor"},
     {"kmeans"},
     {"data"},
@@ -30,6 +30,7 @@ LAYERS = [
     {"detector"},
     {"foreign", "sealed"},
     {"artefact", "export"},
+    {"pipeline"},
     {"onnx", "sklearn"},
     {"metrics"},
     {"report"},
@@ -43,7 +44,7 @@ ALONE = {
     "nn": set(),
     "anchor": set(),
     "kmeans": {"anchor"},
-    "data": {"kmeans"},
+    "data": {"distribution", "kmeans"},
     "scorers": {"types", "anchor", "kmeans"},
     "thresholds": set(),
     "metrics": set(),

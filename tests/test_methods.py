@@ -16,7 +16,7 @@ from training import CLASSES, SHAPE, Small, digits
 
 from adjax import models
 from adjax.augment import normalise_for
-from adjax.methods import METHODS, collective, make
+from adjax.methods import METHODS, collective, entry, make
 from adjax.types import Method
 
 
@@ -212,6 +212,13 @@ def test_what_a_method_says_of_itself_is_so(name):
         low, high = {"unit": (0, 1), "signed": (-1, 1), "standard": (-np.inf, np.inf)}[method.pixels]
         assert low <= said["reconstruction"].min() <= said["reconstruction"].max() <= high
     assert method.learns_from in ("classes", "normal", "anomalies", "classes and anomalies")
+
+
+@names
+def test_an_entry_says_what_its_method_is(name):
+    known, method = entry(name), built(name)
+    assert (known.supervision, known.input_range, known.scorer) == (method.learns_from, method.pixels, method.scorer)
+    assert known.model in models.MODELS
 
 
 @trained

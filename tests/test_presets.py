@@ -14,7 +14,7 @@ import adjax
 from adjax import data, methods, models, train
 from adjax.data.trials import Trial
 from adjax.methods import METHODS
-from experiments import config, console, evaluate, figures, presets, run
+from experiments import config, console, evaluate, figures, judging, members, presets, run
 from experiments.training import Best
 
 LABELLED = "--preset classifier_fashion_mnist --dataset digits --normal 0 1 --validation 0.3 --batch-size 32".split()
@@ -88,11 +88,11 @@ def test_rare_anomalies_weigh_as_much_as_normals():
     rows = np.arange(10, dtype=np.int32)
     trial = Trial({"seed": 0}, 0, rows, np.int32([0] * 8 + [1] * 2), rows[:0], rows[:0], rows[:0], rows, rows)
     setting = {"weight_normal": 1.0, "weight_anomalous": 1.0}
-    table = run.members(config.Config(), [setting], (trial,))
+    table = members.members(config.Config(), [setting], (trial,))
     np.testing.assert_allclose([table.hparams[name][0] for name in setting], [10 / 16, 10 / 4])
-    assert run.log_odds(table, 0) == pytest.approx(np.log(4))  # so the threshold is where the weights are undone
+    assert judging.log_odds(table, 0) == pytest.approx(np.log(4))  # so the threshold is where the weights are undone
     given = replace(config.Config(), hparams=("weight_normal=3",))
-    table = run.members(given, [{**setting, "weight_normal": 3.0}], (trial,))
+    table = members.members(given, [{**setting, "weight_normal": 3.0}], (trial,))
     np.testing.assert_allclose([table.hparams[name][0] for name in setting], [3, 10 / 4])
 
 

@@ -17,7 +17,8 @@ SMALLER = {"recipes/million.md": ("IMAGES = 1_000_000", "IMAGES = 500_000")}
 """What a test can't wait for: the number that the page shows, and the one that is run."""
 _SLOW = "jit", "million", "one-class-svm", "serve", "training-loop", "your-method", "your-network"
 HEAVY = {"index.md", *(f"recipes/{page}.md" for page in _SLOW)}
-"""Each trains a network as `experiments.run` does, fits many detectors as others fit one, or exports as test_export.py does."""
+"""Each trains a network as test_experiments.py does, fits many detectors as others fit one, or exports as
+test_export.py does."""
 _FENCE = re.compile(r"^```(python|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _REGISTRIES = (data.DATASETS, methods.METHODS, models.MODELS, scorers.SCORERS)

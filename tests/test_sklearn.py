@@ -19,8 +19,8 @@ from sklearn.utils.validation import validate_data
 
 import adjax.sklearn
 from adjax import export
-from adjax.methods import METHODS
-from adjax.models import MODELS
+from adjax.methods import METHODS, entry
+from adjax.models import weights
 from adjax.sklearn import ANOMALOUS, ImageOutlierDetector, OutlierDetector
 
 X, Y = load_digits(return_X_y=True)
@@ -96,9 +96,7 @@ def test_methods_that_need_labels_say_so():
     assert {name for name in METHODS if get_tags(ImageOutlierDetector(name)).target_tags.required} == set(
         METHODS
     ) - set(FROM_NORMAL_IMAGES)
-    for name in METHODS:
-        made = ImageOutlierDetector(name)._made(adjax.sklearn.MODELS[name], (32, 32, 1), 2, 1)
-        assert (made.learns_from != "normal") == (name not in FROM_NORMAL_IMAGES)
+    assert {name for name in METHODS if entry(name).supervision == "normal"} == set(FROM_NORMAL_IMAGES)
 
 
 @pytest.mark.slow
@@ -231,9 +229,18 @@ def test_a_method_that_is_not_trained():
     assert roc_auc_score(TRUTH, made.score_samples(NEW)) > 0.9
 
 
-def test_every_method_has_a_model():
-    assert set(adjax.sklearn.MODELS) == set(METHODS)
-    assert set(adjax.sklearn.MODELS.values()) <= set(MODELS)
+def test_a_pre_trained_network_has_its_weights_or_is_refused(monkeypatch):
+    """It was drawn at random once, without a word."""
+    options = {"method": "gmm", "model": "efficientnet_lite0", "image_shape": (8, 8, 1), "pixel_max": 16}
+    with pytest.raises(weights.WeightsError, match=r"no file of weights at .*nowhere\.pth"):
+        ImageOutlierDetector(**options, weights="nowhere.pth").fit(ZEROS[:40])
+
+    def unreachable(spec, model):
+        raise weights.WeightsError(f"{spec} for {model}")
+
+    monkeypatch.setattr(weights, "resolve", unreachable)
+    with pytest.raises(weights.WeightsError, match="None for efficientnet_lite0"):
+        ImageOutlierDetector(**options).fit(ZEROS[:40])
 
 
 WRONG = {

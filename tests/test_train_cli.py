@@ -313,10 +313,11 @@ def test_classes_are_learned_and_named(tmp_path):
 def test_ctrl_c_keeps_nothing(tmp_path, monkeypatch, capsys):
     fill(tmp_path / "set", 50)
 
-    def train(*arguments):
-        raise fit.Stopped(signal.SIGINT)
+    def train(*_, stop, **__):
+        stop.received = signal.SIGINT
+        return "a detector", 0
 
-    monkeypatch.setattr(fit, "_train", train)
+    monkeypatch.setattr(fit, "train_one", train)
     assert run(tmp_path / "set", "--out", tmp_path / "d", "--method", "autoencoder") == 130
     assert "stopped; nothing was kept" in capsys.readouterr().out
     assert not (tmp_path / "d").exists()

@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 
+from adjax import distribution
 from adjax.data.cache import given_dir
 from adjax.data.clients import Unavailable
 from adjax.data.split import DataError, Split, make_split
@@ -63,7 +64,7 @@ def prepare(name: str, data_dir: Path | None) -> Path:
       Unavailable: TensorFlow isn't installed, the host doesn't answer, or tfds failed.
     """
     if importlib.util.find_spec("tensorflow") is None:
-        raise Unavailable("preparing a set needs TensorFlow: pip install 'adjax[tfds]'")
+        raise Unavailable(f"preparing a set needs TensorFlow: {distribution.install('tfds')}")
     if not answers():
         raise Unavailable(f"the host of tfds did not answer within {PROBE_SECONDS:g} s")
     root = roots(data_dir)[0]
@@ -159,7 +160,7 @@ def _examples(builder: Any, split: str, folder: Path) -> list[Any]:
         return [source[row] for row in range(len(source))]
     if importlib.util.find_spec("tensorflow") is None:
         raise DataError(
-            f"{folder} is in {builder.info.file_format} form, which needs TensorFlow: pip install 'adjax[tfds]'"
+            f"{folder} is in {builder.info.file_format} form, which needs TensorFlow: {distribution.install('tfds')}"
         )
     import tensorflow_datasets as tfds
 

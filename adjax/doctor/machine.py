@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adjax import models
+from adjax import distribution, models
 from adjax.data import cache
 from adjax.models.weights import WEIGHTS
 
@@ -55,7 +55,7 @@ def idle_accelerators(
         elif extra == "cuda" and hidden in ("", "-1"):
             mend = f"CUDA_VISIBLE_DEVICES={hidden!r} hides it: unset that"
         else:
-            mend = f"pip install 'adjax[{extra}]' into this environment (and a driver that is new enough)"
+            mend = f"{distribution.install(extra)} into this environment (and a driver that is new enough)"
         found.append(f"{len(seen)} {name}(s) ({', '.join(seen[:4])}) that JAX does not use. {mend}")
     if files.get(AMD):
         found.append("an AMD GPU that JAX does not use. JAX has builds for ROCm: see its installation page")
@@ -64,8 +64,8 @@ def idle_accelerators(
 
 def versions() -> str:
     """Of the packages that matter, in a line."""
-    names = ("adjax", "jax", "flax", "numpy", "pillow")
-    return ", ".join(f"{name} {importlib.metadata.version(name)}" for name in names)
+    others = (f"{name} {importlib.metadata.version(name)}" for name in ("jax", "flax", "numpy", "pillow"))
+    return ", ".join([f"adjax {distribution.VERSION}", *others])
 
 
 def speed() -> float:

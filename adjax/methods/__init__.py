@@ -9,6 +9,7 @@ from adjax.methods.autoencoder import autoencoder
 from adjax.methods.centerloss import centerloss
 from adjax.methods.classifier import classifier
 from adjax.methods.deep_svdd import deep_svdd
+from adjax.methods.entry import MethodEntry
 from adjax.methods.frozen import frozen
 from adjax.methods.gan import gan
 from adjax.methods.ood_head import ood_head
@@ -17,20 +18,36 @@ from adjax.methods.regressor import regressor
 from adjax.types import Method
 
 METHODS: dict[str, Callable[..., Method]] = {
-    "autoencoder": autoencoder,
-    "centerloss": centerloss,
-    "classifier": classifier,
-    "deep_svdd": deep_svdd,
-    "gan": gan,
-    "ood_head": ood_head,
-    "random": random,
-    "regressor": regressor,
-    "gmm": partial(frozen, scorer="gmm"),
-    "hog_ocsvm": partial(frozen, scorer="ocsvm"),
+    "autoencoder": MethodEntry(autoencoder, "normal", "unit", "conv_autoencoder"),
+    "centerloss": MethodEntry(centerloss, "classes", "standard", "lenet5", scorer="mahalanobis"),
+    "classifier": MethodEntry(classifier, "anomalies", "standard", "cnn"),
+    "deep_svdd": MethodEntry(deep_svdd, "normal", "unit", "svdd_lenet"),
+    "gan": MethodEntry(gan, "anomalies", "signed", "unet"),
+    "ood_head": MethodEntry(ood_head, "classes and anomalies", "standard", "lenet5"),
+    "random": MethodEntry(random, "normal", "unit", "lenet5"),
+    "regressor": MethodEntry(regressor, "anomalies", "standard", "cnn"),
+    "gmm": MethodEntry(partial(frozen, scorer="gmm"), "normal", "unit", "hog", scorer="gmm"),
+    "hog_ocsvm": MethodEntry(partial(frozen, scorer="ocsvm"), "normal", "unit", "hog", scorer="ocsvm"),
 }
-"""Name -> factory, called as `(network, image_shape, classes, *, steps, **options)`."""
+"""Name -> factory, called as `(network, image_shape, classes, *, steps, **options)`; what it makes stands beside it."""
 
-__all__ = ["METHODS", "make"]
+__all__ = ["METHODS", "MethodEntry", "entry", "make"]
+
+
+def entry(name: str) -> MethodEntry:
+    """What is known of the method of that name before it is made.
+
+    Args:
+      name: a key of `METHODS`. A plain function there is known by its name alone: `supervision`, `input_range` and
+        `model` are None.
+
+    Raises:
+      ValueError: no such method.
+    """
+    if name not in METHODS:
+        raise ValueError(f"no method {name!r}; there are: {', '.join(sorted(METHODS))}")
+    found = METHODS[name]
+    return found if isinstance(found, MethodEntry) else MethodEntry(found)
 
 
 def make(name: str, *args, **options) -> Method:
@@ -39,6 +56,4 @@ def make(name: str, *args, **options) -> Method:
     Raises:
       ValueError: no such method.
     """
-    if name not in METHODS:
-        raise ValueError(f"no method {name!r}; there are: {', '.join(sorted(METHODS))}")
-    return METHODS[name](*args, **options)
+    return entry(name)(*args, **options)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from adjax import distribution
 from adjax.models.torchfile import MAX_FILE_BYTES, WeightsError
 
 
@@ -24,7 +25,7 @@ def read_keras(file: Path) -> dict[str, np.ndarray]:
     try:
         import h5py
     except ImportError as error:
-        raise WeightsError(f"to read {file}, install h5py: pip install 'adjax[weights]'") from error
+        raise WeightsError(f"to read {file}, install h5py: {distribution.install('weights')}") from error
     try:
         with h5py.File(file, "r") as opened:
             root = opened.get("model_weights", opened)

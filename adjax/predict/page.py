@@ -19,6 +19,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from adjax import distribution
 from adjax.data import upload
 from adjax.data.split import DataError
 from adjax.detector import Detector
@@ -95,7 +96,10 @@ def of_scores(
             ("threshold", f"{threshold:.6g}"),
             ("held-out normal images", f"{len(held_out):,}"),
         ],
-        "Versions": [(name, importlib.metadata.version(name)) for name in ("adjax", "jax", "numpy", "pillow")],
+        "Versions": [
+            ("adjax", distribution.VERSION),
+            *((name, importlib.metadata.version(name)) for name in ("jax", "numpy", "pillow")),
+        ],
     }
     return Report(
         title=title(folder, table),

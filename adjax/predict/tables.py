@@ -11,6 +11,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from adjax import distribution
 from adjax.data.probabilities import FORMULA
 from adjax.data.split import DataError
 from adjax.data.upload import text
@@ -102,7 +103,7 @@ def _pyarrow() -> Any:
         import pyarrow
     except ImportError as error:
         raise DataError(
-            "Parquet needs pyarrow: pip install 'adjax[parquet]', or name the table .csv or .jsonl"
+            f"Parquet needs pyarrow: {distribution.install('parquet')}, or name the table .csv or .jsonl"
         ) from error
     return pyarrow
 

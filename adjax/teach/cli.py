@@ -137,7 +137,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--labels", type=Path, metavar="CSV", help="a table, file,label, instead of subfolders")
     parser.add_argument("--normal", nargs="+", default=(), metavar="LABEL", help="labels of the table that are normal")
     parser.add_argument("--one-class", action="store_true", help="subfolders of normal pictures are no classes")
-    parser.add_argument("--method", choices=plan.OWN_MODEL, help="default: chosen from the data, and told")
+    parser.add_argument("--method", choices=plan.CHOICES, help="default: chosen from the data, and told")
     parser.add_argument("--model", choices=MODELS, metavar="NAME", help=f"the network: {', '.join(MODELS)}")
     parser.add_argument("--scorer", choices=SCORERS, metavar="NAME", help="features to score: any of adjax.scorers")
     parser.add_argument("--side-px", type=int, metavar="N", help="side of the square that pictures are brought to")

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adjax import detector as detectors
-from adjax import loop, methods, metrics, models, train
-from adjax.augment import Augment, Normalise, normalise_for
+from adjax import loop, metrics
+from adjax.augment import Augment
 from adjax.data.split import DataError
 from adjax.data.stratify import validation_split
-from adjax.detector import Detector, Spec
-from adjax.sharding import to_host
+from adjax.detector import Detector
+from adjax.pipeline import train_one
 from adjax.teach.plan import Plan
-from adjax.types import Method, PyTree
 
 FEWEST = 50
 HELD_OUT, FEWEST_HELD_OUT, FEWEST_TRAINED = 0.2, 20, 30
@@ -40,13 +37,14 @@ class Parts(NamedTuple):
     held_out: np.ndarray
 
 
-def hold_out(labels: np.ndarray, alpha: float, seed: int) -> Parts:
+def hold_out(labels: np.ndarray, alpha: float, seed: int, share: float = HELD_OUT) -> Parts:
     """Sets normal images aside, class by class, as many as the promise takes: n ≥ 1/α − 1 (see `thresholds.conformal`).
 
     Args:
       labels: int[N], N ≥ 50.
       alpha: the false-positive rate to promise.
       seed: of the draw.
+      share: to set aside if the promise takes no more, in (0, 1).
 
     Raises:
       DataError: fewer than 50 images, or too few for that rate.
@@ -59,7 +57,7 @@ def hold_out(labels: np.ndarray, alpha: float, seed: int) -> Parts:
     if not 0 < alpha < 1:
         raise DataError(f"--false-positive-rate {alpha}: must lie between 0 and 1")
     needed = math.ceil((1 / alpha - 1) * (1 - 1e-12))
-    count = max(round(HELD_OUT * n), FEWEST_HELD_OUT, needed)
+    count = max(round(share * n), FEWEST_HELD_OUT, needed)
     if n - count < FEWEST_TRAINED:
         raise DataError(
             f"a false-positive rate of {alpha:g} takes {needed} held-out images, and of {n} only "
@@ -107,61 +105,25 @@ def fit(
     Raises:
       Stopped: SIGINT or SIGTERM came while it trained.
     """
-    spec, method, normalise = _build(plan, images[parts.train], classes, max(steps, 1))
-    if method.step is None:
-        params, steps = jax.jit(method.init)(jax.random.key(seed), {})["params"], 0
-    else:
-        params = _train(plan, method, normalise, images, labels, parts.train, steps, seed, report)
-    fitted = detectors.fit(
-        spec, params, normalise, images[parts.train], labels[parts.train], held_out=images[parts.held_out]
-    )
-    return Fitted(fitted.with_false_positive_rate(alpha), steps)
-
-
-def _build(plan: Plan, images: np.ndarray, classes: tuple[str, ...], steps: int) -> tuple[Spec, Method, Normalise]:
-    network = models.make(plan.model, plan.shape, len(classes), **plan.model_options)
-    normalise = None
-    if plan.pretrained is not None:
-        network = models.pretrained(network, plan.pretrained)
-        normalise = Normalise(*(np.asarray(x, np.float32) for x in (plan.pretrained.mean, plan.pretrained.sd)))
-    method = methods.make(plan.method, network, plan.shape, len(classes), steps=steps)
-    scorer_options: Any = tuple(plan.scorer_options.items())
-    model_options: Any = tuple(plan.model_options.items())
-    spec = Spec(
-        plan.method, plan.model, plan.scorer or method.scorer, plan.shape, classes, scorer_options, (), model_options
-    )
-    return spec, method, normalise or normalise_for(method.pixels, images)
-
-
-def _train(
-    plan: Plan,
-    method: Method,
-    normalise: Normalise,
-    images: np.ndarray,
-    labels: np.ndarray,
-    rows: np.ndarray,
-    steps: int,
-    seed: int,
-    report: Callable[[int, dict[str, np.ndarray]], None],
-) -> PyTree:
-    """The parameters at the end of the training of one member."""
-    hparams = dict(method.hparams)
-    if plan.learning_rate is not None:
-        hparams["learning_rate"] = plan.learning_rate
-    table = train.members({name: [value] for name, value in hparams.items()}, [seed], [rows], [labels[rows]])
-    program = train.compile_program(
-        method,
-        images,
-        table,
-        normalise,
-        batch_size=min(plan.batch_size, len(rows)),
-        augment=Augment(shift_px=plan.shift_px),
-    )
     with loop.StopSignal() as stop:
-        state = loop.train(program, steps, stop=stop, report=report)
+        detector, trained_steps = train_one(
+            plan.recipe,
+            images,
+            labels,
+            classes,
+            parts.train,
+            parts.held_out,
+            steps=steps,
+            batch_size=plan.batch_size,
+            hparams=plan.hparams,
+            seed=seed,
+            augment=Augment(shift_px=plan.shift_px),
+            stop=stop,
+            report=report,
+        )
     if stop.received is not None:
         raise Stopped(stop.received)
-    return jax.tree.map(lambda x: x[0], to_host(state.members["params"]))
+    return Fitted(detector.with_false_positive_rate(alpha), trained_steps)
 
 
 class Judged(NamedTuple):

@@ -24,6 +24,7 @@ from adjax.data.split import DataError
 from adjax.data.upload import Header
 from adjax.models import weights
 from adjax.models.names import MODELS as WEIGHTED
+from adjax.pipeline import Recipe
 
 FEW = 1000
 SMALL_PX, LARGE_PX = 64, 128
@@ -33,14 +34,9 @@ SEEN_PX = 96  # what a pre-trained network enlarges smaller images to
 SMALLEST_PX = 8
 EPOCHS, MIN_STEPS, MAX_STEPS = 20, 2000, 20_000
 FROZEN = ("gmm", "hog_ocsvm")
-OWN_MODEL = {
-    "gmm": BACKBONE,
-    "hog_ocsvm": "hog",
-    "centerloss": "lenet5",
-    "autoencoder": "conv_autoencoder",
-    "deep_svdd": "svdd_lenet",
-}
-"""Methods that learn from normal images alone or from their classes → the network that each takes if none is named."""
+NO_WEIGHTS = "NO PRE-TRAINED WEIGHTS can be had"
+CHOICES = ("gmm", "hog_ocsvm", "centerloss", "autoencoder", "deep_svdd")
+"""Methods that learn from normal images alone or from their classes."""
 
 
 @dataclass(frozen=True)
@@ -80,18 +76,31 @@ class Plan:
     why: tuple[str, ...] = ()
 
     @property
+    def recipe(self) -> Recipe:
+        """The names and options alone."""
+        return Recipe(
+            self.method, self.model, self.scorer, {}, self.model_options, self.scorer_options, self.pretrained
+        )
+
+    @property
+    def hparams(self) -> dict[str, float]:
+        """Hyper-parameters that differ from the method's own."""
+        return {} if self.learning_rate is None else {"learning_rate": self.learning_rate}
+
+    @property
     def name(self) -> str:
         """For people."""
         return " + ".join(filter(None, (self.method, self.model, self.scorer)))
 
 
-def choose(headers: Sequence[Header], classes: int, asked: Asked) -> Plan:
+def choose(headers: Sequence[Header], classes: int, asked: Asked, shape: tuple[int, int, int] | None = None) -> Plan:
     """Chooses what was not asked for.
 
     Args:
       headers: of the normal images, at least one.
       classes: how many there are of them.
       asked: what was.
+      shape: (height px, width px, channels) that the images have to keep; None: they are brought to a square.
 
     Raises:
       DataError: a method that can't do with these images.
@@ -114,20 +123,22 @@ def choose(headers: Sequence[Header], classes: int, asked: Asked) -> Plan:
             method = _scratch(classes)
         if found is None and method != "hog_ocsvm":
             why.append(f"{n:,} images of up to {SMALL_PX} px, {_of(classes)}: {method}, learned from scratch")
-    if method not in OWN_MODEL:
-        raise DataError(f"method {method!r}: choose one of {', '.join(OWN_MODEL)}; others need labelled anomalies")
+    if method not in CHOICES:
+        raise DataError(f"method {method!r}: choose one of {', '.join(CHOICES)}; others need labelled anomalies")
     if method == "centerloss" and classes < 2:
         raise DataError("centerloss tells classes of normal images apart: give them as subfolders, at least 2")
-    model = asked.model or OWN_MODEL[method]
+    model = asked.model or (BACKBONE if method == "gmm" else Recipe(method).model_name)
     if model in WEIGHTED and found is None:
         found = weights.resolve(asked.weights, model)
-    side = asked.side_px or _side(side, model)
+    side = asked.side_px or (_side(side, model) if shape is None else side)
     if side < SMALLEST_PX:
         raise DataError(f"images of {side} px: at least {SMALLEST_PX} are needed, enlarge them by --side-px")
     channels = 1 if grey else 3
-    why.append(f"side {side} px, {'grey' if grey else 'RGB'}: the shorter side is brought to it, the middle kept")
+    if shape is None:
+        why.append(f"side {side} px, {'grey' if grey else 'RGB'}: the shorter side is brought to it, the middle kept")
+        shape = (side, side, channels)
     scorer = asked.scorer or ("mahalanobis" if method == "gmm" and classes > 1 else None)
-    common: dict[str, Any] = {"shape": (side, side, channels), "pretrained": found, "why": tuple(why)}
+    common: dict[str, Any] = {"shape": shape, "pretrained": found, "why": tuple(why)}
     return Plan(method, model, scorer, **common, **_settings(method, model, scorer, side, found))
 
 
@@ -152,7 +163,7 @@ def _pretrained(asked: Asked, reason: str) -> tuple[str, weights.Weights | None,
     except weights.WeightsError as error:
         if asked.weights or asked.model:
             raise
-        return "hog_ocsvm", None, f"{reason}, and NO PRE-TRAINED WEIGHTS can be had: hand-made features. {error}"
+        return "hog_ocsvm", None, f"{reason}, and {NO_WEIGHTS}: hand-made features. {error}"
     return "gmm", found, f"{reason}: a pre-trained network's features and a Gaussian ({found.source})"
 
 

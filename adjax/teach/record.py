@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from adjax import data
+from adjax import data, distribution
 from adjax.data import upload
 from adjax.report import Table, card
 from adjax.sealed import to_json
@@ -101,7 +101,7 @@ def _card(training: Training, directory: Path) -> card.Card:
         if weights is None
         else (("source", weights.source), ("SHA-256", weights.sha256), ("licence", weights.licence)),
         made=(
-            ("adjax, jax", f"{importlib.metadata.version('adjax')}, {importlib.metadata.version('jax')}"),
+            ("adjax, jax", f"{distribution.VERSION}, {importlib.metadata.version('jax')}"),
             ("date", time.strftime("%Y-%m-%d", time.gmtime())),
             ("steps", f"{training.fitted.trained_steps:,}"),
         ),

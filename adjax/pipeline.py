@@ -1,0 +1,252 @@
+"""The one way from images to a detector: a recipe is built, its members are trained, detectors are made of them.
+
+    recipe = Recipe("centerloss")                                    # names and options
+    built = recipe.build(image_shape, classes, steps=steps)          # network, method, spec
+    table = built.members([rows], [labels], seeds=[0])               # who trains on what
+    trained = train_members(built, images, table, normalise, steps, batch_size=64)
+    detector = built.fit(member(trained.params, 0), normalise, images[rows], labels[rows])
+
+`train_one` is all of that for a single member. The commands, `adjax.train_detector`, `adjax.sklearn`, the experiments
+and the benchmarks go this way; what they add (folders, checkpoints, figures) stands with them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from adjax import detector as detectors
+from adjax import loop, methods, models, train
+from adjax.augment import Augment, Normalise, normalise_for
+from adjax.checkpoint import Checkpoints
+from adjax.detector import Detector
+from adjax.models import weights
+from adjax.models.names import MODELS as WEIGHTED
+from adjax.models.weights import Weights
+from adjax.sharding import to_host
+from adjax.spec import Spec
+from adjax.train import Members, Program, State
+from adjax.types import Method, PyTree
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What to train, by name.
+
+    Attributes:
+      method: a name in `adjax.methods.METHODS`.
+      model: a name in `adjax.models.MODELS`; None: the one in the method's entry.
+      scorer: a name in `adjax.scorers.SCORERS`; None: the one that the method is published with.
+      method_options, model_options, scorer_options: keyword arguments.
+      weights: that the network starts from: `Weights`, the path of a file, or "random". None: published ones, for a
+        model that is known for them, as `adjax.models.weights.resolve` has it; other models draw theirs.
+    """
+
+    method: str
+    model: str | None = None
+    scorer: str | None = None
+    method_options: Mapping[str, Any] = field(default_factory=dict)
+    model_options: Mapping[str, Any] = field(default_factory=dict)
+    scorer_options: Mapping[str, Any] = field(default_factory=dict)
+    weights: Weights | str | Path | None = None
+
+    @property
+    def model_name(self) -> str:
+        """The model's name.
+
+        Raises:
+          ValueError: none is named, and the method's entry knows none; no such method.
+        """
+        name = self.model or methods.entry(self.method).model
+        if name is None:
+            raise ValueError(f"method {self.method!r} has no network of its own: name one, as model='lenet5'")
+        return name
+
+    def supervision(self, image_shape: tuple[int, int, int]) -> str:
+        """What the method learns from, see `Method.learns_from`; builds nothing if its entry says so."""
+        return methods.entry(self.method).supervision or self.build(image_shape, ("0", "1")).method.learns_from
+
+    def build(self, image_shape: tuple[int, int, int], classes: Sequence[str], *, steps: int = 1) -> Built:
+        """Makes network, method and spec; draws and trains nothing.
+
+        Args:
+          image_shape: (height px, width px, channels).
+          classes: names of the classes of normal images, at least one.
+          steps: of the whole training, for schedules.
+
+        Raises:
+          ValueError: an unknown name or option, or a network that can't take such images.
+          WeightsError: weights that are not to be found, or are not this model's.
+        """
+        name, options, found = self.model_name, dict(self.model_options), None
+        if self.weights is not None or name in WEIGHTED:
+            found = self.weights if isinstance(self.weights, Weights) else weights.resolve(self.weights, name)
+            options = {**found.options, **options}
+        network = models.make(name, image_shape, len(classes), **options)
+        if found is not None:
+            network = models.pretrained(network, found)
+        method = methods.make(self.method, network, image_shape, len(classes), steps=steps, **self.method_options)
+        pairs: Any = tuple(tuple(given.items()) for given in (self.scorer_options, self.method_options, options))
+        spec = Spec(self.method, name, self.scorer or method.scorer, image_shape, tuple(classes), *pairs)
+        return Built(spec, method, found)
+
+
+class Built(NamedTuple):
+    """What a recipe makes for images of one shape.
+
+    Attributes:
+      spec: of the detectors to come.
+      method: to train.
+      weights: that the network starts from, if they were trained elsewhere.
+    """
+
+    spec: Spec
+    method: Method
+    weights: Weights | None
+
+    def normalise(self, images: np.ndarray) -> Normalise:
+        """The normalisation of the weights; without any, the one that the method takes for training images uint8[N, H,
+        W, C]."""
+        if self.weights is not None:
+            return Normalise(*(np.asarray(x, np.float32) for x in (self.weights.mean, self.weights.sd)))
+        return normalise_for(self.method.pixels, images)
+
+    def members(
+        self,
+        rows: Sequence[np.ndarray],
+        labels: Sequence[np.ndarray],
+        seeds: Sequence[int] = (0,),
+        hparams: Mapping[str, Any] | None = None,
+    ) -> Members:
+        """A table of members, see `adjax.train.members`.
+
+        Args:
+          rows, labels: of each member, int[n].
+          seeds: of each member.
+          hparams: what differs from the method's own: a number for all members, or one for each.
+        """
+        values = {**self.method.hparams, **(hparams or {})}
+        each = {name: np.broadcast_to(np.asarray(value, np.float32), len(seeds)) for name, value in values.items()}
+        return train.members(each, seeds, rows, labels)
+
+    def fit(
+        self,
+        params: PyTree,
+        normalise: Normalise,
+        images: np.ndarray,
+        labels: np.ndarray,
+        held_out: np.ndarray | None = None,
+        **options: Any,
+    ) -> Detector:
+        """A detector of one member's parameters, see `adjax.detector.fit`."""
+        return detectors.fit(self.spec, params, normalise, images, labels, held_out, **options)
+
+
+class Trained(NamedTuple):
+    """What training leaves.
+
+    Attributes:
+      params: of every member, stacked [M, ...], on the host.
+      steps: optimiser steps done; 0 for a method that trains nothing.
+      program: that trained them; None for a method that trains nothing.
+    """
+
+    params: PyTree
+    steps: int
+    program: Program | None
+
+
+def train_members(
+    built: Built,
+    images: np.ndarray,
+    table: Members,
+    normalise: Normalise,
+    steps: int,
+    *,
+    batch_size: int,
+    augment: Augment = Augment(),  # noqa: B008 (a tuple of constants)
+    checkpoints: Checkpoints | None = None,
+    stop: loop.StopSignal | None = None,
+    compiled: Callable[[Program], int | None] = lambda program: None,
+    report: Callable[[int, dict[str, np.ndarray]], None] = lambda step, metrics: None,
+    resumed: Callable[[int], None] = lambda step: None,
+    after_epoch: Callable[[int, State], bool] = lambda step, state: False,
+    **options: Any,
+) -> Trained:
+    """Trains a table of members as one program; of a method without a step, their parameters as they are drawn.
+
+    Args:
+      built: what to train.
+      images: uint8[N, H, W, C], all that the table's rows may name.
+      table: the members.
+      normalise: pixel values to network input.
+      steps: where to end, in optimiser steps from the start.
+      batch_size: images a step and member.
+      augment: random changes to the images.
+      checkpoints, stop, report, resumed, after_epoch: as of `adjax.loop.train`.
+      compiled: called with the program before it runs; may return an earlier step to end at.
+      **options: as of `adjax.train.compile_program`: mesh, layout, steps_per_dispatch, resident.
+    """
+    if built.method.step is None:
+        return Trained(train.initial(built.method, table), 0, None)
+    program = train.compile_program(
+        built.method, images, table, normalise, batch_size=batch_size, augment=augment, **options
+    )
+    until = min(steps, compiled(program) or steps)
+    state = loop.train(program, until, checkpoints, stop=stop, report=report, resumed=resumed, after_epoch=after_epoch)
+    return Trained(to_host(state.members["params"]), int(state.step), program)
+
+
+def member(params: PyTree, m: int) -> PyTree:
+    """The parameters of member `m` of a stack [M, ...]."""
+    return jax.tree.map(lambda x: x[m], params)
+
+
+class One(NamedTuple):
+    """A detector, and the optimiser steps that its network was trained for."""
+
+    detector: Detector
+    steps: int
+
+
+def train_one(
+    recipe: Recipe,
+    images: np.ndarray,
+    labels: np.ndarray,
+    classes: Sequence[str],
+    rows: np.ndarray,
+    held_out: np.ndarray,
+    *,
+    steps: int,
+    batch_size: int,
+    hparams: Mapping[str, float] | None = None,
+    seed: int = 0,
+    **options: Any,
+) -> One:
+    """Trains one member and makes its detector.
+
+    Args:
+      recipe: what to train.
+      images, labels: uint8[N, H, W, C] and int[N]; a label of `len(classes)` marks a labelled anomaly.
+      classes: names of the classes of normal images.
+      rows: int[n], trained on; the detector is fitted to the normal ones among them.
+      held_out: int[m], normal images kept from training, for p-values and conformal thresholds; may be empty.
+      steps: optimiser steps; nothing for a method that trains nothing.
+      batch_size: images a step, at most n.
+      hparams: hyper-parameters that differ from the method's own.
+      seed: of weights, order and augmentation.
+      **options: as of `train_members`.
+    """
+    built = recipe.build(images.shape[1:], classes, steps=max(steps, 1))
+    table = built.members([rows], [labels[rows]], [seed], hparams)
+    normalise = built.normalise(images[rows])
+    trained = train_members(built, images, table, normalise, steps, batch_size=min(batch_size, len(rows)), **options)
+    normal = rows[labels[rows] < len(classes)]
+    aside = images[held_out] if len(held_out) else None
+    detector = built.fit(member(trained.params, 0), normalise, images[normal], labels[normal], aside)
+    return One(detector, trained.steps)

@@ -1,0 +1,111 @@
+"""An array of normal images to a detector, as `python -m adjax train` makes one of a folder."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from adjax.data.split import DataError
+from adjax.data.upload import Header
+from adjax.detector import Detector
+from adjax.teach import fit, plan
+
+
+def train_detector(
+    images: np.ndarray,
+    labels: Sequence[Any] | np.ndarray | None = None,
+    *,
+    method: str | None = None,
+    model: str | None = None,
+    scorer: str | None = None,
+    weights: str | None = None,
+    held_out: float = fit.HELD_OUT,
+    false_positive_rate: float = 0.05,
+    steps: int | None = None,
+    seed: int = 0,
+    report: Callable[[int, dict[str, np.ndarray]], None] = lambda step, metrics: None,
+) -> Detector:
+    """Trains a detector on normal images, and sets a threshold that keeps its promise on images that it has not seen.
+
+    What is not named is chosen as `python -m adjax train` chooses it, from the number, size and classes of the images
+    (`adjax.teach.plan`): a pre-trained network's features for fewer than 1,000 images or above 64 px, else center loss
+    for classes and an autoencoder without.
+
+    Args:
+      images: uint8[N, H, W, C], normal, N ≥ 50, C = 1 or 3.
+      labels: the class of each, [N] of numbers or strings; None: one class.
+      method: a name in `adjax.methods.METHODS` that learns without labelled anomalies.
+      model, scorer: names in `adjax.models.MODELS` and `adjax.scorers.SCORERS`.
+      weights: of a pre-trained network: the path of a file, or "random" to draw them; None: the published ones.
+      held_out: share of the images, in (0, 1), kept from training for the threshold and p-values; more, if the rate
+        takes more.
+      false_positive_rate: share of normal images, in (0, 1), that the threshold may flag on average (conformal).
+      steps: of the optimiser, at least 1; None: by the number of images.
+      seed: of all draws, 0 … 2³¹ − 1.
+      report: called with (steps done, metrics) while it trains.
+
+    Returns:
+      The detector; `detector.predict` flags what lies above its threshold, `detector.save` keeps it.
+
+    Raises:
+      ValueError: an argument out of its range, too few images, or a method that can't do with them.
+      WeightsError: weights that were named and are not to be found.
+
+    Example:
+      >>> import adjax
+      >>> digits = adjax.data.load("digits", "train")
+      >>> zeros = digits.images[digits.labels == 0]
+      >>> detector = train_detector(zeros, method="hog_ocsvm")
+      >>> detector
+      Detector(hog_ocsvm, hog, ocsvm; 8×8×1 px, 1 classes; threshold 0.9874, 28 images held out)
+      >>> bool(detector.predict(digits.images[digits.labels != 0]).mean() > 0.9)
+      True
+    """
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3):
+        raise ValueError(
+            f"images {images.dtype}{list(images.shape)}: must be uint8[N, H, W, C], 0 = black and 255 = white, "
+            "with 1 or 3 channels"
+        )
+    for name, value in (("held_out", held_out), ("false_positive_rate", false_positive_rate)):
+        if not 0 < value < 1:
+            raise ValueError(f"{name}={value}: must be a share in (0, 1)")
+    if steps is not None and steps < 1:
+        raise ValueError(f"steps={steps}: must be at least 1")
+    if not 0 <= seed < 2**31:
+        raise ValueError(f"seed={seed}: must lie between 0 and 2³¹ − 1")
+    index, classes = _classes(labels, len(images))
+    if len(images) < fit.FEWEST:
+        raise DataError(f"{len(images)} images: at least {fit.FEWEST} normal ones are needed")
+    height, width, channels = images.shape[1:]
+    asked = plan.Asked(method, model, scorer, None, weights)
+    header = Header(height, width, channels, "")
+    planned = plan.choose([header] * len(images), len(classes), asked, (height, width, channels))
+    for why in planned.why:
+        if plan.NO_WEIGHTS in why:
+            warnings.warn(why, stacklevel=2)
+    parts = fit.hold_out(index, false_positive_rate, seed, held_out)
+    length = plan.steps(planned.method, len(parts.train), planned.batch_size, steps)
+    trained = fit.fit(
+        planned, images, index, classes, parts, alpha=false_positive_rate, steps=length, seed=seed, report=report
+    )
+    return trained.detector
+
+
+def _classes(labels: Any, n: int) -> tuple[np.ndarray, tuple[str, ...]]:
+    """int32[n], and the names of the classes."""
+    if labels is None:
+        return np.zeros(n, np.int32), ("normal",)
+    given = np.asarray(labels)
+    if given.shape != (n,):
+        raise ValueError(f"labels of shape {given.shape}: must be [{n}], one for each image")
+    if np.issubdtype(given.dtype, np.number) and (np.isnan(given).any() or given.min(initial=0) < 0):
+        raise ValueError(
+            f"labels down to {given.min()}: all images are normal here, so a label is a class, at least 0. For methods "
+            "that learn from labelled anomalies see adjax.sklearn.ImageOutlierDetector"
+        )
+    names, index = np.unique(given, return_inverse=True)
+    return index.astype(np.int32), tuple(map(str, names))

@@ -1,0 +1,207 @@
+"""All trained members to one table: figures of each, the summary, and what it is compared with."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from rich.console import Console
+
+from adjax.augment import Normalise
+from adjax.pipeline import Built, member
+from adjax.train import Members
+from adjax.types import PyTree
+from experiments import evaluate, figures
+from experiments.config import Config, of_preset
+from experiments.console import member_name, setting_name
+from experiments.members import fit, members, recipe
+from experiments.study import Images, Loaded
+from experiments.training import Trained
+
+CEILING = "supervised classifier on the same images"
+"""With labelled anomalies of every kind this is the honest ceiling, so a GAN's table has it."""
+
+
+class Outcome(NamedTuple):
+    """What was found of all members.
+
+    Attributes:
+      judged: each member's detector and figures.
+      rows: each member's line of results.json.
+      groups: each setting's line: hyper-parameters and summary.
+      kept: the setting whose detectors are kept: the method's own hyper-parameters, if they are among those trained.
+      first: the first member of it.
+      comparisons: name -> figures of what the kept setting is compared with.
+    """
+
+    judged: list[evaluate.Judged]
+    rows: list[dict[str, Any]]
+    groups: list[dict[str, Any]]
+    kept: int
+    first: int
+    comparisons: dict[str, Any]
+
+
+class Setting(NamedTuple):
+    """All that judging reads, made once a run."""
+
+    config: Config
+    given: Images
+    built: Built
+    normalise: Normalise
+    loaded: Loaded
+    table: Members
+    settings: list[dict[str, float]]
+    trained: Trained
+
+    @property
+    def pairs(self) -> list[tuple[int, int]]:
+        """(setting, trial) of each member."""
+        return list(itertools.product(range(len(self.settings)), range(len(self.loaded.study.trials))))
+
+
+def judge(run: Setting, console: Console) -> Outcome:
+    """Judges one member after another, its outputs extracted once for all scorers; prints a line for each."""
+    others, optional = _further(run)
+    trials, judged = run.loaded.study.trials, []
+    for m, (s, t) in enumerate(run.pairs):
+        judged.append(_judge(run, run.trained.params, m, others, optional))
+        name = " ".join(filter(None, (setting_name(run.settings[s], run.settings), member_name(trials[t].name))))
+        console.print(f"{name}: {figures.brief(judged[-1].metrics)}", highlight=False)
+    rows: list[dict[str, Any]] = [
+        {"hparams": dict(run.settings[s]), "seed": trials[t].seed, **trials[t].name}
+        | {"metrics": judged[m].metrics, "scorers": judged[m].scorers}
+        for m, (s, t) in enumerate(run.pairs)
+    ]
+    groups = [
+        {"hparams": part[0]["hparams"], "summary": evaluate.summary(part)}
+        for part in (rows[i : i + len(trials)] for i in range(0, len(rows), len(trials)))
+    ]
+    defaults = run.built.method.hparams
+    kept = max(range(len(run.settings)), key=lambda s: sum(run.settings[s][k] == v for k, v in defaults.items()))
+    return Outcome(judged, rows, groups, kept, kept * len(trials), {})
+
+
+def compare(run: Setting, outcome: Outcome, console: Console, directory: Path) -> Outcome:
+    """Adds the comparisons: other scorers and sets, the untrained network, pixel PCA, and the method's ceiling."""
+    config, loaded, rows, judged, first = run.config, run.loaded, outcome.rows, outcome.judged, outcome.first
+    trials = loaded.study.trials
+    own = range(first, first + len(trials))
+
+    def summary(figures_of: Mapping[int, dict[str, float]]) -> Any:
+        return evaluate.summary([{**rows[m], "metrics": found} for m, found in figures_of.items()])
+
+    passed_over: dict[str, str] = {name: why for m in own for name, why in judged[m].passed_over.items()}
+    for name, why in passed_over.items():
+        console.print(f"passed over: {name}: {why}", highlight=False)
+    found: dict[str, Any] = {
+        name: summary({m: judged[m].scorers[name] for m in own})
+        for name in judged[first].scorers
+        if name not in passed_over
+    }
+    if {"all", evaluate.ODIN} & set(config.scorers) and _tells_classes(run, judged[first]):
+        found[evaluate.ODIN] = summary({m: _odin(run, m) for m in own})
+    for name, images in loaded.also.items():
+        found[f"against {name}"] = summary({m: against(judged[m], images, loaded.prefix) for m in own})
+    if run.built.method.step is not None:
+        found["same network, untrained"] = summary({m: _judge(run, run.trained.untrained, m).metrics for m in own})
+    pca = [
+        {**rows[m], "metrics": evaluate.pixel_pca(loaded.study, trial, len(run.built.spec.classes), loaded.prefix)}
+        for m, trial in zip(own, trials, strict=True)
+        if trial.seed == trials[0].seed
+    ]
+    found["pixel PCA, 30 components"] = evaluate.summary(pca) if len(pca) > 1 else pca[0]["metrics"]
+    if config.protocol in ("folds", "holdout_fraction"):  # the official test images are no fold
+        test = run.given.test
+        truth = (test.labels != config.normal[0]).astype(np.int32)
+        found["the same detectors on all official test images"] = summary(
+            {m: on(judged[m], test.images, truth) for m in own}
+        )
+    if config.method == "gan":
+        found[CEILING] = ceiling(config, console, loaded, directory)
+    return outcome._replace(comparisons=found)
+
+
+def _further(run: Setting) -> tuple[Mapping[str, Any], set[str]]:
+    """Scorers beside the detector's own, and those of them that only "all" asks for."""
+    spec, config = run.built.spec, run.config
+    others: Mapping[str, Any] = evaluate.PAPER_FORM if spec.scorer.startswith("mahalanobis") else {}
+    if not config.scorers:
+        return others, set()
+    named = tuple(name for name in config.scorers if name != evaluate.ODIN)
+    found = evaluate.further(spec, member(run.trained.params, 0), run.normalise, named)
+    return {**others, **found}, set(found) - set(named)
+
+
+def _judge(
+    run: Setting, params: PyTree, m: int, others: Mapping[str, Any] | None = None, optional: set[str] | None = None
+) -> evaluate.Judged:
+    config, loaded = run.config, run.loaded
+    rule = evaluate.Rule(config.threshold, config.quantile, log_odds(run.table, m))
+    trial = loaded.study.trials[run.pairs[m][1]]
+    return evaluate.judge(
+        run.built.spec,
+        member(params, m),
+        run.normalise,
+        loaded.study,
+        trial,
+        rule,
+        loaded.prefix,
+        others or {},
+        optional or set(),
+    )
+
+
+def _tells_classes(run: Setting, judged: evaluate.Judged) -> bool:
+    return "logits" in judged.outputs and len(run.built.spec.classes) > 1
+
+
+def _odin(run: Setting, m: int) -> dict[str, float]:
+    trial, params = run.loaded.study.trials[run.pairs[m][1]], member(run.trained.params, m)
+    scores = evaluate.odin(run.built.spec, params, run.normalise, run.loaded.study.test_images[trial.test])
+    return evaluate.ranking(scores[trial.truth == 0], scores[trial.truth == 1], run.loaded.prefix)
+
+
+def log_odds(table: Members, m: int) -> float:
+    """What class weights add to the logit of a classifier: of member m, the log of their ratio."""
+    weights = [table.hparams.get(name, np.ones(m + 1))[m] for name in ("weight_anomalous", "weight_normal")]
+    return float(np.log(weights[0] / weights[1]))
+
+
+def against(judged: evaluate.Judged, images: np.ndarray, prefix: str) -> dict[str, float]:
+    """A member's figures with the anomalies of its test replaced by those of a set it never saw."""
+    normal = judged.scores[judged.truth == 0]
+    scores = np.concatenate([normal, np.asarray(judged.detector.score(images))])
+    truth = np.repeat([0, 1], [len(normal), len(images)])
+    return evaluate.figures(judged.detector, {"test": scores, "held_out": np.zeros(0)}, truth, 1.0, prefix)
+
+
+def on(judged: evaluate.Judged, images: np.ndarray, truth: np.ndarray) -> dict[str, float]:
+    """A member's figures on other test images."""
+    level = {"test": np.asarray(judged.detector.score(images)), "held_out": np.zeros(0)}
+    return evaluate.figures(judged.detector, level, truth, 1.0, "")
+
+
+def ceiling(config: Config, console: Console, loaded: Loaded, directory: Path) -> dict[str, Any]:
+    """What a plain supervised classifier makes of the same trials."""
+    console.print(f"\n{CEILING}:")
+    plain = of_preset("classifier_fashion_mnist")
+    same = {name: getattr(config, name) for name in ("dataset", "normal", "seeds", "seed", "validation", "data_dir")}
+    plain = dataclasses.replace(plain, **same)
+    asked, shape = recipe(plain), loaded.study.images.shape[1:]
+    hparams = dict(asked.build(shape, loaded.classes, steps=10).method.hparams)
+    table = members(plain, plain.settings(hparams), loaded.study.trials)
+    built = asked.build(shape, loaded.classes, steps=plain.steps(int(table.count.max())))
+    normalise = built.normalise(loaded.study.images)
+    trained = fit(plain, console, built, normalise, loaded, table, directory / "ceiling")
+    rule = evaluate.Rule(plain.threshold, plain.quantile)
+    rows = []
+    for m, trial in enumerate(loaded.study.trials):
+        params = member(trained.params, m)
+        found = evaluate.judge(built.spec, params, normalise, loaded.study, trial, rule, loaded.prefix)
+        rows.append({"seed": trial.seed, **trial.name, "metrics": found.metrics})
+    return evaluate.summary(rows)

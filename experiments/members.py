@@ -1,0 +1,87 @@
+"""What the options ask for: a recipe, the table of its members, and their training in a run directory."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from adjax import data, methods, train
+from adjax import detector as detectors
+from adjax.augment import Normalise
+from adjax.data.trials import Trial
+from adjax.pipeline import Built, Recipe
+from adjax.train import Members, initial
+from adjax.types import PyTree
+from experiments import training
+from experiments.config import Config
+from experiments.console import member_name, setting_name
+from experiments.rundir import environment, write_json
+from experiments.study import Loaded
+
+
+def recipe(config: Config) -> Recipe:
+    """What the options ask for, by name."""
+    scorer = config.scorer or methods.entry(config.method).scorer
+    scorer_options = dataclasses.replace(config, scorer=scorer).options("scorer")
+    model_options, method_options = config.options("model"), config.options("method")
+    return Recipe(
+        config.method, config.model, config.scorer, method_options, model_options, scorer_options, config.weights
+    )
+
+
+def members(config: Config, settings: list[dict[str, float]], trials: tuple[Trial, ...]) -> Members:
+    """Every setting with every trial; a trial splits, initialises and shuffles alike under every setting.
+
+    Class weights that the options leave open balance the classes, N / (2 N_c).
+    """
+    pairs = list(itertools.product(settings, trials))
+    hparams = {name: np.array([s[name] for s, _ in pairs], np.float32) for name in settings[0]}
+    given = {text.partition("=")[0] for text in config.hparams}
+    for label, name in enumerate(("weight_normal", "weight_anomalous")):
+        if name in hparams and name not in given:
+            hparams[name] = np.array([len(t.labels) / (2 * max((t.labels == label).sum(), 1)) for _, t in pairs])
+    return train.members(hparams, [t.seed for _, t in pairs], [t.rows for _, t in pairs], [t.labels for _, t in pairs])
+
+
+def member_names(table: Members, trials: tuple[Trial, ...]) -> list[str]:
+    """What tells the members apart: hyper-parameters that differ, then class, fold or seed."""
+    settings = [{k: float(v[m]) for k, v in table.hparams.items()} for m in range(len(table.seed))]
+    named = [setting_name(s, settings).replace("λ", "lam") for s in settings]
+    return [" ".join(filter(None, (own, member_name(trials[m % len(trials)].name)))) for m, own in enumerate(named)]
+
+
+def fit(
+    config: Config,
+    console: Console,
+    built: Built,
+    normalise: Normalise,
+    loaded: Loaded,
+    table: Members,
+    directory: Path,
+) -> training.Trained:
+    """Trains the table in a run directory; of a method without a step, the parameters as they are."""
+    if built.method.step is None:
+        directory.mkdir(parents=True, exist_ok=True)
+        write_json(directory / "config.json", config.json())
+        write_json(directory / "environment.json", environment())
+        params = initial(built.method, table)
+        return training.Trained(params, params, 0, 0, 0.0, 0.0, 0.0, {}, None)
+    validate = None
+    if config.patience is not None:
+        trials = loaded.study.trials * (len(table.seed) // len(loaded.study.trials))
+        if not all(t.validation_truth.any() for t in trials):
+            raise ValueError("--patience needs labelled anomalies to validate on, and this method sees none")
+
+        def score(params: PyTree, m: int) -> np.ndarray:
+            images = loaded.study.images[trials[m].validation]
+            return np.asarray(detectors.extract(built.spec, params, normalise, images)["score"])
+
+        validate = training.validation_auroc(score, [t.validation_truth for t in trials])
+    digest = data.digest(data.Split(loaded.study.images, loaded.study.labels))
+    names = member_names(table, loaded.study.trials)
+    images = loaded.study.images
+    return training.run(config, console, built, images, table, normalise, directory, digest, validate, names)

@@ -1,0 +1,165 @@
+"""The one way from images to a detector: recipes, members, and `adjax.train_detector`."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+from training import digits
+
+import adjax
+from adjax import methods, models, pipeline
+from adjax.models import weights
+from adjax.pipeline import Recipe, member
+from adjax.teach import plan
+
+NAMES = tuple("0123456789")
+
+
+def zeros() -> np.ndarray:
+    images, labels = digits()
+    return images[labels == 0]
+
+
+def test_a_recipe_is_its_entry_where_nothing_is_named():
+    built = Recipe("autoencoder").build((8, 8, 1), ("normal",))
+    assert built.spec.names == ("autoencoder", "conv_autoencoder", "score")
+    other = Recipe("autoencoder", "deep_autoencoder", "knn", scorer_options={"k": 2}).build((8, 8, 1), ("normal",))
+    assert other.spec.names == ("autoencoder", "deep_autoencoder", "knn")
+    assert other.spec.scorer_options == (("k", 2),)
+
+
+def test_to_read_a_word_no_network_is_built(monkeypatch):
+    def built(*_, **__):
+        raise AssertionError
+
+    monkeypatch.setattr(models, "make", built)
+    assert Recipe("gan").supervision((8, 8, 1)) == "anomalies"
+    assert Recipe("ood_head").supervision((8, 8, 1)) == "classes and anomalies"
+
+
+def test_a_plain_function_in_the_registry_is_asked(monkeypatch):
+    monkeypatch.setitem(methods.METHODS, "mine", methods.entry("deep_svdd").factory)
+    assert Recipe("mine", "svdd_lenet").supervision((8, 8, 1)) == "normal"
+    with pytest.raises(ValueError, match="method 'mine' has no network of its own: name one"):
+        Recipe("mine").build((8, 8, 1), ("normal",))
+    with pytest.raises(ValueError, match="no method 'magic'; there are"):
+        Recipe("magic").build((8, 8, 1), ("normal",))
+
+
+def test_weights_bring_their_normalisation_and_options():
+    found = weights.resolve("random", "efficientnet_lite0")
+    found = found._replace(mean=np.float32([0.1, 0.2, 0.3]), options={"epsilon": 0.01})
+    built = Recipe("gmm", "efficientnet_lite0", weights=found).build((8, 8, 3), ("normal",))
+    np.testing.assert_array_equal(built.normalise(np.zeros((1, 8, 8, 3), np.uint8)).mean, found.mean)
+    assert built.spec.model_options == (("epsilon", 0.01),)
+
+
+def test_members_have_their_hyper_parameters():
+    built = Recipe("centerloss").build((8, 8, 1), NAMES)
+    rows = np.arange(5)
+    table = built.members([rows] * 3, [rows] * 3, [7, 8, 9], {"lam": [0, 1, 2], "learning_rate": 0.5})
+    assert table.hparams["lam"].tolist() == [0, 1, 2]
+    assert table.hparams["learning_rate"].tolist() == [0.5] * 3
+    assert set(table.hparams) == set(built.method.hparams)
+    assert table.seed.tolist() == [7, 8, 9]
+
+
+def test_what_trains_nothing_is_drawn_as_training_would_draw_it():
+    built = Recipe("gmm", "lenet5").build((8, 8, 1), NAMES)
+    rows = np.arange(4)
+    table = built.members([rows] * 2, [rows] * 2, [3, 4])
+    trained = pipeline.train_members(built, digits()[0], table, built.normalise(digits()[0]), 5, batch_size=2)
+    assert (trained.steps, trained.program) == (0, None)
+    ends = [jax.tree.leaves(member(trained.params, m)) for m in range(2)]
+    assert any((a != b).any() for a, b in zip(*ends, strict=True))
+    drawn = built.method.init(jax.random.fold_in(jax.random.key(3), 0), {})["params"]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), member(trained.params, 0), drawn)
+
+
+def test_labelled_anomalies_are_trained_on_and_never_taken_for_normal(monkeypatch):
+    images, labels = digits()
+    labels = np.where(labels[:200] < 8, 0, 1)
+    fitted, trained = {}, pipeline.Trained({"w": np.zeros(1)}, 0, None)
+    monkeypatch.setattr(pipeline, "train_members", lambda *_, **__: trained)
+    monkeypatch.setattr(pipeline.detectors, "fit", lambda *of, **options: fitted.update(of=of) or "detector")
+    rows, held_out = np.arange(150), 150 + np.flatnonzero(labels[150:] == 0)
+    pipeline.train_one(Recipe("regressor"), images[:200], labels, ("normal",), rows, held_out, steps=1, batch_size=16)
+    _, _, _, seen, classes, aside = fitted["of"]
+    np.testing.assert_array_equal(seen, images[rows[labels[rows] == 0]])
+    assert not classes.any()
+    np.testing.assert_array_equal(aside, images[held_out])
+
+
+# adjax.train_detector
+
+
+def test_an_array_becomes_a_detector():
+    images, labels = digits()
+    detector = adjax.train_detector(zeros(), method="hog_ocsvm", held_out=0.3, false_positive_rate=0.1)
+    assert len(detector.normal_levels) == pytest.approx(0.3 * len(zeros()), abs=1)
+    scores = detector.score(images[:600])
+    assert roc_auc_score(labels[:600] != 0, scores) > 0.95
+    held_out_flagged = float((detector.p_value(zeros()) <= 0.1).mean())
+    assert 0 < held_out_flagged < 0.3
+    same = adjax.train_detector(zeros(), method="hog_ocsvm", held_out=0.3, false_positive_rate=0.1)
+    np.testing.assert_array_equal(scores, same.score(images[:600]))
+
+
+def test_classes_may_be_words():
+    images, labels = digits()
+    names = np.array(["zero", "one", "two"])[labels[labels < 3]]
+    seen = []
+    detector = adjax.train_detector(
+        images[labels < 3], names, method="centerloss", steps=40, report=lambda step, _: seen.append(step)
+    )
+    assert detector.spec.classes == ("one", "two", "zero")
+    assert seen[-1] == 40
+    said = np.array(detector.spec.classes)[detector.classify(images[labels < 3])]
+    assert (said == names).mean() > 0.5
+
+
+def test_it_chooses_as_the_command_does(monkeypatch):
+    asked = []
+    real = plan.choose
+
+    def choose(*of):
+        asked.append(of)
+        return dataclasses.replace(real(of[0], 1, plan.Asked("hog_ocsvm"), of[3]), why=(f"few, {plan.NO_WEIGHTS}",))
+
+    monkeypatch.setattr(plan, "choose", choose)
+    with pytest.warns(UserWarning, match="NO PRE-TRAINED WEIGHTS"):
+        adjax.train_detector(np.tile(zeros()[:60], (1, 1, 2, 1)), weights="w.pth")
+    ((headers, classes, choice, shape),) = asked
+    assert (len(headers), headers[0][:3], classes) == (60, (8, 16, 1), 1)
+    assert choice == plan.Asked(None, None, None, None, "w.pth")
+    assert shape == (8, 16, 1)
+
+
+@pytest.mark.parametrize(
+    ("images", "options", "message"),
+    [
+        (np.zeros((60, 8, 8, 1), np.float32), {}, r"images float32\[60, 8, 8, 1\]: must be uint8\[N, H, W, C\]"),
+        (np.zeros((60, 8, 8), np.uint8), {}, r"images uint8\[60, 8, 8\]: must be"),
+        (np.zeros((60, 8, 8, 4), np.uint8), {}, "with 1 or 3 channels"),
+        (np.zeros((49, 8, 8, 1), np.uint8), {}, "49 images: at least 50 normal ones are needed"),
+        (np.zeros((60, 8, 8, 1), np.uint8), {"held_out": 1}, r"held_out=1: must be a share in \(0, 1\)"),
+        (np.zeros((60, 8, 8, 1), np.uint8), {"false_positive_rate": 0}, "false_positive_rate=0: must be"),
+        (
+            np.zeros((60, 8, 8, 1), np.uint8),
+            {"false_positive_rate": 0.001, "method": "hog_ocsvm"},
+            "takes 999 held-out images",
+        ),
+        (np.zeros((60, 8, 8, 1), np.uint8), {"steps": 0}, "steps=0: must be at least 1"),
+        (np.zeros((60, 8, 8, 1), np.uint8), {"seed": 2**31}, "seed=2147483648: must lie between 0 and"),
+        (np.zeros((60, 8, 8, 1), np.uint8), {"labels": [0]}, r"labels of shape \(1,\): must be \[60\]"),
+        (np.zeros((60, 8, 8, 1), np.uint8), {"labels": [-1] * 60}, "labels down to -1: all images are normal here"),
+        (np.zeros((60, 8, 8, 1), np.uint8), {"method": "gan"}, "method 'gan': choose one of"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(images, options, message):
+    with pytest.raises(ValueError, match=message):
+        adjax.train_detector(images, **options)
