@@ -209,11 +209,15 @@ def conformal(scores: Float[ArrayLike, " n"], alpha: float) -> Float[Array, ""]:
     n = scores.shape[0]
     if not 0 < alpha < 1:
         raise ValueError(f"alpha={alpha}: the false positive rate must lie between 0 and 1")
+    if n < (least := needed(alpha)):
+        raise ValueError(f"n={n} normal images can't guarantee alpha={alpha}: {least} are needed (n >= 1/alpha - 1)")
     flagged = math.floor((n + 1) * alpha * (1 + 1e-12))
-    if flagged < 1:
-        needed = math.ceil((1 / alpha - 1) * (1 - 1e-12))
-        raise ValueError(f"n={n} normal images can't guarantee alpha={alpha}: {needed} are needed (n >= 1/alpha - 1)")
     return jnp.sort(jnp.where(jnp.isnan(scores), jnp.inf, scores))[n - flagged]
+
+
+def needed(alpha: float) -> int:
+    """The fewest held-out images that a conformal threshold takes for a false positive rate in (0, 1): 1/α − 1."""
+    return math.ceil((1 / alpha - 1) * (1 - 1e-12))
 
 
 class Band(NamedTuple):

@@ -33,6 +33,9 @@ from adjax.methods import collective
 from adjax.sharding import DATA, MEMBER, make_mesh, to_host
 from adjax.types import Method, PyTree
 
+MAX_STEPS = 2**31 - 1
+"""The step counter is an int32."""
+
 
 class Members(NamedTuple):
     """A table of independent runs, one a row.
@@ -374,13 +377,14 @@ def _check(method, images, table, mesh, batch_size, augment, steps_per_dispatch)
             f"{len(table.seed)} members can't be spread evenly over {mesh.shape[MEMBER]} mesh rows: take "
             f"adjax.sharding.make_mesh({len(table.seed)})"
         )
+    side = min(images.shape[1:3])
     limits = (
-        ("shift_px", augment.shift_px, 0),
-        ("crop_px", augment.crop_px, 0),
-        ("steps_per_dispatch", steps_per_dispatch, 1),
+        ("shift_px", augment.shift_px, 0, side - 1),
+        ("crop_px", augment.crop_px, 0, (side - 1) // 2),
+        ("steps_per_dispatch", steps_per_dispatch, 1, MAX_STEPS),
     )
-    for name, value, least in limits:
-        if value < least:
-            raise ValueError(f"{name} {value}: must be at least {least}")
+    for name, value, least, most in limits:
+        if not least <= value <= most:
+            raise ValueError(f"{name} {value}: must lie between {least} and {most:,} for images of {side} px")
     if augment.rotate and images.shape[1] != images.shape[2]:
         raise ValueError(f"images of {images.shape[1]}×{images.shape[2]} px can't be rotated: they must be square")

@@ -20,10 +20,30 @@ from adjax.data.trials import PROTOCOLS
 from adjax.methods import METHODS
 from adjax.models import MODELS
 from adjax.scorers import SCORERS
+from adjax.train import MAX_STEPS
 from experiments.presets import PRESETS, SWEEP_LAMS, of_method
 
 EPOCHS, MIN_STEPS = 20, 4000
 """The default length of a training: so many epochs, and of a small set at least so many steps."""
+
+LIMITS: dict[str, tuple[float, float]] = {
+    "seed": (0, 2**31 - 1),
+    "seeds": (1, 10_000),
+    "epochs": (1, 1_000_000),
+    "patience": (1, 1_000_000),
+    "folds": (2, 1000),
+    "batch_size": (1, 1_000_000),
+    "steps_per_dispatch": (1, 100_000),
+    "side_px": (1, 4096),
+    "shift_px": (0, 4096),
+    "crop_px": (0, 4096),
+    "bend_px": (0, 4096),
+    "weight_decay": (0, 1e6),
+    "shrinkage": (0, 1),
+    "quantile": (0, 1),
+    "validation": (0, 0.9),
+}
+"""Option → (least, most), checked before anything is read."""
 
 Options = tuple[str, ...]
 """`name=value` pairs."""
@@ -163,25 +183,12 @@ class Config:
     def __post_init__(self):
         if self.sweep:
             object.__setattr__(self, "lam", SWEEP_LAMS)
-        bounds = {
-            "seeds": (1, None),
-            "epochs": (1, None),
-            "patience": (1, None),
-            "folds": (2, None),
-            "batch_size": (1, None),
-            "steps_per_dispatch": (1, None),
-            "shift_px": (0, None),
-            "crop_px": (0, None),
-            "weight_decay": (0, None),
-            "shrinkage": (0, 1),
-            "quantile": (0, 1),
-            "validation": (0, 0.9),
-        }
-        for name, (low, high) in bounds.items():
+        for name, (low, high) in LIMITS.items():
             value = getattr(self, name)
-            if value is not None and not (value >= low and (high is None or value <= high)):
-                limit = f"at least {low}" if high is None else f"between {low} and {high}"
-                raise ValueError(f"--{name.replace('_', '-')} {value}: must be {limit}")
+            if value is not None and not low <= value <= high:
+                raise ValueError(f"--{name.replace('_', '-')} {value}: must be between {low:,} and {high:,}")
+        if self.seed + self.seeds > 2**31:
+            raise ValueError(f"--seed {self.seed} with --seeds {self.seeds}: the last seed must be below 2³¹")
         if not all(0 <= v < float("inf") for v in self.lam):
             raise ValueError(f"--lam {' '.join(map(str, self.lam))}: each must be finite and at least 0")
         if self.learning_rate is not None and not 0 < self.learning_rate < float("inf"):
@@ -190,7 +197,12 @@ class Config:
     def steps(self, images: int) -> int:
         """Optimiser steps of the whole training, for so many training images of the largest member."""
         each = max(images // self.batch_size, 1)
-        return each * (self.epochs or max(EPOCHS, -(-MIN_STEPS // each)))
+        steps = each * (self.epochs or max(EPOCHS, -(-MIN_STEPS // each)))
+        if steps > MAX_STEPS:
+            raise ValueError(
+                f"--epochs {self.epochs} of {each:,} steps: {steps:,} steps, must be at most {MAX_STEPS:,}"
+            )
+        return steps
 
     def augment(self) -> Augment:
         """The augmentation that the options ask for."""

@@ -70,6 +70,23 @@ class Rule(NamedTuple):
     logit: float = 0.0
 
 
+def check(rule: Rule, study: Study) -> None:
+    """Refuses, before anything is trained, a threshold that the images can't give.
+
+    Raises:
+      ValueError: too few held-out images for a conformal threshold; no labelled anomaly for the best F1.
+    """
+    held_out = min(len(trial.held_out) for trial in study.trials)
+    alpha = 1 - rule.quantile
+    if rule.name == "conformal" and 0 < alpha < 1 and held_out < (least := thresholds.needed(round(alpha, 6))):
+        raise ValueError(
+            f"--threshold conformal at --quantile {rule.quantile:g} takes {least} held-out images, and there are "
+            f"{held_out}: hold out more by --validation, or take another --threshold"
+        )
+    if rule.name == "best_f1" and not all(trial.validation_truth.any() for trial in study.trials):
+        raise ValueError("--threshold best_f1 needs labelled anomalies to validate on: choose conformal")
+
+
 def judge(
     spec: Spec,
     params: PyTree,

@@ -16,7 +16,7 @@ from rich.markup import escape
 from adjax import data, process
 from adjax.checkpoint import MismatchError
 from adjax.report import write as write_report
-from experiments import figures, judging, members, record, report, study, tensorboard, views
+from experiments import evaluate, figures, judging, members, record, report, study, tensorboard, views
 from experiments.config import Config, parse
 from experiments.console import closing_table, setting_name
 from experiments.rundir import environment, write_json
@@ -48,6 +48,7 @@ def run(config: Config, console: Console) -> int:
     # What is trained, on whose images; the table of members: every setting of the hyper-parameters with every trial.
     recipe, shape = members.recipe(config), given.train.images.shape[1:]
     loaded = study.load(given, recipe.supervision(shape))
+    evaluate.check(evaluate.Rule(config.threshold, config.quantile), loaded.study)
     built = recipe.build(shape, loaded.classes)
     settings = config.settings(dict(built.method.hparams))
     table = members.members(config, settings, loaded.study.trials)

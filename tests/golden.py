@@ -28,11 +28,10 @@ RUNS = {
     "gan": ["--protocol", "one_vs_rest", "--model-options", "width=8", "--method-options", "width=2"],
     "gmm": ["--protocol", "one_vs_rest", "--normal", "0", "--model", "hog", "--model-options", "cell_px=4"],
     "hog_ocsvm": ["--normal", "0"],
-    "ood_head": [],
     "random": ["--normal", "0"],
     "regressor": ["--protocol", "one_vs_rest", "--normal", "0"],
 }
-SKLEARN = ("autoencoder", "centerloss", "deep_svdd", "hog_ocsvm", "regressor")
+SKLEARN = ("autoencoder", "centerloss", "deep_svdd", "hog_ocsvm", "ood_head", "regressor")
 
 
 def digest(value) -> str:

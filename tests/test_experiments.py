@@ -257,7 +257,13 @@ def test_named_data_set_is_never_replaced(monkeypatch, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--epochs", "0"], "--epochs 0: must be at least 1"),
+        (["--epochs", "0"], "--epochs 0: must be between 1 and 1,000,000"),
+        (["--epochs", "1000000000000000000"], "must be between 1 and 1,000,000"),
+        (["--seed", "-1"], "--seed -1: must be between 0 and 2,147,483,647"),
+        (["--seed", "2147483647", "--seeds", "2"], "the last seed must be below 2³¹"),
+        (["--seeds", "100000000"], "--seeds 100000000: must be between 1 and 10,000"),
+        (["--steps-per-dispatch", "2147483648"], "must be between 1 and 100,000"),
+        (["--shift-px", "2147483648"], "--shift-px 2147483648: must be between 0 and 4,096"),
         (["--shrinkage", "1.5"], "--shrinkage 1.5: must be between 0 and 1"),
         (["--lam", "-1"], "--lam -1"),
         (["--learning-rate", "nan"], "--learning-rate nan"),
@@ -277,9 +283,25 @@ def test_mistakes_on_the_command_line_are_explained(options, said, monkeypatch, 
         assert said in printed.err + printed.out
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--method", "autoencoder"], "takes 19 held-out images, and there are 13: hold out more by --validation"),
+        (["--threshold", "best_f1"], "--threshold best_f1 needs labelled anomalies"),
+    ],
+)
+def test_a_threshold_that_the_images_cannot_give_is_refused_before_training(options, message, monkeypatch, capsys):
+    def compiled(*_, **__):
+        raise AssertionError
+
+    monkeypatch.setattr(train, "compile_program", compiled)
+    assert main(["--dataset", "digits", "--epochs", "1", *options]) == 1
+    assert message in capsys.readouterr().err.replace("\n", " ")
+
+
 @pytest.mark.slow
 def test_a_mistake_ends_the_process_without_a_traceback():
-    options, said = ["--epochs", "0"], "--epochs 0: must be at least 1"
+    options, said = ["--epochs", "0"], "--epochs 0: must be between 1 and 1,000,000"
     env = {**os.environ, "COLUMNS": "200"}
     result = subprocess.run(
         [sys.executable, "-m", "experiments.run", *options], capture_output=True, text=True, env=env, timeout=120

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from adjax import loop, metrics
+from adjax import loop, metrics, thresholds
 from adjax.augment import Augment
 from adjax.data.split import DataError
 from adjax.data.stratify import validation_split
@@ -56,7 +55,7 @@ def hold_out(labels: np.ndarray, alpha: float, seed: int, share: float = HELD_OU
         )
     if not 0 < alpha < 1:
         raise DataError(f"--false-positive-rate {alpha}: must lie between 0 and 1")
-    needed = math.ceil((1 / alpha - 1) * (1 - 1e-12))
+    needed = thresholds.needed(alpha)
     count = max(round(share * n), FEWEST_HELD_OUT, needed)
     if n - count < FEWEST_TRAINED:
         raise DataError(
