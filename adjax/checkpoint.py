@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from adjax import atomic
 from adjax.sharding import on_all_processes, to_host
 from adjax.types import PyTree
 
@@ -162,8 +162,4 @@ def _seal(metadata: Mapping[str, Any]) -> str:
 def _flush(directory: Path) -> None:
     """Orbax leaves its files to the page cache, which a power cut empties."""
     for path in (*directory.rglob("*"), directory, directory.parent):
-        file = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(file)
-        finally:
-            os.close(file)
+        atomic.flush(path)

@@ -10,14 +10,13 @@ the detector's own scores for images of noise.
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adjax import distribution
+from adjax import atomic, distribution
 from adjax.export import decide
 
 if TYPE_CHECKING:
@@ -62,10 +61,7 @@ def save(detector: Detector, file: str | os.PathLike) -> None:
         _verify(model.SerializeToString(), function, detector)
     except Exception as error:
         raise ValueError(f"jax2onnx converts {detector} wrongly: {error}. {mend}") from error
-    target = Path(file)
-    fresh = target.with_name(f".{target.name}.new")
-    fresh.write_bytes(model.SerializeToString())
-    os.replace(fresh, target)
+    atomic.write(file, model.SerializeToString())
 
 
 def _verify(model: bytes, function: Any, detector: Detector) -> None:

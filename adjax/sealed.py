@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from adjax import atomic
+
 MANIFEST = "manifest.json"
 _SUM = re.compile(r"[0-9a-f]{64}")
 
@@ -55,8 +57,8 @@ class Seal:
         sums = {kind: hashlib.sha256(contents[kind]).hexdigest() for kind, _ in self.kinds}
         target.mkdir(parents=True, exist_ok=True)
         for kind in sums:
-            _write(target / self.file_name(kind, sums[kind]), contents[kind])
-        _write(target / MANIFEST, self.manifest(sums))
+            atomic.write(target / self.file_name(kind, sums[kind]), contents[kind], "new")
+        atomic.write(target / MANIFEST, self.manifest(sums), "new")
         current = {self.file_name(kind, sums[kind]) for kind in sums}
         for file in target.iterdir():  # of the thing that was, or of a save that died
             if self._is_own(file.name) and file.name not in current:
@@ -135,19 +137,3 @@ class Seal:
 def to_json(value: Any) -> bytes:
     """JSON for people and programs, always the same for the same value."""
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()
-
-
-def _write(file: Path, content: bytes) -> None:
-    """Atomic, and on the disk when it returns."""
-    fresh = file.with_name(f".{file.name}.new")
-    with open(fresh, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(fresh, file)
-    if os.name == "posix":  # the name, too; elsewhere a directory can't be opened
-        directory = os.open(file.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)

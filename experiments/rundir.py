@@ -18,15 +18,14 @@ import jax
 import psutil
 
 import adjax
+from adjax import atomic
 
 SCHEMA = 1
 
 
 def write_json(path: Path, value: Any) -> None:
     """Writes to a temporary file beside `path`, then renames."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=True) + "\n")
-    fresh.replace(path)
+    atomic.write(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=True) + "\n")
 
 
 class MetricsLog:

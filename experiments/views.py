@@ -7,7 +7,6 @@ their data sets or detectors.
 from __future__ import annotations
 
 import dataclasses
-import os
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from adjax import atomic
 from adjax.augment import Normalise
 from adjax.report import Pictures, View, choose
 from adjax.scorers.padim import padim_maps
@@ -145,10 +145,8 @@ def save(path: Path, views: list[View]) -> None:
         given |= {"classes": np.asarray(view.classes, str), "threshold": np.float64(view.threshold)}
         given["nominal"] = None if view.nominal is None else np.float64(view.nominal)
         arrays |= {f"{k}/{name}": np.asarray(value) for name, value in given.items() if value is not None}
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    with open(fresh, "wb") as stream:
+    with atomic.replacing(path) as fresh, open(fresh, "wb") as stream:
         np.savez_compressed(stream, **arrays)  # type: ignore[arg-type]  # its stub takes keywords for options
-    fresh.replace(path)
 
 
 def load(path: Path) -> list[View]:

@@ -13,7 +13,7 @@ import adjax
 
 ROOT = Path(adjax.__file__).parent
 LAYERS = [
-    {"distribution", "process", "progress"},
+    {"atomic", "distribution", "process", "progress"},
     {"types", "nn", "losses", "anchor"},
     {"kmeans"},
     {"data"},
@@ -44,12 +44,12 @@ ALONE = {
     "nn": set(),
     "anchor": set(),
     "kmeans": {"anchor"},
-    "data": {"distribution", "kmeans"},
+    "data": {"atomic", "distribution", "kmeans"},
     "scorers": {"types", "anchor", "kmeans"},
     "thresholds": set(),
     "metrics": set(),
-    "sealed": set(),
-    "report": set(),
+    "sealed": {"atomic"},
+    "report": {"atomic"},
 }
 """Layers that know nothing of others, but for what is named."""
 WHEN_CALLED = {("detector", "artefact"), ("detector", "export")}

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+from adjax import atomic
 from adjax.data.split import DataError
 
 
@@ -31,16 +30,8 @@ def given_dir(data_dir: Path | None) -> Path | None:
 def install(folder: Path, files: Mapping[str, bytes]) -> None:
     """Writes `files` (name → content) into `folder`, each by a rename: no reader ever sees half a file."""
     folder.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".incoming-", dir=folder))
-    try:
-        for name, content in files.items():
-            with open(staging / name, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())  # else a power cut may leave the new name with old or no content
-            os.replace(staging / name, folder / name)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    for name, content in files.items():
+        atomic.write(folder / name, content)
 
 
 @contextlib.contextmanager

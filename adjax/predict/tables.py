@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from adjax import distribution
+from adjax import atomic, distribution
 from adjax.data.probabilities import FORMULA
 from adjax.data.split import DataError
 from adjax.data.upload import text
@@ -57,13 +55,8 @@ def write(path: Path, rows: Iterable[Row], shared: Mapping[str, Any]) -> None:
       rows: in order.
       shared: `threshold` and `detector`.
     """
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with atomic.replacing(path) as fresh:
         WRITERS[path.suffix.lower()](fresh, ({**row._asdict(), "path": text(row.path), **shared} for row in rows))
-        os.replace(fresh, path)
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            fresh.unlink()
 
 
 def _csv(path: Path, records: Iterator[dict[str, Any]]) -> None:

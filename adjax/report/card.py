@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from adjax import atomic
 from adjax.report.contents import Cell, Table
 
 NAME = "MODEL_CARD.md"
@@ -65,10 +66,8 @@ class Card:
 def write(card: Card, directory: str | os.PathLike) -> Path:
     """Writes the card of the detector that lies in `directory`, whole or not at all; returns its path."""
     folder = Path(directory)
-    path, fresh = folder / NAME, folder / f".{NAME}.{os.getpid()}"
-    fresh.write_text(render(card, _sums(folder)), encoding="utf-8")
-    fresh.replace(path)
-    return path
+    atomic.write(folder / NAME, render(card, _sums(folder)))
+    return folder / NAME
 
 
 def speaks_of(directory: str | os.PathLike) -> bool:

@@ -14,6 +14,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from adjax import atomic
 from adjax.report.contents import Cell, Figure, Report, Table
 from adjax.report.pack import pack
 
@@ -27,11 +28,8 @@ SCRIPTS = (
 
 def write(report: Report, path: str | os.PathLike) -> Path:
     """Writes the page, whole or not at all; returns its path."""
-    path = Path(path)
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text(render(report), encoding="utf-8")
-    fresh.replace(path)
-    return path
+    atomic.write(path, render(report))
+    return Path(path)
 
 
 def render(report: Report) -> str:
