@@ -4,7 +4,7 @@
 |---|---|
 | several pages, all but one of them marked as reduced | sees the first |
 | ImageJ's stack of images behind one header | sees the first |
-| uncompressed planes of 16 bits, or with alpha | gives wrong values |
+| uncompressed planes of 16 bits; planes of grey and alpha | gives wrong values |
 | uncompressed YCbCr | takes any subsampling, range and coefficients for the usual ones |
 | signed 8 bits | takes −1 for white |
 | 16 bits big-endian with white as zero, 16 bits and alpha, other depths, many bands, JPEG 2000, … | does not open it |
@@ -191,7 +191,9 @@ def _plain(image: Any) -> bool:
         or tag(32997, 1) != 1  # slices of a volume
         or _stacked(tag(270))
         or (signed and max(depths) <= 8)
-        or (raw and separate and (max(depths) > 8 or any(tag(338, ()))))
+        or (separate and any(tag(338, ())) and (raw or colour in _GREY))
+        or (raw and separate and max(depths) > 8)
+        or (tag(259) == 50001 and _codecs())  # WebP, which few builds of libtiff know
         or (raw and colour == 6 and tag(277, 1) > 1 and not _usual(tag))
         or (colour == 5 and tag(332, 1) != 1)
     )
@@ -248,7 +250,7 @@ def _samples(page: Any) -> np.ndarray:
     """Unsigned [H, W, samples] as they are stored."""
     _check_segments(page)
     packed = page.compression != 1 or page.bitspersample not in (1, 8, 16)
-    if packed and importlib.util.find_spec("imagecodecs") is None:  # whose decoders know how much may come out
+    if packed and not _codecs():  # which knows how much may come out
         kind = getattr(page.compression, "name", page.compression)
         raise Unfit(
             f"{page.bitspersample} bits a sample, compression {kind}: it takes imagecodecs to read such a TIFF; "
@@ -261,6 +263,10 @@ def _samples(page: Any) -> np.ndarray:
     array = array.astype(np.uint8) if array.dtype == bool else array
     array = array[:, 0]  # [planes, H, W, samples], of which one is 1
     return array[..., 0].transpose(1, 2, 0) if page.planarconfig == 2 and len(array) > 1 else array[0]
+
+
+def _codecs() -> bool:
+    return importlib.util.find_spec("imagecodecs") is not None
 
 
 def _check_segments(page: Any) -> None:
