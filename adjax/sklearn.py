@@ -86,7 +86,10 @@ class _Outliers(OutlierMixin, BaseEstimator):
         if self.contamination == "auto":
             self.offset_ = -float(self.detector_.threshold)
         else:
-            self.offset_ = float(np.percentile(self.score_samples(X), 100 * self.contamination))
+            scores = self.score_samples(X)
+            known = np.isfinite(scores)
+            least = scores[known].min(initial=np.inf)  # none: nothing is normal
+            self.offset_ = float(np.percentile(np.where(known, scores, least), 100 * self.contamination))
 
 
 class OutlierDetector(_Outliers):

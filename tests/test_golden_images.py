@@ -12,7 +12,7 @@ pytest.importorskip("imagecodecs")
 pytest.importorskip("cv2")
 
 import golden
-from adjax.data import DataError, upload
+from adjax.data import DataError, tiff, upload
 from adjax.data.picture import read_pixels
 
 
@@ -50,3 +50,56 @@ def test_every_file_is_read_exactly_or_refused_with_the_reason(written):
     assert len(found) == len(written) >= 250
     counts = Counter(found.values())
     assert set(counts) == {"exact", "refused rightly"}, {n: why for n, why in found.items() if why not in ("exact", "refused rightly")}
+
+
+def test_a_training_set_sees_the_same_or_nothing(written):
+    """It refuses more: 16 bits, and what is transparent."""
+    exact = 0
+    for one, path in written:
+        said = outcome(one, lambda one=one, path=path: read_pixels(path, shape(one)[2]))
+        assert said.startswith(("exact", "refused", "another reason")), (one.name, said)
+        exact += said == "exact"
+    assert exact > 200
+
+
+def test_without_imagecodecs_what_takes_it_is_refused_with_the_mend(written, monkeypatch):
+    """And nothing else is: neither what Pillow reads, nor what tifffile does alone."""
+    monkeypatch.setattr(tiff, "_codecs", lambda: False)
+    found = {one.name: outcome(one, lambda one=one, path=path: upload.read(path, shape(one)).pixels) for one, path in written}
+    refused = {name: why for name, why in found.items() if why not in ("exact", "refused rightly")}
+    assert all("pip install 'adjax[tiff]'" in why or "webp" in name for name, why in refused.items()), refused
+    assert 40 < len(refused) < 90
+    assert not any(" raw" in name for name in refused if "grey8" in name or "16" in name), refused
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.9, 0.99])
+def test_what_is_cut_short_is_refused_by_the_second_reader_too(tmp_path, keep):
+    """tifffile takes a strip that isn't there for black."""
+    planes = np.full((3, 40, 40), 60_000, np.uint16)
+    content = golden.tiff(planes, photometric="rgb", planarconfig="separate", rowsperstrip=8)
+    path = tmp_path / "a.tif"
+    path.write_bytes(content)
+    assert upload.read(path, (40, 40, 3)).pixels.min() == 60_000 >> 8
+    path.write_bytes(content[: int(len(content) * keep)])
+    for read in (lambda: upload.read(path, (40, 40, 3)), lambda: upload.look(path)):
+        try:
+            read()
+        except DataError as error:
+            assert "damaged" in str(error) or "by its content" in str(error)
+        else:
+            assert read().__class__ is upload.Header  # its tags are whole
+
+
+def test_the_second_reader_decodes_nothing_to_look(tmp_path, monkeypatch):
+    path = tmp_path / "a.tif"
+    path.write_bytes(golden.tiff(golden._ramp(16), ">", photometric="miniswhite"))
+    monkeypatch.setattr(tiff.Page, "decode", None)
+    assert upload.look(path) == upload.Header(golden.HEIGHT, golden.WIDTH, 1, "I;16")
+
+
+def test_too_many_pixels_are_not_decoded_by_the_second_reader(tmp_path, monkeypatch):
+    monkeypatch.setattr(upload, "MAX_PIXELS", 100)
+    path = tmp_path / "a.tif"
+    path.write_bytes(golden.tiff(golden._ramp(16), ">", photometric="miniswhite"))
+    with pytest.raises(DataError, match="claims 13×9 pixels, more than 100"):
+        upload.read(path, (9, 13, 1))
