@@ -228,6 +228,10 @@ def _others() -> Iterator[Golden]:
         stored = bands if plane == "contig" else np.ascontiguousarray(bands.transpose(2, 0, 1))
         content = tiff(stored, photometric="minisblack", planarconfig=plane)
         yield Golden(f"tiff of five bands {plane}", content, None, "5 bands")
+    photometric, other = (struct.pack("<HHI", code, 3, 1) for code in (262, 264))
+    content = tiff(_ramp(8))
+    assert content.count(photometric) == 1
+    yield Golden("tiff without photometric", content.replace(photometric, other), None, "0 is black or white")
     yield Golden("tiff lab", tiff(_ramp(8, 3), tags={262: 8}, photometric="rgb"), None, "nothing says which")
     colour = _ramp(8, 3)
     yield Golden(

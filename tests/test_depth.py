@@ -11,6 +11,7 @@ from PIL import Image
 from adjax import __main__, process
 from adjax.data import depth, upload
 from adjax.data.depth import Depths
+from adjax.doctor import machine
 
 
 @pytest.fixture(autouse=True)
@@ -81,7 +82,8 @@ def test_what_a_detector_was_trained_on_is_read_or_not_known(tmp_path):
         assert depth.trained(tmp_path) is None
 
 
-def test_doctor_train_and_predict_say_it(tmp_path, capsys):
+def test_doctor_train_and_predict_say_it(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(machine, "speed", lambda: 0.0)
     narrow, plain, out = fill(tmp_path / "narrow", 50, 4095), fill(tmp_path / "plain", 3, None), tmp_path / "out"
     told = "50 of 50 pictures with 16 bits use only values up to 4,095 of 65,535: probably 12-bit data"
     assert __main__.main(["train", str(narrow), "--out", str(out), "--method", "hog_ocsvm", "--side-px", "8"]) == 0
