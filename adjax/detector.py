@@ -110,7 +110,9 @@ class Detector:
         return self._run(_predict, images)
 
     def classify(self, images: ArrayLike) -> jax.Array:
-        """int32[N]: the class that the network takes each image for, an index into `spec.classes`; −1 where it says NaN.
+        """int32[N]: the class that the network takes each image for, an index into `spec.classes`.
+
+        −1 where a logit is NaN.
 
         Raises:
           ValueError: the method knows no classes.

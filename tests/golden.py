@@ -153,7 +153,12 @@ def _colours() -> Iterator[Golden]:
 def _transparent() -> Iterator[Golden]:
     alpha = np.array([0, 255, 128], np.uint8)[np.arange(HEIGHT * WIDTH) % 3].reshape(HEIGHT, WIDTH, 1)
     for bits, channels, kind, plane, (mark, order), name in itertools.product(
-        (8, 16), (1, 3), ("unassalpha", "assocalpha", "unspecified"), ("contig", "separate"), ORDERS.items(), ("raw", "zlib")
+        (8, 16),
+        (1, 3),
+        ("unassalpha", "assocalpha", "unspecified"),
+        ("contig", "separate"),
+        ORDERS.items(),
+        ("raw", "zlib"),
     ):
         colours = _ramp(bits, channels)
         deep = alpha if bits == 8 else alpha.astype(np.uint16) * 257
@@ -181,7 +186,9 @@ def _transparent() -> Iterator[Golden]:
 
 def _palettes() -> Iterator[Golden]:
     rng = np.random.default_rng(0)
-    for bits, eight, (mark, order), name in itertools.product((1, 2, 4, 8), (False, True), ORDERS.items(), ("raw", "lzw")):
+    for bits, eight, (mark, order), name in itertools.product(
+        (1, 2, 4, 6, 8), (False, True), ORDERS.items(), ("raw", "lzw")
+    ):
         table = rng.integers(0, 256 if eight else 65536, (3, 256), np.uint16)
         table[0, 0] = 255 if eight else 65535
         samples = _ramp(bits)
@@ -195,7 +202,14 @@ def _palettes() -> Iterator[Golden]:
 
 def packed_palette(samples: np.ndarray, bits: int, order: str, compression: str, table: np.ndarray) -> bytes:
     """As `packed`, with a table of its own size."""
-    content = packed(samples, bits, order, compression, photometric="minisblack", extratags=[(320, "H", table.size, table.ravel().tolist(), True)])
+    content = packed(
+        samples,
+        bits,
+        order,
+        compression,
+        photometric="minisblack",
+        extratags=[(320, "H", table.size, table.ravel().tolist(), True)],
+    )
     buffer = io.BytesIO(content)
     with tifffile.TiffFile(buffer, mode="r+b") as file:
         file.pages[0].tags[262].overwrite(3)
@@ -203,7 +217,9 @@ def packed_palette(samples: np.ndarray, bits: int, order: str, compression: str,
 
 
 def _print() -> Iterator[Golden]:
-    for bits, plane, (mark, order), name in itertools.product((8, 16), ("contig", "separate"), ORDERS.items(), ("raw", "zlib")):
+    for bits, plane, (mark, order), name in itertools.product(
+        (8, 16), ("contig", "separate"), ORDERS.items(), ("raw", "zlib")
+    ):
         inks = _ramp(bits, 4)
         stored = inks if plane == "contig" else np.ascontiguousarray(inks.transpose(2, 0, 1))
         how = {} if name == "raw" else {"compression": name}
@@ -246,12 +262,20 @@ def _others() -> Iterator[Golden]:
         content = tiff(colour, photometric="rgb", compression=name, **level)
         yield Golden(f"tiff rgb8 {name}", content, colour)
     smooth = cv2.GaussianBlur(cv2.resize(colour, (64, 48)), (0, 0), 3)
-    lossy = imagecodecs.jpeg8_decode(imagecodecs.jpeg8_encode(smooth, level=95, colorspace="rgb", outcolorspace="rgb"), colorspace="rgb", outcolorspace="rgb")
+    lossy = imagecodecs.jpeg8_decode(
+        imagecodecs.jpeg8_encode(smooth, level=95, colorspace="rgb", outcolorspace="rgb"),
+        colorspace="rgb",
+        outcolorspace="rgb",
+    )
     content = tiff(smooth, photometric="rgb", compression="jpeg", compressionargs={"level": 95, "outcolorspace": "rgb"})
     yield Golden("tiff rgb8 jpeg", content, lossy, off=1)
     reversed_bits = np.packbits(np.unpackbits(_ramp(8)[..., None], axis=-1)[..., ::-1], axis=-1)[..., 0]
     for name in ("raw", "lzw"):
-        yield Golden(f"tiff grey8, bits in reverse {name}", _from_the_low_end(reversed_bits if name == "raw" else _ramp(8), name), _shaped(_ramp(8)))
+        yield Golden(
+            f"tiff grey8, bits in reverse {name}",
+            _from_the_low_end(reversed_bits if name == "raw" else _ramp(8), name),
+            _shaped(_ramp(8)),
+        )
     deep = _ramp(16)
     reversed_deep = np.packbits(np.unpackbits(deep.view(np.uint8).reshape(HEIGHT, -1, 1), axis=-1)[..., ::-1], axis=-1)
     fill = _from_the_low_end(reversed_deep.reshape(HEIGHT, -1).view(np.uint16), "raw")
@@ -326,7 +350,11 @@ def _turned() -> Iterator[Golden]:
         tags = [(274, "H", 1, value, True)]
         for name, samples, options in (
             ("grey16", _ramp(16), {}),
-            ("rgb16 separate", np.ascontiguousarray(_ramp(16, 3).transpose(2, 0, 1)), {"photometric": "rgb", "planarconfig": "separate"}),
+            (
+                "rgb16 separate",
+                np.ascontiguousarray(_ramp(16, 3).transpose(2, 0, 1)),
+                {"photometric": "rgb", "planarconfig": "separate"},
+            ),
         ):
             seen = _shaped(_eight(_ramp(16) if name == "grey16" else _ramp(16, 3), 16))
             yield Golden(f"tiff {name}, orientation {value}", tiff(samples, extratags=tags, **options), turn(seen))
@@ -356,18 +384,28 @@ def _png() -> Iterator[Golden]:
         yield Golden(f"png grey{bits}", png(WIDTH, HEIGHT, bits, 0, _rows(samples, bits)), seen)
         for key in sorted({0, 1, top // 2, top - 1, top}):
             content = png(WIDTH, HEIGHT, bits, 0, _rows(samples, bits), (b"tRNS", struct.pack(">H", key)))
-            yield Golden(f"png grey{bits}, {key} transparent", content, np.where(_shaped(samples) == key, 255, seen).astype(np.uint8))
+            yield Golden(
+                f"png grey{bits}, {key} transparent",
+                content,
+                np.where(_shaped(samples) == key, 255, seen).astype(np.uint8),
+            )
         table = np.random.default_rng(bits).integers(0, 256, (top + 1, 3), np.uint8)
         plte = (b"PLTE", table.tobytes())
         yield Golden(f"png palette{bits}", png(WIDTH, HEIGHT, bits, 3, _rows(samples, bits), plte), table[samples])
         clear = png(WIDTH, HEIGHT, bits, 3, _rows(samples, bits), plte, (b"tRNS", b"\xff\0"))
-        yield Golden(f"png palette{bits}, 1 transparent", clear, np.where(_shaped(samples) == 1, 255, table[samples]).astype(np.uint8))
+        yield Golden(
+            f"png palette{bits}, 1 transparent",
+            clear,
+            np.where(_shaped(samples) == 1, 255, table[samples]).astype(np.uint8),
+        )
     for bits, channels in itertools.product((8, 16), (1, 3)):
         samples = _ramp(bits, channels)
         ok, content = cv2.imencode(".png", samples[..., ::-1])
         assert ok
         yield Golden(f"png {channels}×{bits} by OpenCV", content.tobytes(), _eight(samples, bits))
-        yield Golden(f"png {channels}×{bits} by imagecodecs", imagecodecs.png_encode(samples.squeeze()), _eight(samples, bits))
+        yield Golden(
+            f"png {channels}×{bits} by imagecodecs", imagecodecs.png_encode(samples.squeeze()), _eight(samples, bits)
+        )
         alpha = np.array([0, 255, 128], np.uint8)[np.arange(HEIGHT * WIDTH) % 3].reshape(HEIGHT, WIDTH, 1)
         deep = alpha.astype(samples.dtype) * (257 if bits == 16 else 1)
         content = imagecodecs.png_encode(np.concatenate([samples, deep], -1))

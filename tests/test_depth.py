@@ -94,7 +94,10 @@ def test_doctor_train_and_predict_say_it(tmp_path, capsys, monkeypatch):
         "narrow": 50,
         "largest": 4095,
     }
-    for folder, wanted in ((narrow, told), (plain, "trained on pictures of 12 bits of 16, and these are mostly of the")):
+    for folder, wanted in (
+        (narrow, told),
+        (plain, "trained on pictures of 12 bits of 16, and these are mostly of the"),
+    ):
         assert __main__.main(["predict", str(out), str(folder), "--out", str(tmp_path / f"{folder.name}.csv")]) == 0
         said = capsys.readouterr().out
         assert wanted in said

@@ -50,13 +50,13 @@ class Depths:
             largest = found["largest"]
             said.append(
                 f"{found['narrow']:,} of {found['sixteen']:,} pictures with 16 bits use only values up to {largest:,} "
-                f"of 65,535: probably {_bits(found)}-bit data in 16-bit files, which are read as nearly black; multiply "
-                f"them by {65536 // (largest + 1)} first, all alike"
+                f"of 65,535: probably {_bits(found)}-bit data in 16-bit files, which are read as nearly black; "
+                f"multiply them by {65536 // (largest + 1)} first, all alike"
             )
         if trained is not None and found["pictures"] and _most(found) != _most(trained):
             said.append(
-                f"the detector was trained on pictures of {_range(trained)}, and these are mostly of {_range(found)}: it "
-                "takes them for anomalous or normal by that; give both the same range"
+                f"the detector was trained on pictures of {_range(trained)}, and these are mostly of {_range(found)}: "
+                "it judges them by that; give both the same range"
             )
         return f"WARNING: {'; '.join(said)}" if said else None
 

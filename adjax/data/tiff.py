@@ -9,8 +9,8 @@
 | signed 8 bits | takes −1 for white |
 | 16 bits big-endian with white as zero, 16 bits and alpha, other depths, many bands, JPEG 2000, … | does not open it |
 
-Everything else stays Pillow's, which is proven by `tests/test_golden_images.py`. What is compressed, or not of 1, 8 or 16
-bits, takes imagecodecs besides (the extra `tiff`).
+Everything else stays Pillow's, which is proven by `tests/test_golden_images.py`. What is compressed, or not of 1, 8 or
+16 bits, takes imagecodecs besides (the extra `tiff`).
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ def open_image(file: BinaryIO) -> Any:
 
     page = None
     try:
-        image = Image.open(file, formats=("TIFF",))
+        image: Any = Image.open(file, formats=("TIFF",))
         if image.is_animated or image.tag_v2.get(254, 0):
             page, index = _find(file)
             image.seek(index)
@@ -162,8 +162,9 @@ def _find(file: BinaryIO) -> tuple[Any, int]:
     import tifffile
 
     file.seek(0)
+    pages: list[Any] = []
     try:
-        opened, pages = tifffile.TiffFile(file), []
+        opened: Any = tifffile.TiffFile(file)
         while len(pages) < MOST_PAGES and (page := opened.pages.get(len(pages), _NONE)) is not _NONE:
             pages.append(page)
     except Exception as error:  # tifffile's, of any kind

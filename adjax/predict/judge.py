@@ -25,8 +25,8 @@ def judge(detector: Detector, images: jax.Array, doubt: thresholds.Band | None =
     Returns:
       `score` float32[N]; `anomalous` bool[N], by the detector's threshold; `p_value` float32[N], NaN where no normal
       images were held out; `nearest` int32[N], the class that `score` is the distance to (or, of a scorer that knows
-      none, that the network takes the image for), NONE for a detector of one class or a NaN; `probability` float32[N] of being
-      anomalous: the network's own, or else 1 − p; with `doubt` also `uncertain` bool[N].
+      none, that the network takes the image for), NONE for a detector of one class or where that is NaN; `probability`
+      float32[N] of being anomalous: the network's own, or else 1 − p; with `doubt` also `uncertain` bool[N].
     """
     said = outputs_of(detector, images)
     distances = parts(detector.spec).scorer.distances(detector.scorer, said)
