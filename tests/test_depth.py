@@ -6,6 +6,7 @@ import json
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from adjax import __main__, process
@@ -63,6 +64,14 @@ def test_the_peak_is_that_of_the_whole_picture(tmp_path):
     Image.fromarray(samples).save(tmp_path / "a.png")
     picture = upload.read(tmp_path / "a.png", (4, 4, 1))
     assert (picture.pixels.max(), picture.peak) == (0, 255)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_negative_is_told_by_what_is_stored(tmp_path, order):
+    """X-ray scans: white is zero, so 12 bits of 16 are nearly white; by Pillow, and by the second reader."""
+    samples = np.linspace(0, 4095, 64).astype(np.uint16).reshape(8, 8)
+    tifffile.imwrite(tmp_path / "a.tif", samples, photometric="miniswhite", byteorder=order)
+    assert upload.read(tmp_path / "a.tif", (8, 8, 1)).peak == 15
 
 
 @pytest.mark.parametrize(("trained", "given"), [(None, 4095), (65535, 4095), (4095, None), (1023, 4095)])

@@ -1,4 +1,4 @@
-"""Which part of their range 16-bit pictures use: a camera's 10 or 12 bits in files of 16 are read as nearly black.
+"""Which part of their range 16-bit pictures use: a camera's 10 or 12 bits in files of 16 keep few levels.
 
 Nothing in such a file says that its white is 4095, and a dark picture looks the same, so nothing is guessed of a
 picture: `doctor`, `train` and `predict` say what they saw.
@@ -50,8 +50,8 @@ class Depths:
             largest = found["largest"]
             said.append(
                 f"{found['narrow']:,} of {found['sixteen']:,} pictures with 16 bits use only values up to {largest:,} "
-                f"of 65,535: probably {_bits(found)}-bit data in 16-bit files, which are read as nearly black; "
-                f"multiply them by {65536 // (largest + 1)} first, all alike"
+                f"of 65,535: probably {_bits(found)}-bit data in 16-bit files, of which {(largest + 1) // 256} grey "
+                f"levels are left; multiply them by {65536 // (largest + 1)} first, all alike"
             )
         if trained is not None and found["pictures"] and _most(found) != _most(trained):
             said.append(

@@ -7,7 +7,7 @@
 | uncompressed planes of 16 bits; planes of grey and alpha | gives wrong values |
 | uncompressed YCbCr | takes any subsampling, range and coefficients for the usual ones |
 | signed 8 bits | takes −1 for white |
-| 16 bits big-endian with white as zero, 16 bits and alpha, other depths, many bands, JPEG 2000, … | does not open it |
+| 16 bits big-endian with white as zero, 16 bits and alpha, other depths, many bands, … | does not open it |
 
 Everything else stays Pillow's, which is proven by `tests/test_golden_images.py`. What is compressed, or not of 1, 8 or
 16 bits, takes imagecodecs besides (the extra `tiff`).
@@ -28,6 +28,10 @@ from adjax.data.split import DataError
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 MOST_PAGES = 64
 """A pyramid has a few; more are pages of a document or a film."""
+MOST_BANDS, MOST_PIXELS = 8, 4096 * 4096
+"""Of a page, and of a tile: what is decoded is in memory as a whole."""
+_BOUNDED = (1, 5, 8, 32773, 32946, 34925, 50000)
+"""Compressions that give no more than they are asked for: none, LZW, Deflate, PackBits, LZMA, Zstandard."""
 _GREY, _COLOURS = (0, 1), {0: 1, 1: 1, 2: 3, 3: 1, 5: 4}
 _MODE = {0: "L", 1: "L", 2: "RGB", 3: "RGB", 5: "CMYK"}
 """PhotometricInterpretation → colours a pixel and Pillow's mode: white is zero, black is zero, RGB, palette, CMYK."""
@@ -78,7 +82,9 @@ def open_image(file: BinaryIO) -> Any:
 
 
 def white_is_zero(image: Any) -> bool:
-    """Whether Pillow's 16-bit values of this image, as it opened it, are a negative: it turns over those of 8 bits."""
+    """Whether a file's samples are a negative; Pillow turns over those of up to 8 bits, and no others."""
+    if isinstance(image, Page):
+        return image.source.photometric == 0
     return image.format == "TIFF" and image.tag_v2.get(262) == 0
 
 
@@ -120,8 +126,16 @@ class Page:
         """Pillow's image, of 8 bits a channel, upright.
 
         Raises:
-          DataError: it takes imagecodecs, and there is none; it is damaged.
+          Unfit: it takes imagecodecs, and there is none; it is damaged.
         """
+        try:
+            return self._decoded()
+        except Unfit:
+            raise
+        except Exception as error:  # a hostile file makes a decoder fail in any way
+            raise Unfit(f"damaged: {error}") from error
+
+    def _decoded(self) -> Any:
         from PIL import Image
 
         from adjax.data.pixels import upright
@@ -130,7 +144,7 @@ class Page:
         samples = _samples(page)
         number, extras = _COLOURS[page.photometric], tuple(page.extrasamples)
         white = (1 << self.bits) - 1
-        colours, alpha = samples[..., :number], None
+        colours = samples[..., :number]
         if page.photometric == 3:
             table = np.asarray(page.tags.valueof(320)).reshape(3, -1)
             if table.shape[1] != white + 1:
@@ -194,7 +208,6 @@ def _plain(image: Any) -> bool:
         or (signed and max(depths) <= 8)
         or (separate and any(tag(338, ())) and (raw or colour in _GREY))
         or (raw and separate and max(depths) > 8)
-        or (tag(259) == 50001 and _codecs())  # WebP, which few builds of libtiff know
         or (raw and colour == 6 and tag(277, 1) > 1 and not _usual(tag))
         or (colour == 5 and tag(332, 1) != 1)
     )
@@ -239,9 +252,13 @@ def _check(page: Any) -> None:
         raise Unfit(f"a TIFF of {name}, which is neither grey, RGB, palette nor CMYK as it stands; {convert}")
     if not isinstance(bits, int) or not 1 <= bits <= 16:
         raise Unfit(f"{bits} bits a sample: 1 to 16 are read, the same for all; {convert}")
+    if page.compression not in _BOUNDED:
+        raise Unfit(f"a TIFF of compression {getattr(page.compression, 'name', page.compression)}; save it as PNG")
+    if page.tilewidth * page.tilelength > MOST_PIXELS:
+        raise Unfit(f"damaged: tiles of {page.tilewidth}×{page.tilelength} pixels")
     number, extras = _COLOURS[colour], tuple(page.extrasamples)
     known = len(extras) == samples - number or (samples == 4 and colour == 2 and not extras)
-    if not known or samples < number or (colour in _GREY and samples - number > 1):
+    if not known or not number <= samples <= MOST_BANDS or (colour in _GREY and samples - number > 1):
         raise Unfit(f"{samples} bands: nothing says which of them to look at; save those as grey or RGB")
     if colour == 5 and any(extras):
         raise Unfit(f"transparent CMYK; {convert}")
@@ -251,16 +268,13 @@ def _samples(page: Any) -> np.ndarray:
     """Unsigned [H, W, samples] as they are stored."""
     _check_segments(page)
     packed = page.compression != 1 or page.bitspersample not in (1, 8, 16)
-    if packed and not _codecs():  # which knows how much may come out
+    if packed and not _codecs():  # tifffile's own decoders don't know how much may come out
         kind = getattr(page.compression, "name", page.compression)
         raise Unfit(
             f"{page.bitspersample} bits a sample, compression {kind}: it takes imagecodecs to read such a TIFF; "
             "pip install 'adjax[tiff]', or save it as PNG"
         )
-    try:
-        array = page.asarray(squeeze=False, maxworkers=1)
-    except Exception as error:  # tifffile's, of any kind
-        raise Unfit(f"damaged: {error}") from error
+    array = page.asarray(squeeze=False, maxworkers=1)
     array = array.astype(np.uint8) if array.dtype == bool else array
     array = array[:, 0]  # [planes, H, W, samples], of which one is 1
     return array[..., 0].transpose(1, 2, 0) if page.planarconfig == 2 and len(array) > 1 else array[0]

@@ -67,7 +67,7 @@ class Picture(NamedTuple):
     Attributes:
       pixels: uint8 [H, W, C], as asked for.
       header: of the file.
-      peak: the largest value of the file, its upper 8 of 16 bits; None: the file has another depth.
+      peak: the largest value in the file, its upper 8 of 16 bits; None: the file has another depth.
     """
 
     pixels: np.ndarray
@@ -103,7 +103,7 @@ def read(path: str | os.PathLike, shape: tuple[int, ...]) -> Picture:
             claim = f"claims {header.width}×{header.height} pixels, more than {MAX_PIXELS:,}"
             raise DataError(f"{claim}: resize it first")
         depth, flat = bits(image), _flat(image, header)
-        peak = _peak(flat) if depth == 16 else None
+        peak = _peak(flat, tiff.white_is_zero(image)) if depth == 16 else None
         return Picture(pixels(flat, channels, turned, height, width), header, peak)
 
 
@@ -171,9 +171,10 @@ def _flat(image: Any, header: Header) -> Any:
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
 
 
-def _peak(image: Any) -> int:
+def _peak(image: Any, negative: bool) -> int:
     found = image.getextrema()
-    return max(high for _, high in (found[:3] if isinstance(found[0], tuple) else [found]))
+    bands = found[:3] if isinstance(found[0], tuple) else [found]
+    return max(255 - low if negative else high for low, high in bands)
 
 
 @contextmanager
