@@ -23,6 +23,7 @@ from jax.typing import ArrayLike
 
 from adjax import features, scorers, thresholds
 from adjax.augment import Normalise
+from adjax.scorers.logits import answer
 from adjax.spec import Given, parts
 from adjax.spec import Spec as Spec
 from adjax.types import Outputs, PyTree, Scorer
@@ -110,6 +111,8 @@ class Detector:
 
     def classify(self, images: ArrayLike) -> jax.Array:
         """int32[N]: the class that the network takes each image for, an index into `spec.classes`.
+
+        −1 where a logit is NaN.
 
         Raises:
           ValueError: the method knows no classes.
@@ -395,7 +398,7 @@ def _classify(detector, images):
     if "logits" not in outputs:
         network = detector.spec.names[0]
         raise ValueError(f"{network!r} gives no logits, so it tells no classes apart: ask `score` or `predict` instead")
-    return outputs["logits"].argmax(-1).astype(jnp.int32)
+    return answer(outputs["logits"])
 
 
 def _p_value(detector, images):

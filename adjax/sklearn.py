@@ -68,7 +68,10 @@ class _Outliers(OutlierMixin, BaseEstimator):
         if self.contamination == "auto":
             self.offset_ = -float(self.detector_.threshold)
         else:
-            self.offset_ = float(np.percentile(self.score_samples(X), 100 * self.contamination))
+            scores = self.score_samples(X)
+            known = np.isfinite(scores)
+            least = scores[known].min(initial=np.inf)  # none: nothing is normal
+            self.offset_ = float(np.percentile(np.where(known, scores, least), 100 * self.contamination))
 
 
 class OutlierDetector(_Outliers):
@@ -205,7 +208,8 @@ class ImageOutlierDetector(_Outliers):
             normal images alone ignores it, as scikit-learn's outlier detectors do: all of `X` is normal then.
 
         Raises:
-          ValueError: an option out of range; images that don't fit; a method that learns from labels, without them.
+          ValueError: an option out of range; images that don't fit, or floats in 0 … 1 where `pixel_max` is 255; a
+            method that learns from labels, without them.
         """
         self._check_contamination()
         if not 0 <= self.held_out < 1:
@@ -290,6 +294,12 @@ class ImageOutlierDetector(_Outliers):
         if X.size and not 0 <= X.min() <= X.max() <= self.pixel_max:
             limit = f"0..{self.pixel_max:g}, see pixel_max"
             raise ValueError(f"pixels from {X.min():g} to {X.max():g}: must lie in {limit}")
+        fractions = X.dtype.kind == "f" and X.size and 0 < X.max() <= 1 and (reset or (X % 1).any())
+        if fractions and self.pixel_max == 255:
+            raise ValueError(
+                f"float pixels from {X.min():g} to {X.max():g}, where white is pixel_max=255: they would be rounded to "
+                "the grey levels 0 and 1; give pixel_max=1"
+            )
         if X.dtype != np.uint8 or self.pixel_max != 255:
             X = np.rint(X * (255 / self.pixel_max)).astype(np.uint8)
         return X.reshape(len(X), *shape)

@@ -17,6 +17,7 @@ from adjax import features, metrics, scorers, thresholds
 from adjax.augment import Normalise
 from adjax.data.trials import Study, Trial
 from adjax.detector import Detector, Spec, read_by
+from adjax.scorers.logits import answer
 from adjax.spec import parts
 from adjax.types import Outputs, PyTree
 
@@ -256,7 +257,7 @@ def figures(
 def classification(outputs: Outputs, labels: np.ndarray, truth: np.ndarray, classes: int) -> dict[str, float]:
     """Accuracy and macro F1 of the classifier itself, on the normal images."""
     normal = truth == 0
-    predicted = np.asarray(outputs["logits"]).argmax(-1)
+    predicted = np.asarray(answer(jnp.asarray(outputs["logits"])))
     return {
         "accuracy": float(metrics.accuracy(predicted, labels, normal)),
         "f1": float(metrics.macro_f1(predicted, labels, classes, normal)),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import itertools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,8 @@ F1_MARGIN = 0.001
 
 
 def choose(settings: list[dict[str, Any]]) -> dict[str, Any]:
-    """The rule: highest `mean_auroc` of the tied form, at an `f1` within the margin of the best."""
+    """The rule: highest `mean_auroc` of the tied form, at an `f1` within the margin of the best; NaN never is."""
+    settings = [x for x in settings if math.isfinite(x["f1"] + x["mean_auroc"])]
     best_f1 = max(line["f1"] for line in settings)
     fit = [x for x in settings if x["f1"] >= best_f1 - F1_MARGIN and x["scorer"] == "mahalanobis"]
     return max(fit, key=lambda x: x["mean_auroc"])
@@ -111,7 +113,7 @@ def main() -> None:
             }
         )
     chosen = choose(lines)
-    for line in sorted(lines, key=lambda x: -x["mean_auroc"])[:20]:
+    for line in sorted(lines, key=lambda x: -np.nan_to_num(x["mean_auroc"]))[:20]:
         print(
             f"{line['mean_auroc']:.4f} F1 {line['f1']:.4f} λ={line['lam']:g} wd={line['weight_decay']:g} "
             f"{line['scorer']} shrinkage {line['shrinkage']:g}"

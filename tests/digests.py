@@ -1,7 +1,7 @@
 """Digests of what adjax computes, to hold beside those of another revision on the same machine.
 
-    python tests/golden.py before.json     # at one revision
-    python tests/golden.py after.json      # at another
+    python tests/digests.py before.json     # at one revision
+    python tests/digests.py after.json      # at another
     diff before.json after.json
 
 Every method on digits for two epochs by `experiments.run`, some again by `adjax train` and by `adjax.sklearn`; of each

@@ -12,6 +12,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from adjax import scorers
 from adjax.scorers import vectors
+from adjax.scorers.mahalanobis import _squares
 
 N, D, K = 300, 5, 3
 RNG = np.random.default_rng(0)
@@ -185,6 +186,19 @@ def test_a_difference_of_squares_that_overflow_is_no_nan():
     assert np.isposinf(found[:2]).all()
     assert np.isnan(found[2])
     assert np.isfinite(found[3:]).all()
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_mean_that_is_no_number_takes_no_place_among_the_near_ones(sign):
+    """Of many classes only the near ones are told by differences; `top_k` places a NaN by its sign."""
+    rng = np.random.default_rng(0)
+    means = np.float32(30 + 3 * rng.normal(size=(80, 5)))
+    z = means[:7] + np.float32(1e-3)
+    exact = np.square(z[:, None].astype(np.float64) - means[None]).sum(-1)
+    means[-5:] = np.copysign(np.float32(np.nan), np.float32(sign))
+    found = np.asarray(_squares(jnp.asarray(z), jnp.asarray(means)))
+    np.testing.assert_allclose(found[np.arange(7), np.arange(7)], exact[np.arange(7), np.arange(7)], rtol=1e-5)
+    assert np.isnan(found[:, -5:]).all()
 
 
 # Layers

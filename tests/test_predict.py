@@ -169,7 +169,24 @@ def test_a_score_that_is_not_finite_is_flagged(detector):
     nan = jax.tree.map(lambda x: x * np.nan, detector.params)
     said = judge(dataclasses.replace(detector, params=nan), np.zeros((1, *SHAPE), np.uint8))
     (row,) = stream._rows(detector, ["a"], [upload.Header(8, 8, 1, "L")], said)
-    assert (row.score, row.decision) == (None, "anomalous")
+    assert (row.score, row.decision, row.nearest_class) == (None, "anomalous", None)  # it is near to none
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_logits_that_are_no_numbers_name_no_class(sign):
+    """`argmax` would take the class whose logit is NaN."""
+    nan = jnp.copysign(jnp.nan, sign)
+
+    def mean_and_class(params, images):
+        mean = images.mean((1, 2, 3))
+        return {"score": mean, "logits": jnp.stack([mean, jnp.where(mean > 200, nan, 100 - mean)], 1)}
+
+    levels = np.arange(0, 240, 4, np.uint8)
+    images = np.broadcast_to(levels[:, None, None, None], (60, 8, 8, 1))
+    one = adjax.detector_from(mean_and_class, {}, "score", images, np.arange(60) % 2, classes=["low", "high"])
+    wanted = np.where(levels > 200, -1, np.where(levels >= 50, 0, 1))
+    np.testing.assert_array_equal(judge(one, images)["nearest"], wanted)
+    np.testing.assert_array_equal(one.classify(images), wanted)
 
 
 def test_the_threshold_can_be_chosen(saved, detector, folder, tmp_path):

@@ -255,6 +255,7 @@ WRONG = {
     "nothing but anomalies": ({"method": "classifier"}, ZEROS, -np.ones(len(ZEROS)), "there is no normal image"),
     "labels too few": ({"method": "classifier"}, ZEROS, np.zeros(3), r"y of shape \(3,\): must be \[\d+\]"),
     "pixels too bright": ({"pixel_max": 1}, ZEROS, None, r"pixels from 0 to 16: must lie in 0\.\.1"),
+    "floats whose white is 1": ({"pixel_max": 255}, ZEROS / 16, None, "float pixels from 0 to 1, .* give pixel_max=1"),
     "another size": ({"image_shape": (9, 9, 1)}, ZEROS, None, r"must be \[N, 9, 9, 1\]"),
     "rows that are no square": ({}, ZEROS[:, :60], None, r"X of shape \(\d+, 60\)"),
     "all held out": ({"held_out": 1.0}, ZEROS, None, r"held_out=1\.0: must be a share in \[0, 1\)"),
@@ -267,6 +268,26 @@ WRONG = {
 def test_images_and_labels_that_do_not_fit_are_refused(options, rows, y, told):
     with pytest.raises(ValueError, match=told):
         ImageOutlierDetector(**{"pixel_max": 16, **options}).fit(rows, y)
+
+
+def test_floats_up_to_1_are_refused_in_scoring_and_black_is_not():
+    """A detector of 0 … 255 that is given 0 … 1 would see grey levels 0 and 1."""
+    made = ImageOutlierDetector("gmm", model_options={"cell_px": 4}, held_out=0.0).fit(np.rint(ZEROS * 15.9))
+    with pytest.raises(ValueError, match="give pixel_max=1"):
+        made.score_samples(ZEROS / 16)
+    assert made.score_samples(np.zeros((2, 64))).shape == (2,)
+    assert made.score_samples(np.eye(64)[:2]).shape == (2,)  # whole levels, if dark
+
+
+def test_a_score_that_is_no_number_does_not_decide_the_threshold():
+    """A share of the rows is flagged, those among them: with a NaN for a threshold all would be."""
+    made = OutlierDetector("mahalanobis", contamination=0.1).fit(X[:100])
+    scores = np.linspace(0, 1, 100)
+    scores[7] = np.nan
+    made.score_samples = lambda rows: scores
+    made._set_offset(X[:100])
+    assert (made.predict(X[:100]) == ANOMALOUS).sum() == 10
+    assert made.predict(X[:100])[7] == ANOMALOUS
 
 
 # How it is there

@@ -64,3 +64,11 @@ def test_defaults_are_those_that_validation_chose():
     assert chosen["weight_decay"] == HPARAMS["weight_decay"]
     assert (defaults.scorer, chosen["scorer"]) == (None, "mahalanobis")  # the method's own
     assert chosen["shrinkage"] == defaults.shrinkage
+
+
+def test_a_setting_without_a_number_is_never_chosen():
+    """`max` keeps a NaN that comes first, since nothing is larger."""
+    nan, good = float("nan"), {"f1": 0.9, "mean_auroc": 0.8, "scorer": "mahalanobis"}
+    for name in ("f1", "mean_auroc"):
+        for order in (1, -1):
+            assert validate.choose([{**good, name: nan}, good, {**good, "mean_auroc": 0.7}][::order]) is good

@@ -11,6 +11,7 @@ import numpy as np
 
 from adjax.data import upload
 from adjax.data.decode import THREADS
+from adjax.data.depth import Depths
 from adjax.data.split import DataError
 
 MAX_BYTES = 4 * 2**30
@@ -21,12 +22,15 @@ def headers(files: Iterable[Path]) -> list[upload.Header | str]:
     return _each(upload.look, files)
 
 
-def images(files: Sequence[Path], shape: tuple[int, int, int]) -> tuple[np.ndarray, np.ndarray, dict[Path, str]]:
+def images(
+    files: Sequence[Path], shape: tuple[int, int, int], depths: Depths | None = None
+) -> tuple[np.ndarray, np.ndarray, dict[Path, str]]:
     """Decodes files as `upload.read` does.
 
     Args:
       files: in this order.
       shape: (height px, width px, channels).
+      depths: told of each picture.
 
     Returns:
       (uint8 [n, height, width, channels], which files they are int[n], file → reason of the others).
@@ -43,7 +47,10 @@ def images(files: Sequence[Path], shape: tuple[int, int, int]) -> tuple[np.ndarr
     found = np.empty((len(files), *shape), np.uint8)
 
     def fill(row: int) -> None:
-        found[row] = upload.read(files[row], shape).pixels
+        picture = upload.read(files[row], shape)
+        found[row] = picture.pixels
+        if depths is not None:
+            depths.add(picture)
 
     said = _each(fill, range(len(files)))
     errors = {files[row]: why for row, why in enumerate(said) if why is not None}

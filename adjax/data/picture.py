@@ -1,7 +1,8 @@
 """One image file to uint8 pixels, and never a silent loss: what doesn't fit 8-bit grey or RGB is refused.
 
 What a picture that is taken looks like, a camera's orientation tag applied, is decided in `adjax.data.pixels`, for
-training and scoring alike.
+training and scoring alike. `open_image` is where files become images, there and here: what Pillow is known to read
+wrongly it mends, or hands to `adjax.data.tiff`.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
+from adjax.data import tiff
 from adjax.data.pixels import orientation, pixels, seen_size
 from adjax.data.split import DataError
 
@@ -21,6 +23,30 @@ FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 MAX_PIXELS = 4096 * 4096  # a file of 300 bytes can claim 81 megapixels
 CHANNELS = {"1": 1, "L": 1, "LA": 1, "RGB": 3, "RGBA": 3, "P": 3}
 """Pillow's modes that map to grey or RGB without loss, if nothing is transparent."""
+
+
+def open_image(file: BinaryIO) -> Any:
+    """Opens a picture file by its content; decodes nothing.
+
+    Args:
+      file: open for reading, and for as long as the image is needed.
+
+    Returns:
+      Pillow's image; or a `tiff.Page`, of a TIFF file that Pillow can't open or is known to read wrongly.
+
+    Raises:
+      tiff.Unfit: a TIFF file of which nothing says what it looks like.
+      Exception: Pillow's, of any kind.
+    """
+    from PIL import Image
+
+    if tiff.is_tiff(file):
+        return tiff.open_image(file)
+    image = Image.open(file, formats=FORMATS)
+    key = image.info.get("transparency")
+    if image.format == "PNG" and image.mode == "L" and isinstance(key, int) and (depth := bits(image)) < 8:
+        image.info["transparency"] = key * 255 // ((1 << depth) - 1)  # Pillow scales the pixels, but not this one
+    return image
 
 
 class Header(NamedTuple):
@@ -80,6 +106,8 @@ def read_square(path: Path, side_px: int) -> np.ndarray:
 def _opaque(image: Any, path: Path) -> Any:
     """The image, once it is known to be 8-bit grey or RGB, and nowhere transparent."""
     _header(image, path)
+    if isinstance(image, tiff.Page):
+        image = image.decode()
     transparent = image.mode in ("LA", "RGBA") or "transparency" in image.info
     if transparent and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
         raise DataError(f"{path} has transparent pixels, whose colour is undefined: lay it on a background first")
@@ -97,7 +125,8 @@ def _header(image: Any, path: Path) -> Header:
             "scale and convert it yourself, since clipping would spoil it"
         )
     # A camera's JPEG with a preview behind it opens as MPO: its first frame is the picture.
-    if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
+    # Of a TIFF file's pages, `tiff.open_image` has found the only one that is no smaller copy.
+    if image.format not in ("MPO", "TIFF") and getattr(image, "n_frames", 1) > 1:
         raise DataError(f"{path} has {image.n_frames} frames: save one of them alone")
     width, height = seen_size(image, orientation(image))
     return Header(height, width, CHANNELS[image.mode])
@@ -105,6 +134,8 @@ def _header(image: Any, path: Path) -> Header:
 
 def bits(image: Any) -> int:
     """Bits a channel in the file; Pillow shows RGB of 16 bits as if it had 8."""
+    if isinstance(image, tiff.Page):
+        return image.bits
     if image.format == "PNG":
         before = image.fp.tell()
         image.fp.seek(24)  # signature, then IHDR: length, type, width, height, bit depth
@@ -125,8 +156,10 @@ def _opened(path: Path) -> Iterator[Any]:
 
     bombs = (Image.DecompressionBombError, Image.DecompressionBombWarning)
     try:
-        with Image.open(path, formats=FORMATS) as image:
+        with open(path, "rb") as file, open_image(file) as image:
             yield image
+    except tiff.Unfit as error:
+        raise DataError(f"cannot read {path}: {error}") from error
     except DataError:
         raise
     except (OSError, SyntaxError, ValueError, *bombs) as error:

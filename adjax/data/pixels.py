@@ -86,25 +86,16 @@ def pixels(image: Any, channels: int, turned: int, height: int | None = None, wi
     image = image.convert(MODE[channels])
     if size is not None and image.size != size:  # before it is turned, which is cheaper
         image = image.resize(size, Image.Resampling.BILINEAR, box=_middle(image.size, size))
-    if turned != 1:
-        image = image.transpose(_turns()[turned])
-    array = np.asarray(image)
+    array = np.asarray(upright(image, turned))
     return array.reshape(*array.shape[:2], channels)
 
 
-def _middle(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[float, float, float, float]:
-    """The largest box of the proportions of `wanted` in the middle of `size`; all (width, height)."""
-    scale = min(size[0] / wanted[0], size[1] / wanted[1])
-    width, height = wanted[0] * scale, wanted[1] * scale
-    left, top = max((size[0] - width) / 2, 0), max((size[1] - height) / 2, 0)
-    return left, top, min(left + width, size[0]), min(top + height, size[1])
-
-
-def _turns() -> dict[int, Any]:
+def upright(image: Any, turned: int) -> Any:
+    """Pillow's image turned as its orientation tag says; as it is, if that is none of 2 … 8."""
     from PIL import Image
 
     turn = Image.Transpose
-    return {
+    turns = {
         2: turn.FLIP_LEFT_RIGHT,
         3: turn.ROTATE_180,
         4: turn.FLIP_TOP_BOTTOM,
@@ -113,3 +104,12 @@ def _turns() -> dict[int, Any]:
         7: turn.TRANSVERSE,
         8: turn.ROTATE_90,
     }
+    return image.transpose(turns[turned]) if turned in turns else image
+
+
+def _middle(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[float, float, float, float]:
+    """The largest box of the proportions of `wanted` in the middle of `size`; all (width, height)."""
+    scale = min(size[0] / wanted[0], size[1] / wanted[1])
+    width, height = wanted[0] * scale, wanted[1] * scale
+    left, top = max((size[0] - width) / 2, 0), max((size[1] - height) / 2, 0)
+    return left, top, min(left + width, size[0]), min(top + height, size[1])

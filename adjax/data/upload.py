@@ -6,14 +6,21 @@
 | camera's orientation tag (EXIF) | turned as a viewer turns it |
 | transparent (RGBA, LA, a palette's or a key colour) | laid on white, as a page or a printer does |
 | 16 bits a channel | the upper 8 bits: all of 0 … 65535 becomes all of 0 … 255, nothing is clipped |
+| 2, 4, 10, 12, 14, … bits a sample | scaled alike, by the white that so many bits have |
+| 16 bits that hold fewer (a camera's 10 or 12) | the upper 8 of 16 too, nearly black: `adjax.data.depth` says so |
+| TIFF with white as zero | turned over |
+| TIFF palette whose table has no entry above 255 | taken for one of 8 bits |
 | CMYK (print) | RGB by the plain formula; colour profiles are not applied, to no file |
-| 32-bit integers, floats, LAB, HSV | refused: nothing says which value is white |
+| 32-bit and signed integers, floats, LAB, HSV | refused: nothing says which value is white |
+| grey of many bands, raw, other inks than CMYK | refused: nothing says which bands to look at |
 | several frames or pages | refused: one of them would be looked at and the others not; of a camera's MPO the first |
+| a pyramid: one page, and smaller copies of it | the page |
 | more than 16,777,216 pixels | a JPEG is decoded at ½, ¼ or ⅛ of its size; others are refused |
 | cut short, damaged, empty, no picture, of another kind | refused |
 
 The name's extension counts for nothing here: a file is what its first bytes say. Files that `adjax.data.picture` takes
-come out the same from both. A decoder that fails in whatever way fails for its own file alone.
+come out the same from both. A decoder that fails in whatever way fails for its own file alone. TIFF files that Pillow
+can't open, or is known to read wrongly, go to a second reader, `adjax.data.tiff`.
 """
 
 from __future__ import annotations
@@ -28,7 +35,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from adjax.data.picture import FORMATS, MAX_PIXELS, bits
+from adjax.data import tiff
+from adjax.data.picture import FORMATS, MAX_PIXELS, bits, open_image
 from adjax.data.pixels import decode_small, orientation, pixels, seen_size, stored
 from adjax.data.split import DataError
 
@@ -54,10 +62,17 @@ class Header(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """`pixels`: uint8 [H, W, C], as asked for; `header`: of the file."""
+    """A file, decoded.
+
+    Attributes:
+      pixels: uint8 [H, W, C], as asked for.
+      header: of the file.
+      peak: the largest value in the file, its upper 8 of 16 bits; None: the file has another depth.
+    """
 
     pixels: np.ndarray
     header: Header
+    peak: int | None = None
 
 
 def look(path: str | os.PathLike) -> Header:
@@ -87,7 +102,9 @@ def read(path: str | os.PathLike, shape: tuple[int, ...]) -> Picture:
         if image.width * image.height > MAX_PIXELS:
             claim = f"claims {header.width}×{header.height} pixels, more than {MAX_PIXELS:,}"
             raise DataError(f"{claim}: resize it first")
-        return Picture(pixels(_flat(image, header), channels, turned, height, width), header)
+        depth, flat = bits(image), _flat(image, header)
+        peak = _peak(flat, tiff.white_is_zero(image)) if depth == 16 else None
+        return Picture(pixels(flat, channels, turned, height, width), header, peak)
 
 
 def reason(error: Exception) -> str:
@@ -106,9 +123,10 @@ def line(name: str) -> str:
 
 
 def quiet() -> None:
-    """Keeps Pillow's warnings of odd files from the screen: for commands, which say of each file what is wrong."""
+    """Keeps the readers' warnings of odd files from the screen: for commands, which say of each file what is wrong."""
     warnings.filterwarnings("ignore", module="PIL")
-    logging.getLogger("PIL").setLevel(logging.CRITICAL)
+    for name in ("PIL", "tifffile"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def _header(image: Any) -> Header:
@@ -117,11 +135,13 @@ def _header(image: Any) -> Header:
         mode = "I;16"
     else:
         mode = f"{image.mode};16" if deep and image.mode in ("RGB", "RGBA", "LA") else image.mode
-    if image.mode not in (*_PLAIN, *_ALPHA, *_DEEP) and mode not in _DEEP:
+    if isinstance(image, tiff.Page):
+        mode = "I;16" if mode == "L" and deep else mode
+    elif image.mode not in (*_PLAIN, *_ALPHA, *_DEEP) and mode not in _DEEP:
         raise DataError(
             f"mode {image.mode}: nothing says which of its values is white; convert it to 8-bit grey or RGB"
         )
-    if getattr(image, "is_animated", False) and image.format != "MPO":
+    if getattr(image, "is_animated", False) and image.format not in ("MPO", "TIFF"):  # of these, see `tiff.open_image`
         raise DataError("several frames: save each of them alone")
     width, height = seen_size(image, orientation(image))
     grey = mode in ("1", "L", "LA", "La", *_DEEP) or mode == "LA;16"
@@ -133,10 +153,14 @@ def _flat(image: Any, header: Header) -> Any:
     from PIL import Image
 
     key = image.info.get("transparency")
-    if header.mode in _DEEP:
+    if isinstance(image, tiff.Page):
+        image = image.decode()
+    elif header.mode in _DEEP:
         if key is not None:
             raise DataError("16-bit grey with a transparent value: lay it on a background first")
-        return Image.fromarray((np.asarray(image).astype(np.uint16) >> 8).astype(np.uint8))
+        depth = bits(image) if image.format == "TIFF" else 16  # Pillow scales PPM's to 16
+        grey = tiff.to_eight(np.asarray(image).astype(np.uint16), depth)
+        return Image.fromarray(255 - grey if tiff.white_is_zero(image) else grey)
     if image.mode not in _ALPHA and key is None:
         return image
     if isinstance(key, tuple | int) and np.max(key) > 255:
@@ -147,12 +171,18 @@ def _flat(image: Any, header: Header) -> Any:
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
 
 
+def _peak(image: Any, negative: bool) -> int:
+    found = image.getextrema()
+    bands = found[:3] if isinstance(found[0], tuple) else [found]
+    return max(255 - low if negative else high for low, high in bands)
+
+
 @contextmanager
 def _opened(path: str | os.PathLike) -> Iterator[Any]:
-    from PIL import Image, UnidentifiedImageError
+    from PIL import UnidentifiedImageError
 
     try:
-        with open(path, "rb") as file, Image.open(file, formats=FORMATS) as image:
+        with open(path, "rb") as file, open_image(file) as image:
             yield image
     except DataError:
         raise

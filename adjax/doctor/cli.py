@@ -80,6 +80,8 @@ def _folder(console: Console, root: Path, examined: folder.Examined, most: int |
         most_common = ", ".join(f"{w}×{h}: {n:,}" for (w, h), n in examined.sizes.most_common(5))
         console.print(f"  sizes: {len(examined.sizes):,} ({ranges}); {most_common}")
         console.print(f"  modes: {', '.join(f'{mode} {n:,}' for mode, n in examined.modes.most_common())}")
+    if warning := examined.depths.told():
+        console.print(f"  {warning}", style="bold red")
     if len(examined.classes) > 1 or "" not in examined.classes:
         counts = ", ".join(f"{upload.line(name) or '(none)'} {n:,}" for name, n in sorted(examined.classes.items()))
         console.print(f"  subfolders: {counts}")

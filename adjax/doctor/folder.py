@@ -11,6 +11,7 @@ from pathlib import Path
 
 from adjax.data import upload, walk
 from adjax.data.decode import THREADS
+from adjax.data.depth import Depths
 from adjax.data.split import DataError
 
 DECODED = (32, 32, 3)  # a file counts as read once its last pixel is; to what size it is brought doesn't matter
@@ -27,6 +28,7 @@ class Examined:
       modes: Pillow's name → how many.
       classes: first subfolder, or "" → how many that can be read.
       duplicates: names of files with the same bytes, two or more each.
+      depths: which part of their range pictures of 16 bits use.
     """
 
     found: walk.Found
@@ -35,6 +37,7 @@ class Examined:
     modes: Counter[str] = field(default_factory=Counter)
     classes: Counter[str] = field(default_factory=Counter)
     duplicates: list[list[str]] = field(default_factory=list)
+    depths: Depths = field(default_factory=Depths)
 
 
 def examine(
@@ -53,15 +56,17 @@ def examine(
     examined = Examined(walk.find(root) if found is None else found)
     by_sum: dict[str, list[str]] = defaultdict(list)
     with ThreadPoolExecutor(THREADS) as pool:
-        for name, (header, digest) in zip(
+        for name, (picture, digest) in zip(
             examined.found.names, pool.map(lambda name: _one(root / name), examined.found.names), strict=True
         ):
             advance(1)
             if digest is not None:
                 by_sum[digest].append(name)
-            if isinstance(header, str):
-                examined.unreadable[name] = header
+            if isinstance(picture, str):
+                examined.unreadable[name] = picture
                 continue
+            header = picture.header
+            examined.depths.add(picture)
             examined.sizes[header.width, header.height] += 1
             examined.modes[header.mode] += 1
             examined.classes[name.partition("/")[0] if "/" in name else ""] += 1
@@ -69,14 +74,14 @@ def examine(
     return examined
 
 
-def _one(path: Path) -> tuple[upload.Header | str, str | None]:
-    """(header or reason, SHA-256 if the bytes can be read)."""
+def _one(path: Path) -> tuple[upload.Picture | str, str | None]:
+    """(picture, of a few pixels, or reason, SHA-256 if the bytes can be read)."""
     try:
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         return error.strerror or str(error), None
     try:
-        return upload.read(path, DECODED).header, digest
+        return upload.read(path, DECODED), digest
     except DataError as error:
         return upload.reason(error), digest

@@ -16,7 +16,7 @@ from pathlib import Path
 from rich.console import Console
 
 from adjax import artefact, process, thresholds
-from adjax.data import upload, walk
+from adjax.data import depth, upload, walk
 from adjax.data.probabilities import write_probabilities
 from adjax.data.split import DataError
 from adjax.detector import Detector
@@ -84,7 +84,10 @@ def main(arguments: list[str]) -> int:
     ):
         todo = [name for name in found.names if name not in journal.done]
         console.print(f"{detector}\n{_told(found, len(found.names) - len(todo))}", highlight=False, markup=False)
-        work = stream.rows(detector, folder, todo, batch_size=batch_size, threads=chosen.threads, doubt=doubt)
+        depths = depth.Depths()
+        work = stream.rows(
+            detector, folder, todo, batch_size=batch_size, threads=chosen.threads, doubt=doubt, depths=depths
+        )
         with ImageProgress(console, len(todo), "scoring") as progress, closing(work):
             for rows in work:
                 if chosen.copy_flagged:
@@ -116,6 +119,8 @@ def main(arguments: list[str]) -> int:
             "flagged files": chosen.copy_flagged,
         }
         _summary(console, journal, rate, written)
+        if warning := depths.told(depth.trained(find(chosen.detector))):
+            console.print(warning, style="bold red", highlight=False, markup=False, soft_wrap=True)
     return 0
 
 

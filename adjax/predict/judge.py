@@ -7,6 +7,7 @@ import jax.numpy as jnp
 
 from adjax import thresholds
 from adjax.detector import Detector, outputs_of
+from adjax.scorers.logits import answer
 from adjax.spec import parts
 
 NONE = -1
@@ -24,8 +25,8 @@ def judge(detector: Detector, images: jax.Array, doubt: thresholds.Band | None =
     Returns:
       `score` float32[N]; `anomalous` bool[N], by the detector's threshold; `p_value` float32[N], NaN where no normal
       images were held out; `nearest` int32[N], the class that `score` is the distance to (or, of a scorer that knows
-      none, that the network takes the image for), NONE for a detector of one class; `probability` float32[N] of being
-      anomalous: the network's own, or else 1 − p; with `doubt` also `uncertain` bool[N].
+      none, that the network takes the image for), NONE for a detector of one class or where that is NaN; `probability`
+      float32[N] of being anomalous: the network's own, or else 1 − p; with `doubt` also `uncertain` bool[N].
     """
     said = outputs_of(detector, images)
     distances = parts(detector.spec).scorer.distances(detector.scorer, said)
@@ -35,9 +36,9 @@ def judge(detector: Detector, images: jax.Array, doubt: thresholds.Band | None =
     p_value = thresholds.p_value(detector.normal_levels, score) if held_out else jnp.full(n, jnp.nan)
     nearest = jnp.full(n, NONE, jnp.int32)
     if distances.shape[1] == classes > 1:
-        nearest = thresholds.nearest(detector.calibration, distances)
+        nearest = jnp.where(jnp.isnan(score), NONE, thresholds.nearest(detector.calibration, distances))
     elif "logits" in said and said["logits"].shape[-1] == classes > 1:
-        nearest = said["logits"].argmax(-1).astype(jnp.int32)
+        nearest = answer(said["logits"])
     uncertain = {} if doubt is None else {"uncertain": (score > doubt.low) & (score <= doubt.high)}
     return {
         **uncertain,

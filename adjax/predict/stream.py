@@ -16,6 +16,7 @@ import numpy as np
 
 from adjax import thresholds
 from adjax.data import upload
+from adjax.data.depth import Depths
 from adjax.data.split import DataError
 from adjax.detector import Detector
 from adjax.predict.judge import NONE, judge
@@ -71,6 +72,7 @@ def rows(
     batch_size: int,
     threads: int = THREADS,
     doubt: thresholds.Band | None = None,
+    depths: Depths | None = None,
 ) -> Generator[list[Row]]:
     """Scores files, a batch at a time, in order.
 
@@ -80,6 +82,7 @@ def rows(
       batch_size: images the device sees at once; the last batch is padded to it, so one program does them all.
       threads: that decode.
       doubt: scores that are uncertain.
+      depths: told of each picture.
 
     Yields:
       Rows, `batch_size` of them but for the last time.
@@ -91,6 +94,8 @@ def rows(
         for slot, picture in enumerate(decoded):
             if isinstance(picture, upload.Picture):
                 images[slot] = picture.pixels
+                if depths is not None:
+                    depths.add(picture)
         headers = [p.header if isinstance(p, upload.Picture) else p for p in decoded]
         started = batch, headers, judge(state, images, doubt)
         if pending is not None:  # fetched one batch late, so that the device works while threads decode

@@ -28,6 +28,11 @@ def predicted(z: jax.Array) -> jax.Array:
     return jnp.arange(z.shape[-1])[None] == z.argmax(-1)[:, None]
 
 
+def answer(z: jax.Array) -> jax.Array:
+    """int32[N]: which of the logits [N, K] is the largest, the first of equal ones; −1 where one is NaN."""
+    return jnp.where(jnp.isnan(z).any(-1), -1, z.argmax(-1)).astype(jnp.int32)
+
+
 def energy(z: jax.Array, temperature: float = 1.0) -> jax.Array:
     """−T log Σ_k exp(z_k / T), float32[N, K] -> [N]: low where any logit is high."""
     return -temperature * jax.nn.logsumexp(z / temperature, -1)

@@ -118,7 +118,7 @@ def _squares(z: jax.Array, means: jax.Array) -> jax.Array:
         return jnp.square(z[:, None] - means[None]).sum(-1)
     cross = jnp.matmul(z, means.T, precision=_EXACT)
     square = jnp.maximum(jnp.square(z).sum(-1)[:, None] - 2 * cross + jnp.square(means).sum(-1)[None], 0)
-    near = lax.top_k(-square, _NEAR)[1]
+    near = lax.top_k(jnp.where(jnp.isnan(square), -jnp.inf, -square), _NEAR)[1]  # or it goes by the sign of a NaN
     exact = jnp.square(z[:, None] - means[near]).sum(-1)
     return square.at[jnp.arange(len(z))[:, None], near].set(exact)
 

@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 
 from adjax import artefact, process
-from adjax.data import gather, upload
+from adjax.data import depth, gather, upload
 from adjax.data.split import DataError
 from adjax.models import MODELS
 from adjax.progress import ImageProgress
@@ -68,10 +68,13 @@ def main(arguments: list[str]) -> int:
         console.print(f"  {line}")
     console.print("  to choose otherwise: --method, --model, --scorer, --side-px, --weights, --steps (see --help)")
 
-    images, rows, broken = gather.images(found.files, planned.shape)
+    depths = depth.Depths()
+    images, rows, broken = gather.images(found.files, planned.shape, depths)
     errors |= broken
     _refuse_if_many(errors, found.files)
     _tell(console, errors)
+    if warning := depths.told():
+        console.print(warning, style="bold red")
     labels = found.labels[rows]
     parts = fit.hold_out(labels, chosen.false_positive_rate, chosen.seed)
     steps = plan.steps(planned.method, len(parts.train), planned.batch_size, chosen.steps)
@@ -116,6 +119,7 @@ def main(arguments: list[str]) -> int:
         errors,
         vars(chosen),
         chosen.false_positive_rate,
+        depths.record(),
     )
     record.write(training, out)
     if shown is not None:

@@ -31,6 +31,7 @@ class Training(NamedTuple):
       unreadable: file → reason.
       options: of the command line.
       alpha: the false-positive rate promised.
+      depths: see `adjax.data.depth.Depths.record`.
     """
 
     found: Layout
@@ -44,6 +45,7 @@ class Training(NamedTuple):
     unreadable: Mapping[Path, str]
     options: Mapping[str, Any]
     alpha: float
+    depths: Mapping[str, int]
 
     @property
     def sha256(self) -> str:
@@ -72,6 +74,7 @@ def _record(training: Training) -> dict[str, Any]:
         "weights": weights and {"source": weights.source, "sha256": weights.sha256, "licence": weights.licence},
         "classes": found.classes,
         "data_sha256": training.sha256,
+        "depths": training.depths,
         "false_positive_rate": training.alpha,
         "figures": training.judged and training.judged._asdict(),
         "held_out": names(training.parts.held_out),

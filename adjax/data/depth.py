@@ -1,0 +1,85 @@
+"""Which part of their range 16-bit pictures use: a camera's 10 or 12 bits in files of 16 keep few levels.
+
+Nothing in such a file says that its white is 4095, and a dark picture looks the same, so nothing is guessed of a
+picture: `doctor`, `train` and `predict` say what they saw.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from adjax.data.upload import Picture
+
+WHOLE = 16
+NARROW = 32
+"""Of 256 levels: pictures that stay below use at most an eighth of their range, 13 bits."""
+
+
+class Depths:
+    """Counts pictures, from any thread.
+
+    Attributes:
+      peaks: of each picture, see `upload.Picture`.
+    """
+
+    def __init__(self) -> None:
+        self.peaks: list[int | None] = []
+
+    def add(self, picture: Picture) -> None:
+        """Counts one."""
+        self.peaks.append(picture.peak)
+
+    def record(self) -> dict[str, int]:
+        """`pictures`, those of them with `sixteen` bits, of those the `narrow`, and the largest value of these."""
+        deep = [peak for peak in self.peaks if peak is not None]
+        narrow = [peak for peak in deep if peak < NARROW]
+        largest = max(narrow, default=0) * 256 + 255
+        return {"pictures": len(self.peaks), "sixteen": len(deep), "narrow": len(narrow), "largest": largest}
+
+    def told(self, trained: Mapping[str, int] | None = None) -> str | None:
+        """A line for people, if there is something to tell.
+
+        Args:
+          trained: `record` of the pictures that a detector was trained on, if it is known.
+        """
+        found, said = self.record(), []
+        if found["narrow"]:
+            largest = found["largest"]
+            said.append(
+                f"{found['narrow']:,} of {found['sixteen']:,} pictures with 16 bits use only values up to {largest:,} "
+                f"of 65,535: probably {_bits(found)}-bit data in 16-bit files, of which {(largest + 1) // 256} grey "
+                f"levels are left; multiply them by {65536 // (largest + 1)} first, all alike"
+            )
+        if trained is not None and found["pictures"] and _most(found) != _most(trained):
+            said.append(
+                f"the detector was trained on pictures of {_range(trained)}, and these are mostly of {_range(found)}: "
+                "it judges them by that; give both the same range"
+            )
+        return f"WARNING: {'; '.join(said)}" if said else None
+
+
+def trained(directory: Path) -> Mapping[str, int] | None:
+    """`Depths.record` of what a detector was trained on, from its train.json; None where that doesn't say it."""
+    try:
+        found: Any = json.loads((directory / "train.json").read_text(encoding="utf-8"))["depths"]
+        return found if isinstance(found["largest"] + found["narrow"] + found["pictures"], int) else None
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _bits(record: Mapping[str, int]) -> int:
+    """How many the largest value takes: 8, 10, 12, …: cameras have even ones."""
+    bits = record["largest"].bit_length()
+    return bits + bits % 2
+
+
+def _most(record: Mapping[str, int]) -> int:
+    """Bits that most of the pictures use, of 16."""
+    return _bits(record) if record["narrow"] * 2 > record["pictures"] else WHOLE
+
+
+def _range(record: Mapping[str, int]) -> str:
+    return "the whole range" if _most(record) == WHOLE else f"{_most(record)} bits of 16"

@@ -1,0 +1,307 @@
+"""TIFF files that Pillow can't open or is known to read wrongly, as their own tags say, by a second reader: tifffile.
+
+| the file | Pillow 13 |
+|---|---|
+| several pages, all but one of them marked as reduced | sees the first |
+| ImageJ's stack of images behind one header | sees the first |
+| uncompressed planes of 16 bits; planes of grey and alpha | gives wrong values |
+| uncompressed YCbCr | takes any subsampling, range and coefficients for the usual ones |
+| signed 8 bits | takes −1 for white |
+| 16 bits big-endian with white as zero, 16 bits and alpha, other depths, many bands, … | does not open it |
+
+Everything else stays Pillow's, which is proven by `tests/test_golden_images.py`. What is compressed, or not of 1, 8 or
+16 bits, takes imagecodecs besides (the extra `tiff`).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from adjax.data.split import DataError
+
+MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+MOST_PAGES = 64
+"""A pyramid has a few; more are pages of a document or a film."""
+MOST_BANDS, MOST_PIXELS = 8, 4096 * 4096
+"""Of a page, and of a tile: what is decoded is in memory as a whole."""
+_BOUNDED = (1, 5, 8, 32773, 32946, 34925, 50000)
+"""Compressions that give no more than they are asked for: none, LZW, Deflate, PackBits, LZMA, Zstandard."""
+_GREY, _COLOURS = (0, 1), {0: 1, 1: 1, 2: 3, 3: 1, 5: 4}
+_MODE = {0: "L", 1: "L", 2: "RGB", 3: "RGB", 5: "CMYK"}
+"""PhotometricInterpretation → colours a pixel and Pillow's mode: white is zero, black is zero, RGB, palette, CMYK."""
+_ASSOCIATED, _ALPHA = 1, 2  # ExtraSamples: colours multiplied by it already, and as they are
+_REDUCED, _MASK = 1, 4  # NewSubfileType
+_WEIGHTS, _LEVELS = (0.299, 0.587, 0.114), (0, 255, 128, 255, 128, 255)  # YCbCrCoefficients, ReferenceBlackWhite
+_NONE: Any = object()
+
+
+class Unfit(DataError):
+    """Why a TIFF file is not read, without its path."""
+
+
+def is_tiff(file: BinaryIO) -> bool:
+    """Whether a file begins like one; it stands at its beginning then."""
+    file.seek(0)
+    found = file.read(4) in MAGIC
+    file.seek(0)
+    return found
+
+
+def open_image(file: BinaryIO) -> Any:
+    """Opens a TIFF file; decodes nothing.
+
+    Args:
+      file: open for reading, and for as long as the image is needed.
+
+    Returns:
+      Pillow's image, at the page that is the picture; or a `Page`.
+
+    Raises:
+      Unfit: several pictures, or of a kind of which nothing says what it looks like.
+    """
+    from PIL import Image
+
+    page = None
+    try:
+        image: Any = Image.open(file, formats=("TIFF",))
+        if image.is_animated or image.tag_v2.get(254, 0):
+            page, index = _find(file)
+            image.seek(index)
+        plain = _plain(image)
+    except Unfit:
+        raise
+    except Exception:  # Pillow's, of any kind
+        plain = False
+    return image if plain else _page(_find(file)[0] if page is None else page)
+
+
+def white_is_zero(image: Any) -> bool:
+    """Whether a file's samples are a negative; Pillow turns over those of up to 8 bits, and no others."""
+    if isinstance(image, Page):
+        return image.source.photometric == 0
+    return image.format == "TIFF" and image.tag_v2.get(262) == 0
+
+
+@dataclass(frozen=True)
+class Page:
+    """The one picture in a TIFF file, by tifffile; it has what `adjax.data` asks of Pillow's images.
+
+    Attributes:
+      source: tifffile's page; its file must still be open.
+      bits: a sample.
+      mode: of what `decode` gives, Pillow's name.
+      width, height: as a viewer shows it, px.
+    """
+
+    source: Any
+    bits: int
+    mode: str
+    width: int
+    height: int
+    format: str = "TIFF"
+
+    def __enter__(self) -> Page:
+        return self
+
+    def __exit__(self, *_) -> None:
+        """Its file is closed by who opened it."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height)"""
+        return self.width, self.height
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """Nothing: its transparency is in its mode."""
+        return {}
+
+    def decode(self) -> Any:
+        """Pillow's image, of 8 bits a channel, upright.
+
+        Raises:
+          Unfit: it takes imagecodecs, and there is none; it is damaged.
+        """
+        try:
+            return self._decoded()
+        except Unfit:
+            raise
+        except Exception as error:  # a hostile file makes a decoder fail in any way
+            raise Unfit(f"damaged: {error}") from error
+
+    def _decoded(self) -> Any:
+        from PIL import Image
+
+        from adjax.data.pixels import upright
+
+        page = self.source
+        samples = _samples(page)
+        number, extras = _COLOURS[page.photometric], tuple(page.extrasamples)
+        white = (1 << self.bits) - 1
+        colours = samples[..., :number]
+        if page.photometric == 3:
+            table = np.asarray(page.tags.valueof(320)).reshape(3, -1)
+            if table.shape[1] != white + 1:
+                raise Unfit(f"damaged: a palette of {table.shape[1]} entries for {self.bits} bits")
+            table = (table >> 8 if table.max() > 255 else table).astype(np.uint8)
+            colours = table[:, colours[..., 0]].transpose(1, 2, 0)
+        else:
+            colours = to_eight(white - colours if page.photometric == 0 else colours, self.bits)
+        if self.mode in ("LA", "RGBA"):
+            place = next((i for i, kind in enumerate(extras) if kind in (_ASSOCIATED, _ALPHA)), 0)
+            alpha = to_eight(samples[..., number + place : number + place + 1], self.bits)
+            if extras and extras[place] == _ASSOCIATED:
+                colours = np.minimum(colours.astype(int) * 255 // np.maximum(alpha, 1), 255).astype(np.uint8)
+            colours = np.concatenate([colours, alpha], -1)
+        height, width = colours.shape[:2]
+        image = Image.frombytes(self.mode, (width, height), np.ascontiguousarray(colours).tobytes())
+        return upright(image, page.tags.valueof(274) or 1)
+
+
+def to_eight(samples: np.ndarray, bits: int) -> np.ndarray:
+    """Unsigned samples of 1 to 16 bits to uint8, white to 255: of more than 8 bits the upper 8."""
+    if bits >= 8:
+        return (samples >> (bits - 8)).astype(np.uint8)
+    return (samples.astype(np.uint16) * 255 // ((1 << bits) - 1)).astype(np.uint8)
+
+
+def _find(file: BinaryIO) -> tuple[Any, int]:
+    """tifffile's page that is not a smaller copy of another, and which it is."""
+    import tifffile
+
+    file.seek(0)
+    pages: list[Any] = []
+    try:
+        opened: Any = tifffile.TiffFile(file)
+        while len(pages) < MOST_PAGES and (page := opened.pages.get(len(pages), _NONE)) is not _NONE:
+            pages.append(page)
+    except Exception as error:  # tifffile's, of any kind
+        raise Unfit(f"damaged: {error}") from error
+    whole = [index for index, page in enumerate(pages) if not page.subfiletype & _REDUCED]
+    if any(page.subfiletype & _MASK for page in pages):
+        raise Unfit("a page that masks another: save the picture alone, its transparency in an alpha channel")
+    if not whole and pages and pages[0].subifds:
+        raise Unfit("a preview, whose picture is in a SubIFD (a camera's raw file?): develop it to TIFF or PNG")
+    if len(whole or pages) != 1:
+        raise Unfit("several frames: save each of them alone" if pages else "damaged: no page")
+    index = (whole or [0])[0]
+    return pages[index], index
+
+
+def _plain(image: Any) -> bool:
+    """Whether Pillow reads this page as its tags say. Mends a palette of 8-bit entries."""
+    tag = image.tag_v2.get
+    depths, raw, colour = tag(258, (1,)), tag(259, 1) == 1, tag(262)
+    separate, signed = tag(284, 1) == 2, set(tag(339, (1,))) != {1}
+    if colour == 3:
+        _mend_palette(image)
+    return not (
+        colour is None
+        or tag(32997, 1) != 1  # slices of a volume
+        or _stacked(tag(270))
+        or (signed and max(depths) <= 8)
+        or (separate and any(tag(338, ())) and (raw or colour in _GREY))
+        or (raw and separate and max(depths) > 8)
+        or (raw and colour == 6 and tag(277, 1) > 1 and not _usual(tag))
+        or (colour == 5 and tag(332, 1) != 1)
+    )
+
+
+def _usual(tag: Any) -> bool:
+    """Whether YCbCr is as JPEG has it, each pixel with colours of its own."""
+    weights, levels = tag(529, _WEIGHTS), tag(532, _LEVELS)
+    return tag(530, (2, 2)) == (1, 1) and np.allclose(weights, _WEIGHTS, atol=1e-3) and np.array_equal(levels, _LEVELS)
+
+
+def _page(source: Any) -> Page:
+    try:
+        _check(source)
+        extras, mode = tuple(source.extrasamples), _MODE[source.photometric]
+        size = source.imagewidth, source.imagelength
+        width, height = size[::-1] if source.tags.valueof(274) in (5, 6, 7, 8) else size
+    except Unfit:
+        raise
+    except Exception as error:  # a hostile file's tags may be of any type
+        raise Unfit(f"damaged: {error}") from error
+    unnamed = source.photometric == 2 and not extras and source.samplesperpixel == 4  # alpha, as Pillow takes it
+    if mode != "CMYK" and (unnamed or _ASSOCIATED in extras or _ALPHA in extras):
+        mode += "A"
+    return Page(source, source.bitspersample, mode, width, height)
+
+
+def _check(page: Any) -> None:
+    """Refuses what could look like several things."""
+    colour, bits, samples = page.photometric, page.bitspersample, page.samplesperpixel
+    convert = "convert it to 8-bit grey or RGB"
+    if _stacked(page.description):
+        raise Unfit("several frames: save each of them alone")
+    if page.sampleformat != 1:
+        raise Unfit(f"signed or floating-point samples: nothing says which value is white; {convert}")
+    if 262 not in page.tags:
+        raise Unfit(f"no PhotometricInterpretation: nothing says whether 0 is black or white; {convert}")
+    if colour == 5 and (page.tags.valueof(332) or 1) != 1:
+        raise Unfit(f"inks other than CMYK; {convert}")
+    if colour not in _COLOURS or page.imagedepth != 1:
+        name = getattr(colour, "name", str(colour)) if page.imagedepth == 1 else f"{page.imagedepth} slices"
+        raise Unfit(f"a TIFF of {name}, which is neither grey, RGB, palette nor CMYK as it stands; {convert}")
+    if not isinstance(bits, int) or not 1 <= bits <= 16:
+        raise Unfit(f"{bits} bits a sample: 1 to 16 are read, the same for all; {convert}")
+    if page.compression not in _BOUNDED:
+        raise Unfit(f"a TIFF of compression {getattr(page.compression, 'name', page.compression)}; save it as PNG")
+    if page.tilewidth * page.tilelength > MOST_PIXELS:
+        raise Unfit(f"damaged: tiles of {page.tilewidth}×{page.tilelength} pixels")
+    number, extras = _COLOURS[colour], tuple(page.extrasamples)
+    known = len(extras) == samples - number or (samples == 4 and colour == 2 and not extras)
+    if not known or not number <= samples <= MOST_BANDS or (colour in _GREY and samples - number > 1):
+        raise Unfit(f"{samples} bands: nothing says which of them to look at; save those as grey or RGB")
+    if colour == 5 and any(extras):
+        raise Unfit(f"transparent CMYK; {convert}")
+
+
+def _samples(page: Any) -> np.ndarray:
+    """Unsigned [H, W, samples] as they are stored."""
+    _check_segments(page)
+    packed = page.compression != 1 or page.bitspersample not in (1, 8, 16)
+    if packed and not _codecs():  # tifffile's own decoders don't know how much may come out
+        kind = getattr(page.compression, "name", page.compression)
+        raise Unfit(
+            f"{page.bitspersample} bits a sample, compression {kind}: it takes imagecodecs to read such a TIFF; "
+            "pip install 'adjax[tiff]', or save it as PNG"
+        )
+    array = page.asarray(squeeze=False, maxworkers=1)
+    array = array.astype(np.uint8) if array.dtype == bool else array
+    array = array[:, 0]  # [planes, H, W, samples], of which one is 1
+    return array[..., 0].transpose(1, 2, 0) if page.planarconfig == 2 and len(array) > 1 else array[0]
+
+
+def _codecs() -> bool:
+    return importlib.util.find_spec("imagecodecs") is not None
+
+
+def _check_segments(page: Any) -> None:
+    """Refuses what is cut short, since tifffile takes a strip that isn't there for black."""
+    end = page.parent.filehandle.size
+    places = list(zip(page.dataoffsets, page.databytecounts, strict=True))
+    if len(places) < math.prod(page.chunked) or any(n == 0 or at == 0 or at + n > end for at, n in places):
+        raise Unfit("damaged: cut short")
+
+
+def _stacked(description: Any) -> bool:
+    """Whether there are several images behind one header, as ImageJ writes them."""
+    found = re.match(r"ImageJ=.*?^images=(\d+)", str(description), re.DOTALL | re.MULTILINE)
+    return found is not None and int(found[1]) > 1
+
+
+def _mend_palette(image: Any) -> None:
+    """A table without an entry above 255 holds 8 bits, as libtiff has it; Pillow takes the upper 8 of 16, black."""
+    from PIL import ImagePalette
+
+    table = image.tag_v2.get(320, ())
+    if image.mode in ("P", "PA") and table and max(table) < 256:
+        image.palette = ImagePalette.raw("RGB;L", bytes(table))
