@@ -75,14 +75,13 @@ def fit(
     found = len(np.unique(groups))
     if found < 2:
         raise ValueError("cross-fitting needs at least 2 different rows, and all are copies of one")
-    outputs = {name: jnp.asarray(x) for name, x in outputs.items()}
     fold = deal(labels, min(folds, found), 0, groups)
-    number = jnp.asarray(labels, jnp.int32)
+    outputs, number = dict(outputs), np.asarray(labels, np.int32)
     closed = scorer.unseen is not None and found == len(labels)
     state, distances = _whole(scorer, outputs, number, classes, closed)
     if not closed or _unknown(distances, outputs):
         closed, distances = False, out_of_fold(scorer, outputs, number, classes, fold)
-    calibration, levels = _calibrated(distances, number, jnp.asarray(fold), int(fold.max()) + 1)
+    calibration, levels = _calibrated(distances, number, fold, int(fold.max()) + 1)
     return Fitted(state, distances, calibration, levels, 0 if closed else int(fold.max()) + 1)
 
 
@@ -93,31 +92,27 @@ def out_of_fold(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: in
       scorer, outputs, labels, classes: as of `adjax.scorers.fit`.
       fold: int[N], 0 … k−1, each of them there, k ≥ 2.
     """
-    k, size = int(fold.max()) + 1, int(np.bincount(fold).max())
-    rows = np.zeros((k, size), np.int32)
-    real = np.arange(size)[None] < np.bincount(fold)[:, None]
-    rows[real] = np.argsort(fold, kind="stable")
-    blocks = [
-        ({name: x[rows[f]] for name, x in outputs.items()}, labels[rows[f]], jnp.asarray(real[f])) for f in range(k)
-    ]
+    counts = np.bincount(fold)
+    real = np.arange(counts.max())[None] < counts[:, None]
+    rows = np.zeros(real.shape, np.int32)
+    rows[real] = np.argsort(fold, kind="stable")  # fold by fold; what is left over, row 0, is not real
+    dealt = _take((outputs, labels), rows)
 
     def without(stats: PyTree, first: int, last: int) -> list[jax.Array]:
         """The folds `first` … `last` − 1 each by a fit without it, given the statistics of all others."""
         if last - first == 1:
-            return [_distances(scorer, stats, blocks[first][0])]
+            return [_distances(scorer, stats, dealt[0], first)]
         middle = (first + last) // 2
         halves = (first, middle), (middle, last)
-        found = []
-        for half, other in (halves, halves[::-1]):
-            more = stats
-            for f in range(*other):
-                more = _add(scorer, more, *blocks[f])
-            found += without(more, *half)
-        return found
+        return [
+            x for half, other in (halves, halves[::-1]) for x in without(_add(scorer, stats, dealt, real, *other), *half)
+        ]
 
     dim = outputs["features"].shape[-1] if "features" in outputs else 0  # as `scorers.fit` has it
-    each = jnp.stack(without(scorer.init(dim, classes), 0, k))
-    return each[fold, np.argsort(np.argsort(fold, kind="stable"), kind="stable") - np.searchsorted(np.sort(fold), fold)]
+    each = without(scorer.init(dim, classes), 0, len(counts))
+    places = np.empty(len(fold), np.int32)
+    places[rows[real]] = np.flatnonzero(real)
+    return _restored(each, places)
 
 
 @partial(jax.jit, static_argnames=("scorer", "classes", "closed"))
@@ -138,14 +133,33 @@ def _unknown(distances: jax.Array, outputs: Outputs) -> jax.Array:
     return (jnp.isnan(distances).any(1) & sane).any()
 
 
-@partial(jax.jit, static_argnames="scorer")
-def _add(scorer: Scorer, stats: PyTree, outputs: Outputs, labels: jax.Array, real: jax.Array) -> PyTree:
-    return scorer.update(stats, outputs, labels, real)
+@jax.jit
+def _take(arrays: PyTree, rows: jax.Array) -> PyTree:
+    return jax.tree.map(lambda x: x[rows], arrays)
+
+
+@jax.jit
+def _restored(each: list[jax.Array], places: jax.Array) -> jax.Array:
+    """The distances in the order of the rows, which lie at these places of the folds."""
+    return jnp.concatenate(each)[places]
 
 
 @partial(jax.jit, static_argnames="scorer")
-def _distances(scorer: Scorer, stats: PyTree, outputs: Outputs) -> jax.Array:
-    return scorer.distances(scorer.finalize(stats), outputs)
+def _add(
+    scorer: Scorer, stats: PyTree, dealt: tuple[Outputs, jax.Array], real: jax.Array, first: int, last: int
+) -> PyTree:
+    """The statistics with the folds `first` … `last` − 1."""
+
+    def one(f: jax.Array, stats: PyTree) -> PyTree:
+        outputs, labels = jax.tree.map(lambda x: x[f], dealt)
+        return scorer.update(stats, outputs, labels, jnp.asarray(real)[f])
+
+    return lax.fori_loop(first, last, one, stats)
+
+
+@partial(jax.jit, static_argnames="scorer")
+def _distances(scorer: Scorer, stats: PyTree, dealt: Outputs, fold: int) -> jax.Array:
+    return scorer.distances(scorer.finalize(stats), jax.tree.map(lambda x: x[fold], dealt))
 
 
 @partial(jax.jit, static_argnames="folds")
