@@ -49,6 +49,8 @@ LEARN_FROM_LABELS = {"centerloss", "classifier", "gan", "ood_head", "regressor"}
 """Methods that need `y`."""
 FALSE_POSITIVE_RATE = 0.05
 """What `contamination="auto"` asks of fresh normal rows, as `python -m adjax train` does."""
+_FEWEST = math.ceil(1 / FALSE_POSITIVE_RATE) - 1
+"""Normal rows that can promise it: n ≥ 1/α − 1."""
 
 
 class _Outliers(OutlierMixin, BaseEstimator):
@@ -101,7 +103,7 @@ class _Outliers(OutlierMixin, BaseEstimator):
             if rate > FALSE_POSITIVE_RATE:
                 warnings.warn(
                     f"{n} rows to set a threshold by can promise a false-positive rate of {rate:.1%}, not "
-                    f"{FALSE_POSITIVE_RATE:.0%}: give {math.ceil(1 / FALSE_POSITIVE_RATE) - 1} or more",
+                    f"{FALSE_POSITIVE_RATE:.0%}: give {_FEWEST} or more",
                     stacklevel=3,
                 )
         self.offset_ = -float(self.detector_.threshold)
@@ -137,7 +139,7 @@ class OutlierDetector(_Outliers):
       >>> X, y = load_iris(return_X_y=True)
       >>> iris = OutlierDetector("mahalanobis", options={"shrinkage": 0.0}).fit(X[y == 0])
       >>> iris.predict(X[y == 0]).sum(), iris.predict(X[y == 2]).sum()
-      (np.int64(46), np.int64(-50))
+      (np.int64(50), np.int64(-50))
     """
 
     def __init__(
@@ -198,7 +200,7 @@ class ImageOutlierDetector(_Outliers):
       hparams: hyper-parameters that differ from the method's own, such as `{"learning_rate": 0.002}`.
       method_options, model_options, scorer_options: keyword arguments, dicts.
       held_out: share of the normal images that is kept from training, in [0, 1): for p-values, and for the threshold
-        if `contamination` is "auto". Exact copies of an image are kept from it together. With 0 a method that trains
+        if `contamination` is "auto" (then at least 19 of them, or half). Exact copies of an image are kept from it together. With 0 a method that trains
         nothing is cross-fitted instead (`adjax.crossfit`); of any other, the threshold is the 97.5 % quantile of the
         training images, which a network comes to know better than others, and promises nothing.
       contamination: "auto": the threshold is conformal, and flags at most 5 % of fresh normal images on average; or the
@@ -272,8 +274,9 @@ class ImageOutlierDetector(_Outliers):
         normal = np.flatnonzero((labels >= 0) & (labels < count))
         aside = normal[:0]
         if self.held_out:
-            groups = copies(images[normal])
-            aside = normal[validation_split(labels[normal], self.held_out, self.seed, groups)[1]]
+            least = min(_FEWEST, len(normal) // 2) / len(normal) if self._auto else 0
+            share, groups = max(self.held_out, least), copies(images[normal])
+            aside = normal[validation_split(labels[normal], share, self.seed, groups)[1]]
         rows = np.setdiff1d(np.flatnonzero(labels >= 0), aside)
         batch_size = min(self.batch_size, len(rows))
         steps = self.epochs * (len(rows) // batch_size)
