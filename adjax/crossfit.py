@@ -5,15 +5,15 @@ So a threshold from training distances flags more fresh normal rows than it says
 all of them. *Out-of-fold* distances are those of fresh rows, but for the few that the smaller fit lacks. From them come
 the calibration and the levels that a conformal threshold and p-values are taken from.
 
-* Where a scorer has leave-one-out in closed form (`Scorer.unseen`: Mahalanobis, one Gaussian, nearest neighbours), that:
+* Leave-one-out in closed form where a scorer has one (`Scorer.unseen`: Mahalanobis, one Gaussian, nearest neighbours):
   one fit and one scoring. Not where rows have copies, or where float32 can't tell.
 * Otherwise k folds, as even in classes as can be, exact copies of a row in one of them: k + 1 fits, and each row scored
   once. The running sums of all folds but one are shared as far as they go: log₂ k passes over the rows, not k.
 
-What it promises: the fit that scores fresh rows has seen 1/k more rows than those that calibrate it, and one fit is
-shared by all. So the rate is α up to that difference, which mostly makes it less (`experiments.calibration_features` has
-it for many n and D); a bound whatever the data, as held-out rows give, it is not. The network must not have learned from
-the rows: of one that has, hold rows out instead.
+What it promises: the fit that scores fresh rows has seen some rows more than those that calibrate it, and one fit is
+shared by all. So the rate is α up to that difference, which mostly makes it less: `experiments.calibration_features`
+has it for many n and D. A bound whatever the data, as held-out rows give, it is not. The network must not have learned
+from the rows: of one that has, hold rows out instead.
 
 References:
   Stone, "Cross-validatory choice and assessment of statistical predictions" (1974); Vovk, "Cross-conformal predictors"
@@ -104,9 +104,10 @@ def out_of_fold(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: in
             return [_distances(scorer, stats, dealt[0], first)]
         middle = (first + last) // 2
         halves = (first, middle), (middle, last)
-        return [
-            x for half, other in (halves, halves[::-1]) for x in without(_add(scorer, stats, dealt, real, *other), *half)
-        ]
+        found = []
+        for half, other in (halves, halves[::-1]):
+            found += without(_add(scorer, stats, dealt, real, *other), *half)
+        return found
 
     dim = outputs["features"].shape[-1] if "features" in outputs else 0  # as `scorers.fit` has it
     each = without(scorer.init(dim, classes), 0, len(counts))
@@ -179,5 +180,3 @@ def _calibrated(
         return jnp.where(fold == f, thresholds.common_quantile(others, distances), 0)
 
     return calibration, lax.map(one, jnp.arange(folds)).sum(0)
-
-

@@ -22,8 +22,8 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from adjax import detector as detectors
 from adjax import crossfit, loop, methods, models, train
+from adjax import detector as detectors
 from adjax.augment import normalise_for
 from adjax.data.stratify import copies, validation_split
 from adjax.detector import Detector
@@ -200,9 +200,10 @@ class ImageOutlierDetector(_Outliers):
       hparams: hyper-parameters that differ from the method's own, such as `{"learning_rate": 0.002}`.
       method_options, model_options, scorer_options: keyword arguments, dicts.
       held_out: share of the normal images that is kept from training, in [0, 1): for p-values, and for the threshold
-        if `contamination` is "auto" (then at least 19 of them, or half). Exact copies of an image are kept from it together. With 0 a method that trains
-        nothing is cross-fitted instead (`adjax.crossfit`); of any other, the threshold is the 97.5 % quantile of the
-        training images, which a network comes to know better than others, and promises nothing.
+        if `contamination` is "auto" (then at least 19 of them, or half). Exact copies of an image are kept from it
+        together. With 0 a method that trains nothing is cross-fitted instead (`adjax.crossfit`); of any other, the
+        threshold is the 97.5 % quantile of the training images, which a network comes to know better than others, and
+        promises nothing.
       contamination: "auto": the threshold is conformal, and flags at most 5 % of fresh normal images on average; or the
         share of `X` to take for anomalous, any real number in (0, 0.5].
       seed: of the images held out, initial weights and of the order of images.

@@ -232,10 +232,9 @@ def band(scores: Float[ArrayLike, " n"], alpha: float, confidence: float = 0.95)
     distribution-free confidence interval of the quantile itself: two order statistics, chosen by the binomial law of
     how many of n scores lie below it. A score in (low, high] is *uncertain*: another draw might have decided otherwise.
 
-    With few scores (72 for α = 5 %) the quantile may lie beyond the largest, and no order statistic tells how far. Then
-    `high` is extrapolated: the upper half of the scores is taken to fall off as fast as an exponential or faster, which
-    a p-value of 1/(n + 1) can't say. So what is far beyond all normal images is certain. Tails that are heavier (a power
-    law) may reach beyond `high`.
+    With few scores (below 72 for α = 5 %) the quantile may lie beyond the largest, and no order statistic tells how
+    far. Then `high` is extrapolated: the upper half of the scores is taken to fall off as fast as an exponential, or
+    faster. So what is far beyond all normal images is certain. Heavier tails (a power law) may reach beyond `high`.
 
     Args:
       scores, alpha: as of `conformal`.

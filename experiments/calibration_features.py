@@ -119,8 +119,9 @@ def main() -> None:
                     row = cell(name, law, n, dim, args.seeds * (MORE if n < 100 and dim < 512 else 1))
                     found.append(row)
                     print(
-                        f"{name}, D={dim}, N={n:,}, {law}: {row['rate']['mean']:.2%} ± {row['rate']['sd']:.2%} of fresh rows "
-                        f"flagged ({row['fits']} fits beside the one); by training distances {row['training']['mean']:.2%}",
+                        f"{name}, D={dim}, N={n:,}, {law}: {row['rate']['mean']:.2%} ± {row['rate']['sd']:.2%} of "
+                        f"fresh rows flagged ({row['fits']} fits beside the one); by training distances "
+                        f"{row['training']['mean']:.2%}",
                         flush=True,
                     )
     where = environment("experiments.calibration_features")

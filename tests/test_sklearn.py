@@ -146,7 +146,7 @@ def test_auto_flags_as_many_fresh_rows_as_it_says(scorer):
 
 
 def test_few_rows_promise_what_they_can():
-    with pytest.warns(UserWarning, match="10 rows to set a threshold by can promise .* of 9.1%, not 5%: give 19 or more"):
+    with pytest.warns(UserWarning, match=r"10 rows .* can promise .* of 9\.1%, not 5%: give 19 or more"):
         made = OutlierDetector("center").fit(ZEROS[:10])
     assert made.false_positive_rate_ == 1 / 11
     assert made.detector_.threshold == made.detector_.normal_levels[-1]

@@ -121,7 +121,7 @@ def make(name: str, **options) -> Scorer:
 
 
 def fit(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, batch_size: int = 2048) -> PyTree:
-    """Fits a scorer to outputs that lie in memory: the state of `gather`'s statistics, with its arguments and errors."""
+    """Fits a scorer to outputs that lie in memory: the state of the statistics of `gather`, with its arguments."""
     return scorer.finalize(gather(scorer, outputs, labels, classes, batch_size))
 
 

@@ -76,8 +76,8 @@ def main(arguments: list[str]) -> int:
     parts = fit.hold_out(labels, chosen.false_positive_rate, chosen.seed, images)
     if parts.copies:
         console.print(
-            f"{parts.copies:,} pictures, as the network sees them, are exact copies of others: each is trained on or held "
-            "out together with what it copies"
+            f"{parts.copies:,} pictures, as the network sees them, are exact copies of others: each is trained on or "
+            "held out together with what it copies"
         )
     steps = plan.steps(planned.method, len(parts.train), planned.batch_size, chosen.steps)
     with ImageProgress(console, steps * planned.batch_size, "training") as progress:

@@ -78,8 +78,8 @@ def hold_out(labels: np.ndarray, alpha: float, seed: int, images: np.ndarray | N
     repeated = 0 if groups is None else n - len(np.unique(groups))
     if min(len(held_out) - needed, len(train_rows) - 1) < 0:
         raise DataError(
-            f"{repeated:,} of {n:,} normal images are exact copies of others, which are kept together: {len(held_out)} can "
-            f"be held out, and a false-positive rate of {alpha:g} takes {needed}. Give more different images"
+            f"{repeated:,} of {n:,} normal images are exact copies of others, which are kept together: {len(held_out)} "
+            f"can be held out, and a false-positive rate of {alpha:g} takes {needed}. Give more different images"
         )
     return Parts(train_rows, held_out, repeated)
 
