@@ -29,6 +29,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
 from adjax import scorers, thresholds
 from adjax.data.stratify import folds as deal
@@ -85,7 +86,7 @@ def fit(
     return Fitted(state, distances, calibration, levels, 0 if closed else int(fold.max()) + 1)
 
 
-def out_of_fold(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, fold: np.ndarray) -> jax.Array:
+def out_of_fold(scorer: Scorer, outputs: Outputs, labels: ArrayLike, classes: int, fold: np.ndarray) -> jax.Array:
     """float32[N, K]: distances of each row by the fit to all folds but its own.
 
     Args:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from adjax import crossfit, scorers, thresholds
@@ -87,7 +88,7 @@ def cell(name: str, law: str, n: int, dim: int, seeds: int, folds: int = crossfi
         rng = np.random.default_rng([seed, n, dim])
         rows, labels = draw(law, n, dim, classes, rng)
         fresh, _ = draw(law, FRESH, dim, classes, rng)
-        fitted = crossfit.fit(scorer, {"features": rows}, labels, classes, np.arange(n), folds)
+        fitted = crossfit.fit(scorer, {"features": jnp.asarray(rows)}, labels, classes, np.arange(n), folds)
         fits.add(fitted.fits)
         limit = thresholds.conformal(fitted.levels, ALPHA)
         rates.append([float(x) for x in _rates(scorer, fitted._replace(fits=0), limit, rows, labels, fresh)])

@@ -21,7 +21,7 @@ def copies(rows: np.ndarray) -> np.ndarray:
       [0, 1, 0]
     """
     first: dict[bytes, int] = {}
-    digests = (hashlib.blake2b(np.ascontiguousarray(row), digest_size=16).digest() for row in rows)
+    digests = (hashlib.blake2b(np.ascontiguousarray(row).data, digest_size=16).digest() for row in rows)
     return np.array([first.setdefault(digest, i) for i, digest in enumerate(digests)], np.int64)
 
 
