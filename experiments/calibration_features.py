@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import functools
+import itertools
+import json
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,6 @@ SCORERS: dict[str, tuple[str, dict[str, Any], int]] = {
     "center": ("center", {}, 1),
     "cosine": ("cosine", {}, 1),
     "mahalanobis": ("mahalanobis", {}, 1),
-    "mahalanobis, unshrunk": ("mahalanobis", {"shrinkage": 0.0}, 1),
     "mahalanobis, 5 classes": ("mahalanobis", {}, CLASSES),
     "mahalanobis_perclass, 5 classes": ("mahalanobis_perclass", {}, CLASSES),
     "relative_mahalanobis, 5 classes": ("relative_mahalanobis", {}, CLASSES),
@@ -47,8 +48,6 @@ SCORERS: dict[str, tuple[str, dict[str, Any], int]] = {
     "pca": ("pca", {}, 1),
 }
 """Name -> scorer, options, classes."""
-MORE = 5
-"""Times as many seeds for the fewest rows: the largest of 30 is passed by 3 % ± 3 % of all others."""
 LARGEST = {"gmm, 3 components": 64, "layers": 64, "relative_mahalanobis, 5 classes": 64}
 """Features beyond which a scorer is left out, since its 21 fits, 160 times over, take too long."""
 
@@ -105,28 +104,37 @@ def cell(name: str, law: str, n: int, dim: int, seeds: int, folds: int = crossfi
 
 
 def main() -> None:
-    """Simulates, writes the table."""
+    """Simulates what the file lacks, and writes it after each scorer."""
     parser = argparse.ArgumentParser(prog="python -m experiments.calibration_features", description=__doc__)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--scorers", nargs="+", choices=SCORERS, default=list(SCORERS), metavar="NAME")
     parser.add_argument("--dims", type=int, nargs="+", default=list(DIMS), metavar="D")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "calibration_features.json")
+    parser.add_argument("--again", action="store_true", help="draw anew what the file has")
     args = parser.parse_args()
-    found = []
-    for name in args.scorers:
-        for dim in [d for d in args.dims if d <= LARGEST.get(name, d)]:
-            for n in ROWS:
-                for law in LAWS:
-                    row = cell(name, law, n, dim, args.seeds * (MORE if n < 100 and dim < 512 else 1))
-                    found.append(row)
-                    print(
-                        f"{name}, D={dim}, N={n:,}, {law}: {row['rate']['mean']:.2%} ± {row['rate']['sd']:.2%} of "
-                        f"fresh rows flagged ({row['fits']} fits beside the one); by training distances "
-                        f"{row['training']['mean']:.2%}",
-                        flush=True,
-                    )
+    before = json.loads(args.out.read_text())["rows"] if args.out.exists() and not args.again else []
+    found = {(row["scorer"], row["dim"], row["n"], row["law"]): row for row in before}
+    for dim, name in itertools.product(args.dims, args.scorers):
+        if dim > LARGEST.get(name, dim):
+            continue
+        for n, law in itertools.product(ROWS, LAWS):
+            if (name, dim, n, law) in found:
+                continue
+            row = found[name, dim, n, law] = cell(name, law, n, dim, args.seeds)
+            print(
+                f"{name}, D={dim}, N={n:,}, {law}: {row['rate']['mean']:.2%} ± {row['rate']['sd']:.2%} of fresh rows "
+                f"flagged ({row['fits']} fits beside the one); by training distances {row['training']['mean']:.2%}",
+                flush=True,
+            )
+        write(args.out, list(found.values()))
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> None:
+    """Writes the table, scorer by scorer."""
+    order = list(SCORERS)
+    rows = sorted(rows, key=lambda row: (order.index(row["scorer"]), row["dim"], row["n"], row["law"]))
     where = environment("experiments.calibration_features")
-    write_json(args.out, {"what": __doc__, "alpha": ALPHA, "fresh": FRESH, "rows": found, "environment": where})
+    write_json(path, {"what": __doc__, "alpha": ALPHA, "fresh": FRESH, "rows": rows, "environment": where})
 
 
 if __name__ == "__main__":

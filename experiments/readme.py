@@ -150,13 +150,13 @@ def calibration_of_features() -> str:
         cells = [shares(rows, n, "rate") for n in sizes]
         fits = "1" if not any(row["fits"] for row in rows) else f"{max(row['fits'] for row in rows) + 1}"
         lines.append(f"| {scorer} | {dim} | {fits} | " + " | ".join(cells) + f" | {shares(rows, few, 'training')} |")
-    where, seeds = found["environment"], {row["rate"]["n"] for row in found["rows"]}
+    where, seeds = found["environment"], min(row["rate"]["n"] for row in found["rows"])
     lines += [
         "",
-        f"Gaussian / heavy-tailed rows (Student's t, 3 degrees of freedom); means over {min(seeds)} seeds (of N = "
-        f"{sizes[0]} {max(seeds)}), {found['fresh']:,} fresh rows each. What can be had is 1/31 = 3.2 % of 30 rows, "
-        f"5/101 of 100. Fits: at most so many, cross-fitting included. `{where['command']}`, {where['date']}, "
-        f"{where['cores']} cores of {where['cpu']}, jax {where['versions']['jax']}.",
+        f"Gaussian / heavy-tailed rows (Student's t, 3 degrees of freedom); means over {seeds} seeds, {found['fresh']:,} "
+        f"fresh rows each. What can be had is 1/31 = 3.2 % of 30 rows, 5/101 of 100. Fits: at most so many, "
+        f"cross-fitting included. `{where['command']}`, {where['date']}, {where['cores']} cores of {where['cpu']}, jax "
+        f"{where['versions']['jax']}.",
     ]
     return "\n".join(lines)
 
