@@ -151,10 +151,10 @@ class OutlierDetector(_Outliers):
         folds: int = crossfit.FOLDS,
         use_labels: bool = False,
     ) -> None:
-        self.folds = folds
         self.scorer = scorer
         self.options = options
         self.contamination = contamination
+        self.folds = folds
         self.use_labels = use_labels
 
     def fit(self, X: Any, y: Any = None) -> OutlierDetector:
