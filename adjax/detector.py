@@ -21,8 +21,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from adjax import features, scorers, thresholds
+from adjax import crossfit, features, scorers, thresholds
 from adjax.augment import Normalise
+from adjax.data.stratify import copies
 from adjax.scorers.logits import answer
 from adjax.spec import Given, parts
 from adjax.spec import Spec as Spec
@@ -50,8 +51,9 @@ class Detector:
       normalise: pixel values to network input; None: the network takes images as they come.
       params: the network's parameters.
       scorer: the scorer's fitted state.
-      calibration: quantiles of the training distances, class by class.
-      normal_levels: float32[n], scores of normal images held out of training, ascending; n may be 0.
+      calibration: quantiles of the training distances, class by class; in cross-fitting, of the out-of-fold ones.
+      normal_levels: float32[n], scores of normal images that the fit had not seen, ascending: held out of training, or
+        out of fold. n may be 0.
       threshold: float32[], scores that are not ≤ it are anomalous.
       spec: what the arrays belong to.
     """
@@ -144,13 +146,16 @@ class Detector:
         return (scores > low) & (scores <= high)
 
     def with_quantile(self, level: float = 0.975) -> Detector:
-        """The same detector with each class's threshold at that quantile of its own training distances."""
+        """The same detector with each class's threshold at that quantile of its own training distances, as in the
+        center-loss paper; of its out-of-fold ones in cross-fitting."""
         if not 0 < level <= 1:
             raise ValueError(f"quantile level {level} must lie in (0, 1]")
         return dataclasses.replace(self, threshold=jnp.asarray(level, jnp.float32))
 
     def with_false_positive_rate(self, alpha: float) -> Detector:
         """The same detector with a conformal threshold: it flags a new normal image with probability ≤ alpha.
+
+        A bound if images were held out; in cross-fitting what is aimed at, see `adjax.crossfit`.
 
         Raises:
           ValueError: alpha outside of (0, 1), or too few held-out normal images to promise it; says how many
@@ -196,6 +201,7 @@ def fit(
     labels: np.ndarray,
     held_out: np.ndarray | None = None,
     *,
+    folds: int | None = None,
     quantile: float = 0.975,
     sigma: float | None = None,
     outputs: Outputs | None = None,
@@ -208,6 +214,10 @@ def fit(
       normalise: as in training.
       images, labels: the training images uint8[N, H, W, C], N ≥ 1, and their classes int[N].
       held_out: normal images uint8[n, H, W, C] not trained on, for p-values and conformal thresholds.
+      folds: cross-fit the scorer instead, on so many: calibration, p-values and conformal thresholds are from distances
+        of the training images by fits that have not seen them (`adjax.crossfit`; 20 is a good number). Only for a
+        network that has not learned from these images. None: the calibration is of the training distances, as in the
+        center-loss paper.
       quantile: level of the class thresholds.
       sigma: if given, the threshold lies that many standard deviations above the mean training distance instead, as
         "log-likelihood below mean − 3σ" asks of a mixture; for scorers with one distance an image.
@@ -217,7 +227,8 @@ def fit(
       The detector.
 
     Raises:
-      ValueError: images or labels that don't fit the spec; sigma with several distances an image, or not finite.
+      ValueError: images or labels that don't fit the spec; folds below 2, of fewer than 2 different images, or beside
+        held_out; sigma with several distances an image, or not finite.
       NoDistance: no image has a finite distance, and why (a ValueError, too).
 
     Example:
@@ -237,6 +248,8 @@ def fit(
       2
     """
     _check(images, spec)
+    if folds is not None and held_out is not None:
+        raise ValueError(f"folds={folds} and held-out images: each calibrates, give one of them")
     classes, labels = len(spec.classes), np.asarray(labels)
     if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(f"labels {labels.dtype}{list(labels.shape)}: must be int[{len(images)}], one an image")
@@ -246,14 +259,21 @@ def fit(
         raise ValueError(f"labels from {labels.min()} to {labels.max()}: must lie in 0..{classes - 1}")
     if outputs is None:
         outputs = extract(spec, params, normalise, images)
-    state, calibration, distances = _fit(dict(outputs), jnp.asarray(labels, jnp.int32), spec=spec)
+    none = jnp.zeros(0, jnp.float32)
+    if folds is None:
+        state, calibration, distances = _fit(dict(outputs), jnp.asarray(labels, jnp.int32), spec=spec)
+        normal = none
+    else:
+        state, unseen, calibration, normal, _ = crossfit.fit(
+            parts(spec).scorer, outputs, labels, classes, copies(images), folds
+        )
+        distances = unseen[:, 0]
     if not np.isfinite(np.asarray(calibration.knots)).any():
         raise NoDistance(_no_distance(spec.names[-1], outputs))
     params = jax.tree.map(jnp.asarray, params)
     if normalise is not None:
         normalise = Normalise(*(jnp.asarray(x, jnp.float32) for x in normalise))
-    none = jnp.zeros(0, jnp.float32)
-    detector = Detector(normalise, params, state, calibration, none, none, spec).with_quantile(quantile)
+    detector = Detector(normalise, params, state, calibration, jnp.sort(normal), none, spec).with_quantile(quantile)
     if sigma is not None:
         detector = dataclasses.replace(detector, threshold=_sigma_level(calibration, distances, sigma, spec))
     if held_out is None:

@@ -35,6 +35,7 @@ def detector_from(
     classes: Sequence[str] | None = None,
     normalise: bool | Normalise = False,
     scorer_options: Mapping[str, Any] | None = None,
+    folds: int | None = None,
     quantile: float = 0.975,
     sigma: float | None = None,
 ) -> Detector:
@@ -53,7 +54,7 @@ def detector_from(
       normalise: False: the function is given images as they come; True: standardised by the mean and deviation of each
         channel of `train_images`, uint8 [N, H, W, C]; or what to do instead.
       scorer_options: keyword arguments of a scorer that is given by name.
-      quantile, sigma: as in `adjax.fit`.
+      folds, quantile, sigma: as in `adjax.fit`.
 
     Returns:
       A `Detector`.
@@ -102,6 +103,7 @@ def detector_from(
         images,
         labels,
         None if held_out is None else _array(held_out, "held_out"),
+        folds=folds,
         quantile=quantile,
         sigma=sigma,
         outputs=outputs,

@@ -226,6 +226,7 @@ def train_one(
     batch_size: int,
     hparams: Mapping[str, float] | None = None,
     seed: int = 0,
+    folds: int | None = None,
     **options: Any,
 ) -> One:
     """Trains one member and makes its detector.
@@ -240,6 +241,7 @@ def train_one(
       batch_size: images a step, at most n.
       hparams: hyper-parameters that differ from the method's own.
       seed: of weights, order and augmentation.
+      folds: of cross-fitting (`adjax.crossfit`), where nothing is trained and nothing held out; None: none.
       **options: as of `train_members`.
     """
     built = recipe.build(images.shape[1:], classes, steps=max(steps, 1))
@@ -248,5 +250,6 @@ def train_one(
     trained = train_members(built, images, table, normalise, steps, batch_size=min(batch_size, len(rows)), **options)
     normal = rows[labels[rows] < len(classes)]
     aside = images[held_out] if len(held_out) else None
-    detector = built.fit(member(trained.params, 0), normalise, images[normal], labels[normal], aside)
+    crossed = folds if aside is None and built.method.step is None else None
+    detector = built.fit(member(trained.params, 0), normalise, images[normal], labels[normal], aside, folds=crossed)
     return One(detector, trained.steps)

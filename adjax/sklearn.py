@@ -10,9 +10,10 @@ that is adjax's: p-values, `export`, and of images `save`.
 
 from __future__ import annotations
 
-import dataclasses
 import math
+import warnings
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any, Literal
 
 import numpy as np
@@ -20,15 +21,18 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from adjax import methods, thresholds
-from adjax.data.stratify import validation_split
+from adjax import crossfit, methods
+from adjax.data.stratify import copies, validation_split
 from adjax.detector import Detector
 from adjax.foreign import detector_from
 from adjax.pipeline import Recipe, train_one
 
 ANOMALOUS = -1
 """The label of an anomaly, in `y` as in what `predict` says."""
-_LEVEL = 0.975  # as `adjax.fit` has it
+FALSE_POSITIVE_RATE = 0.05
+"""What `contamination="auto"` asks of fresh normal rows, as `python -m adjax train` does."""
+_FEWEST = math.ceil(1 / FALSE_POSITIVE_RATE) - 1
+"""Normal rows that can promise it: n ≥ 1/α − 1."""
 
 
 class _Outliers(OutlierMixin, BaseEstimator):
@@ -37,6 +41,7 @@ class _Outliers(OutlierMixin, BaseEstimator):
     contamination: Literal["auto"] | float
     detector_: Detector
     offset_: float
+    false_positive_rate_: float
 
     def _images(self, X: Any, reset: bool) -> np.ndarray:
         """What the detector takes; `reset` in fitting."""
@@ -61,17 +66,32 @@ class _Outliers(OutlierMixin, BaseEstimator):
 
     def _check_contamination(self) -> None:
         share = self.contamination
-        if share != "auto" and not (isinstance(share, int | float) and 0 < share <= 0.5):
+        if not (self._auto or (isinstance(share, Real) and 0 < share <= 0.5)):
             raise ValueError(f"contamination {share!r}: must be 'auto' or a share in (0, 0.5]")
 
-    def _set_offset(self, X: Any) -> None:
-        if self.contamination == "auto":
-            self.offset_ = -float(self.detector_.threshold)
-        else:
+    @property
+    def _auto(self) -> bool:
+        return isinstance(self.contamination, str) and self.contamination == "auto"
+
+    def _decide(self, fitted: Detector, X: Any) -> None:
+        """Sets the threshold, as far as `normal_levels` can promise one, and what follows from it."""
+        n, self.detector_, self.false_positive_rate_ = len(fitted.normal_levels), fitted, math.nan
+        if not self._auto:
             scores = self.score_samples(X)
             known = np.isfinite(scores)
             least = scores[known].min(initial=np.inf)  # none: nothing is normal
-            self.offset_ = float(np.percentile(np.where(known, scores, least), 100 * self.contamination))
+            self.offset_ = float(np.percentile(np.where(known, scores, least), 100 * float(self.contamination)))
+            return
+        if n:
+            rate = self.false_positive_rate_ = max(FALSE_POSITIVE_RATE, 1 / (n + 1))
+            self.detector_ = fitted.with_false_positive_rate(rate)
+            if rate > FALSE_POSITIVE_RATE:
+                warnings.warn(
+                    f"{n} rows to set a threshold by can promise a false-positive rate of {rate:.1%}, not "
+                    f"{FALSE_POSITIVE_RATE:.0%}: give {_FEWEST} or more",
+                    stacklevel=3,
+                )
+        self.offset_ = -float(self.detector_.threshold)
 
 
 class OutlierDetector(_Outliers):
@@ -80,14 +100,23 @@ class OutlierDetector(_Outliers):
     Args:
       scorer: a name in `adjax.scorers.SCORERS` that takes features alone.
       options: its keyword arguments, a dict.
-      contamination: "auto": the threshold is the 97.5 % quantile of the training scores; or the share of the training
-        rows to take for anomalous, in (0, 0.5].
+      contamination: "auto": the threshold is to flag 5 % of fresh normal rows. It is conformal, from scores of the
+        training rows by fits that have not seen them (`adjax.crossfit`; how well that does:
+        `experiments/results/calibration_features.json`). With fewer than 19 rows it can't be so low: see
+        `false_positive_rate_`. Or the share of the *training* rows to take for anomalous, any real number in (0, 0.5].
+        The center-loss paper's threshold, the 97.5 % quantile of training distances, is
+        `detector_.with_quantile(0.975)` of `adjax.detector_from`.
+      folds: of the cross-fit, k ≥ 2, where the scorer has no closed form: it is fitted k + 1 times. Fewer folds flag
+        fewer rows than asked for.
       use_labels: take `y` for classes, each with statistics and a threshold of its own. Otherwise `y` is ignored, as
         scikit-learn's outlier detectors do.
 
     Attributes:
       detector_: the `adjax.Detector`.
       offset_: of `decision_function`.
+      false_positive_rate_: the share of fresh normal rows that the threshold is to flag: 0.05, or 1/(n + 1) where n
+        training rows can promise no less, with a warning. NaN where nothing is promised: of rows that are all copies
+        of one, and of a `contamination` that is a number.
       n_features_in_: columns.
 
     Example:
@@ -95,7 +124,7 @@ class OutlierDetector(_Outliers):
       >>> X, y = load_iris(return_X_y=True)
       >>> iris = OutlierDetector("mahalanobis", options={"shrinkage": 0.0}).fit(X[y == 0])
       >>> iris.predict(X[y == 0]).sum(), iris.predict(X[y == 2]).sum()
-      (np.int64(46), np.int64(-50))
+      (np.int64(50), np.int64(-50))
     """
 
     def __init__(
@@ -104,11 +133,13 @@ class OutlierDetector(_Outliers):
         *,
         options: Mapping[str, Any] | None = None,
         contamination: Literal["auto"] | float = "auto",
+        folds: int = crossfit.FOLDS,
         use_labels: bool = False,
     ) -> None:
         self.scorer = scorer
         self.options = options
         self.contamination = contamination
+        self.folds = folds
         self.use_labels = use_labels
 
     def fit(self, X: Any, y: Any = None) -> OutlierDetector:
@@ -117,6 +148,9 @@ class OutlierDetector(_Outliers):
         Args:
           X: [N, D] numbers; kept as float32.
           y: classes [N], if `use_labels`.
+
+        Warns:
+          UserWarning: too few rows for a false-positive rate of 5 %.
 
         Raises:
           ValueError: an option out of range, rows that are no finite numbers, a scorer that takes more than features.
@@ -127,8 +161,9 @@ class OutlierDetector(_Outliers):
             if y is None:
                 raise ValueError("use_labels=True needs y: a class for each row")
             labels = np.unique(_column(y, len(rows)), return_inverse=True)[1].astype(np.int32)
-        self.detector_ = detector_from(None, {}, self.scorer, rows, labels, scorer_options=self.options)
-        self._set_offset(X)
+        unseen = self.folds if self._auto and len(np.unique(copies(rows))) > 1 else None
+        fitted = detector_from(None, {}, self.scorer, rows, labels, folds=unseen, scorer_options=self.options)
+        self._decide(fitted, X)
         return self
 
     def _images(self, X: Any, reset: bool) -> np.ndarray:
@@ -152,15 +187,18 @@ class ImageOutlierDetector(_Outliers):
       weights: of a pre-trained network: the path of a file, or "random" to draw them. None: the published ones, where
         the model has any (see `adjax.models.weights`).
       held_out: share of the normal images that is kept from training, in [0, 1): for p-values, and for the threshold
-        if `contamination` is "auto". With 0 it is that of the training images, which a network comes to know
-        better than others.
-      contamination: "auto": the threshold is the 97.5 % quantile of the held-out scores; or the share of `X` to take
-        for anomalous, in (0, 0.5].
+        if `contamination` is "auto" (then at least 19 of them, or half). Exact copies of an image are kept from it
+        together. With 0 a method that trains nothing is cross-fitted instead (`adjax.crossfit`); of any other, the
+        threshold is the 97.5 % quantile of the training images, which a network comes to know better than others, and
+        promises nothing.
+      contamination: "auto": the threshold is conformal, and flags at most 5 % of fresh normal images on average; or the
+        share of `X` to take for anomalous, any real number in (0, 0.5].
       seed: of the images held out, initial weights and of the order of images.
 
     Attributes:
       detector_: the `adjax.Detector`.
       offset_: of `decision_function`.
+      false_positive_rate_: as of `OutlierDetector`: 0.05, more where too few images are held out, or NaN.
       classes_: the classes of normal images in `y`, for methods that learn them.
     """
 
@@ -231,7 +269,9 @@ class ImageOutlierDetector(_Outliers):
         normal = np.flatnonzero((labels >= 0) & (labels < len(classes)))
         aside = normal[:0]
         if self.held_out:
-            aside = normal[validation_split(labels[normal], self.held_out, self.seed)[1]]
+            least = min(_FEWEST, len(normal) // 2) / len(normal) if self._auto else 0
+            share, groups = max(self.held_out, least), copies(images[normal])
+            aside = normal[validation_split(labels[normal], share, self.seed, groups)[1]]
         rows = np.setdiff1d(np.flatnonzero(labels >= 0), aside)
         batch_size = min(self.batch_size, len(rows))
         fitted, _ = train_one(
@@ -245,10 +285,9 @@ class ImageOutlierDetector(_Outliers):
             batch_size=batch_size,
             hparams=self.hparams,
             seed=self.seed,
+            folds=crossfit.FOLDS if self._auto and self._differ(images[rows]) else None,
         )
-        level = thresholds.quantile(fitted.normal_levels, _LEVEL) if len(aside) else fitted.threshold
-        self.detector_ = dataclasses.replace(fitted, threshold=level)
-        self._set_offset(X)
+        self._decide(fitted, X)
         return self
 
     def __sklearn_tags__(self) -> Tags:
@@ -256,6 +295,10 @@ class ImageOutlierDetector(_Outliers):
         known = methods.METHODS.get(self.method)
         tags.target_tags.required = getattr(known, "supervision", None) not in ("normal", None)
         return tags
+
+    def _differ(self, images: np.ndarray) -> bool:
+        """Whether there are two different images to cross-fit on, where none is held out."""
+        return not self.held_out and len(np.unique(copies(images))) > 1
 
     def _labels(self, y: Any, n: int, learns_from: str) -> tuple[np.ndarray, tuple[str, ...]]:
         """int32[N] as the method takes them, −1 for images it may not see, and the names of the classes."""

@@ -28,6 +28,8 @@ LEVELS = _STEPS / 10_000
 """Quantile levels of a `Calibration`: steps of 0.01 to 0.9, 0.001 to 0.99, 0.0001 to 1."""
 _MEDIAN = 50  # LEVELS[50] == 0.5
 _TINY = float(np.finfo(np.float32).tiny)
+_FEWEST = 10
+"""Scores that it takes to say anything of their tail."""
 
 
 class Calibration(NamedTuple):
@@ -234,21 +236,26 @@ def band(scores: Float[ArrayLike, " n"], alpha: float, confidence: float = 0.95)
     distribution-free confidence interval of the quantile itself: two order statistics, chosen by the binomial law of
     how many of n scores lie below it. A score in (low, high] is *uncertain*: another draw might have decided otherwise.
 
+    With few scores (below 72 for α = 5 %) the quantile may lie beyond the largest, and no order statistic tells how
+    far. Then `high` is extrapolated: the upper half of the scores is taken to fall off as fast as an exponential, or
+    faster. So what is far beyond all normal images is certain. Heavier tails (a power law) may reach beyond `high`.
+
     Args:
       scores, alpha: as of `conformal`.
       confidence: at least so often the true quantile lies within, static, in (0, 1).
 
     Returns:
-      A `Band`; low is -inf and high +inf where n is too small to tell.
+      A `Band`. low is -inf where n is too small to tell, and high is +inf below 10 scores.
 
     Raises:
       ValueError: alpha or confidence outside of (0, 1).
 
     References:
       Thompson, "On confidence ranges for the median and other expectation distributions" (1936); David & Nagaraja,
-      "Order statistics" (2003), section 7.1.
+      "Order statistics" (2003), section 7.1; of tails, Pickands, "Statistical inference using extreme order statistics"
+      (1975).
     """
-    from scipy.stats import binom  # when called: it takes a quarter of a second
+    from scipy.stats import binom, chi2  # when called: they take a quarter of a second
 
     for name, value in (("alpha", alpha), ("confidence", confidence)):
         if not 0 < value < 1:
@@ -261,7 +268,15 @@ def band(scores: Float[ArrayLike, " n"], alpha: float, confidence: float = 0.95)
     tail = (1 - confidence) / 2
     r = int(binom.ppf(tail, n, 1 - alpha)) if n else 0
     s = int(binom.ppf(1 - tail, n, 1 - alpha)) + 1 if n else 1
-    return Band(ordered[r], ordered[s])
+    if s <= n or n < _FEWEST:
+        return Band(ordered[r], ordered[s])
+    # Of an exponential the largest of n falls short of the quantile by more than `short` scales with probability tail;
+    # and the mean excess of m over the median falls short of the scale by chi2 / 2m.
+    m = n // 2
+    short = math.log((1 - tail ** (1 / n)) / alpha)
+    excess = jnp.mean(ordered[n + 1 - m : n + 1] - ordered[n - m])
+    excess = jnp.where(jnp.isnan(excess), jnp.inf, excess)  # where most scores are infinite
+    return Band(ordered[r], ordered[n] + jnp.float32(short * 2 * m / chi2.ppf(tail, 2 * m)) * excess)
 
 
 def p_value(calibration_scores_sorted: Float[ArrayLike, " n"], scores: Float[ArrayLike, " m"]) -> Float[Array, " m"]:

@@ -72,6 +72,9 @@ class Scorer(NamedTuple):
       score: `(state, outputs) -> f32[N]`, higher = more anomalous.
       distances: `(state, outputs) -> f32[N, K]`, how far each image is from each of the K classes (K = 1 for a scorer
         that knows no classes), from which `adjax.thresholds` calibrates one threshold a class.
+      unseen: `(stats, state, outputs, labels) -> f32[N, K]`, the `distances` of images that the statistics are of, each
+        by the fit without that image, in closed form; NaN where float32 can't tell. None: there is none, and
+        `adjax.crossfit` fits anew.
     """
 
     init: Callable[[int, int], PyTree]
@@ -80,6 +83,7 @@ class Scorer(NamedTuple):
     finalize: Callable[[PyTree], PyTree]
     score: Callable[[PyTree, Outputs], jax.Array]
     distances: Callable[[PyTree, Outputs], jax.Array]
+    unseen: Callable[[PyTree, PyTree, Outputs, jax.Array], jax.Array] | None = None
 
     @classmethod
     def single(
@@ -89,6 +93,7 @@ class Scorer(NamedTuple):
         merge: Callable[[PyTree, PyTree], PyTree],
         finalize: Callable[[PyTree], PyTree],
         score: Callable[[PyTree, Outputs], jax.Array],
+        unseen: Callable[[PyTree, PyTree, Outputs, jax.Array], jax.Array] | None = None,
     ) -> Scorer:
         """One that knows no classes: the score is its only distance."""
-        return cls(init, update, merge, finalize, score, lambda state, outputs: score(state, outputs)[:, None])
+        return cls(init, update, merge, finalize, score, lambda state, outputs: score(state, outputs)[:, None], unseen)

@@ -26,6 +26,7 @@ LAYERS = [
     {"features"},
     {"scorers"},
     {"thresholds"},
+    {"crossfit"},
     {"spec"},
     {"detector"},
     {"foreign", "sealed"},

@@ -96,7 +96,7 @@ def test_a_row_says_what_the_detector_says(saved, detector, folder, tmp_path):
     np.testing.assert_allclose([row["score"] for row in rows], detector.score(images), rtol=1e-5)
     np.testing.assert_allclose([row["p_value"] for row in rows], detector.p_value(images), rtol=1e-5)
     assert [row["decision"] == "anomalous" for row in rows] == np.asarray(detector.predict(images)).tolist()
-    np.testing.assert_allclose([row["probability"] for row in rows], 1 - detector.p_value(images), rtol=1e-5)
+    assert {row["probability"] for row in rows} == {None}  # a p-value of 0.46 is no probability of 0.54
     assert {row["threshold"] for row in rows} == {float(detector.threshold)}
     assert all(len(row["detector"]) == 64 and row["mode"] == "L" and row["width"] == 8 for row in rows)
     assert [row["nearest_class"] for row in rows] == ["a"] * 10 + ["b"] * 10
@@ -601,6 +601,13 @@ def test_the_submission_has_a_probability_for_every_file(saved, detector, folder
     assert by_name["b/bad.png"] == 1
     image = np.asarray(Image.open(folder / "a" / "00.png"))[None, ..., None]
     assert by_name["a/00.png"] == pytest.approx(1 - float(detector.p_value(image)[0]))
+
+
+def test_the_networks_own_probability_goes_before_a_p_value():
+    row = stream.Row("a.png", "ok", p_value=0.46, decision="normal")
+    assert row.evidence == pytest.approx(0.54)
+    assert row._replace(probability=0.1).evidence == 0.1
+    assert stream.Row("a.png", "error", "no picture").evidence == 1
 
 
 def test_a_format_that_can_not_be_written_is_said_first(monkeypatch, tmp_path):

@@ -4,6 +4,7 @@ import doctest
 import pickle
 import subprocess
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -122,6 +123,57 @@ def test_contamination_is_the_share_that_is_flagged(share):
     assert made.offset_ == np.percentile(made.score_samples(ZEROS), 100 * share)
 
 
+@pytest.mark.parametrize("share", [np.float32(0.1), np.float64(0.1), Fraction(1, 10), 0.1])
+def test_any_real_number_is_a_share(share):
+    made = OutlierDetector("center", contamination=share).fit(ZEROS)
+    assert made.offset_ == np.percentile(made.score_samples(ZEROS), 100 * float(share))
+    assert np.isnan(made.false_positive_rate_)
+
+
+@pytest.mark.parametrize("scorer", ["mahalanobis", "knn", "patchcore"])
+def test_auto_flags_as_many_fresh_rows_as_it_says(scorer):
+    """Training rows tell nothing of it: one that is its own nearest neighbour is never far."""
+    rng = np.random.default_rng(0)
+    options = {"knn": {"k": 1, "capacity": 120}, "patchcore": OPTIONS["patchcore"]}.get(scorer)
+    rates = []
+    for _ in range(8):
+        made = OutlierDetector(scorer, options=options).fit(rng.normal(size=(120, 16)))
+        rates.append((made.predict(rng.normal(size=(1000, 16))) == -1).mean())
+    assert made.false_positive_rate_ == 0.05
+    assert 0.02 < np.mean(rates) < 0.08
+
+
+def test_few_rows_promise_what_they_can():
+    with pytest.warns(UserWarning, match=r"10 rows .* can promise .* of 9\.1%, not 5%: give 19 or more"):
+        made = OutlierDetector("center").fit(ZEROS[:10])
+    assert made.false_positive_rate_ == 1 / 11
+    assert made.detector_.threshold == made.detector_.normal_levels[-1]
+    none = OutlierDetector("center").fit(np.repeat(ZEROS[:1], 5, axis=0))
+    assert np.isnan(none.false_positive_rate_)
+
+
+def test_copies_of_an_image_are_not_trained_on_and_held_out(monkeypatch):
+    split = {}
+    fit = adjax.sklearn.detectors.fit
+
+    def seen(spec, params, normalise, images, labels, held_out, **options):
+        split.update(seen={x.tobytes() for x in images}, aside={x.tobytes() for x in held_out}, n=len(held_out))
+        return fit(spec, params, normalise, images, labels, held_out, **options)
+
+    monkeypatch.setattr(adjax.sklearn.detectors, "fit", seen)
+    twice = np.concatenate([ZEROS[:60], ZEROS[:60]])
+    made = ImageOutlierDetector("gmm", pixel_max=16, **SMALL_CELLS).fit(twice)
+    assert not split["seen"] & split["aside"]
+    assert split["n"] == 24
+    assert made.false_positive_rate_ == 0.05
+
+
+def test_what_is_not_trained_is_cross_fitted_if_nothing_is_held_out():
+    made = ImageOutlierDetector("gmm", pixel_max=16, held_out=0.0, **SMALL_CELLS).fit(ZEROS)
+    assert len(made.detector_.normal_levels) == len(ZEROS)
+    assert made.false_positive_rate_ == 0.05
+
+
 @pytest.mark.slow
 def test_in_a_pipeline_and_a_grid_search():
     pipeline = make_pipeline(StandardScaler(), OutlierDetector("mahalanobis"))
@@ -144,7 +196,7 @@ def test_classes_have_thresholds_of_their_own_if_asked_to():
 
 
 def test_what_does_not_fit_is_refused():
-    for share in (0, -0.1, 0.51, "much", 1.5):
+    for share in (0, -0.1, 0.51, "much", 1.5, np.float32(0.6), True, float("nan"), None):
         with pytest.raises(ValueError, match=r"contamination .*: must be 'auto' or a share in \(0, 0\.5\]"):
             OutlierDetector(contamination=share).fit(ZEROS)
     with pytest.raises(ValueError, match="the scorer reads 'logits', and the network gives features"):
@@ -219,7 +271,9 @@ def test_a_method_that_learns_classes():
 @pytest.mark.slow
 def test_a_method_that_learns_from_labelled_anomalies():
     y = np.where(Y[:300] == 0, 0, -1)
-    made = ImageOutlierDetector("classifier", pixel_max=16, epochs=4).fit(X[:300], y)
+    with pytest.warns(UserWarning, match=r"15 rows .* can promise .* of 6\.2%"):  # half of the normal ones
+        made = ImageOutlierDetector("classifier", pixel_max=16, epochs=4).fit(X[:300], y)
+    assert made.false_positive_rate_ == 1 / 16
     assert made.detector_.spec.classes == ("normal",)
     assert roc_auc_score(TRUTH, made.score_samples(NEW)) > 0.9
 

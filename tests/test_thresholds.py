@@ -2,6 +2,7 @@
 
 import math
 from fractions import Fraction
+from statistics import NormalDist
 
 import jax
 import jax.numpy as jnp
@@ -339,9 +340,38 @@ def test_the_band_holds_the_true_quantile_as_often_as_it_says(n, alpha):
         assert held <= 0.9 + 0.03 + 3 * np.sqrt(0.09 / 400)
 
 
+@pytest.mark.parametrize(
+    ("law", "n", "alpha"),
+    [("exponential", 20, 0.05), ("exponential", 40, 0.01), ("half-normal", 20, 0.05), ("uniform", 40, 0.05)],
+)
+def test_a_band_of_few_is_extrapolated_and_holds_the_quantile(law, n, alpha):
+    """Where the quantile may lie beyond the largest: of tails that are no heavier than an exponential."""
+    rng = np.random.default_rng(n)
+    draw, quantile = {
+        "exponential": (rng.exponential, -math.log(alpha)),
+        "half-normal": (lambda size: abs(rng.normal(size=size)), NormalDist().inv_cdf(1 - alpha / 2)),
+        "uniform": (rng.random, 1 - alpha),
+    }[law]
+    draws = draw(size=(400, n)).astype(np.float32)
+    bands = [t.band(x, alpha, 0.9) for x in draws]
+    held = np.mean([low <= quantile <= high for low, high in bands])
+    assert 0.9 - 3 * np.sqrt(0.09 / 400) <= held
+    assert all(x.max() <= high < np.inf for x, (_, high) in zip(draws, bands, strict=True))
+
+
+def test_a_score_far_beyond_all_normals_is_certain():
+    """Of 20 held-out pictures, as `adjax train` holds out: not every flagged picture is uncertain."""
+    scores = np.random.default_rng(0).random(20).astype(np.float32)
+    threshold, (low, high) = conformal(scores, 0.05), t.band(scores, 0.05)
+    assert low < threshold < high < 5 * threshold
+    np.testing.assert_allclose(t.band(8 * scores + 64, 0.05), [8 * low + 64, 8 * high + 64], rtol=1e-4)
+    assert t.band(np.where(scores > 0.3, np.inf, scores), 0.05).high == np.inf
+    assert t.band(np.where(scores > 0.6, np.nan, scores), 0.05).high == np.inf
+
+
 def test_a_band_of_too_few_is_open():
-    low, high = t.band(jnp.arange(10.0), 0.01)
-    assert low == 8
+    low, high = t.band(jnp.arange(9.0), 0.01)
+    assert low == 7
     assert high == np.inf
     low, high = t.band(jnp.zeros(0), 0.01)
     assert (low, high) == (-np.inf, np.inf)

@@ -226,6 +226,22 @@ def test_a_promise_that_can_not_be_kept_is_refused(labels, alpha, why):
         fit.hold_out(labels, alpha, seed=0)
 
 
+def test_copies_of_a_picture_are_held_out_together(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (100, 4, 4, 1), np.uint8)
+    alone = fit.hold_out(np.zeros(100, int), 0.05, seed=0)
+    same = fit.hold_out(np.zeros(100, int), 0.05, seed=0, images=images)
+    assert same.copies == 0
+    np.testing.assert_array_equal(same.held_out, alone.held_out)
+    images[50:] = images[:50]
+    parts = fit.hold_out(np.zeros(100, int), 0.05, seed=0, images=images)
+    assert parts.copies == 50
+    assert len(parts.held_out) == 20
+    assert not set(parts.held_out % 50) & set(parts.train % 50)
+    images[:] = images[:1]
+    with pytest.raises(DataError, match="99 of 100 normal images are exact copies of others"):
+        fit.hold_out(np.zeros(100, int), 0.05, seed=0, images=images)
+
+
 # --- end to end ---
 
 

@@ -2,10 +2,60 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 
 
-def validation_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def copies(rows: np.ndarray) -> np.ndarray:
+    """Which rows are exact copies of one another.
+
+    Args:
+      rows: images or features, [N, ...].
+
+    Returns:
+      int64[N]: for each row the number of the first one that equals it, byte for byte; its own if there is none before.
+
+    Example:
+      >>> copies(np.array([[1, 2], [3, 4], [1, 2]])).tolist()
+      [0, 1, 0]
+    """
+    first: dict[bytes, int] = {}
+    digests = (hashlib.blake2b(np.ascontiguousarray(row).data, digest_size=16).digest() for row in rows)
+    return np.array([first.setdefault(digest, i) for i, digest in enumerate(digests)], np.int64)
+
+
+def folds(labels: np.ndarray, count: int, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
+    """Deals rows out into folds of about the same size and mixture of classes, deterministic by seed.
+
+    Args:
+      labels: integers [N].
+      count: how many folds, from 2 to the number of groups.
+      seed: of NumPy's PCG64.
+      groups: integers [N]; rows of one group, such as `copies`, go into one fold, as the first of them does. None:
+        each row is a group of its own.
+
+    Returns:
+      int32[N], 0 … count−1.
+
+    Raises:
+      ValueError: fewer than 2 folds, or more than groups.
+    """
+    labels = np.asarray(labels)
+    _, first, member = np.unique(
+        np.arange(len(labels)) if groups is None else groups, return_index=True, return_inverse=True
+    )
+    if not 2 <= count <= len(first):
+        raise ValueError(f"{count} folds of {len(first)} different rows: must be from 2 to as many")
+    keys = np.random.PCG64(seed).random_raw(len(first))
+    dealt = np.empty(len(first), np.int32)
+    dealt[np.lexsort((keys, labels[first]))] = np.arange(len(first)) % count
+    return dealt[member]
+
+
+def validation_split(
+    labels: np.ndarray, fraction: float, seed: int, groups: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Splits image numbers into (train, validation), stratified by class, deterministic by seed.
 
     Each class of n images gives round(fraction * n) of them to validation, but at least one and not all; a
@@ -15,6 +65,8 @@ def validation_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np
       labels: integers [N].
       fraction: share of each class to set aside, 0 < fraction < 1.
       seed: of NumPy's PCG64.
+      groups: integers [N]; rows of one group, such as `copies`, stay together, and count as the first of them. None:
+        each row is a group of its own.
 
     Returns:
       (train_index, val_index), int32, sorted, disjoint, together 0..N-1.
@@ -32,6 +84,11 @@ def validation_split(labels: np.ndarray, fraction: float, seed: int) -> tuple[np
         raise ValueError(f"labels have shape {labels.shape}, but must be [N] with N > 0")
     if not 0 < fraction < 1:
         raise ValueError(f"fraction is {fraction}, but must lie between 0 and 1, both excluded: 0.1 keeps a tenth")
+    if groups is not None:
+        _, first, member = np.unique(groups, return_index=True, return_inverse=True)
+        aside = np.zeros(len(first), bool)
+        aside[validation_split(labels[first], fraction, seed)[1]] = True
+        return np.flatnonzero(~aside[member]).astype(np.int32), np.flatnonzero(aside[member]).astype(np.int32)
     # Raw bits: NumPy promises a bit generator's stream for ever, but not what Generator.permutation makes of
     # it.
     keys = np.random.PCG64(seed).random_raw(len(labels))

@@ -23,6 +23,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from adjax import distribution
 from adjax.data.split import DataError
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -272,7 +273,7 @@ def _samples(page: Any) -> np.ndarray:
         kind = getattr(page.compression, "name", page.compression)
         raise Unfit(
             f"{page.bitspersample} bits a sample, compression {kind}: it takes imagecodecs to read such a TIFF; "
-            "pip install 'adjax[tiff]', or save it as PNG"
+            f"{distribution.install('tiff')}, or save it as PNG"
         )
     array = page.asarray(squeeze=False, maxworkers=1)
     array = array.astype(np.uint8) if array.dtype == bool else array

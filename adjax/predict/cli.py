@@ -37,9 +37,13 @@ examples:
   python -m adjax predict runs/digits test/ --out scores.csv --submission answer.csv
 
 One row a file: path, status (ok, error), error, width, height, mode, score (higher = more anomalous), p_value (share of
-normal images at least as strange), decision (normal, anomalous), nearest_class, probability (of being anomalous),
-uncertain (so near to the threshold that other held-out images might have decided otherwise), threshold, detector
-(SHA-256 of its manifest).
+normal images at least as strange), decision (normal, anomalous), nearest_class, probability (of being anomalous, by the
+network's own account; empty for one that gives none), uncertain (so near to the threshold that other held-out images
+might have decided otherwise), threshold, detector (SHA-256 of its manifest).
+
+--submission is for formats that ask for a probability: file,probability, the network's own if it gives one. If not it
+is 1 - p_value, which ranks pictures as their p-values do and is no probability: half of all normal pictures have 0.5 or
+more. A file that can't be read has 1.
 
 report.html, beside the table, shows the same to a person: it opens from disk, and its slider tells how many pictures
 another threshold would flag, and which.
@@ -147,7 +151,7 @@ def _parser() -> argparse.ArgumentParser:
         "--submission",
         type=Path,
         metavar="FILE",
-        help="also write file,probability of being anomalous as CSV; a file that can't be read has 1",
+        help="also write file,probability as CSV: the network's own, or 1 - p_value (see below)",
     )
     parser.add_argument("--report", type=Path, metavar="FILE", help="the page (default: report.html beside SCORES)")
     parser.add_argument("--no-report", action="store_true", help="write no page")
@@ -223,8 +227,7 @@ def _copy_flagged(rows: list[Row], folder: Path, to: Path) -> None:
 
 
 def _submission(path: Path, journal: Journal) -> None:
-    """A file that can't be read isn't shown to be normal."""
-    answers = [(upload.text(row.path), 1.0 if row.probability is None else row.probability) for row in journal.rows()]
+    answers = [(upload.text(row.path), row.evidence) for row in journal.rows()]
     write_probabilities(path, [name for name, _ in answers], [value for _, value in answers])
 
 

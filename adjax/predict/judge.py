@@ -26,7 +26,8 @@ def judge(detector: Detector, images: jax.Array, doubt: thresholds.Band | None =
       `score` float32[N]; `anomalous` bool[N], by the detector's threshold; `p_value` float32[N], NaN where no normal
       images were held out; `nearest` int32[N], the class that `score` is the distance to (or, of a scorer that knows
       none, that the network takes the image for), NONE for a detector of one class or where that is NaN; `probability`
-      float32[N] of being anomalous: the network's own, or else 1 − p; with `doubt` also `uncertain` bool[N].
+      float32[N] of being anomalous, by the network's own account, NaN where it gives none; with `doubt` also `uncertain`
+      bool[N].
     """
     said = outputs_of(detector, images)
     distances = parts(detector.spec).scorer.distances(detector.scorer, said)
@@ -46,5 +47,5 @@ def judge(detector: Detector, images: jax.Array, doubt: thresholds.Band | None =
         "anomalous": thresholds.is_anomalous(score, detector.threshold),
         "p_value": p_value,
         "nearest": nearest,
-        "probability": said.get("probability", 1 - p_value),
+        "probability": said.get("probability", jnp.full(n, jnp.nan)),
     }

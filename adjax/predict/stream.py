@@ -38,7 +38,8 @@ class Row(NamedTuple):
       score, p_value: as `Detector` has them; None where they are not finite, and then the decision is "anomalous".
       decision: "normal" or "anomalous".
       nearest_class: a name.
-      probability: of being anomalous, see `adjax.predict.judge`.
+      probability: of being anomalous, by the network's own account; None where it gives none. `evidence` is for what
+        must have a number.
       uncertain: whether other held-out images might have decided otherwise, see `adjax.thresholds.band`; None where
         it isn't known which rate the threshold was set for.
     """
@@ -55,6 +56,14 @@ class Row(NamedTuple):
     nearest_class: str | None = None
     probability: float | None = None
     uncertain: bool | None = None
+
+    @property
+    def evidence(self) -> float:
+        """0 … 1, how much says that it is anomalous: the network's own probability, or 1 − p, which is none (half of
+        all normal images have 0.5 or more); 1 for what could not be scored, since nothing shows it to be normal."""
+        if self.probability is not None:
+            return self.probability
+        return 1.0 if self.p_value is None else 1 - self.p_value
 
 
 def batch_size_for(shape: tuple[int, ...]) -> int:

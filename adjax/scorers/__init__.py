@@ -80,6 +80,7 @@ __all__ = [
     "fdbd",
     "fit",
     "fit_stream",
+    "gather",
     "gen",
     "gmm",
     "kl_matching",
@@ -120,7 +121,12 @@ def make(name: str, **options) -> Scorer:
 
 
 def fit(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, batch_size: int = 2048) -> PyTree:
-    """Fits a scorer to outputs that lie in memory, chunk by chunk, inside or outside of `jit`.
+    """Fits a scorer to outputs that lie in memory: the state of the statistics of `gather`, with its arguments."""
+    return scorer.finalize(gather(scorer, outputs, labels, classes, batch_size))
+
+
+def gather(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, batch_size: int = 2048) -> PyTree:
+    """A scorer's statistics of outputs that lie in memory, chunk by chunk, inside or outside of `jit`.
 
     Args:
       scorer: what to fit.
@@ -131,7 +137,7 @@ def fit(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, batch
       batch_size: rows a chunk; changes the result only by rounding.
 
     Returns:
-      The scorer's state.
+      The scorer's statistics.
 
     Raises:
       ValueError: no rows, or arrays that differ in how many they have.
@@ -156,4 +162,4 @@ def fit(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, batch
     parts = (jax.tree.map(chunked, dict(outputs)), chunked(labels), chunked(jnp.ones(n, bool)))
     dim = outputs["features"].shape[-1] if "features" in outputs else 0  # a method may give its score alone
     stats, _ = lax.scan(body, scorer.init(dim, classes), parts)
-    return scorer.finalize(stats)
+    return stats

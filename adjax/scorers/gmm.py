@@ -23,6 +23,7 @@ from jax import lax
 from adjax.anchor import anchor_of
 from adjax.kmeans import kmeans
 from adjax.scorers import sample
+from adjax.scorers.leave_out import own_square, without
 from adjax.scorers.mahalanobis import Stats, mahalanobis
 from adjax.scorers.sample import Sample
 from adjax.scorers.whiten import floored, triangular, whitening
@@ -191,4 +192,12 @@ def gmm(
         x = jnp.clip(outputs[feature].astype(jnp.float32), -_LIMIT, _LIMIT) - state.origin[None]
         return -jax.nn.logsumexp(_log_densities(state, x), -1)
 
-    return Scorer.single(init, update, merge, finalize, score)
+    def unseen(stats: Sums, state: State, outputs: Outputs, labels: jax.Array) -> jax.Array:
+        count, whiten = stats.all.counts[0], state.whiten[0]
+        r = jnp.clip(outputs[feature].astype(jnp.float32), -_LIMIT, _LIMIT) - state.origin[None] - state.means
+        z = jnp.matmul(r, whiten, precision=_EXACT)
+        gone = without(r, z, whiten, count, jnp.full(len(r), count), shrinkage)
+        return (0.5 * (own_square(gone, z) + gone.log_det) - state.offset[0])[:, None]
+
+    closed = components == 1 and covariance != "diag"
+    return Scorer.single(init, update, merge, finalize, score, unseen if closed else None)

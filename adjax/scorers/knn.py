@@ -78,4 +78,18 @@ def knn(k: int = 10, normalise: bool = True, capacity: int = 10_000, feature: st
             distance = directed(distance, outputs[feature])
         return jnp.where((last < 0) & ~jnp.isnan(distance), jnp.inf, distance)
 
-    return Scorer.single(init, update, sample.merge, finalize, score)
+    def unseen(stats: Sample, state: State, outputs: Outputs, labels: jax.Array) -> jax.Array:
+        raw = within(outputs, feature)
+        x = (direction(raw) if normalise else raw) - state.origin[None]
+        place = nearest(x, state.rows, state.known, min(k + 1, capacity))
+        own = sample.holds(stats, outputs[feature]).astype(jnp.int32)
+        others = state.known.sum() - own
+        last = jnp.minimum(jnp.minimum(others, k) - 1 + own, place.shape[1] - 1)
+
+        def away(nth: jax.Array) -> jax.Array:
+            return length(x - state.rows[jnp.take_along_axis(place, jnp.maximum(nth, 0)[:, None], 1)[:, 0]])
+
+        # Itself is among them, mostly the first; where rounding put it last, what lies before it counts.
+        return jnp.where(others > 0, jnp.maximum(away(last), away(last - own)), jnp.inf)[:, None]
+
+    return Scorer.single(init, update, sample.merge, finalize, score, unseen)

@@ -31,6 +31,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from adjax.anchor import anchor_of
+from adjax.scorers.leave_out import own_square, without
 from adjax.scorers.whiten import whitening
 from adjax.types import Outputs, Scorer
 
@@ -228,4 +229,28 @@ def mahalanobis(
     def score(state: State, outputs: Outputs) -> jax.Array:
         return distances(state, outputs).min(-1)
 
-    return Scorer(init, update, merge, finalize, score, distances)
+    def unseen(stats: Stats, state: State, outputs: Outputs, labels: jax.Array) -> jax.Array:
+        x = jnp.clip(outputs[feature].astype(jnp.float32), -_LIMIT, _LIMIT) - state.origin[None]
+        own, mine = stats.counts[labels], jax.nn.one_hot(labels, stats.counts.size, dtype=bool)
+        r = x - stats.mean[labels]
+        seen = distances(state, outputs)
+        if tied:
+            z = jnp.matmul(r, state.whiten[0], precision=_EXACT)
+            gone = without(r, z, state.whiten[0], stats.counts.sum(), own, shrinkage)
+            apart = jnp.matmul(z, state.means.T, precision=_EXACT)  # of another mean: (z + m_k − m_j) · z
+            inner = jnp.square(z).sum(-1, keepdims=True) - apart
+            inner = inner + jnp.take_along_axis(apart, labels[:, None], 1)
+            square = gone.rounder[:, None] * jnp.square(seen) + gone.gain[:, None] * jnp.square(inner)
+            value = jnp.where(mine, own_square(gone, z)[:, None], square / gone.grown)
+        else:
+
+            def one(of: tuple[jax.Array, jax.Array]) -> jax.Array:
+                whiten, count = of
+                z = jnp.matmul(r, whiten, precision=_EXACT)
+                return own_square(without(r, z, whiten, count, own, shrinkage), z)
+
+            value = jnp.where(mine, lax.map(one, (state.whiten, stats.counts)).T, jnp.square(seen))
+        alone = mine & (own <= 1)[:, None]
+        return jnp.where(state.present[None] & ~alone, jnp.sqrt(value), jnp.inf)
+
+    return Scorer(init, update, merge, finalize, score, distances, unseen)

@@ -67,6 +67,13 @@ def kept(sample: Sample) -> jax.Array:
     return (sample.hashes != jnp.uint32(_LAST)).any(-1)
 
 
+def holds(sample: Sample, x: jax.Array) -> jax.Array:
+    """bool[N]: which of the rows float [N, D], all seen by the sample, are in it: their hashes are no higher."""
+    x = x.astype(jnp.float32)
+    hashes, highest = _hash(jnp.where(x != 0, x, 0)), sample.hashes[-1]
+    return (hashes[:, 0] < highest[0]) | ((hashes[:, 0] == highest[0]) & (hashes[:, 1] <= highest[1]))
+
+
 def _hash(x: jax.Array) -> jax.Array:
     """float32[N, D] -> uint32[N, 2], from the bits of all D and their places."""
     bits = lax.bitcast_convert_type(x, jnp.uint32)

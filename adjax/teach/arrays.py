@@ -87,7 +87,7 @@ def train_detector(
     for why in planned.why:
         if plan.NO_WEIGHTS in why:
             warnings.warn(why, stacklevel=2)
-    parts = fit.hold_out(index, false_positive_rate, seed, held_out)
+    parts = fit.hold_out(index, false_positive_rate, seed, images, held_out)
     length = plan.steps(planned.method, len(parts.train), planned.batch_size, steps)
     trained = fit.fit(
         planned, images, index, classes, parts, alpha=false_positive_rate, steps=length, seed=seed, report=report

@@ -76,7 +76,12 @@ def main(arguments: list[str]) -> int:
     if warning := depths.told():
         console.print(warning, style="bold red")
     labels = found.labels[rows]
-    parts = fit.hold_out(labels, chosen.false_positive_rate, chosen.seed)
+    parts = fit.hold_out(labels, chosen.false_positive_rate, chosen.seed, images)
+    if parts.copies:
+        console.print(
+            f"{parts.copies:,} pictures, as the network sees them, are exact copies of others: each is trained on or "
+            "held out together with what it copies"
+        )
     steps = plan.steps(planned.method, len(parts.train), planned.batch_size, chosen.steps)
     with ImageProgress(console, steps * planned.batch_size, "training") as progress:
 

@@ -11,7 +11,7 @@ import numpy as np
 from adjax import loop, metrics, thresholds
 from adjax.augment import Augment
 from adjax.data.split import DataError
-from adjax.data.stratify import validation_split
+from adjax.data.stratify import copies, validation_split
 from adjax.detector import Detector
 from adjax.pipeline import train_one
 from adjax.teach.plan import Plan
@@ -30,19 +30,24 @@ class Stopped(Exception):
 
 
 class Parts(NamedTuple):
-    """Rows of the normal images: trained on, and held out."""
+    """Rows of the normal images: trained on, and held out; and how many are exact copies of another."""
 
     train: np.ndarray
     held_out: np.ndarray
+    copies: int = 0
 
 
-def hold_out(labels: np.ndarray, alpha: float, seed: int, share: float = HELD_OUT) -> Parts:
+def hold_out(
+    labels: np.ndarray, alpha: float, seed: int, images: np.ndarray | None = None, share: float = HELD_OUT
+) -> Parts:
     """Sets normal images aside, class by class, as many as the promise takes: n ≥ 1/α − 1 (see `thresholds.conformal`).
 
     Args:
       labels: int[N], N ≥ 50.
       alpha: the false-positive rate to promise.
       seed: of the draw.
+      images: [N, ...]; exact copies of one go to the same side, so that no image calibrates that was trained on. None:
+        there are none.
       share: to set aside if the promise takes no more, in (0, 1).
 
     Raises:
@@ -65,10 +70,17 @@ def hold_out(labels: np.ndarray, alpha: float, seed: int, share: float = HELD_OU
     classes, counts = np.unique(labels, return_counts=True)
     if counts.min() < 2:
         raise DataError(f"a class of {counts.min()} image: give each at least 2, or take them as one by --one-class")
-    train_rows, held_out = validation_split(labels, count / n, seed)
+    groups = None if images is None else copies(images)
+    train_rows, held_out = validation_split(labels, count / n, seed, groups)
     if len(held_out) < needed:  # rounded class by class
-        train_rows, held_out = validation_split(labels, min((count + len(classes)) / n, 0.5), seed)
-    return Parts(train_rows, held_out)
+        train_rows, held_out = validation_split(labels, min((count + len(classes)) / n, 0.5), seed, groups)
+    repeated = 0 if groups is None else n - len(np.unique(groups))
+    if min(len(held_out) - needed, len(train_rows) - 1) < 0:
+        raise DataError(
+            f"{repeated:,} of {n:,} normal images are exact copies of others, which are kept together: {len(held_out)} "
+            f"can be held out, and a false-positive rate of {alpha:g} takes {needed}. Give more different images"
+        )
+    return Parts(train_rows, held_out, repeated)
 
 
 class Fitted(NamedTuple):

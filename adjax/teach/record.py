@@ -79,6 +79,7 @@ def _record(training: Training) -> dict[str, Any]:
         "figures": training.judged and training.judged._asdict(),
         "held_out": names(training.parts.held_out),
         "trained_on": names(training.parts.train),
+        "copies": training.parts.copies,
         "unreadable": {upload.text(str(path)): why for path, why in training.unreadable.items()},
     }
 
@@ -92,6 +93,7 @@ def _card(training: Training, directory: Path) -> card.Card:
             ("read from", upload.text(training.found.about)),
             ("trained on", f"{len(training.parts.train):,} images, of {', '.join(training.found.classes[:20])}"),
             ("held out", f"{held_out:,} images"),
+            ("exact copies of others", f"{training.parts.copies:,} images, on the same side as what they copy"),
             ("left out, unreadable", f"{len(training.unreadable):,} files"),
             ("pixels and labels (SHA-256)", training.sha256),
         ),
