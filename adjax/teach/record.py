@@ -76,6 +76,7 @@ def _record(training: Training) -> dict[str, Any]:
         "figures": training.judged and training.judged._asdict(),
         "held_out": names(training.parts.held_out),
         "trained_on": names(training.parts.train),
+        "passed_over": dict(found.passed_over),
         "unreadable": {upload.text(str(path)): why for path, why in training.unreadable.items()},
     }
 
