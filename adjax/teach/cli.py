@@ -182,9 +182,7 @@ def _parser() -> argparse.ArgumentParser:
 def _layout(chosen: argparse.Namespace) -> layout.Layout:
     given = layout.Given(tuple(chosen.normal), tuple(chosen.anomalous), chosen.all_classes)
     if given.classes and (given.normal or given.anomalous or chosen.one_class):
-        raise DataError(
-            "--classes takes all as classes of normal pictures: leave out --normal, --anomalous, --one-class"
-        )
+        raise DataError("--classes says that all are normal: leave out --normal, --anomalous and --one-class")
     if chosen.labels is None:
         return layout.of_folder(chosen.folder, chosen.one_class, given)
     return layout.of_table(chosen.labels, given, chosen.one_class)

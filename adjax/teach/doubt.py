@@ -60,7 +60,7 @@ def refuse(root: Path, places: Sequence[Place], beside: Folders) -> None:
         if others := sorted(unsure[parent]):
             raise DataError(
                 f"{root} has {_listed(good)}, normal by name, beside {_listed(others)}, which may be normal or not: "
-                f"write --normal {' '.join(sorted(good))} --anomalous {' '.join(others)}, or --classes if all are normal"
+                f"write --normal {' '.join(sorted(good))} --anomalous {' '.join(others)}, or --classes if all are"
             )
     for names in unsure.values():
         if (answers := words.unanswered(names)) is not None and len(names) == 2:
@@ -76,8 +76,7 @@ def refuse(root: Path, places: Sequence[Place], beside: Folders) -> None:
             others = sorted(names - doubtful)
             raise DataError(
                 f"{root.joinpath(*folder)} has {_listed(doubtful)} beside {_listed(others)}: write --normal "
-                f"{' '.join(others)} if it holds masks, or --normal {' '.join(sorted(names))} if it is a class of normal "
-                "pictures"
+                f"{' '.join(others)} if it holds masks, or --normal {' '.join(sorted(names))} if it is a class as well"
             )
 
 

@@ -63,7 +63,7 @@ def sort(root: Path, names: Sequence[str], given: Given) -> Sorted:
         doubt.refuse(root, places, beside)
 
     split_here = any(place.split == TRAIN for place in places)
-    normal_here = split_here or any(place.verdict == NORMAL and place.split is None for place in places)
+    normal_here = split_here or any(place.verdict == NORMAL and place.at == 0 for place in places)
     learned, anomalous, tests = [], [], []
     for place in places:
         verdict = place.verdict or _by_default(place, given)
@@ -79,10 +79,6 @@ def sort(root: Path, names: Sequence[str], given: Given) -> Sorted:
             passed_over[f"beside {'train/' if split_here else 'the folders of normal ones'}"] += 1
         else:
             learned.append(place)
-    jpegs = _jpegs(anomalous)  # Real-IAD has the mask of each beside it
-    beside_jpegs = {name for name in anomalous if name.lower().endswith(".png") and _stem(name) in jpegs}
-    passed_over["masks"] += len(beside_jpegs)
-    anomalous = [name for name in anomalous if name not in beside_jpegs]
     normal, classes = _classes(learned)
     test_normal = []
     trained = {*classes, *(place.folders[place.at] for place in learned if place.at is not None)}
@@ -92,7 +88,10 @@ def sort(root: Path, names: Sequence[str], given: Given) -> Sorted:
             passed_over["in test/, but in no folder there that says what they are"] += 1
         else:
             (test_normal if verdict == NORMAL else anomalous).append(place.name)
-    return Sorted(normal, classes, test_normal, anomalous, +passed_over)
+    jpegs = _jpegs(anomalous)
+    kept = [name for name in anomalous if not (name.lower().endswith(".png") and _stem(name) in jpegs)]
+    passed_over["masks"] += len(anomalous) - len(kept)  # Real-IAD has the mask of each beside it
+    return Sorted(normal, classes, test_normal, kept, +passed_over)
 
 
 def _beside(names: Iterable[str]) -> Folders:
