@@ -131,7 +131,7 @@ def of_table(path: Path, given: Given | Sequence[str] = NOTHING_GIVEN, one_class
                 len(others),
                 anomalous,
             )
-    passed_over["rows in neither --normal nor --anomalous"] += left_out
+    passed_over["in neither --normal nor --anomalous"] += left_out
     names = [understood.classes[label] for _, label in learned]
     classes = tuple(name for name in dict.fromkeys(understood.classes.values()) if name in set(names))
     classes = classes if len(classes) > 1 and not one_class else ONE_CLASS

@@ -68,7 +68,7 @@ def sort(root: Path, names: Sequence[str], given: Given) -> Sorted:
     for place in places:
         verdict = place.verdict or _by_default(place, given)
         if place.split == VALIDATION:
-            passed_over["in a folder of validation"] += 1
+            passed_over["validation"] += 1
         elif place.split == TEST:
             tests.append(place)
         elif verdict == ANOMALOUS:
@@ -76,7 +76,7 @@ def sort(root: Path, names: Sequence[str], given: Given) -> Sorted:
         elif verdict is None and (given.normal and given.anomalous and place.plain):
             passed_over["in neither --normal nor --anomalous"] += 1
         elif verdict is None and place.split is None and (split_here or (normal_here and not place.plain)):
-            passed_over[f"beside {'train/' if split_here else 'the folders of normal ones'}"] += 1
+            passed_over[f"beside {'train/' if split_here else 'the folders'}"] += 1
         else:
             learned.append(place)
     normal, classes = _classes(learned)
@@ -85,7 +85,7 @@ def sort(root: Path, names: Sequence[str], given: Given) -> Sorted:
     for place in tests:
         verdict = place.verdict or _by_class(place, trained)
         if verdict is None:
-            passed_over["in test/, but in no folder there that says what they are"] += 1
+            passed_over["in test/ without a label"] += 1
         else:
             (test_normal if verdict == NORMAL else anomalous).append(place.name)
     jpegs = _jpegs(anomalous)
