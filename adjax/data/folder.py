@@ -131,9 +131,8 @@ def _images_under(folder: Path) -> list[Path]:
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         paths = (Path(root) / name for name in sorted(names))
         files += [path for path in paths if path.suffix.lower() in SUFFIXES and not _passed_over(path)]
-    names = {file: file.relative_to(folder).as_posix() for file in files}
-    masks = words.mask_files(names.values())
-    return [file for file in files if names[file] not in masks]
+    masks = words.mask_files(file.as_posix() for file in files)
+    return [file for file in files if file.as_posix() not in masks]
 
 
 def _passed_over(path: Path) -> bool:

@@ -167,8 +167,9 @@ def refuse_lone(found: Layout, readable: Sequence[bool]) -> None:
 def _halves(table: Table, understood: meanings.Labels) -> tuple[list[tuple[Path, str]], list[Path], int]:
     """(normal rows: file and label, anomalous files, how many rows are neither)."""
     normal, anomalous, neither = [], [], 0
+    verdicts = {label: understood.verdict(label) for label in set(table.labels or ())}
     for file, label in zip(table.files, table.labels or (), strict=True):
-        verdict = understood.verdict(label)
+        verdict = verdicts[label]
         if verdict == words.NORMAL:
             normal.append((file, label))
         elif verdict == words.ANOMALOUS:

@@ -56,7 +56,14 @@ def sort(root: Path, names: Sequence[str], given: Given) -> Sorted:
     beside = _beside(name for name in names if name not in masks)
     known = sorted({folder for folders in beside.values() for folder in folders})
     check_names(root, "folders", known, given.normal, given.anomalous)
-    places = [_place(name, beside, given) for name in names if name not in masks]
+    above: dict[str, Place] = {}  # by folder, since there may be a million pictures
+    places = []
+    for name in names:
+        if name not in masks:
+            folder = name.rpartition("/")[0]
+            if folder not in above:
+                above[folder] = _place(name, beside, given)
+            places.append(above[folder]._replace(name=name))
     passed_over["masks"] = len(masks) + sum(place.verdict == MASK for place in places)
     places = _unwrapped([place for place in places if place.verdict != MASK])
     if given == Given():
@@ -80,7 +87,7 @@ def sort(root: Path, names: Sequence[str], given: Given) -> Sorted:
         else:
             learned.append(place)
     normal, classes = _classes(learned)
-    test_normal = []
+    test_normal: list[str] = []
     trained = {*classes, *(place.folders[place.at] for place in learned if place.at is not None)}
     for place in tests:
         verdict = place.verdict or _by_class(place, trained)
@@ -112,7 +119,7 @@ def _place(name: str, beside: Folders, given: Given) -> Place:
     for i, folder in enumerate(folders):
         meaning = words.read(folder, beside[folders[:i]])
         if folder in said:
-            meaning = words.Meaning(None, said[folder])
+            meaning = words.Meaning(meaning.split if meaning.verdict else None, said[folder])
         elif said and split != TEST and meaning.split != TEST and meaning.verdict in (NORMAL, ANOMALOUS):
             meaning = meaning._replace(verdict=None)  # the names that were given count, and no others
             plain.append(i)
