@@ -96,7 +96,7 @@ def read(path: Path, file: str | int | None = None, label: str | int | None = No
     labels = None if label_at is None else columns[label_at]
     name = "" if label_at is None or not named else header[label_at]
     split_at = _column(path, header, None, SPLIT_NAMES if named else ())
-    said = [] if split_at is None else [words.read(cell).split for cell in columns[split_at]]
+    said = [] if split_at is None else [words.read(cell, {*columns[split_at]}).split for cell in columns[split_at]]
     splits = [split for split in said if split is not None]
     whole = bool(splits) and len(splits) == len(rows)
     return [line for line, _ in rows], Table(columns[at], [], labels, name, splits if whole else None)

@@ -17,7 +17,7 @@ WORDS = {
     NORMAL: frozenset("normal good ok okay inlier inliers nominal healthy".split()),
     ANOMALOUS: frozenset(
         "anomalous anomaly anomalies abnormal abnormality abnormalities bad defect defects defective fault faults "
-        "faulty ng nok ko outlier outliers".split()
+        "faulty ng nok outlier outliers".split()
     ),
     MASK: frozenset("mask masks groundtruth gt segmentation segmentations annotation annotations".split()),
     TRAIN: frozenset("train training".split()),
@@ -26,11 +26,15 @@ WORDS = {
 }
 WHOLE = {NORMAL: frozenset("pass passed".split()), ANOMALOUS: frozenset("fail failed reject rejected".split())}
 """Words that count only if nothing else is said: a boarding pass is no normal one."""
-PAIRS = {NORMAL: frozenset("negative negatives neg".split()), ANOMALOUS: frozenset("positive positives pos".split())}
-"""Words, also whole, that count only if the other stands beside them."""
+PAIRS = {
+    NORMAL: frozenset("negative negatives neg valid".split()),
+    ANOMALOUS: frozenset("positive positives pos invalid ko".split()),
+}
+"""Words, also whole, that count only if one that says the other stands beside them: ko may be a language."""
 BOOLEANS = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"))
 """Answers to a question that only the column's name may tell: (no, yes)."""
 NOT = frozenset("no not non without un".split())
+_MASKED = re.compile("mask|gt|truth|segment|annot|label", re.IGNORECASE)
 SAMPLE = re.compile(r"s(ample)?[ _-]?\d+", re.IGNORECASE)
 """Folders of one part's pictures, as Real-IAD has below OK and NG: no classes."""
 _FILLER = frozenset(
@@ -90,6 +94,8 @@ def read(name: str, beside: Collection[str] = ()) -> Meaning:
     if len(said) > 1 and said[-1] in WORDS[MASK] and said[:-1] in [tokens(other) for other in beside if other != name]:
         return Meaning(None, MASK)
     splits = {split for split in (TRAIN, TEST, VALIDATION) if not WORDS[split].isdisjoint(said)} if known else set()
+    if VALIDATION in splits and not any(WORDS[TRAIN] & {*tokens(other)} for other in beside):
+        splits.remove(VALIDATION)  # valid/ beside invalid/
     return Meaning(splits.pop() if len(splits) == 1 else None, verdict(said, beside))
 
 
@@ -101,11 +107,12 @@ def verdict(said: list[str], beside: Collection[str] = ()) -> str | None:
       beside: all names there.
     """
     found = {_turned(said, at, which) for at, word in enumerate(said) for which in _OTHER if word in WORDS[which]}
-    plain = [word for word in said if word not in _FILLER | WORDS[TRAIN] | WORDS[TEST] | WORDS[VALIDATION]]
+    plain = [word for word in said if word not in _FILLER | WORDS[TRAIN] | WORDS[TEST]]
     if len(plain) == 1:
         found |= {which for which in _OTHER if plain[0] in WHOLE[which]}
         for which, other in _OTHER.items():
-            if plain[0] in PAIRS[which] and any(not PAIRS[other].isdisjoint(tokens(name)) for name in beside):
+            partners = PAIRS[other] | WORDS[other]
+            if plain[0] in PAIRS[which] and any(not partners.isdisjoint(tokens(name)) for name in beside):
                 found.add(which)
     return found.pop() if len(found) == 1 else None
 
@@ -155,6 +162,8 @@ def mask_files(names: Iterable[str]) -> set[str]:
       those that are masks.
     """
     names = list(names)
+    if not any(map(_MASKED.search, names)):
+        return set()
     keys = {name: _key(name) for name in names}
     pictures = {(folder, key) for folder, key, mask in keys.values() if not mask}
     return {
