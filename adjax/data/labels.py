@@ -53,14 +53,15 @@ def understand(
       labels: the training table's.
       normal: these are normal, and all others anomalous.
       anomalous: these are anomalous, and all others normal; with `normal`, labels in neither are left out.
-      classes: all labels are classes of normal pictures.
+      classes: all labels are classes of normal pictures, but those that say anomalous.
 
     Raises:
       DataError: it can't be told, or none is normal; a label that isn't there.
     """
     known = sorted(set(labels))
     if classes:
-        return Labels({label: label for label in known}, None, True)
+        chosen = [label for label in known if words.read(label, known).verdict != words.ANOMALOUS]
+        return Labels({label: label for label in chosen}, None, True)
     if normal or anomalous:
         check_names(where, "labels", known, normal, anomalous)
         chosen = normal or [label for label in known if label not in anomalous]

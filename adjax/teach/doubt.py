@@ -48,11 +48,12 @@ def refuse(root: Path, places: Sequence[Place], beside: Folders) -> None:
       DataError: a folder that says neither beside one that says normal; yes/ beside no/; mask/ among classes.
     """
     says: Folders = defaultdict(set)
+    bad: Folders = defaultdict(set)
     unsure: Folders = defaultdict(set)
     for place in places:
         if place.split not in (TEST, VALIDATION):
-            if place.verdict == NORMAL and place.at is not None:
-                says[place.folders[: place.at]].add(place.folders[place.at])
+            if place.at is not None:
+                (says if place.verdict == NORMAL else bad)[place.folders[: place.at]].add(place.folders[place.at])
             elif place.verdict is None:
                 for i in place.plain:
                     unsure[place.folders[:i]].add(place.folders[i])
@@ -60,7 +61,7 @@ def refuse(root: Path, places: Sequence[Place], beside: Folders) -> None:
         if others := sorted(unsure[parent]):
             raise DataError(
                 f"{root} has {_listed(good)}, normal by name, beside {_listed(others)}, which may be normal or not: "
-                f"write --normal {' '.join(sorted(good))} --anomalous {' '.join(others)}, or --classes if all are"
+                f"write --normal {' '.join(sorted(good))} --anomalous {' '.join(sorted({*others, *bad[parent]}))}, or --classes if all are"
             )
     for names in unsure.values():
         if (answers := words.unanswered(names)) is not None and len(names) == 2:
