@@ -249,6 +249,7 @@ def test_fifty_pictures_make_a_detector(tmp_path, capsys):
     root = tmp_path / "stripes"
     fill(root / "normal", 50)
     fill(root / "anomalous", 30, turned=True, seed=1)
+    fill(root / "mask", 2)
     (root / "normal" / "bad.png").write_bytes(b"")
     (root / "normal" / "cut.png").write_bytes((root / "normal" / "000.png").read_bytes()[:60])
     out = tmp_path / "out"
@@ -256,6 +257,8 @@ def test_fifty_pictures_make_a_detector(tmp_path, capsys):
     said = capsys.readouterr().out
     for part in (
         "52 pictures in",
+        "(normal/), taken as normal; 30 in anomalous/ taken as anomalies, to judge by",
+        "passed over: masks 2",
         "trains hog_ocsvm + hog",
         "to choose otherwise: --method",
         "2 pictures can't be read and are left out",
@@ -272,6 +275,7 @@ def test_fifty_pictures_make_a_detector(tmp_path, capsys):
     kept = json.loads((out / record.NAME).read_text())
     assert (len(kept["held_out"]), len(kept["trained_on"]), len(kept["unreadable"])) == (20, 30, 2)
     assert not set(kept["held_out"]) & set(kept["trained_on"])
+    assert kept["passed_over"] == {"masks": 2}
     held_out, _, _ = gather.images([Path(name) for name in kept["held_out"]], (8, 8, 1))
     np.testing.assert_allclose(np.sort(detector.score(held_out)), detector.normal_levels, rtol=1e-6)
     assert np.mean(detector.predict(held_out)) <= 0.05
@@ -291,6 +295,21 @@ def test_fifty_pictures_make_a_detector(tmp_path, capsys):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine.txt").touch()
     assert run(root, "--out", tmp_path / "other", *QUICK) == 1
+
+
+def test_what_is_passed_over_is_told_and_a_lone_class_is_named_before_decoding(tmp_path, monkeypatch, capsys):
+    fill(tmp_path / "set" / "down", 50)
+    fill(tmp_path / "set" / "across", 1, turned=True)
+    (tmp_path / "set" / "across" / "empty.png").write_bytes(b"")
+    (tmp_path / "set" / "down" / "000_mask.png").write_bytes((tmp_path / "set" / "down" / "000.png").read_bytes())
+    for name in (".hidden.png", "notes.txt"):
+        (tmp_path / "set" / name).touch()
+    monkeypatch.setattr(gather, "images", None)  # nothing is decoded
+    assert run(tmp_path / "set", "--out", tmp_path / "d", *QUICK) == 1
+    told = capsys.readouterr()
+    assert "'across' has 1: give it more, take it out, or take all classes as one by --one-class" in told.err
+    line = next(line for line in told.out.splitlines() if line.startswith("passed over: "))
+    assert sorted(line.removeprefix("passed over: ").split(", ")) == [".txt 1", "hidden 1", "masks 1"]
 
 
 def test_too_few_or_too_broken_is_refused(tmp_path, capsys):

@@ -4,7 +4,8 @@
     root/<class>/...                                      split here, by `stratify.own_split`
 
 Classes are numbered in the order of their names: first those that have training images, then those that only
-turn up in testing, such as the defects of an inspection set. Hidden files and symbolic links are passed over.
+turn up in testing, such as the defects of an inspection set. Hidden files, symbolic links and masks, by the words of
+`adjax.data.words`, are passed over; so are "Train" and "testing" known for what they are.
 """
 
 from __future__ import annotations
@@ -16,12 +17,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from adjax.data import words
 from adjax.data.decode import read_images
 from adjax.data.picture import SUFFIXES
 from adjax.data.split import DataError, Split, make_split
 from adjax.data.stratify import own_split
 
-HALVES = {"train": ("train", "one_class_train"), "test": ("test", "one_class_test")}
+HALVES = (words.TRAIN, words.TEST)
 
 
 class Listing(NamedTuple):
@@ -63,13 +65,13 @@ def load_folder(root: Path, split: str, side_px: int | None = None, classes: Seq
 
 def list_folder(root: Path) -> Listing:
     """Finds classes and files, opening none of them."""
-    halves = {split: _half(root, names) for split, names in HALVES.items()}
+    halves = {split: _half(root, split) for split in HALVES}
     if not any(halves.values()):
         return _split_here(root)
     found = {}
     for split, half in halves.items():
         if half is None:
-            raise DataError(f"{root} has no {split} folder beside the other: add {root / HALVES[split][0]}/<class>/")
+            raise DataError(f"{root} has no {split} folder beside the other: add {root / split}/<class>/")
         found[split] = _classes_in(half)
     only_test = [name for name in found["test"] if name not in found["train"]]
     classes = (*found["train"], *only_test)
@@ -82,9 +84,14 @@ def list_folder(root: Path) -> Listing:
     )
 
 
-def _half(root: Path, names: tuple[str, ...]) -> Path | None:
-    folders = (root / name for name in names)
-    return next((path for path in folders if path.is_dir() and not _passed_over(path)), None)
+def _half(root: Path, split: str) -> Path | None:
+    """The folder of a split; of several the one that is called so and no more."""
+    found = [path for path in _folders(root) if words.read(path.name) == words.Meaning(split, None)]
+    exact = [path for path in found if path.name == split] or found
+    if len(exact) > 1:
+        names = ", ".join(path.name for path in found)
+        raise DataError(f"{root} has {names}: call the one that is the {split} split {split}")
+    return exact[0] if exact else None
 
 
 def _split_here(root: Path) -> Listing:
@@ -101,9 +108,11 @@ def _split_here(root: Path) -> Listing:
 
 def _classes_in(folder: Path) -> dict[str, list[Path]]:
     """Class name → its image files, both sorted; folders without an image are no classes."""
-    children = sorted(path for path in folder.iterdir() if path.is_dir() and not _passed_over(path))
-    named = {child.name: _images_under(child) for child in children}
+    named = {child.name: _images_under(child) for child in _folders(folder)}
     named = {name: files for name, files in named.items() if files}
+    doubtful = words.doubtful_masks(set(named))  # beside nothing but classes: a class itself
+    masks = {name for name in named if words.read(name, set(named)).verdict == words.MASK} - doubtful
+    named = {name: files for name, files in named.items() if name not in masks}
     if not named:
         raise DataError(
             f"{folder} has no images: put them into {folder}/<class>/ as {', '.join(sorted(SUFFIXES))} "
@@ -112,13 +121,18 @@ def _classes_in(folder: Path) -> dict[str, list[Path]]:
     return named
 
 
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not _passed_over(path))
+
+
 def _images_under(folder: Path) -> list[Path]:
     files = []
     for root, folders, names in os.walk(folder):  # follows no links
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         paths = (Path(root) / name for name in sorted(names))
         files += [path for path in paths if path.suffix.lower() in SUFFIXES and not _passed_over(path)]
-    return files
+    masks = words.mask_files(file.as_posix() for file in files)
+    return [file for file in files if file.as_posix() not in masks]
 
 
 def _passed_over(path: Path) -> bool:

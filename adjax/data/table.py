@@ -10,41 +10,28 @@ split, if it has labels; without one, a fifth of the training table is (`stratif
 without labels, as competitions hand them out, is read by `read_unlabelled` and answered by
 `adjax.data.probabilities.write_probabilities`.
 
+A column `split` that says train, test or validation in each row parts one table. Cells may be parted by tabs or
+semicolons, too, and a column of row numbers, as pandas writes, may stand first.
+
 A file's extension may be left out. Files stay inside the table's folder: absolute paths, "..", and symbolic
 links that lead elsewhere are refused.
 """
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import NamedTuple
 
 import numpy as np
 
+from adjax.data import cells, words
+from adjax.data.cells import FILE_NAMES, LABEL_NAMES, Table
 from adjax.data.decode import read_images
 from adjax.data.picture import SUFFIXES
 from adjax.data.split import DataError, Split, make_split
 from adjax.data.stratify import own_split
 
-FILE_NAMES = ("file", "filename", "file_name", "image", "image_id", "img", "path", "id", "name")
-LABEL_NAMES = ("label", "labels", "class", "target", "y", "category", "anomaly")
 ENDINGS = ("", ".png", *sorted(SUFFIXES - {".png"}))
-
-
-class Table(NamedTuple):
-    """A read table.
-
-    Attributes:
-      names: the first-named column as it stands there, one for each row.
-      files: where each lies.
-      labels: the other column, text; None if the table has none.
-    """
-
-    names: list[str]
-    files: list[Path]
-    labels: list[str] | None
 
 
 def load_table(
@@ -118,16 +105,16 @@ def read_table(path: Path, file: str | int | None = None, label: str | int | Non
       DataError: not UTF-8 or no CSV; a row with another number of cells, without a file, or with one outside
         the folder or named before; the row is named as an editor counts lines.
     """
-    lines, names, labels = _cells(path, file, label)
+    lines, table = cells.read(path, file, label)
     roots = [path.parent / path.stem, path.parent / "images", path.parent]
     inside = path.parent.resolve()
     before: dict[Path, int] = {}
-    for line, name in zip(lines, names, strict=True):
+    for line, name in zip(lines, table.names, strict=True):
         found = _locate(path, line, name, roots, inside)
         if found in before:
             raise DataError(f"{path}, line {line}: {name} stands in line {before[found]} already: keep one")
         before[found] = line
-    return Table(names, list(before), labels)
+    return table._replace(files=list(before))
 
 
 def _tables(
@@ -141,6 +128,8 @@ def _tables(
     train = read(path, file, label)
     if train.labels is None:
         raise DataError(f"{path} has no labels: add a column called {LABEL_NAMES[0]}, or name the one that has them")
+    if test is None and train.splits is not None and words.TEST in train.splits and words.TRAIN in train.splits:
+        return {"train": train.part(words.TRAIN), "test": train.part(words.TEST)}
     tables = {"train": train}
     beside = test or test_beside(path)
     if beside is None:
@@ -157,8 +146,7 @@ def _tables(
 
 def _without_files(path: Path, file: str | int | None, label: str | int | None) -> Table:
     """The table alone: for the names of its classes no file need be found."""
-    _, names, labels = _cells(path, file, label)
-    return Table(names, [], labels)
+    return cells.read(path, file, label)[1]
 
 
 def test_beside(path: Path) -> Path | None:
@@ -187,76 +175,6 @@ def _classes(tables: dict[str, Table]) -> tuple[str, ...]:
 def _numbered(table: Table, classes: tuple[str, ...]) -> tuple[list[Path], np.ndarray]:
     number = {name: label for label, name in enumerate(classes)}
     return table.files, np.array([number[label] for label in table.labels or ()], np.int32)
-
-
-def _cells(
-    path: Path, file: str | int | None, label: str | int | None
-) -> tuple[list[int], list[str], list[str] | None]:
-    """Of each row its line, its name and its label; None for all labels if there is no such column."""
-    lines = _lines(path)
-    header = [cell.strip().lower() for cell in lines[0][1]]
-    asked = [column.lower() for column in (file, label) if isinstance(column, str)]
-    named = any(cell in (*FILE_NAMES, *LABEL_NAMES, *asked) for cell in header)
-    at = _column(path, header, named, file, FILE_NAMES, 0)
-    label_at = _column(path, header, named, label, LABEL_NAMES, 1)
-    for column, where in ((file, at), (label, label_at)):
-        if column is not None and where is None:
-            raise DataError(f"{path} has no column {column!r}, but {', '.join(header)}")
-    assert at is not None  # without a name it is the first
-    if at == label_at:
-        raise DataError(f"{path}: column {at} can't hold both file and label: name both columns")
-    rows = lines[1:] if named else lines
-    if not rows:
-        raise DataError(f"{path} has a header and no rows: add a line for each image")
-    for line, cells in rows:
-        if len(cells) != len(header):
-            raise DataError(
-                f"{path}, line {line}, has {len(cells)} cells, but the first line {len(header)}: put what contains a "
-                "comma into double quotes"
-            )
-        if label_at is not None and not cells[label_at].strip():
-            raise DataError(f"{path}, line {line}, has no label: fill it in, or take the line out")
-    names = [cells[at].strip() for _, cells in rows]
-    labels = None if label_at is None else [cells[label_at].strip() for _, cells in rows]
-    return [line for line, _ in rows], names, labels
-
-
-def _lines(path: Path) -> list[tuple[int, list[str]]]:
-    """(number of the line, its cells), without empty lines."""
-    line = 0
-    try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            lines = []
-            for cells in reader:
-                line = reader.line_num
-                if cells:
-                    lines.append((line, cells))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(
-            f"cannot read {path} after line {line}: {error}; save it as CSV, UTF-8, cells parted by commas"
-        ) from error
-    if not lines:
-        raise DataError(f"{path} is empty: write a line for each image, file,label")
-    if len(lines[0][1]) == 1 and ";" in lines[0][1][0]:
-        raise DataError(f"{path} parts its cells by semicolons: save it with commas")
-    return lines
-
-
-def _column(
-    path: Path, header: list[str], named: bool, wanted: str | int | None, usual: tuple[str, ...], place: int
-) -> int | None:
-    """The number of a column; None if there is none."""
-    if isinstance(wanted, int):
-        if not 0 <= wanted < len(header):
-            raise DataError(f"{path} has {len(header)} columns, so there is no column {wanted}")
-        return wanted
-    if wanted is not None:
-        return header.index(wanted.lower()) if wanted.lower() in header else None
-    if named:
-        by_name = next((header.index(name) for name in usual if name in header), None)
-        return 0 if by_name is None and place == 0 else by_name
-    return place if place < len(header) else None
 
 
 def _locate(path: Path, line: int, name: str, roots: Sequence[Path], inside: Path) -> Path:

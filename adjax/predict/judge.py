@@ -26,8 +26,7 @@ def judge(detector: Detector, images: jax.Array, doubt: thresholds.Band | None =
       `score` float32[N]; `anomalous` bool[N], by the detector's threshold; `p_value` float32[N], NaN where no normal
       images were held out; `nearest` int32[N], the class that `score` is the distance to (or, of a scorer that knows
       none, that the network takes the image for), NONE for a detector of one class or where that is NaN; `probability`
-      float32[N] of being anomalous, by the network's own account, NaN where it gives none; with `doubt` also `uncertain`
-      bool[N].
+      float32[N] of being anomalous, the network's own, NaN where it gives none; with `doubt` also `uncertain` bool[N].
     """
     said = outputs_of(detector, images)
     distances = parts(detector.spec).scorer.distances(detector.scorer, said)

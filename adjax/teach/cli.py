@@ -28,6 +28,7 @@ EPILOG = """\
 examples:
   python -m adjax train photos/                            normal pictures, in subfolders or not
   python -m adjax train parts/ --out detectors/parts       parts/normal/, parts/anomalous/ and parts/test/good/, ...
+  python -m adjax train parts/ --normal good --anomalous crack colour        subfolders whose names don't say it
   python -m adjax train set/ --labels set/train.csv        file,label in each line; --normal 0 says which are normal
   python -m adjax train photos/ --method autoencoder --side-px 32
   python -m adjax train photos/ --weights vgg16.safetensors --model vgg16
@@ -35,6 +36,9 @@ examples:
 At least 50 normal pictures. A fifth of them (20 at least) is held out, so that the threshold can promise how many
 normal pictures it flags; with anomalous/ or test/ it says how well it does. Then:
   python -m adjax predict runs/photos photos/ --out scores.csv
+
+Folders and labels are understood by common words, in any case: normal, good, OK; anomalous, defect, NG; mask,
+ground_truth; train, test. Many examples, and what becomes of them: docs/layouts.md
 """
 
 
@@ -44,13 +48,13 @@ def main(arguments: list[str]) -> int:
     upload.quiet()
     process.prepare()
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False, soft_wrap=True)
-    if chosen.labels is None:
-        found = layout.of_folder(chosen.folder, chosen.one_class)
-    else:
-        found = layout.of_table(chosen.labels, chosen.normal)
+    found = _layout(chosen)
     out = chosen.out or Path("runs") / (chosen.folder.resolve().name or "detector")
     artefact.SEAL.check_target(out)
     console.print(found.about)
+    if found.passed_over:
+        kinds = ", ".join(f"{why} {count:,}" for why, count in found.passed_over.most_common())
+        console.print(f"passed over: {kinds}")
     if len(found.files) < fit.FEWEST:
         raise DataError(
             f"{len(found.files)} normal pictures: at least {fit.FEWEST} are needed to learn and to calibrate"
@@ -61,6 +65,7 @@ def main(arguments: list[str]) -> int:
     errors |= {f: h for f, h in zip(found.files, headers, strict=True) if isinstance(h, str)}
     readable = [header for header in headers if isinstance(header, upload.Header)]
     _refuse_if_many(errors, found.files)
+    layout.refuse_lone(found, [not isinstance(header, str) for header in headers])
     asked = plan.Asked(chosen.method, chosen.model, chosen.scorer, chosen.side_px, chosen.weights)
     planned = plan.choose(readable, len(found.classes), asked)
     console.print(f"trains {planned.name}")
@@ -144,7 +149,27 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="of normal pictures")
     parser.add_argument("--out", type=Path, metavar="DIR", help="the detector (default: runs/NAME OF THE FOLDER)")
     parser.add_argument("--labels", type=Path, metavar="CSV", help="a table, file,label, instead of subfolders")
-    parser.add_argument("--normal", nargs="+", default=(), metavar="LABEL", help="labels of the table that are normal")
+    parser.add_argument(
+        "--normal",
+        "--normal-label",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help="subfolders, or labels of the table, that are normal; all others are anomalous (default: by their names)",
+    )
+    parser.add_argument(
+        "--anomalous",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help="those that are anomalous; all others are normal. With --normal: those named by neither are left out",
+    )
+    parser.add_argument(
+        "--classes",
+        action="store_true",
+        dest="all_classes",
+        help="subfolders, or labels, are all classes of normal ones",
+    )
     parser.add_argument("--one-class", action="store_true", help="subfolders of normal pictures are no classes")
     parser.add_argument("--method", choices=plan.CHOICES, help="default: chosen from the data, and told")
     parser.add_argument("--model", choices=MODELS, metavar="NAME", help=f"the network: {', '.join(MODELS)}")
@@ -161,6 +186,15 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all draws (default: %(default)s)")
     return parser
+
+
+def _layout(chosen: argparse.Namespace) -> layout.Layout:
+    given = layout.Given(tuple(chosen.normal), tuple(chosen.anomalous), chosen.all_classes)
+    if given.classes and (given.normal or given.anomalous or chosen.one_class):
+        raise DataError("--classes says that all are normal: leave out --normal, --anomalous and --one-class")
+    if chosen.labels is None:
+        return layout.of_folder(chosen.folder, chosen.one_class, given)
+    return layout.of_table(chosen.labels, given, chosen.one_class)
 
 
 def _refuse_if_many(errors: dict[Path, str], files: Sequence[Path]) -> None:

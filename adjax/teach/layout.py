@@ -4,27 +4,31 @@ FOLDER/*.png                        all normal
 FOLDER/<class>/*.png                normal, of several classes
 FOLDER/normal/... (or train/)       normal, as either of the above
 FOLDER/anomalous/...                known anomalies: to judge by, never learned from
-FOLDER/test/<name>/...              to judge by: normal, good or a class that was trained on is normal, others not
+FOLDER/test/<name>/...              to judge by: normal if <name> says so or is a class that was trained on, else not
 
-table.csv: file,label               normal or good is normal if there is such a label, 0 of 0 and 1; else all are,
-                                    as classes
+table.csv: file,label               labels that say normal are, 0 of 0 and 1, 1 of 1 and -1; else all are, as classes
+
+The words are those of `adjax.data.words`; docs/layouts.md shows many folders and tables, and what becomes of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from adjax.data import walk
+from adjax.data import labels as meanings
+from adjax.data import walk, words
 from adjax.data.split import DataError
-from adjax.data.table import read_table, test_beside
+from adjax.data.table import Table, read_table, test_beside
+from adjax.teach import tree
+from adjax.teach.tree import Given
 
-NORMAL_FOLDERS, ANOMALOUS, TEST = ("normal", "train"), "anomalous", "test"
-NORMAL_LABELS = ("normal", "good")
 ONE_CLASS = ("normal",)
+NOTHING_GIVEN = Given()
 
 
 class Layout(NamedTuple):
@@ -36,6 +40,7 @@ class Layout(NamedTuple):
       classes: names; one for a folder without classes.
       test_normal, test_anomalous: to judge by.
       about: what was read where, for people.
+      passed_over: why → how many files, or rows of a table, are neither learned from nor judged by.
     """
 
     files: list[Path]
@@ -44,83 +49,141 @@ class Layout(NamedTuple):
     test_normal: list[Path]
     test_anomalous: list[Path]
     about: str
+    passed_over: Counter[str]
 
 
-def of_folder(root: Path, one_class: bool = False) -> Layout:
+def of_folder(root: Path, one_class: bool = False, given: Given = NOTHING_GIVEN) -> Layout:
     """Reads a folder's layout, opening no picture.
 
     Args:
       root: as above; hidden files and symbolic links are passed over.
       one_class: subfolders of normal pictures are no classes.
+      given: what was said of the subfolders.
 
     Raises:
-      DataError: no folder, or no pictures where the normal ones should be.
+      DataError: no folder, no normal pictures, or folders of which it can't be told whether they are normal.
     """
     if not root.is_dir():
         raise DataError(f"{root} is no folder: name a folder of normal images, or a .csv of labels by --labels")
-    named = next((name for name in NORMAL_FOLDERS if (root / name).is_dir()), None)
-    source = root / named if named else root
-    names = [name for name in walk.find(source).names if named or name.split("/")[0] not in (ANOMALOUS, TEST)]
-    if not names:
-        raise DataError(f"{source} has no pictures: put normal ones there ({', '.join(sorted(walk.PICTURES))})")
-    found = sorted({name.split("/")[0] for name in names})
-    in_folders = all("/" in name for name in names)
-    classes = tuple(found) if in_folders and not one_class else ONE_CLASS
+    found = walk.find(root)
+    if not found.names:
+        raise DataError(f"{root} has no pictures: put normal ones there ({', '.join(sorted(walk.PICTURES))})")
+    pictures = tree.sort(root, found.names, given)
+    if not pictures.normal:
+        raise DataError(
+            f"{root} has no pictures that are normal by name, but {_folders(found.names)}: put normal ones into "
+            f"{root / 'normal'}, or say by --normal which are"
+        )
+    classes = pictures.classes if pictures.classes and not one_class else ONE_CLASS
     number = {name: label for label, name in enumerate(classes)}
-    labels = np.array([number.get(name.split("/")[0], 0) for name in names], np.int32)
-    test_normal, test_anomalous = _tests(root, classes)
-    test_anomalous = _under(root / ANOMALOUS) + test_anomalous
-    about = f"{len(names):,} pictures in {source}"
+    labels = np.array([number.get(name, 0) for name in pictures.normal.values()], np.int32)
+    about = f"{len(labels):,} pictures in {root} ({_folders(pictures.normal)}), taken as normal"
     if len(classes) > 1:
-        about += f", its {len(classes)} subfolders being classes of normal ones (--one-class if they are not)"
-    return Layout([source / name for name in names], labels, classes, test_normal, test_anomalous, about)
+        about += f", of {len(classes)} classes: {_some(classes)} (--one-class if they are none; --normal, --anomalous)"
+    if pictures.anomalous:
+        about += f"; {len(pictures.anomalous):,} in {_folders(pictures.anomalous)} taken as anomalies, to judge by"
+    if pictures.test_normal:
+        about += f"; {len(pictures.test_normal):,} in {_folders(pictures.test_normal)} as normal beside them"
+    return Layout(
+        [root / name for name in pictures.normal],
+        labels,
+        classes,
+        [root / name for name in pictures.test_normal],
+        [root / name for name in pictures.anomalous],
+        about,
+        +(found.passed_over + pictures.passed_over + Counter({"folders that can't be listed": len(found.unlisted)})),
+    )
 
 
-def of_table(path: Path, normal: Sequence[str] = ()) -> Layout:
+def of_table(path: Path, given: Given | Sequence[str] = NOTHING_GIVEN, one_class: bool = False) -> Layout:
     """Reads a CSV of labels beside its images, see `adjax.data.table`.
 
     Args:
       path: of the table; one beside it whose name begins with "test" is judged by, if it has labels.
-      normal: the labels that are normal; none: by the rule above.
+      given: what was said of the labels; a sequence: the normal ones.
+      one_class: labels of normal pictures are no classes.
 
     Raises:
-      DataError: as `read_table`; no labels; a label of `normal` that no row has.
+      DataError: as `read_table` and `labels.understand`; no labels.
     """
+    given = given if isinstance(given, Given) else Given(tuple(given))
     table = read_table(path)
+    test = Table([], [], None)
+    passed_over: Counter[str] = Counter()
+    if table.splits is not None and words.TRAIN in table.splits:
+        passed_over["rows of validation"] += table.splits.count(words.VALIDATION)
+        table, test = table.part(words.TRAIN), table.part(words.TEST)
+    if not test.files and (beside := test_beside(path)) is not None:
+        test = read_table(beside)
     if table.labels is None:
         raise DataError(f"{path} has no labels: add a column called label")
-    known = sorted(set(table.labels))
-    if missing := [label for label in normal if label not in known]:
-        raise DataError(f"--normal {', '.join(missing)}: the labels of {path} are {', '.join(known[:20])}")
-    usual = ("0",) if known == ["0", "1"] else tuple(label for label in known if label.lower() in NORMAL_LABELS)
-    classes = tuple(normal) or usual or tuple(known)
-    pairs = list(zip(table.files, table.labels, strict=True))
-    files = [file for file, label in pairs if label in classes]
-    labels = np.array([classes.index(label) for _, label in pairs if label in classes], np.int32)
-    others = [file for file, label in pairs if label not in classes]
-    test_normal: list[Path] = []
-    beside = test_beside(path)
-    if beside is not None and (test := read_table(beside)).labels is not None:
-        halves: dict[bool, list[Path]] = {True: [], False: []}
-        for file, label in zip(test.files, test.labels, strict=True):
-            halves[label in classes].append(file)
-        test_normal, others = halves[True], halves[False]
-    about = f"{len(files):,} pictures labelled {', '.join(classes[:10])} in {path} (--normal LABEL for others)"
-    return Layout(files, labels, classes if len(classes) > 1 else ONE_CLASS, test_normal, others, about)
-
-
-def _tests(root: Path, classes: tuple[str, ...]) -> tuple[list[Path], list[Path]]:
-    """(normal, anomalous) pictures of FOLDER/test/<name>/."""
-    if not (root / TEST).is_dir():
-        return [], []
+    known = table.labels + (test.labels or [] if given.normal or given.anomalous else [])
+    understood = meanings.understand(path, table.column, known, *given)
+    learned, others, left_out = _halves(table, understood)
+    if not learned:
+        raise DataError(f"{path} has no rows to learn from that are labelled {_some(understood.classes)}")
     normal: list[Path] = []
-    anomalous: list[Path] = []
-    for folder in sorted(path for path in (root / TEST).iterdir() if path.is_dir() and not path.is_symlink()):
-        if folder.name.startswith("."):
-            continue
-        (normal if folder.name in (*NORMAL_LABELS, *classes) else anomalous).extend(_under(folder))
-    return normal, anomalous
+    if test.labels is not None:
+        normal_rows, anomalous, also = _halves(test, understood)
+        normal, left_out = [file for file, _ in normal_rows], left_out + also
+        if anomalous:
+            passed_over["anomalous rows of a training table, since a test table has others"], others = (
+                len(others),
+                anomalous,
+            )
+    passed_over["in neither --normal nor --anomalous"] += left_out
+    names = [understood.classes[label] for _, label in learned]
+    classes = tuple(name for name in dict.fromkeys(understood.classes.values()) if name in set(names))
+    classes = classes if len(classes) > 1 and not one_class else ONE_CLASS
+    column = f" in its column {table.column}" if table.column else ""
+    about = (
+        f"{len(learned):,} pictures labelled {_some(dict.fromkeys(label for _, label in learned))}{column} in {path}, "
+        "taken as normal (--normal LABEL for others)"
+    )
+    if others:
+        about += f"; {len(others):,} of other labels taken as anomalies, to judge by"
+    labels = np.array([classes.index(name) if len(classes) > 1 else 0 for name in names], np.int32)
+    return Layout([file for file, _ in learned], labels, classes, normal, others, about, +passed_over)
 
 
-def _under(folder: Path) -> list[Path]:
-    return [folder / name for name in walk.find(folder).names] if folder.is_dir() else []
+def refuse_lone(found: Layout, readable: Sequence[bool]) -> None:
+    """Refuses a class too small to be learned and held out, before anything is decoded.
+
+    Args:
+      found: the layout.
+      readable: of each file.
+
+    Raises:
+      DataError: a class of which fewer than two pictures can be read.
+    """
+    counts = np.bincount(found.labels[np.asarray(readable, bool)], minlength=len(found.classes))
+    if lone := [f"{name!r} has {count}" for name, count in zip(found.classes, counts, strict=True) if count < 2]:
+        raise DataError(
+            f"a class takes 2 pictures that can be read at least, but {_some(lone)}: give it more, take it out, or "
+            "take all classes as one by --one-class"
+        )
+
+
+def _halves(table: Table, understood: meanings.Labels) -> tuple[list[tuple[Path, str]], list[Path], int]:
+    """(normal rows: file and label, anomalous files, how many rows are neither)."""
+    normal, anomalous, neither = [], [], 0
+    verdicts = {label: understood.verdict(label) for label in set(table.labels or ())}
+    for file, label in zip(table.files, table.labels or (), strict=True):
+        verdict = verdicts[label]
+        if verdict == words.NORMAL:
+            normal.append((file, label))
+        elif verdict == words.ANOMALOUS:
+            anomalous.append(file)
+        else:
+            neither += 1
+    return normal, anomalous, neither
+
+
+def _folders(names: Iterable[str]) -> str:
+    """The folders of pictures, for people: two levels of them."""
+    return _some(sorted({"/".join([*name.split("/")[:-1][:2], ""]) or "no subfolder" for name in names}))
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")

@@ -80,6 +80,7 @@ def _record(training: Training) -> dict[str, Any]:
         "held_out": names(training.parts.held_out),
         "trained_on": names(training.parts.train),
         "copies": training.parts.copies,
+        "passed_over": dict(found.passed_over),
         "unreadable": {upload.text(str(path)): why for path, why in training.unreadable.items()},
     }
 

@@ -1,0 +1,142 @@
+"""Which labels of a column are normal: by its name, by words and numbers in it, or as somebody said; never guessed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from adjax.data import words
+from adjax.data.split import DataError
+
+NONE = frozenset(("none", "nothing", "null", "nan", "na", "n/a", "-"))
+"""What stands for normal in a column of defects."""
+
+
+class Labels(NamedTuple):
+    """What is known of a column's labels.
+
+    Attributes:
+      classes: label → class of normal pictures.
+      anomalous: labels; None: all that are no classes.
+      said: somebody said so; False: by words.
+    """
+
+    classes: dict[str, str]
+    anomalous: frozenset[str] | None
+    said: bool
+
+    def verdict(self, label: str) -> str | None:
+        """`words.NORMAL`, `words.ANOMALOUS`, or None for one that is left out; also for labels of another table."""
+        if label in self.classes:
+            return words.NORMAL
+        if self.anomalous is not None and label not in self.anomalous:
+            return None
+        alike = _key(label) in map(_key, self.classes) or words.read(label).verdict == words.NORMAL
+        return words.NORMAL if alike and not self.said else words.ANOMALOUS
+
+
+def understand(
+    where: object,
+    column: str,
+    labels: Iterable[str],
+    normal: Sequence[str] = (),
+    anomalous: Sequence[str] = (),
+    classes: bool = False,
+) -> Labels:
+    """Finds out which labels are normal.
+
+    Args:
+      where: of the table, for errors.
+      column: its name, "" if it has none. `is_normal` and `defect` tell what 1 and True mean; others leave 0 to be
+        normal of 0 and 1, and 1 of 1 and −1.
+      labels: the training table's.
+      normal: these are normal, and all others anomalous.
+      anomalous: these are anomalous, and all others normal; with `normal`, labels in neither are left out.
+      classes: all labels are classes of normal pictures, but those that say anomalous.
+
+    Raises:
+      DataError: it can't be told, or none is normal; a label that isn't there.
+    """
+    known = sorted(set(labels))
+    if classes:
+        chosen = [label for label in known if words.read(label, known).verdict != words.ANOMALOUS]
+        return Labels({label: label for label in chosen}, None, True)
+    if normal or anomalous:
+        check_names(where, "labels", known, normal, anomalous)
+        chosen = normal or [label for label in known if label not in anomalous]
+        return Labels({label: label for label in chosen}, frozenset(anomalous) if normal and anomalous else None, True)
+    sense = words.verdict(words.tokens(column))
+    about = (
+        f"{where}: the column {column!r} holds {', '.join(known[:20])}"
+        if column
+        else f"{where}: the labels are {', '.join(known[:20])}"
+    )
+    if (answers := words.unanswered(known)) is not None:
+        if sense is None:
+            raise DataError(
+                f"{about}, and nothing tells which is normal: write --normal-label {answers[0]} or --normal-label "
+                f"{answers[1]}, or call the column is_normal or is_anomaly"
+            )
+        chosen = [label for label in known if (label.lower() == answers[1].lower()) == (sense == words.NORMAL)]
+    elif None not in (numbers := {label: _number(label) for label in known}).values():
+        wanted = _normal_number({number for number in numbers.values() if number is not None}, sense, about)
+        chosen = [label for label in known if wanted is None or numbers[label] == wanted]
+        if wanted is None:
+            return Labels({label: label for label in chosen}, None, False)
+    else:
+        chosen = _normal_words(known, sense, about)
+    if not chosen:
+        raise DataError(f"{about}, none of them normal: add normal pictures, or say which are by --normal-label LABEL")
+    first: dict[object, str] = {}
+    return Labels({label: first.setdefault(_key(label), label) for label in chosen}, None, False)
+
+
+def check_names(
+    where: object, what: str, known: Sequence[str], normal: Sequence[str], anomalous: Sequence[str]
+) -> None:
+    """Raises DataError unless all names that --normal and --anomalous give are known, and none stands in both."""
+    for option, names in (("--normal", normal), ("--anomalous", anomalous)):
+        if missing := [name for name in names if name not in known]:
+            raise DataError(f"{option} {', '.join(missing)}: the {what} of {where} are {', '.join(known[:20])}")
+    if both := sorted(set(normal) & set(anomalous)):
+        raise DataError(f"{', '.join(both)} can't be both --normal and --anomalous: take it out of one")
+
+
+def _normal_number(values: set[float], sense: str | None, about: str) -> float | None:
+    """The number that is normal; None: all are, as classes."""
+    if sense is None:
+        return 0 if values == {0, 1} else 1 if values == {-1, 1} else None
+    whole = all(value.is_integer() for value in values)
+    if sense == words.NORMAL and (values <= {-1, 1} or values <= {0, 1}):
+        return 1
+    if sense == words.ANOMALOUS and whole and min(values) >= 0:
+        return 0
+    raise DataError(f"{about}, and it can't be told which number is normal: write --normal-label LABEL")
+
+
+def _normal_words(known: list[str], sense: str | None, about: str) -> list[str]:
+    """Labels that say normal; without such those that say neither."""
+    said = {label: words.read(label, known).verdict for label in known}
+    if sense == words.ANOMALOUS:
+        said |= {label: words.NORMAL for label in known if label.lower() in NONE}
+    normal = [label for label in known if said[label] == words.NORMAL]
+    if normal:
+        return normal
+    if sense is not None:
+        raise DataError(f"{about}, and none says that it is normal: write --normal-label LABEL")
+    return [label for label in known if said[label] != words.ANOMALOUS]
+
+
+def _number(label: str) -> float | None:
+    try:
+        number = float(label)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _key(label: str) -> object:
+    """What two spellings of one label share."""
+    number = _number(label)
+    return label.casefold() if number is None else number

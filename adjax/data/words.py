@@ -1,0 +1,189 @@
+"""The words by which people name folders, labels and columns: one grammar for all that reads them.
+
+Words are whole tokens in any case, parted by anything that is no letter ("0_normal", "OK-parts"), or by capitals if
+each part is known ("NormalImages"): "abnormal" says nothing of normal, "goodyear" nothing of good. The spellings are
+those of MVTec, VisA, BTAD, Real-IAD, anomalib, PyOD and scikit-learn; docs/layouts.md shows what becomes of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+
+NORMAL, ANOMALOUS, MASK = "normal", "anomalous", "mask"
+TRAIN, TEST, VALIDATION = "train", "test", "validation"
+WORDS = {
+    NORMAL: frozenset("normal good ok okay inlier inliers nominal healthy".split()),
+    ANOMALOUS: frozenset(
+        "anomalous anomaly anomalies abnormal abnormality abnormalities bad defect defects defective fault faults "
+        "faulty ng nok outlier outliers".split()
+    ),
+    MASK: frozenset("mask masks groundtruth gt segmentation segmentations annotation annotations".split()),
+    TRAIN: frozenset("train training".split()),
+    TEST: frozenset("test testing".split()),
+    VALIDATION: frozenset("val valid validation dev".split()),
+}
+WHOLE = {NORMAL: frozenset("pass passed".split()), ANOMALOUS: frozenset("fail failed reject rejected".split())}
+"""Words that count only if nothing else is said: a boarding pass is no normal one."""
+PAIRS = {
+    NORMAL: frozenset("negative negatives neg valid".split()),
+    ANOMALOUS: frozenset("positive positives pos invalid ko".split()),
+}
+"""Words, also whole, that count only if one that says the other stands beside them: ko may be a language."""
+BOOLEANS = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"))
+"""Answers to a question that only the column's name may tell: (no, yes)."""
+NOT = frozenset("no not non without un".split())
+_MASKED = re.compile("mask|gt|truth|segment|annot|label", re.IGNORECASE)
+SAMPLE = re.compile(r"s(ample)?[ _-]?\d+", re.IGNORECASE)
+"""Folders of one part's pictures, as Real-IAD has below OK and NG: no classes."""
+_FILLER = frozenset(
+    "image images img imgs picture pictures photo photos data dataset set dir folder files sample samples part parts "
+    "class classes label labels type case cases one split all public private mixed free".split()
+)
+_ALL = _FILLER | NOT | frozenset().union(*WORDS.values(), *WHOLE.values(), *PAIRS.values())
+_KNOWN = _ALL | {"ground", "truth"}
+_OTHER = {NORMAL: ANOMALOUS, ANOMALOUS: NORMAL}
+
+
+class Meaning(NamedTuple):
+    """What a name says.
+
+    Attributes:
+      split: TRAIN, TEST or VALIDATION; None: nothing.
+      verdict: NORMAL, ANOMALOUS or MASK; None: nothing, or both.
+    """
+
+    split: str | None
+    verdict: str | None
+
+
+NOTHING = Meaning(None, None)
+
+
+def tokens(name: str) -> list[str]:
+    """The words of a name, small letters, digits left out.
+
+    Args:
+      name: of a folder, a label or a column.
+
+    Returns:
+      words; "ground truth" is one.
+    """
+    found: list[str] = []
+    for token in re.findall(r"[^\W\d_]+", name):
+        parts = [part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", token)]
+        found += parts if parts and all(part in _KNOWN for part in parts) else [token.lower()]
+    return " ".join(found).replace("ground truth", "groundtruth").split()
+
+
+def read(name: str, beside: Collection[str] = ()) -> Meaning:
+    """What a name says, among those beside it.
+
+    Args:
+      name: of a folder, or a label.
+      beside: all names there, this one as well.
+
+    Returns:
+      its meaning; of a mask no more than that.
+    """
+    said = tokens(name)
+    known = bool(said) and all(word in _ALL for word in said)
+    if known and NOT.isdisjoint(said) and not WORDS[MASK].isdisjoint(said):
+        return Meaning(None, MASK)
+    if len(said) > 1 and said[-1] in WORDS[MASK] and said[:-1] in [tokens(other) for other in beside if other != name]:
+        return Meaning(None, MASK)
+    splits = {split for split in (TRAIN, TEST, VALIDATION) if not WORDS[split].isdisjoint(said)} if known else set()
+    if VALIDATION in splits and not any(WORDS[TRAIN] & {*tokens(other)} for other in beside):
+        splits.remove(VALIDATION)  # valid/ beside invalid/
+    return Meaning(splits.pop() if len(splits) == 1 else None, verdict(said, beside))
+
+
+def verdict(said: list[str], beside: Collection[str] = ()) -> str | None:
+    """NORMAL or ANOMALOUS by words, "no defect" and "defect-free" being normal; None: neither is said, or both.
+
+    Args:
+      said: a name's `tokens`.
+      beside: all names there.
+    """
+    found = {_turned(said, at, which) for at, word in enumerate(said) for which in _OTHER if word in WORDS[which]}
+    plain = [word for word in said if word not in _FILLER | WORDS[TRAIN] | WORDS[TEST]]
+    if len(plain) == 1:
+        found |= {which for which in _OTHER if plain[0] in WHOLE[which]}
+        for which, other in _OTHER.items():
+            partners = PAIRS[other] | WORDS[other]
+            if plain[0] in PAIRS[which] and any(not partners.isdisjoint(tokens(name)) for name in beside):
+                found.add(which)
+    return found.pop() if len(found) == 1 else None
+
+
+def unanswered(names: Iterable[str]) -> tuple[str, str] | None:
+    """Names that answer a question nobody asked, such as true and false.
+
+    Args:
+      names: all names at one place.
+
+    Returns:
+      the answers (no, yes), as spelt there, if the names are these two, or one of the longer; None: they aren't.
+    """
+    spelt = {name.lower(): name for name in names}
+    for pair in BOOLEANS:
+        if spelt and set(spelt) <= set(pair) and (len(spelt) == 2 or len(pair[0]) > 1):
+            return spelt.get(pair[0], pair[0]), spelt.get(pair[1], pair[1])
+    return None
+
+
+def doubtful_masks(names: Collection[str]) -> set[str]:
+    """Folders called mask among such as say nothing: masks of them, or a class of its own.
+
+    Args:
+      names: all folders at one place.
+    """
+    others = [name for name in names if read(name, names).verdict != MASK]
+    if not others or any(
+        read(name, names) != NOTHING or _FILLER.issuperset(tokens(name)) for name in others if tokens(name)
+    ):
+        return set()
+    sure = {"groundtruth", "gt"}
+    return {
+        name
+        for name in names
+        if read(name, names).verdict == MASK and len(tokens(name)) == 1 and sure.isdisjoint(tokens(name))
+    }
+
+
+def mask_files(names: Iterable[str]) -> set[str]:
+    """Pictures that are masks of others by their names: 7_mask.png beside 7.png, or in a folder of its own below it.
+
+    Args:
+      names: paths, parted by "/".
+
+    Returns:
+      those that are masks.
+    """
+    names = list(names)
+    if not any(map(_MASKED.search, names)):
+        return set()
+    keys = {name: _key(name) for name in names}
+    pictures = {(folder, key) for folder, key, mask in keys.values() if not mask}
+    return {
+        name
+        for name, (folder, key, mask) in keys.items()
+        if mask and ((folder, key) in pictures or (folder.rpartition("/")[0], key) in pictures)
+    }
+
+
+def _key(name: str) -> tuple[str, tuple[str, ...], bool]:
+    """(folder, what identifies the picture, whether its name says mask)."""
+    folder, _, file = name.rpartition("/")
+    parts = re.findall(r"[^\W_]+", file.rpartition(".")[0].lower())
+    marks = WORDS[MASK] | {"label"}
+    mask = len(parts) > 1 and (parts[-1] in marks or parts[0] in marks or parts[-2:] == ["ground", "truth"])
+    dropped = marks | {"ground", "truth"} if mask else frozenset()
+    key = tuple(part for part in parts if part not in dropped | {"img", "image"})
+    return folder, key, mask and bool(key)
+
+
+def _turned(said: list[str], at: int, which: str) -> str:
+    negated = (at > 0 and said[at - 1] in NOT) != (said[at + 1 : at + 2] == ["free"])
+    return _OTHER[which] if negated else which
