@@ -55,3 +55,10 @@ def test_what_would_not_fit_into_memory_is_passed_over_unless_asked_for(judge, m
         "padim": "pool1 of 600 images would take 0.0 GiB, more than 0.0002: ask for it by name"
     }
     assert list(judge(OTHERS, ()).scorers) == list(OTHERS)
+
+
+def test_logits_that_are_no_numbers_are_no_answer():
+    """`argmax` would take the class whose logit is NaN, and be right by accident."""
+    outputs = {"logits": np.array([[np.nan, 0], [1, 0], [0, 1], [np.nan, np.nan]], np.float32)}
+    got = evaluate.classification(outputs, np.array([0, 0, 1, 0]), np.zeros(4, int), 2)
+    assert got["accuracy"] == 0.5

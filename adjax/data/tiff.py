@@ -203,7 +203,7 @@ def _plain(image: Any) -> bool:
     if colour == 3:
         _mend_palette(image)
     return not (
-        colour is None
+        (colour is None and tag(259) != 6)  # old-style JPEG is YCbCr
         or tag(32997, 1) != 1  # slices of a volume
         or _stacked(tag(270))
         or (signed and max(depths) <= 8)
@@ -224,7 +224,9 @@ def _page(source: Any) -> Page:
     try:
         _check(source)
         extras, mode = tuple(source.extrasamples), _MODE[source.photometric]
-        size = source.imagewidth, source.imagelength
+        size = int(source.imagewidth), int(source.imagelength)
+        if min(size) < 1:
+            raise Unfit(f"damaged: {size[0]}×{size[1]} pixels")
         width, height = size[::-1] if source.tags.valueof(274) in (5, 6, 7, 8) else size
     except Unfit:
         raise

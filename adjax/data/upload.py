@@ -6,8 +6,8 @@
 | camera's orientation tag (EXIF) | turned as a viewer turns it |
 | transparent (RGBA, LA, a palette's or a key colour) | laid on white, as a page or a printer does |
 | 16 bits a channel | the upper 8 bits: all of 0 … 65535 becomes all of 0 … 255, nothing is clipped |
-| 2, 4, 10, 12, 14, … bits a sample | scaled alike, by the white that so many bits have |
-| 16 bits that hold fewer (a camera's 10 or 12) | the upper 8 of 16 too, nearly black: `adjax.data.depth` says so |
+| 2, 4, 10, 12, 14, … bits a sample | scaled likewise, by the white that so many bits have |
+| 16 bits that hold fewer (a camera's 10 or 12) | the upper 8 of 16, nearly black; `adjax.data.depth` says so |
 | TIFF with white as zero | turned over |
 | TIFF palette whose table has no entry above 255 | taken for one of 8 bits |
 | CMYK (print) | RGB by the plain formula; colour profiles are not applied, to no file |
@@ -52,7 +52,7 @@ class Header(NamedTuple):
     Attributes:
       height, width: as a viewer shows it, px.
       channels: 1 for grey, else 3.
-      mode: Pillow's name, with ";16" for 16 bits a channel.
+      mode: Pillow's name, with ";16" for more than 8 bits a channel.
     """
 
     height: int
