@@ -59,9 +59,10 @@ def refuse(root: Path, places: Sequence[Place], beside: Folders) -> None:
                     unsure[place.folders[:i]].add(place.folders[i])
     for parent, good in says.items():
         if others := sorted(unsure[parent]):
+            anomalous = " ".join(sorted({*others, *bad[parent]}))
             raise DataError(
                 f"{root} has {_listed(good)}, normal by name, beside {_listed(others)}, which may be normal or not: "
-                f"write --normal {' '.join(sorted(good))} --anomalous {' '.join(sorted({*others, *bad[parent]}))}, or --classes if all are"
+                f"write --normal {' '.join(sorted(good))} --anomalous {anomalous}, or --classes if all are"
             )
     for names in unsure.values():
         if (answers := words.unanswered(names)) is not None and len(names) == 2:
