@@ -54,8 +54,8 @@ def refuse(root: Path, places: Sequence[Place], beside: Folders) -> None:
         if place.split not in (TEST, VALIDATION):
             if place.at is not None:
                 (says if place.verdict == NORMAL else bad)[place.folders[: place.at]].add(place.folders[place.at])
-            elif place.verdict is None:
-                for i in place.plain:
+            for i in place.plain:
+                if place.verdict is None or (place.at is not None and i < place.at):
                     unsure[place.folders[:i]].add(place.folders[i])
     for parent, good in says.items():
         if others := sorted(unsure[parent]):
