@@ -64,7 +64,7 @@ def understand(
         return Labels({label: label for label in chosen}, None, True)
     if normal or anomalous:
         check_names(where, "labels", known, normal, anomalous)
-        chosen = normal or [label for label in known if label not in anomalous]
+        chosen = list(normal) or [label for label in known if label not in anomalous]
         return Labels({label: label for label in chosen}, frozenset(anomalous) if normal and anomalous else None, True)
     sense = words.verdict(words.tokens(column))
     about = (
