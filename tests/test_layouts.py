@@ -12,7 +12,7 @@ from PIL import Image
 from adjax.data import DataError, words
 from adjax.data.folder import list_folder
 from adjax.data.table import load_table
-from adjax.teach import cli, layout
+from adjax.teach import layout, options
 
 PAGE = (Path(__file__).parents[1] / "docs" / "layouts.md").read_text(encoding="utf-8")
 
@@ -31,7 +31,7 @@ FOLDERS, TABLES = rows("folders"), rows("tables")
 
 
 def read(*arguments):
-    return cli._layout(cli._parser().parse_args([*map(str, arguments)]))
+    return options.read(options.parser().parse_args([*map(str, arguments)]))
 
 
 def touch(root, *names):

@@ -96,20 +96,21 @@ def read(path: Path, file: str | int | None = None, label: str | int | None = No
     labels = None if label_at is None else columns[label_at]
     name = "" if label_at is None or not named else header[label_at]
     split_at = _column(path, header, None, SPLIT_NAMES if named else ())
-    said = [] if split_at is None else [words.read(cell, {*columns[split_at]}).split for cell in columns[split_at]]
-    splits = [split for split in said if split is not None]
-    whole = bool(splits) and len(splits) == len(rows)
-    return [line for line, _ in rows], Table(columns[at], [], labels, name, splits if whole else None)
+    splits = None if split_at is None else _splits(columns[split_at])
+    return [line for line, _ in rows], Table(columns[at], [], labels, name, splits)
+
+
+def _splits(column: list[str]) -> list[str] | None:
+    """What each cell of a column of splits says; None unless all do."""
+    said = {cell: words.read(cell, {*column}).split for cell in {*column}}
+    splits = [split for cell in column if (split := said[cell]) is not None]
+    return splits if len(splits) == len(column) else None
 
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
     """(number of the line, its cells), without empty lines; cells are parted by commas, tabs or semicolons."""
-    lines = _parted(path, ",")
+    lines = _parted(path, _separator(path))
     first = lines[0][1]
-    if any("\t" in cell for cell in first):
-        return _parted(path, "\t")
-    if len(first) == 1 and ";" in first[0]:
-        return _parted(path, ";")
     parts = first[0].split()
     names = {cell.lower() for cell in parts}
     if (
@@ -119,6 +120,16 @@ def _lines(path: Path) -> list[tuple[int, list[str]]]:
     ):
         raise DataError(f"{path} parts its cells by blanks, which names of files may hold: save it with commas")
     return lines
+
+
+def _separator(path: Path) -> str:
+    """What parts the cells of the first line that is not empty."""
+    try:
+        with open(path, encoding="utf-8-sig", errors="replace") as file:
+            first = next((line for line in file if line.strip()), "")
+    except OSError:  # told by who reads it all
+        first = ""
+    return "\t" if "\t" in first else ";" if ";" in first and "," not in first else ","
 
 
 def _parted(path: Path, delimiter: str) -> list[tuple[int, list[str]]]:

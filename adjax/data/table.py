@@ -10,11 +10,8 @@ split, if it has labels; without one, a fifth of the training table is (`stratif
 without labels, as competitions hand them out, is read by `read_unlabelled` and answered by
 `adjax.data.probabilities.write_probabilities`.
 
-A column `split` that says train, test or validation in each row parts one table. Cells may be parted by tabs or
-semicolons, too, and a column of row numbers, as pandas writes, may stand first.
-
-A file's extension may be left out. Files stay inside the table's folder: absolute paths, "..", and symbolic
-links that lead elsewhere are refused.
+A column `split` that says train, test or validation in each row parts one table. A file's extension may be left
+out. Files stay inside the table's folder: absolute paths, "..", and links that lead elsewhere are refused.
 """
 
 from __future__ import annotations

@@ -16,39 +16,20 @@ from rich.console import Console
 from adjax import artefact, process
 from adjax.data import depth, gather, upload
 from adjax.data.split import DataError
-from adjax.models import MODELS
 from adjax.progress import ImageProgress
 from adjax.report import Report
 from adjax.report import write as write_report
-from adjax.scorers import SCORERS
 from adjax.sealed import MANIFEST
-from adjax.teach import fit, layout, page, plan, record
-
-EPILOG = """\
-examples:
-  python -m adjax train photos/                            normal pictures, in subfolders or not
-  python -m adjax train parts/ --out detectors/parts       parts/normal/, parts/anomalous/ and parts/test/good/, ...
-  python -m adjax train parts/ --normal good --anomalous crack colour        subfolders whose names don't say it
-  python -m adjax train set/ --labels set/train.csv        file,label in each line; --normal 0 says which are normal
-  python -m adjax train photos/ --method autoencoder --side-px 32
-  python -m adjax train photos/ --weights vgg16.safetensors --model vgg16
-
-At least 50 normal pictures. A fifth of them (20 at least) is held out, so that the threshold can promise how many
-normal pictures it flags; with anomalous/ or test/ it says how well it does. Then:
-  python -m adjax predict runs/photos photos/ --out scores.csv
-
-Folders and labels are understood by common words, in any case: normal, good, OK; anomalous, defect, NG; mask,
-ground_truth; train, test. Many examples, and what becomes of them: docs/layouts.md
-"""
+from adjax.teach import fit, layout, options, page, plan, record
 
 
 def main(arguments: list[str]) -> int:
     """Runs `python -m adjax train ARGUMENTS`; returns the exit code."""
-    chosen = _parser().parse_args(arguments)
+    chosen = options.parser().parse_args(arguments)
     upload.quiet()
     process.prepare()
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False, soft_wrap=True)
-    found = _layout(chosen)
+    found = options.read(chosen)
     out = chosen.out or Path("runs") / (chosen.folder.resolve().name or "detector")
     artefact.SEAL.check_target(out)
     console.print(found.about)
@@ -137,64 +118,6 @@ def main(arguments: list[str]) -> int:
         console.print(f"how it does, picture by picture: {out / page.NAME}")
     console.print(f"written to {out}\nNext:\n  python -m adjax predict {out} FOLDER --out scores.csv")
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m adjax train",
-        description="Make a detector of a folder of normal images.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="of normal pictures")
-    parser.add_argument("--out", type=Path, metavar="DIR", help="the detector (default: runs/NAME OF THE FOLDER)")
-    parser.add_argument("--labels", type=Path, metavar="CSV", help="a table, file,label, instead of subfolders")
-    parser.add_argument(
-        "--normal",
-        "--normal-label",
-        nargs="+",
-        default=(),
-        metavar="NAME",
-        help="subfolders, or labels of the table, that are normal; all others are anomalous (default: by their names)",
-    )
-    parser.add_argument(
-        "--anomalous",
-        nargs="+",
-        default=(),
-        metavar="NAME",
-        help="those that are anomalous; all others are normal. With --normal: those named by neither are left out",
-    )
-    parser.add_argument(
-        "--classes",
-        action="store_true",
-        dest="all_classes",
-        help="subfolders, or labels, are all classes of normal ones",
-    )
-    parser.add_argument("--one-class", action="store_true", help="subfolders of normal pictures are no classes")
-    parser.add_argument("--method", choices=plan.CHOICES, help="default: chosen from the data, and told")
-    parser.add_argument("--model", choices=MODELS, metavar="NAME", help=f"the network: {', '.join(MODELS)}")
-    parser.add_argument("--scorer", choices=SCORERS, metavar="NAME", help="features to score: any of adjax.scorers")
-    parser.add_argument("--side-px", type=int, metavar="N", help="side of the square that pictures are brought to")
-    parser.add_argument("--weights", metavar="FILE", help="pre-trained weights, .safetensors, .h5 or .pth")
-    parser.add_argument("--steps", type=int, metavar="N", help="of training (default: by the number of pictures)")
-    parser.add_argument(
-        "--false-positive-rate",
-        type=float,
-        default=0.05,
-        metavar="A",
-        help="share of normal pictures that the threshold may flag (default: %(default)s)",
-    )
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of all draws (default: %(default)s)")
-    return parser
-
-
-def _layout(chosen: argparse.Namespace) -> layout.Layout:
-    given = layout.Given(tuple(chosen.normal), tuple(chosen.anomalous), chosen.all_classes)
-    if given.classes and (given.normal or given.anomalous or chosen.one_class):
-        raise DataError("--classes says that all are normal: leave out --normal, --anomalous and --one-class")
-    if chosen.labels is None:
-        return layout.of_folder(chosen.folder, chosen.one_class, given)
-    return layout.of_table(chosen.labels, given, chosen.one_class)
 
 
 def _refuse_if_many(errors: dict[Path, str], files: Sequence[Path]) -> None:

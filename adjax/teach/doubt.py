@@ -54,15 +54,15 @@ def refuse(root: Path, places: Sequence[Place], beside: Folders) -> None:
         if place.split not in (TEST, VALIDATION):
             if place.at is not None:
                 (says if place.verdict == NORMAL else bad)[place.folders[: place.at]].add(place.folders[place.at])
-            elif place.verdict is None:
-                for i in place.plain:
+            for i in place.plain:
+                if place.verdict is None or (place.at is not None and i < place.at):
                     unsure[place.folders[:i]].add(place.folders[i])
     for parent, good in says.items():
         if others := sorted(unsure[parent]):
-            normal, anomalous = (" ".join(sorted(names)) for names in (good, {*others, *bad[parent]}))
+            anomalous = " ".join(sorted({*others, *bad[parent]}))
             raise DataError(
                 f"{root} has {_listed(good)}, normal by name, beside {_listed(others)}, which may be normal or not: "
-                f"write --normal {normal} --anomalous {anomalous}, or --classes if all are"
+                f"write --normal {' '.join(sorted(good))} --anomalous {anomalous}, or --classes if all are"
             )
     for names in unsure.values():
         if (answers := words.unanswered(names)) is not None and len(names) == 2:

@@ -69,8 +69,9 @@ def sort(root: Path, names: Sequence[str], given: Given) -> Sorted:
     if given == Given():
         doubt.refuse(root, places, beside)
 
+    named = given.normal or given.anomalous
     split_here = any(place.split == TRAIN for place in places)
-    normal_here = split_here or any(place.verdict == NORMAL and place.at == 0 for place in places)
+    normal_here = any(place.verdict == NORMAL and place.at == 0 and place.split != TEST for place in places)
     learned, anomalous, tests = [], [], []
     for place in places:
         verdict = place.verdict or _by_default(place, given)
@@ -82,8 +83,10 @@ def sort(root: Path, names: Sequence[str], given: Given) -> Sorted:
             anomalous.append(place.name)
         elif verdict is None and (given.normal and given.anomalous and place.plain):
             passed_over["in neither --normal nor --anomalous"] += 1
-        elif verdict is None and place.split is None and (split_here or (normal_here and not place.plain)):
-            passed_over[f"beside {'train/' if split_here else 'the folders'}"] += 1
+        elif split_here and place.split is None and (verdict is None or (place.plain[:1] == (0,) and not named)):
+            passed_over["beside train/"] += 1
+        elif verdict is None and place.split is None and normal_here and not place.plain:
+            passed_over["beside the folders"] += 1
         else:
             learned.append(place)
     normal, classes = _classes(learned)
