@@ -29,6 +29,8 @@ def main(arguments: list[str] | None = None) -> int:
     if command not in COMMANDS:
         print(f"no command {command!r}\n{usage()}", file=sys.stderr)
         return 2
+    if command != "data":  # whose own options come without JAX
+        importlib.import_module(f"adjax.cli.{command}").parser().parse_args(rest)  # help, and mistakes, at once
     try:
         return importlib.import_module(COMMANDS[command][0]).main(rest)
     except (ValueError, OSError) as error:  # a user's mistake, with the mend in the message

@@ -2,40 +2,16 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 from adjax import artefact
+from adjax.cli.export import parser
 from adjax.sealed import MANIFEST
-
-EPILOG = """\
-examples:
-  python -m adjax export runs/centerloss                        into runs/centerloss/exported
-  python -m adjax export runs/centerloss --to onnx --out d.onnx
-  python -m adjax export runs/deep_svdd/detectors/t-shirt       one detector of many
-
-Then, with JAX and without adjax's networks:
-  adjax.export.load("runs/centerloss/exported").score(images)
-"""
 
 
 def main(arguments: list[str]) -> int:
     """Runs `python -m adjax export ARGUMENTS`; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m adjax export",
-        description="Write a detector as a program: uint8 images in; score, p-value and decision out.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("run", type=Path, metavar="RUN", help="run directory that holds detector/, or a detector")
-    parser.add_argument(
-        "--to",
-        choices=("stablehlo", "onnx"),
-        default="stablehlo",
-        help="stablehlo: a directory, for CPU, CUDA and TPU (default); onnx: a file, needs the extra onnx",
-    )
-    parser.add_argument("--out", type=Path, metavar="FILE", help="default: exported/ or detector.onnx beside it")
-    chosen = parser.parse_args(arguments)
+    chosen = parser().parse_args(arguments)
     folder = find(chosen.run)
     detector = artefact.load(folder)
     if chosen.to == "onnx":

@@ -13,7 +13,7 @@ import adjax
 
 ROOT = Path(adjax.__file__).parent
 LAYERS = [
-    {"atomic", "distribution", "process", "progress"},
+    {"atomic", "cli", "distribution", "process", "progress"},
     {"types", "nn", "losses", "anchor"},
     {"kmeans"},
     {"data"},

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from adjax.cli import train
 from adjax.data import DataError, words
 from adjax.data.folder import list_folder
 from adjax.data.table import load_table
-from adjax.teach import layout, options
+from adjax.teach import layout
 
 PAGE = (Path(__file__).parents[1] / "docs" / "layouts.md").read_text(encoding="utf-8")
 
@@ -31,7 +32,7 @@ FOLDERS, TABLES = rows("folders"), rows("tables")
 
 
 def read(*arguments):
-    return options.read(options.parser().parse_args([*map(str, arguments)]))
+    return layout.chosen_by(train.parser().parse_args([*map(str, arguments)]))
 
 
 def touch(root, *names):

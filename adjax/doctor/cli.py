@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,33 +10,16 @@ import jax
 from rich.console import Console
 
 from adjax import process
+from adjax.cli.doctor import SHOWN, parser
 from adjax.data import cli as data_cli
 from adjax.data import upload, walk
 from adjax.doctor import folder, machine
 from adjax.progress import ImageProgress
 
-SHOWN = 10
-EPILOG = """\
-examples:
-  python -m adjax doctor               devices, speed, caches, data sets; GPUs that stand idle, and the mend
-  python -m adjax doctor photos/       also: which files can't be read and why, sizes, modes, duplicates, classes
-  python -m adjax doctor photos/ --all-names    every unreadable file and duplicate by name
-
-It looks, and changes nothing.
-"""
-
 
 def main(arguments: list[str]) -> int:
     """Runs `python -m adjax doctor ARGUMENTS`; returns the exit code: 1 if an accelerator stands idle."""
-    parser = argparse.ArgumentParser(
-        prog="python -m adjax doctor",
-        description="Look at this machine, and at a folder of pictures.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("folder", type=Path, nargs="?", metavar="FOLDER", help="of pictures")
-    parser.add_argument("--all-names", action="store_true", help=f"name all files, not the first {SHOWN} of a kind")
-    chosen = parser.parse_args(arguments)
+    chosen = parser().parse_args(arguments)
     upload.quiet()
     process.prepare()
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False, soft_wrap=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import json
 import os
@@ -16,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from adjax import artefact, process, thresholds
+from adjax.cli.predict import parser
 from adjax.data import depth, upload, walk
 from adjax.data.probabilities import write_probabilities
 from adjax.data.split import DataError
@@ -29,34 +29,10 @@ from adjax.progress import ImageProgress
 from adjax.report import write as write_report
 from adjax.sealed import MANIFEST
 
-EPILOG = """\
-examples:
-  python -m adjax predict runs/parts photos/ --out scores.csv
-  python -m adjax predict runs/parts photos/ --out scores.parquet --false-positive-rate 0.01
-  python -m adjax predict runs/parts photos/ --out scores.jsonl --copy-flagged flagged/
-  python -m adjax predict runs/digits test/ --out scores.csv --submission answer.csv
-
-One row a file: path, status (ok, error), error, width, height, mode, score (higher = more anomalous), p_value (share of
-normal images at least as strange), decision (normal, anomalous), nearest_class, probability (of being anomalous, by the
-network's own account; empty for one that gives none), uncertain (so near to the threshold that other held-out images
-might have decided otherwise), threshold, detector (SHA-256 of its manifest).
-
---submission is for formats that ask for a probability: file,probability, the network's own if it gives one. If not it
-is 1 - p_value, which ranks pictures as their p-values do and is no probability: half of all normal pictures have 0.5 or
-more. A file that can't be read has 1.
-
-report.html, beside the table, shows the same to a person: it opens from disk, and its slider tells how many pictures
-another threshold would flag, and which.
-
-A file that can't be read is a row that says why. Ctrl-C leaves a valid table of what is done; the same command goes on
-from there, and later scores only files that are new (SCORES.journal remembers). What becomes of transparent, CMYK,
-16-bit and turned pictures: see adjax/data/upload.py.
-"""
-
 
 def main(arguments: list[str]) -> int:
     """Runs `python -m adjax predict ARGUMENTS`; returns the exit code: 130 after Ctrl-C, 143 after SIGTERM."""
-    chosen = _parser().parse_args(arguments)
+    chosen = parser().parse_args(arguments)
     upload.quiet()
     process.prepare()
     console = Console(width=None if sys.stdout.isatty() else 160)
@@ -126,51 +102,6 @@ def main(arguments: list[str]) -> int:
         if warning := depths.told(depth.trained(find(chosen.detector))):
             console.print(warning, style="bold red", highlight=False, markup=False, soft_wrap=True)
     return 0
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m adjax predict",
-        description="Score the picture files of a folder: one row a file.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "detector", type=Path, metavar="DETECTOR", help="run directory that holds detector/, or a detector"
-    )
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="its picture files, and those of its subfolders")
-    parser.add_argument("--out", type=Path, required=True, metavar="SCORES", help="the table: .csv, .jsonl or .parquet")
-    parser.add_argument(
-        "--false-positive-rate",
-        type=float,
-        metavar="A",
-        help="flag a normal image with probability at most A (default: the detector's own threshold)",
-    )
-    parser.add_argument("--copy-flagged", type=Path, metavar="DIR", help="copy the files that are flagged to DIR")
-    parser.add_argument(
-        "--submission",
-        type=Path,
-        metavar="FILE",
-        help="also write file,probability as CSV: the network's own, or 1 - p_value (see below)",
-    )
-    parser.add_argument("--report", type=Path, metavar="FILE", help="the page (default: report.html beside SCORES)")
-    parser.add_argument("--no-report", action="store_true", help="write no page")
-    parser.add_argument("--follow-links", action="store_true", help="follow symbolic links, each folder once")
-    parser.add_argument("--hidden", action="store_true", help="also take files and folders that begin with a dot")
-    parser.add_argument("--any-name", action="store_true", help="also take files that aren't named like pictures")
-    parser.add_argument("--fresh", action="store_true", help="begin anew, whatever was done before")
-    parser.add_argument("--batch-size", type=_at_least_one, metavar="N", help="images at once (default: by their size)")
-    parser.add_argument(
-        "--threads", type=_at_least_one, default=stream.THREADS, metavar="N", help="that decode (default: %(default)s)"
-    )
-    return parser
-
-
-def _at_least_one(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value}: must be at least 1")
-    return value
 
 
 def _detector(run: Path, false_positive_rate: float | None) -> tuple[Detector, str, float | None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,13 +14,13 @@ import jax
 import numpy as np
 
 from adjax import thresholds
+from adjax.cli.predict import THREADS as THREADS
 from adjax.data import upload
 from adjax.data.depth import Depths
 from adjax.data.split import DataError
 from adjax.detector import Detector
 from adjax.predict.judge import NONE, judge
 
-THREADS = min(16, os.cpu_count() or 1)  # Pillow decodes outside the interpreter's lock
 WINDOW = 3
 """Batches in memory: one that is judged, one that fills, one ahead."""
 LARGEST_BATCH, BATCH_PIXELS = 512, 2**20

@@ -14,22 +14,23 @@ import numpy as np
 from rich.console import Console
 
 from adjax import artefact, process
+from adjax.cli.train import parser
 from adjax.data import depth, gather, upload
 from adjax.data.split import DataError
 from adjax.progress import ImageProgress
 from adjax.report import Report
 from adjax.report import write as write_report
 from adjax.sealed import MANIFEST
-from adjax.teach import fit, layout, options, page, plan, record
+from adjax.teach import fit, layout, page, plan, record
 
 
 def main(arguments: list[str]) -> int:
     """Runs `python -m adjax train ARGUMENTS`; returns the exit code."""
-    chosen = options.parser().parse_args(arguments)
+    chosen = parser().parse_args(arguments)
     upload.quiet()
     process.prepare()
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False, soft_wrap=True)
-    found = options.read(chosen)
+    found = layout.chosen_by(chosen)
     out = chosen.out or Path("runs") / (chosen.folder.resolve().name or "detector")
     artefact.SEAL.check_target(out)
     console.print(found.about)

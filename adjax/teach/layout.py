@@ -13,6 +13,7 @@ The words are those of `adjax.data.words`; docs/layouts.md shows many folders an
 
 from __future__ import annotations
 
+import argparse
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -187,3 +188,20 @@ def _folders(names: Iterable[str]) -> str:
 def _some(names: Iterable[str]) -> str:
     names = list(names)
     return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def chosen_by(chosen: argparse.Namespace) -> Layout:
+    """Reads the folder or the table that was chosen.
+
+    Args:
+      chosen: what `adjax.cli.train.parser` made of a command line.
+
+    Raises:
+      DataError: as of `of_folder` and `of_table`; options that contradict each other.
+    """
+    given = Given(tuple(chosen.normal), tuple(chosen.anomalous), chosen.all_classes)
+    if given.classes and (given.normal or given.anomalous or chosen.one_class):
+        raise DataError("--classes says that all are normal: leave out --normal, --anomalous and --one-class")
+    if chosen.labels is None:
+        return of_folder(chosen.folder, chosen.one_class, given)
+    return of_table(chosen.labels, given, chosen.one_class)

@@ -20,6 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from adjax.cli.train import METHODS
 from adjax.data.split import DataError
 from adjax.data.upload import Header
 from adjax.models import weights
@@ -35,8 +36,6 @@ SMALLEST_PX = 8
 EPOCHS, MIN_STEPS, MAX_STEPS = 20, 2000, 20_000
 FROZEN = ("gmm", "hog_ocsvm")
 NO_WEIGHTS = "NO PRE-TRAINED WEIGHTS can be had"
-CHOICES = ("gmm", "hog_ocsvm", "centerloss", "autoencoder", "deep_svdd")
-"""Methods that learn from normal images alone or from their classes."""
 
 
 @dataclass(frozen=True)
@@ -123,8 +122,8 @@ def choose(headers: Sequence[Header], classes: int, asked: Asked, shape: tuple[i
             method = _scratch(classes)
         if found is None and method != "hog_ocsvm":
             why.append(f"{n:,} images of up to {SMALL_PX} px, {_of(classes)}: {method}, learned from scratch")
-    if method not in CHOICES:
-        raise DataError(f"method {method!r}: choose one of {', '.join(CHOICES)}; others need labelled anomalies")
+    if method not in METHODS:
+        raise DataError(f"method {method!r}: choose one of {', '.join(METHODS)}; others need labelled anomalies")
     if method == "centerloss" and classes < 2:
         raise DataError("centerloss tells classes of normal images apart: give them as subfolders, at least 2")
     model = asked.model or (BACKBONE if method == "gmm" else Recipe(method).model_name)

@@ -1,0 +1,57 @@
+"""What the commands' options share: ranges, and names in registries that are read without importing them."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import functools
+import importlib.util
+from collections.abc import Callable
+
+MAX_SEED = 2**31 - 1
+"""Seeds are int32."""
+
+
+def whole(low: int, high: int) -> Callable[[str], int]:
+    """A type of argparse: whole numbers in low … high."""
+
+    def number(text: str) -> int:
+        try:
+            value = int(text)
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number") from None
+        if not low <= value <= high:
+            raise argparse.ArgumentTypeError(f"{value}: must be between {low:,} and {high:,}")
+        return value
+
+    return number
+
+
+def share(text: str) -> float:
+    """A type of argparse: numbers between 0 and 1, both excluded."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a number") from None
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{value:g}: must lie between 0 and 1, both excluded")
+    return value
+
+
+@functools.cache
+def names(package: str, registry: str) -> tuple[str, ...]:
+    """Keys of a registry such as `METHODS` in `adjax.methods`, read from its source: importing it would import JAX.
+
+    Raises:
+      LookupError: no such dict in that package's `__init__.py`.
+    """
+    found = importlib.util.find_spec(package)
+    source = getattr(found and found.loader, "get_source", lambda name: None)(package) or ""
+    for node in ast.parse(source).body:
+        if (
+            isinstance(node, ast.AnnAssign)
+            and ast.unparse(node.target) == registry
+            and isinstance(node.value, ast.Dict)
+        ):
+            return tuple(ast.literal_eval(key) for key in node.value.keys if key is not None)
+    raise LookupError(f"{package} has no dict {registry}")

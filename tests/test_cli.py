@@ -1,0 +1,66 @@
+"""What all commands share: help at once, ranges, names without imports."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from adjax import __main__, methods, models, scorers
+from adjax.cli import options, train
+
+COMMANDS = [command for command in __main__.COMMANDS if command != "data"]
+
+
+@pytest.mark.parametrize(
+    ("package", "registry", "entries"),
+    [
+        ("adjax.methods", "METHODS", methods.METHODS),
+        ("adjax.models", "MODELS", models.MODELS),
+        ("adjax.scorers", "SCORERS", scorers.SCORERS),
+    ],
+)
+def test_names_read_from_the_source_are_those_of_the_registry(package, registry, entries):
+    assert options.names(package, registry) == tuple(entries)
+    with pytest.raises(LookupError, match="has no dict NOTHING"):
+        options.names(package, "NOTHING")
+
+
+def test_methods_of_train_learn_without_labelled_anomalies():
+    assert all("anomalies" not in methods.entry(name).supervision for name in train.METHODS)
+
+
+def test_help_and_mistakes_import_no_jax():
+    """Which takes seconds, for a line of text."""
+    script = (
+        "import sys\nfrom adjax.__main__ import main\n"
+        f"for command in {COMMANDS}:\n"
+        "    for arguments in (['--help'], ['--no-such-option']):\n"
+        "        try:\n            main([command, *arguments])\n"
+        "        except SystemExit as end:\n            assert (end.code == 0) == (arguments == ['--help'])\n"
+        "print(sorted({'jax', 'flax', 'sklearn', 'numpy'} & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert result.stdout.splitlines()[-1] == "[]", result.stdout[-200:] + result.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "f", "--seed", "-1"], "--seed: -1: must be between 0 and 2,147,483,647"),
+        (["train", "f", "--seed", "2147483648"], "must be between 0 and 2,147,483,647"),
+        (["train", "f", "--steps", "0"], "--steps: 0: must be between 1 and"),
+        (["train", "f", "--side-px", "1.5"], "--side-px: '1.5': must be a whole number"),
+        (["train", "f", "--side-px", "1000000"], "must be between 8 and 4,096"),
+        (["train", "f", "--false-positive-rate", "1"], "--false-positive-rate: 1: must lie between 0 and 1"),
+        (["train", "f", "--false-positive-rate", "nan"], "nan: must lie between 0 and 1"),
+        (["predict", "d", "f", "--out", "o.csv", "--batch-size", "0"], "--batch-size: 0: must be between 1 and"),
+        (["predict", "d", "f", "--out", "o.csv", "--threads", "x"], "--threads: 'x': must be a whole number"),
+        (["predict", "d", "f", "--out", "o.csv", "--false-positive-rate", "a"], "'a': must be a number"),
+    ],
+)
+def test_a_number_out_of_its_range_is_refused_by_name(arguments, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        __main__.main(arguments)
+    assert message in capsys.readouterr().err
