@@ -19,7 +19,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from sklearn.utils.validation import validate_data
 
 import adjax.sklearn
-from adjax import export
+from adjax import export, pipeline
 from adjax.methods import METHODS, entry
 from adjax.models import weights
 from adjax.sklearn import ANOMALOUS, ImageOutlierDetector, OutlierDetector
@@ -154,13 +154,13 @@ def test_few_rows_promise_what_they_can():
 
 def test_copies_of_an_image_are_not_trained_on_and_held_out(monkeypatch):
     split = {}
-    fit = adjax.sklearn.detectors.fit
+    fit = pipeline.detectors.fit
 
     def seen(spec, params, normalise, images, labels, held_out, **options):
         split.update(seen={x.tobytes() for x in images}, aside={x.tobytes() for x in held_out}, n=len(held_out))
         return fit(spec, params, normalise, images, labels, held_out, **options)
 
-    monkeypatch.setattr(adjax.sklearn.detectors, "fit", seen)
+    monkeypatch.setattr(pipeline.detectors, "fit", seen)
     twice = np.concatenate([ZEROS[:60], ZEROS[:60]])
     made = ImageOutlierDetector("gmm", pixel_max=16, **SMALL_CELLS).fit(twice)
     assert not split["seen"] & split["aside"]
@@ -176,13 +176,13 @@ def test_what_is_not_trained_is_cross_fitted_if_nothing_is_held_out():
 
 @pytest.mark.slow
 def test_in_a_pipeline_and_a_grid_search():
-    pipeline = make_pipeline(StandardScaler(), OutlierDetector("mahalanobis"))
+    steps = make_pipeline(StandardScaler(), OutlierDetector("mahalanobis"))
     grid = {"outlierdetector__options": [{"shrinkage": 1.0}, {"shrinkage": 0.3}]}
     rows, truth = X[900:1200], np.where(Y[900:1200] == 0, 1, -1)
     halves = [(np.flatnonzero(Y[:300] == 0), np.arange(150, 300)), (np.flatnonzero(Y[:300] == 0), np.arange(150))]
-    search = GridSearchCV(pipeline, grid, scoring="roc_auc", cv=halves, refit=False).fit(rows, truth)
+    search = GridSearchCV(steps, grid, scoring="roc_auc", cv=halves, refit=False).fit(rows, truth)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
-    assert clone(pipeline).get_params()["outlierdetector__scorer"] == "mahalanobis"
+    assert clone(steps).get_params()["outlierdetector__scorer"] == "mahalanobis"
 
 
 def test_classes_have_thresholds_of_their_own_if_asked_to():
@@ -339,7 +339,7 @@ def test_a_score_that_is_no_number_does_not_decide_the_threshold():
     scores = np.linspace(0, 1, 100)
     scores[7] = np.nan
     made.score_samples = lambda rows: scores
-    made._set_offset(X[:100])
+    made._decide(made.detector_, X[:100])
     assert (made.predict(X[:100]) == ANOMALOUS).sum() == 10
     assert made.predict(X[:100])[7] == ANOMALOUS
 

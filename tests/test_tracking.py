@@ -57,7 +57,7 @@ def test_the_command_line_is_over_the_file(tmp_path):
         ("[1]", "no object of options"),
         ('{"epoch": 3}', "has what is no option: epoch"),
         ('{"epochs": "six"}', "a value of the wrong kind"),
-        ('{"epochs": 0}', "--epochs 0: must be at least 1"),
+        ('{"epochs": 0}', "--epochs 0: must be between 1 and"),
     ],
 )
 def test_a_file_that_is_no_config_is_refused(tmp_path, content, why):
