@@ -154,9 +154,9 @@ def calibration_of_features() -> str:
     lines += [
         "",
         f"Gaussian / heavy-tailed rows (Student's t, 3 degrees of freedom); means over {seeds} seeds, "
-        f"{found['fresh']:,} fresh rows each. What can be had is 1/31 = 3.2 % of 30 rows, 5/101 of 100. Fits: at "
-        f"most so many, cross-fitting included. `python -m experiments.calibration_features` draws what the table lacks; last "
-        f"{where['date']}, {where['cores']} cores of {where['cpu']}, jax {where['versions']['jax']}.",
+        f"{found['fresh']:,} fresh rows each. What can be had is 1/31 = 3.2 % of 30 rows, 5/101 of 100. Fits: at most "
+        f"so many, cross-fitting included. `python -m experiments.calibration_features` draws what the table lacks; "
+        f"last {where['date']}, {where['cores']} cores of {where['cpu']}, jax {where['versions']['jax']}.",
     ]
     return "\n".join(lines)
 
