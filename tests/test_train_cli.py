@@ -180,6 +180,13 @@ def test_without_weights_there_is_a_way_and_it_is_said(published):
         plan.choose(SMALL[:60], 1, Asked(weights="mine.h5"))
 
 
+def test_what_lies_beside_the_middle_square_is_said_to_be_unseen(published):
+    long = plan.choose([Header(1024, 256, 1, "L")] * 20 + [Header(256, 256, 1, "L")] * 20, 1, Asked())
+    (told,) = [why for why in long.why if "NOT LOOKED AT" in why]
+    assert "60% of the pictures' area" in told
+    assert not any("NOT LOOKED AT" in why for why in plan.choose([Header(256, 256, 1, "L")] * 20, 1, Asked()).why)
+
+
 def test_what_was_asked_for_is_taken(published):
     chosen = plan.choose(LARGE, 1, Asked("deep_svdd", None, "knn", 32))
     assert (chosen.method, chosen.model, chosen.scorer, chosen.shape) == ("deep_svdd", "svdd_lenet", "knn", (32, 32, 3))

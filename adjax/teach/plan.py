@@ -135,6 +135,11 @@ def choose(headers: Sequence[Header], classes: int, asked: Asked, shape: tuple[i
     channels = 1 if grey else 3
     if shape is None:
         why.append(f"side {side} px, {'grey' if grey else 'RGB'}: the shorter side is brought to it, the middle kept")
+        if (unseen := _unseen(headers)) >= 0.01:
+            why.append(
+                f"OUTSIDE OF THE MIDDLE SQUARE lies {unseen:.0%} of the pictures' area, WHICH IS NOT LOOKED AT: if "
+                "something may be there, cut the pictures into squares first"
+            )
         shape = (side, side, channels)
     scorer = asked.scorer or ("mahalanobis" if method == "gmm" and classes > 1 else None)
     common: dict[str, Any] = {"shape": shape, "pretrained": found, "why": tuple(why)}
@@ -164,6 +169,12 @@ def _pretrained(asked: Asked, reason: str) -> tuple[str, weights.Weights | None,
             raise
         return "hog_ocsvm", None, f"{reason}, and {NO_WEIGHTS}: hand-made features. {error}"
     return "gmm", found, f"{reason}: a pre-trained network's features and a Gaussian ({found.source})"
+
+
+def _unseen(headers: Sequence[Header]) -> float:
+    """The share of all pictures' area that is cut off, where the middle square is kept."""
+    area = sum(header.height * header.width for header in headers)
+    return 1 - sum(min(header.height, header.width) ** 2 for header in headers) / area
 
 
 def _side(side: int, model: str) -> int:
