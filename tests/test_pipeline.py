@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
 
 import jax
 import numpy as np
@@ -153,9 +154,20 @@ def test_it_chooses_as_the_command_does(monkeypatch):
             {"false_positive_rate": 0.001, "method": "hog_ocsvm"},
             "takes 999 held-out images",
         ),
-        (np.zeros((60, 8, 8, 1), np.uint8), {"steps": 0}, "steps=0: must be at least 1"),
-        (np.zeros((60, 8, 8, 1), np.uint8), {"seed": 2**31}, "seed=2147483648: must lie between 0 and"),
+        (np.zeros((60, 8, 8, 1), np.uint8), {"steps": 0}, "steps=0: must be a whole number, at least 1"),
+        (np.zeros((60, 8, 8, 1), np.uint8), {"seed": 2**31}, "seed=2147483648: must be a whole number from 0 to"),
         (np.zeros((60, 8, 8, 1), np.uint8), {"labels": [0]}, r"labels of shape \(1,\): must be \[60\]"),
+        (np.zeros((60, 8, 8, 1), np.uint8), {"seed": 3.0}, "seed=3.0: must be a whole number"),
+        (np.zeros((60, 8, 8, 1), np.uint8), {"steps": 5.5}, "steps=5.5: must be a whole number"),
+        (np.zeros((60, 8, 8, 1), np.uint8), {"held_out": "0.2"}, "held_out='0.2': must be a share"),
+        (np.zeros((60, 8, 8, 1), np.uint8), {"labels": [True] * 60}, "labels of dtype bool: must be"),
+        (np.zeros((60, 8, 8, 1), np.uint8), {"labels": ["ok", "NG"] * 30}, "labels say 'NG': all images are normal"),
+        (
+            np.zeros((60, 8, 8, 1), np.uint8),
+            {"method": "hog_ocsvm", "weights": "/no"},
+            "weights /no: hog_ocsvm",
+        ),
+        (np.zeros((60, 8, 8, 1), np.uint8), {"method": "hog_ocsvm", "held_out": 0.8}, "hold out 0.5 at most"),
         (np.zeros((60, 8, 8, 1), np.uint8), {"labels": [-1] * 60}, "labels down to -1: all images are normal here"),
         (np.zeros((60, 8, 8, 1), np.uint8), {"method": "gan"}, "method 'gan': choose one of"),
     ],
@@ -163,3 +175,24 @@ def test_it_chooses_as_the_command_does(monkeypatch):
 def test_what_makes_no_sense_is_refused(images, options, message):
     with pytest.raises(ValueError, match=message):
         adjax.train_detector(images, **options)
+
+
+@pytest.mark.parametrize("options", [{"scorer": "knn"}, {"model": "lenet5"}])
+def test_another_scorer_or_network_of_hog_ocsvm_is_taken(options):
+    detector = adjax.train_detector(zeros()[:60], method="hog_ocsvm", **options)
+    assert set(options.values()) <= set(detector.spec.names)
+
+
+def test_a_thread_may_train():
+    found = []
+    one = threading.Thread(target=lambda: found.append(adjax.train_detector(zeros()[:60], method="hog_ocsvm")))
+    one.start()
+    one.join()
+    assert found
+
+
+def test_the_rate_that_a_refusal_names_is_taken():
+    with pytest.raises(ValueError, match=r"or promise 0\.033") as refused:
+        adjax.train_detector(zeros()[:60], method="hog_ocsvm", false_positive_rate=0.01)
+    rate = float(str(refused.value).rpartition(" ")[2])
+    adjax.train_detector(zeros()[:60], method="hog_ocsvm", false_positive_rate=rate)

@@ -76,6 +76,9 @@ def read(path: Path, file: str | int | None = None, label: str | int | None = No
         after = 1 if file is not None or at is None else at + 1
         by_place = [after] if (not named or all(not cell or cell.isdecimal() for cell in header)) else []
         label_at = next((place for place in (*meant, *by_place) if place < len(header)), None)
+    if label is None and named:  # a class beside is_anomaly does not tell who is normal
+        sure = [place for place in range(len(header)) if place != at and _answers(header[place], rows, place)]
+        label_at = sure[0] if len(sure) == 1 else label_at
     for column, where in ((file, at), (label, label_at)):
         if column is not None and where is None:
             raise DataError(f"{path} has no column {column!r}, but {', '.join(header)}")
@@ -159,6 +162,13 @@ def _column(path: Path, header: list[str], wanted: str | int | None, usual: tupl
         return wanted
     names = usual if wanted is None else (wanted.lower(),)
     return next((header.index(name) for name in names if name in header), None)
+
+
+def _answers(name: str, rows: list[tuple[int, list[str]]], place: int) -> bool:
+    """Whether a column asks if a picture is normal, or anomalous, and each of its cells answers."""
+    cells = {cells[place].strip().lower() for _, cells in rows if place < len(cells)}
+    answers = {"0", "1", "-1", "0.0", "1.0", "-1.0", "true", "false", "yes", "no"}
+    return words.verdict(words.tokens(name)) is not None and _means_labels(name) and bool(cells) and cells <= answers
 
 
 def _means_labels(name: str) -> bool:

@@ -59,6 +59,10 @@ class Meaning(NamedTuple):
 
 
 NOTHING = Meaning(None, None)
+HEDGES = frozenset(
+    "ab almost barely but fails hardly isn isnt longer maybe nearly never quite semi so sub un unsure with yet".split()
+)
+"""Words beside which a normal one says nothing."""
 
 
 def tokens(name: str) -> list[str]:
@@ -114,7 +118,7 @@ def verdict(said: list[str], beside: Collection[str] = ()) -> str | None:
             partners = PAIRS[other] | WORDS[other]
             if plain[0] in PAIRS[which] and any(not partners.isdisjoint(tokens(name)) for name in beside):
                 found.add(which)
-    return found.pop() if len(found) == 1 else None
+    return None if len(found) != 1 or (found == {NORMAL} and _hedged(said)) else found.pop()
 
 
 def unanswered(names: Iterable[str]) -> tuple[str, str] | None:
@@ -182,6 +186,13 @@ def _key(name: str) -> tuple[str, tuple[str, ...], bool]:
     dropped = marks | {"ground", "truth"} if mask else frozenset()
     key = tuple(part for part in parts if part not in dropped | {"img", "image"})
     return folder, key, mask and bool(key)
+
+
+def _hedged(said: list[str]) -> bool:
+    """Whether what is called normal is so with a reserve: not yet ok, almost good, ok to reject."""
+    verdicts = WORDS[NORMAL] | WORDS[ANOMALOUS] | WHOLE[NORMAL] | WHOLE[ANOMALOUS]
+    far = any(word in NOT and said[at + 1 : at + 2] and said[at + 1] not in verdicts for at, word in enumerate(said))
+    return far or not HEDGES.isdisjoint(said) or (len(said) > 1 and not WHOLE[ANOMALOUS].isdisjoint(said))
 
 
 def _turned(said: list[str], at: int, which: str) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
+from adjax.data import words
 from adjax.data.split import DataError
 from adjax.data.upload import Header
 from adjax.detector import Detector
@@ -71,12 +73,12 @@ def train_detector(
             "with 1 or 3 channels"
         )
     for name, value in (("held_out", held_out), ("false_positive_rate", false_positive_rate)):
-        if not 0 < value < 1:
-            raise ValueError(f"{name}={value}: must be a share in (0, 1)")
-    if steps is not None and steps < 1:
-        raise ValueError(f"steps={steps}: must be at least 1")
-    if not 0 <= seed < 2**31:
-        raise ValueError(f"seed={seed}: must lie between 0 and 2³¹ − 1")
+        if not (isinstance(value, Real) and 0 < value < 1):
+            raise ValueError(f"{name}={value!r}: must be a share in (0, 1)")
+    if steps is not None and not (isinstance(steps, Integral) and steps >= 1):
+        raise ValueError(f"steps={steps!r}: must be a whole number, at least 1")
+    if not (isinstance(seed, Integral) and 0 <= seed < 2**31):
+        raise ValueError(f"seed={seed!r}: must be a whole number from 0 to 2³¹ − 1")
     index, classes = _classes(labels, len(images))
     if len(images) < fit.FEWEST:
         raise DataError(f"{len(images)} images: at least {fit.FEWEST} normal ones are needed")
@@ -107,5 +109,9 @@ def _classes(labels: Any, n: int) -> tuple[np.ndarray, tuple[str, ...]]:
             f"labels down to {given.min()}: all images are normal here, so a label is a class, at least 0. For methods "
             "that learn from labelled anomalies see adjax.sklearn.ImageOutlierDetector"
         )
+    if given.dtype == bool or (given.dtype == object and not all(isinstance(x, str) for x in given)):
+        raise ValueError(f"labels of dtype {given.dtype}: must be numbers or strings, the class of each normal image")
     names, index = np.unique(given, return_inverse=True)
+    if odd := [str(name) for name in names if words.verdict(words.tokens(str(name))) == words.ANOMALOUS]:
+        raise ValueError(f"labels say {odd[0]!r}: all images are normal here; leave the others out, to test with them")
     return index.astype(np.int32), tuple(map(str, names))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -62,10 +63,16 @@ def hold_out(
         raise DataError(f"--false-positive-rate {alpha}: must lie between 0 and 1")
     needed = thresholds.needed(alpha)
     count = max(round(share * n), FEWEST_HELD_OUT, needed)
-    if n - count < FEWEST_TRAINED:
+    spare = n - FEWEST_TRAINED
+    if needed <= spare < count:
+        raise DataError(
+            f"holding out {share:g} of {n} images leaves {n - count} to learn from, and {FEWEST_TRAINED} are needed: "
+            f"hold out {math.floor(100 * spare / n) / 100:g} at most"
+        )
+    if spare < count:
         raise DataError(
             f"a false-positive rate of {alpha:g} takes {needed} held-out images, and of {n} only "
-            f"{n - FEWEST_TRAINED} can be spared: give more images, or promise {1 / (n - FEWEST_TRAINED + 1):.3f}"
+            f"{spare} can be spared: give more images, or promise {math.ceil(1000 / (spare + 1)) / 1000:.3f}"
         )
     classes, counts = np.unique(labels, return_counts=True)
     if counts.min() < 2:

@@ -75,6 +75,12 @@ def of_folder(root: Path, one_class: bool = False, given: Given = NOTHING_GIVEN)
             f"{root} has no pictures that are normal by name, but {_folders(found.names)}: put normal ones into "
             f"{root / 'normal'}, or say by --normal which are"
         )
+    called = [name for name in pictures.normal if _called_anomalous(name)]
+    if called and given == NOTHING_GIVEN:
+        raise DataError(
+            f"{root}: {len(called):,} pictures that would be learned from as normal are called anomalous, the first "
+            f"{called[0]}: put them into {root / 'anomalous'}, or say by --classes that all are normal"
+        )
     classes = pictures.classes if pictures.classes and not one_class else ONE_CLASS
     number = {name: label for label, name in enumerate(classes)}
     labels = np.array([number.get(name, 0) for name in pictures.normal.values()], np.int32)
@@ -94,6 +100,14 @@ def of_folder(root: Path, one_class: bool = False, given: Given = NOTHING_GIVEN)
         about,
         +(found.passed_over + pictures.passed_over + Counter({"folders that can't be listed": len(found.unlisted)})),
     )
+
+
+def _called_anomalous(name: str) -> bool:
+    """Whether the file's own name says so, and no folder calls it normal: bad_17.png."""
+    *folders, file = name.split("/")
+    if any(words.verdict(words.tokens(folder)) == words.NORMAL for folder in folders):
+        return False
+    return words.verdict(words.tokens(file.rpartition(".")[0])) == words.ANOMALOUS
 
 
 def of_table(path: Path, given: Given | Sequence[str] = NOTHING_GIVEN, one_class: bool = False) -> Layout:

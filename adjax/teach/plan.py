@@ -129,6 +129,8 @@ def choose(headers: Sequence[Header], classes: int, asked: Asked, shape: tuple[i
     model = asked.model or (BACKBONE if method == "gmm" else Recipe(method).model_name)
     if model in WEIGHTED and found is None:
         found = weights.resolve(asked.weights, model)
+    if asked.weights and found is None:
+        raise DataError(f"weights {asked.weights}: {method} with {model} takes none; {', '.join(WEIGHTED)} do")
     side = asked.side_px or (_side(side, model) if shape is None else side)
     if side < SMALLEST_PX:
         raise DataError(f"images of {side} px: at least {SMALLEST_PX} are needed, enlarge them by --side-px")
@@ -192,14 +194,16 @@ def _settings(method: str, model: str, scorer: str | None, side: int, found: wei
         options["model_options"] = {**found.options, **({"side_px": SEEN_PX} if side < SEEN_PX else {})}
     if method == "gmm":
         options["scorer_options"] = {"shrinkage": 0.1} if scorer in (None, "gmm", "mahalanobis") else {}
-    if method == "hog_ocsvm":
+    if method == "hog_ocsvm" and model == "hog":
         options["model_options"] = {"cell_px": max(side // 8, 2), "block_cells": 2, "orientations": 4}
+    if method == "hog_ocsvm" and scorer in (None, "ocsvm"):
         options["scorer_options"] = {"nu": 0.1, "gamma": 0.5}
     if method == "centerloss":
-        options |= {"scorer_options": {"shrinkage": 0.3}, "shift_px": 1, "batch_size": 128}
+        shrunk = {"shrinkage": 0.3} if scorer in (None, "mahalanobis", "mahalanobis_perclass") else {}
+        options |= {"scorer_options": shrunk, "shift_px": 1, "batch_size": 128}
     if method == "autoencoder":
         options["learning_rate"] = 0.002
-    if method == "deep_svdd":
+    if method == "deep_svdd" and model == "svdd_lenet":
         options["model_options"] = {"width": 8}
     return options
 

@@ -130,7 +130,7 @@ def _place(name: str, beside: Folders, given: Given) -> Place:
             return Place(name, folders, None, MASK, i, (), None)
         if meaning.split and split is None:
             split, split_at = meaning.split, i
-        if meaning.verdict and verdict is None:
+        if meaning.verdict and (verdict is None or (verdict == NORMAL and meaning.verdict == ANOMALOUS)):
             verdict, at = meaning.verdict, i
         elif meaning == words.NOTHING and i not in plain:
             plain.append(i)
