@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -34,8 +33,6 @@ class StopSignal:
         self._asked_until = 0
 
     def __enter__(self) -> StopSignal:
-        if threading.current_thread() is not threading.main_thread():
-            return self  # signals come to the main thread alone, which alone may ask for them
         # Of several processes' signals SIGTERM is JAX's, whose handler must stay.
         for number in (signal.SIGTERM, signal.SIGINT) if jax.process_count() == 1 else (signal.SIGINT,):
             self._previous[number] = signal.signal(number, self._receive)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import threading
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -123,7 +125,8 @@ def fit(
     Raises:
       Stopped: SIGINT or SIGTERM came while it trained.
     """
-    with loop.StopSignal() as stop:
+    main = threading.current_thread() is threading.main_thread()  # which alone may ask for signals
+    with loop.StopSignal() if main else contextlib.nullcontext() as stop:
         detector, trained_steps = train_one(
             plan.recipe,
             images,
@@ -139,7 +142,7 @@ def fit(
             stop=stop,
             report=report,
         )
-    if stop.received is not None:
+    if stop is not None and stop.received is not None:
         raise Stopped(stop.received)
     return Fitted(detector.with_false_positive_rate(alpha), trained_steps)
 
