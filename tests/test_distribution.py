@@ -28,7 +28,7 @@ class Installed:
     ("source", "command"),
     [
         (None, "pip install 'adjax-anomaly[onnx]'"),
-        ({"url": "file:///tmp/adjax", "dir_info": {}}, "pip install 'adjax-anomaly[onnx] @ file:///tmp/adjax'"),
+        ({"url": "file:///a/adjax", "dir_info": {}}, "pip install 'adjax-anomaly[onnx] @ file:///a/adjax'"),
         ({"url": "file:///a/x.whl", "archive_info": {}}, "pip install 'adjax-anomaly[onnx] @ file:///a/x.whl'"),
     ],
 )
