@@ -110,8 +110,7 @@ def out_of_fold(scorer: Scorer, outputs: Outputs, labels: ArrayLike, classes: in
             found += without(_add(scorer, stats, dealt, real, *other), *half)
         return found
 
-    dim = outputs["features"].shape[-1] if "features" in outputs else 0  # as `scorers.fit` has it
-    each = without(scorer.init(dim, classes), 0, len(counts))
+    each = without(scorer.start(outputs, classes), 0, len(counts))
     places = np.empty(len(fold), np.int32)
     places[rows[real]] = np.flatnonzero(real)
     return _restored(each, places)

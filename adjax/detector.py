@@ -131,6 +131,17 @@ class Detector:
             raise ValueError("no p-values: this detector was fitted without held-out normal images; give `fit` some")
         return self._run(_p_value, images)
 
+    def maps(self, images: ArrayLike) -> jax.Array:
+        """Where each image is anomalous: float32[N, H, W], in the unit of `score` if the scorer has places (its places
+        above `threshold` are those that flag the image), else the error of a network that reconstructs.
+
+        Raises:
+          ValueError: neither; images of another shape or dtype.
+        """
+        from adjax import localise  # to the right of this layer: for the user's sake, when called
+
+        return self._run(localise.maps_of, images)
+
     def uncertain(self, images: ArrayLike, alpha: float, confidence: float = 0.95) -> jax.Array:
         """bool[N]: whether a threshold for a false positive rate of alpha might as well have decided otherwise.
 
@@ -257,10 +268,13 @@ def fit(
         raise ValueError("no image to fit a detector to: give at least 1")
     if labels.min() < 0 or labels.max() >= classes:
         raise ValueError(f"labels from {labels.min()} to {labels.max()}: must lie in 0..{classes - 1}")
-    if outputs is None:
-        outputs = extract(spec, params, normalise, images)
     none = jnp.zeros(0, jnp.float32)
-    if folds is None:
+    if outputs is None and (folds is not None or parts(spec).scorer.maps is None):
+        outputs = extract(spec, params, normalise, images)
+    if outputs is None:
+        state, calibration, distances = _fit_places(spec, params, normalise, images, labels)
+        normal = none
+    elif folds is None:
         state, calibration, distances = _fit(dict(outputs), jnp.asarray(labels, jnp.int32), spec=spec)
         normal = none
     else:
@@ -269,7 +283,7 @@ def fit(
         )
         distances = unseen[:, 0]
     if not np.isfinite(np.asarray(calibration.knots)).any():
-        raise NoDistance(_no_distance(spec.names[-1], outputs))
+        raise NoDistance(_no_distance(spec.names[-1], {} if outputs is None else outputs))
     params = jax.tree.map(jnp.asarray, params)
     if normalise is not None:
         normalise = Normalise(*(jnp.asarray(x, jnp.float32) for x in normalise))
@@ -302,7 +316,7 @@ def levels(detector: Detector, outputs: Outputs, compare: bool = False) -> jax.A
 
 def outputs_of(detector: Detector, images: jax.Array) -> Outputs:
     """All that the network says of images; a pure function."""
-    return parts(detector.spec).method.outputs(detector.params, _seen(detector.normalise, images))
+    return parts(detector.spec).method.outputs(detector.params, seen(detector.normalise, images))
 
 
 @functools.lru_cache
@@ -322,7 +336,7 @@ def _extract(spec: Spec | Given, also: frozenset[str]) -> Callable:
     def function(state, images):
         params, normalise = state
         method, scorer = parts(spec)
-        outputs = method.outputs(params, _seen(normalise, images))
+        outputs = method.outputs(params, seen(normalise, images))
         kept = {"features", "logits", "score"} | also | read_by(scorer, outputs, len(spec.classes))
         return {name: x for name, x in outputs.items() if name in kept}
 
@@ -355,8 +369,7 @@ def read_by(scorer: Scorer, outputs: Outputs, classes: int) -> set[str]:
 
     def ask(outputs: Outputs) -> None:
         asked, n = _Asked(outputs, names), len(next(iter(outputs.values())))
-        dim = outputs["features"].shape[-1] if "features" in outputs else 0  # as `scorers.fit` has it
-        stats = scorer.update(scorer.init(dim, classes), asked, jnp.zeros(n, jnp.int32), jnp.ones(n, bool))
+        stats = scorer.update(scorer.start(outputs, classes), asked, jnp.zeros(n, jnp.int32), jnp.ones(n, bool))
         scorer.distances(scorer.finalize(stats), asked)
 
     jax.eval_shape(ask, dict(outputs))
@@ -371,9 +384,33 @@ def _fit(outputs, labels, spec):
     return state, thresholds.calibrate(distances, labels), distances[:, 0]
 
 
+def _fit_places(
+    spec: Spec | Given, params: PyTree, normalise: Normalise | None, images: np.ndarray, labels: np.ndarray
+) -> tuple[PyTree, thresholds.Calibration, jax.Array]:
+    """As `_fit`, of a scorer of maps, which take far more memory than their images: none but those of a batch is kept,
+    and the network sees each image twice."""
+    scorer, classes = parts(spec).scorer, len(spec.classes)
+    size = features.batch_size_for(spec.image_shape)
+    said = _extract(spec, frozenset())
+    shapes = jax.eval_shape(said, (params, normalise), jax.ShapeDtypeStruct((size, *spec.image_shape), spec.dtype))
+    batches = (
+        (said((params, normalise), batch), np.append(labels[size * k :][:real], np.full(size - real, -1)))
+        for k, (batch, real) in enumerate(features.batches(images, size))
+    )
+    state = scorers.fit_stream(scorer, batches, scorer.row(shapes), classes, size)
+
+    def far(state: PyTree, images: jax.Array) -> jax.Array:
+        return scorer.distances(state[0], said(state[1], images))
+
+    distances = features.apply(jax.jit(far), (state, (params, normalise)), images)
+    return state, thresholds.calibrate(distances, labels), distances[:, 0]
+
+
 def _no_distance(scorer: str, outputs: Outputs) -> str:
     """Why no training image has a finite distance, and the mend."""
     what = f"no training image has a finite {scorer} distance"
+    if not outputs:
+        return f"{what}: the network has diverged, or choose another scorer"
     finite = np.all([np.isfinite(np.asarray(x)).reshape(len(x), -1).all(1) for x in outputs.values()], 0)
     if not finite.any():
         return f"{what}: the network has diverged"
@@ -400,7 +437,7 @@ def _sigma_level(
     return thresholds.common_quantile(calibration, limit.reshape(1, 1))[0]
 
 
-def _seen(normalise: Normalise | None, images: jax.Array) -> jax.Array:
+def seen(normalise: Normalise | None, images: jax.Array) -> jax.Array:
     """What the network sees of images."""
     return images if normalise is None else normalise(images)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 
 import jax
@@ -10,7 +11,14 @@ from jax.typing import ArrayLike
 
 from adjax.types import PyTree
 
-BATCH_SIZE = 512
+BATCH_SIZE, BATCH_PIXELS = 512, 2**20
+
+
+def batch_size_for(shape: tuple[int, ...]) -> int:
+    """Images [height, width, …] a batch: a power of two, at most 512 and about a million pixels; rows of features
+    count as one pixel."""
+    pixels = math.prod(shape[:2]) if len(shape) == 3 else 1
+    return min(BATCH_SIZE, 2 ** int(math.log2(max(1, BATCH_PIXELS // pixels))))
 
 
 def batches(images: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
@@ -27,7 +35,7 @@ def apply(
     function: Callable[[PyTree, ArrayLike], PyTree],
     state: PyTree,
     images: ArrayLike,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int | None = None,
 ) -> PyTree:
     """`function(state, images)` for any number of images, a batch at a time.
 
@@ -35,7 +43,7 @@ def apply(
       function: jitted, `(state, images [B, ...]) -> arrays of B rows`, each a function of its image alone.
       state: its first argument; put on the device once.
       images: [N, ...], N ≥ 0; stays on the host but for the batches in flight.
-      batch_size: B ≥ 1; no result depends on it.
+      batch_size: B ≥ 1; no result depends on it. None: by the size of the images, see `batch_size_for`.
 
     Returns:
       The arrays, NumPy, N rows each.
@@ -43,6 +51,8 @@ def apply(
     Raises:
       ValueError: batch_size < 1.
     """
+    if batch_size is None:
+        batch_size = batch_size_for(np.shape(images)[1:])
     if batch_size < 1:
         raise ValueError(f"batch size {batch_size}: must be at least 1")
     images, state = np.asarray(images), jax.device_put(state)

@@ -24,6 +24,7 @@ from adjax import detector as detectors
 from adjax import loop, methods, models, train
 from adjax.augment import Augment, Normalise, normalise_for
 from adjax.checkpoint import Checkpoints
+from adjax.data.pixels import Frame
 from adjax.detector import Detector
 from adjax.models import weights
 from adjax.models.names import MODELS as WEIGHTED
@@ -45,6 +46,7 @@ class Recipe:
       method_options, model_options, scorer_options: keyword arguments.
       weights: that the network starts from: `Weights`, the path of a file, or "random". None: published ones, for a
         model that is known for them, as `adjax.models.weights.resolve` has it; other models draw theirs.
+      frame: what of a picture file the detector takes, see `adjax.spec.Spec`.
     """
 
     method: str
@@ -54,6 +56,7 @@ class Recipe:
     model_options: Mapping[str, Any] = field(default_factory=dict)
     scorer_options: Mapping[str, Any] = field(default_factory=dict)
     weights: Weights | str | Path | None = None
+    frame: Frame = "middle"
 
     @property
     def model_name(self) -> str:
@@ -91,8 +94,17 @@ class Recipe:
         if found is not None:
             network = models.pretrained(network, found)
         method = methods.make(self.method, network, image_shape, len(classes), steps=steps, **self.method_options)
-        pairs: Any = tuple(tuple(given.items()) for given in (self.scorer_options, self.method_options, options))
-        spec = Spec(self.method, name, self.scorer or method.scorer, image_shape, tuple(classes), *pairs)
+        spec = Spec(
+            self.method,
+            name,
+            self.scorer or method.scorer,
+            image_shape,
+            tuple(classes),
+            tuple(self.scorer_options.items()),
+            tuple(self.method_options.items()),
+            tuple(options.items()),
+            self.frame,
+        )
         return Built(spec, method, found)
 
 

@@ -10,13 +10,14 @@ import functools
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from adjax import methods, models, scorers
+from adjax.data.pixels import Frame
 from adjax.types import Method, Outputs, PyTree, Scorer
 
 
@@ -30,6 +31,8 @@ class Spec:
       classes: names of the classes, in the order of the labels; any sequence.
       scorer_options, method_options, model_options: keyword arguments of the scorer, the method and the model, as
         sorted (name, value) pairs; a dict will do.
+      frame: what of a picture file is brought to `image_shape`, see `adjax.data.pixels`: "middle", the largest part of
+        these proportions; "whole", all of it.
     """
 
     method: str
@@ -40,8 +43,11 @@ class Spec:
     scorer_options: tuple[tuple[str, Any], ...] = ()
     method_options: tuple[tuple[str, Any], ...] = ()
     model_options: tuple[tuple[str, Any], ...] = ()
+    frame: Frame = "middle"
 
     def __post_init__(self) -> None:
+        if self.frame not in get_args(Frame):
+            raise ValueError(f"frame={self.frame!r}: must be one of {', '.join(get_args(Frame))}")
         height, width, channels = (operator.index(n) for n in self.image_shape)
         canonical = {
             "image_shape": (height, width, channels),
@@ -92,6 +98,11 @@ class Given:
         }
         for name, value in canonical.items():
             object.__setattr__(self, name, value)
+
+    @property
+    def frame(self) -> Frame:
+        """What of a picture file it takes: "middle"."""
+        return "middle"
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -65,7 +65,8 @@ class Scorer(NamedTuple):
     them, so statistics from many devices or machines combine into exactly what one would have found.
 
     Attributes:
-      init: `(dim, classes) -> stats`, the statistics of no image at all.
+      init: `(dim, classes) -> stats`, the statistics of no image at all. `dim` is D of features [N, D], or (h, w, C) of
+        a map [N, h, w, C]: the shape of a row of the output named by `sized_by`.
       update: `(stats, outputs, labels int32[N], mask bool[N]) -> stats`; rows where `mask` is False count for nothing.
       merge: `(stats, stats) -> stats`.
       finalize: `(stats) -> state`, what scoring needs.
@@ -75,25 +76,49 @@ class Scorer(NamedTuple):
       unseen: `(stats, state, outputs, labels) -> f32[N, K]`, the `distances` of images that the statistics are of, each
         by the fit without that image, in closed form; NaN where float32 can't tell. None: there is none, and
         `adjax.crossfit` fits anew.
+      maps: `(state, outputs) -> f32[N, h, w]`, how anomalous each place is, in the unit of `distances`; None: it has no
+        places.
+      sized_by: name of the output that `init` takes the shape of; several, and it takes a tuple of theirs.
     """
 
-    init: Callable[[int, int], PyTree]
+    init: Callable[[Any, int], PyTree]
     update: Callable[[PyTree, Outputs, jax.Array, jax.Array], PyTree]
     merge: Callable[[PyTree, PyTree], PyTree]
     finalize: Callable[[PyTree], PyTree]
     score: Callable[[PyTree, Outputs], jax.Array]
     distances: Callable[[PyTree, Outputs], jax.Array]
     unseen: Callable[[PyTree, PyTree, Outputs, jax.Array], jax.Array] | None = None
+    maps: Callable[[PyTree, Outputs], jax.Array] | None = None
+    sized_by: str | tuple[str, ...] = "features"
+
+    def start(self, outputs: Outputs, classes: int) -> PyTree:
+        """The statistics of no image, for outputs such as these."""
+        return self.init(self.row(outputs), classes)
+
+    def row(self, outputs: Mapping[str, Any]) -> Any:
+        """What `init` takes of outputs or their shapes; 0 where there is none: a method may give its score alone."""
+
+        def shape(name: str) -> Any:
+            found = (0,) if name not in outputs else outputs[name].shape[1:]
+            return found[0] if len(found) == 1 else found
+
+        return shape(self.sized_by) if isinstance(self.sized_by, str) else tuple(map(shape, self.sized_by))
 
     @classmethod
     def single(
         cls,
-        init: Callable[[int, int], PyTree],
+        init: Callable[[Any, int], PyTree],
         update: Callable[[PyTree, Outputs, jax.Array, jax.Array], PyTree],
         merge: Callable[[PyTree, PyTree], PyTree],
         finalize: Callable[[PyTree], PyTree],
         score: Callable[[PyTree, Outputs], jax.Array],
         unseen: Callable[[PyTree, PyTree, Outputs, jax.Array], jax.Array] | None = None,
+        maps: Callable[[PyTree, Outputs], jax.Array] | None = None,
+        sized_by: str | tuple[str, ...] = "features",
     ) -> Scorer:
         """One that knows no classes: the score is its only distance."""
-        return cls(init, update, merge, finalize, score, lambda state, outputs: score(state, outputs)[:, None], unseen)
+
+        def distances(state: PyTree, outputs: Outputs) -> jax.Array:
+            return score(state, outputs)[:, None]
+
+        return cls(init, update, merge, finalize, score, distances, unseen, maps, sized_by)

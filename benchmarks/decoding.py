@@ -50,7 +50,7 @@ def predict(model: str, side_px: int, n: int, quick: bool) -> Timing:
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
         names = write_pictures(folder, count, *size)
-        batch_size = min(stream.batch_size_for(shape), count // 4)
+        batch_size = min(features.batch_size_for(shape), count // 4)
 
         def ours() -> None:
             scored = [row for rows in stream.rows(detector, folder, names, batch_size=batch_size) for row in rows]

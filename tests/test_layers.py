@@ -29,7 +29,7 @@ LAYERS = [
     {"crossfit"},
     {"spec"},
     {"detector"},
-    {"foreign", "sealed"},
+    {"foreign", "localise", "sealed"},
     {"artefact", "export"},
     {"pipeline"},
     {"onnx", "sklearn"},
@@ -53,8 +53,8 @@ ALONE = {
     "report": {"atomic"},
 }
 """Layers that know nothing of others, but for what is named."""
-WHEN_CALLED = {("detector", "artefact"), ("detector", "export")}
-"""The arrows that point right, for the user's sake: `Detector.save` and `Detector.export`, imported when called."""
+WHEN_CALLED = {("detector", "artefact"), ("detector", "export"), ("detector", "localise")}
+"""The arrows that point right, for the user's sake: `Detector.save`, `.export` and `.maps`, imported when called."""
 
 PLACE = {layer: place for place, names in enumerate(LAYERS) for layer in names}
 

@@ -19,7 +19,9 @@ examples:
 One row a file: path, status (ok, error), error, width, height, mode, score (higher = more anomalous), p_value (share of
 normal images at least as strange), decision (normal, anomalous), nearest_class, probability (of being anomalous, by the
 network's own account; empty for one that gives none), uncertain (so near to the threshold that other held-out images
-might have decided otherwise), threshold, detector (SHA-256 of its manifest).
+might have decided otherwise), unseen (share of the picture's area that the detector does not look at), boxes (where it
+is anomalous: left,top,width,height in px and the score, one box a region; of detectors with places), threshold,
+detector (SHA-256 of its manifest).
 
 --submission is for formats that ask for a probability: file,probability, the network's own if it gives one. If not it
 is 1 - p_value, which ranks pictures as their p-values do and is no probability: half of all normal pictures have 0.5 or
@@ -53,6 +55,12 @@ def parser() -> argparse.ArgumentParser:
         help="flag a normal image with probability at most A (default: the detector's own threshold)",
     )
     add("--copy-flagged", type=Path, metavar="DIR", help="copy the files that are flagged to DIR")
+    add(
+        "--maps",
+        type=Path,
+        metavar="DIR",
+        help="of each flagged picture NAME.map.tif, the score of each pixel, and NAME.overlay.png, to look at",
+    )
     add(
         "--submission",
         type=Path,

@@ -12,6 +12,7 @@ import numpy as np
 from adjax.data import upload
 from adjax.data.decode import THREADS
 from adjax.data.depth import Depths
+from adjax.data.pixels import Frame
 from adjax.data.split import DataError
 
 MAX_BYTES = 4 * 2**30
@@ -23,7 +24,7 @@ def headers(files: Iterable[Path]) -> list[upload.Header | str]:
 
 
 def images(
-    files: Sequence[Path], shape: tuple[int, int, int], depths: Depths | None = None
+    files: Sequence[Path], shape: tuple[int, int, int], depths: Depths | None = None, frame: Frame = "middle"
 ) -> tuple[np.ndarray, np.ndarray, dict[Path, str]]:
     """Decodes files as `upload.read` does.
 
@@ -31,6 +32,7 @@ def images(
       files: in this order.
       shape: (height px, width px, channels).
       depths: told of each picture.
+      frame: as of `upload.read`.
 
     Returns:
       (uint8 [n, height, width, channels], which files they are int[n], file → reason of the others).
@@ -47,7 +49,7 @@ def images(
     found = np.empty((len(files), *shape), np.uint8)
 
     def fill(row: int) -> None:
-        picture = upload.read(files[row], shape)
+        picture = upload.read(files[row], shape, frame)
         found[row] = picture.pixels
         if depths is not None:
             depths.add(picture)

@@ -8,7 +8,7 @@ refuse, not in what they make of a picture that both take.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -17,6 +17,8 @@ MODE = {1: "L", 3: "RGB"}
 ORIENTATION = 0x0112  # EXIF
 QUARTER_TURNED = (5, 6, 7, 8)
 FINER = 4
+Frame = Literal["middle", "whole"]
+"""What of a picture is brought to the size wanted: the largest middle part of its proportions, or all, stretched."""
 
 
 def orientation(image: Any) -> int:
@@ -62,19 +64,27 @@ def stored(height: int, width: int, turned: int) -> tuple[int, int]:
     return (height, width) if turned in QUARTER_TURNED else (width, height)
 
 
-def pixels(image: Any, channels: int, turned: int, height: int | None = None, width: int | None = None) -> np.ndarray:
+def pixels(
+    image: Any,
+    channels: int,
+    turned: int,
+    height: int | None = None,
+    width: int | None = None,
+    frame: Frame = "middle",
+) -> np.ndarray:
     """What a detector sees of an 8-bit image without transparency.
 
-    Grey is made of colours by ITU-R 601's weights. To get to another size, the largest middle part of the wanted
-    proportions is cut out and resized (bilinear, with the wider support that shrinking needs not to alias): of a square
-    the shorter side is kept whole. It is cut before it is resized, so that a file of 1 × 16,000,000 pixels costs no
-    more than another. A JPEG that is far larger is decoded small, see `decode_small`.
+    Grey is made of colours by ITU-R 601's weights. To get to another size, the image is resized (bilinear, with the
+    wider support that shrinking needs not to alias): all of it, or the largest middle part of the wanted proportions,
+    which of a square keeps the shorter side whole. It is cut before it is resized, so that a file of 1 × 16,000,000
+    pixels costs no more than another. A JPEG that is far larger is decoded small, see `decode_small`.
 
     Args:
       image: Pillow's, as stored.
       channels: 1 or 3.
       turned: its orientation tag, which is applied.
       height, width: wanted; None: as it is.
+      frame: "middle" or "whole".
 
     Returns:
       uint8 [height, width, channels].
@@ -85,9 +95,24 @@ def pixels(image: Any, channels: int, turned: int, height: int | None = None, wi
     decode_small(image, size)
     image = image.convert(MODE[channels])
     if size is not None and image.size != size:  # before it is turned, which is cheaper
-        image = image.resize(size, Image.Resampling.BILINEAR, box=_middle(image.size, size))
+        box = _middle(image.size, size) if frame == "middle" else None
+        image = image.resize(size, Image.Resampling.BILINEAR, box=box)
     array = np.asarray(upright(image, turned))
     return array.reshape(*array.shape[:2], channels)
+
+
+def unseen(height: int, width: int, shape: tuple[int, ...], frame: Frame) -> float:
+    """The share of a picture's area, in [0, 1), that a detector of images [height px, width px, …] does not see."""
+    *_, tall, wide = seen_part(height, width, shape, frame)
+    return max(1 - tall * wide / (height * width), 0.0)
+
+
+def seen_part(height: int, width: int, shape: tuple[int, ...], frame: Frame) -> tuple[float, float, float, float]:
+    """(top, left, height, width), px of the picture, of what a detector of these proportions sees of it."""
+    if frame == "whole":
+        return 0.0, 0.0, height, width
+    left, top, right, bottom = _middle((width, height), (shape[1], shape[0]))
+    return top, left, bottom - top, right - left
 
 
 def upright(image: Any, turned: int) -> Any:

@@ -37,7 +37,7 @@ import numpy as np
 
 from adjax.data import tiff
 from adjax.data.picture import FORMATS, MAX_PIXELS, bits, open_image
-from adjax.data.pixels import decode_small, orientation, pixels, seen_size, stored
+from adjax.data.pixels import Frame, decode_small, orientation, pixels, seen_size, stored
 from adjax.data.split import DataError
 
 LONGEST_REASON = 300  # characters
@@ -85,12 +85,13 @@ def look(path: str | os.PathLike) -> Header:
         return _header(image)
 
 
-def read(path: str | os.PathLike, shape: tuple[int, ...]) -> Picture:
+def read(path: str | os.PathLike, shape: tuple[int, ...], frame: Frame = "middle") -> Picture:
     """Decodes a file to the pixels that a detector of this `image_shape` takes, see `adjax.data.pixels`.
 
     Args:
       path: of the file.
       shape: (height px, width px, channels 1 or 3).
+      frame: what of the picture is brought to that, "middle" or "whole".
 
     Raises:
       DataError: the reason, without the path.
@@ -104,7 +105,7 @@ def read(path: str | os.PathLike, shape: tuple[int, ...]) -> Picture:
             raise DataError(f"{claim}: resize it first")
         depth, flat = bits(image), _flat(image, header)
         peak = _peak(flat, tiff.white_is_zero(image)) if depth == 16 else None
-        return Picture(pixels(flat, channels, turned, height, width), header, peak)
+        return Picture(pixels(flat, channels, turned, height, width, frame), header, peak)
 
 
 def reason(error: Exception) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from flax import nnx
@@ -14,6 +14,7 @@ from adjax.models.cnn import CNN
 from adjax.models.efficientnet import EfficientNet
 from adjax.models.hog import HOG
 from adjax.models.lenet import LeNet5
+from adjax.models.patches import aligned
 from adjax.models.squeezenet import SqueezeNet
 from adjax.models.svdd import SVDDLeNet
 from adjax.models.unet import UNet
@@ -38,13 +39,17 @@ MODELS: dict[str, Callable[..., nnx.Module]] = {
 __all__ = ["MODELS", "Network", "make", "network", "pretrained", "weights"]
 
 
-def make(name: str, image_shape: tuple[int, int, int], classes: int, **options) -> Network:
+def make(
+    name: str, image_shape: tuple[int, int, int], classes: int, *, patch_layers: Sequence[str] = (), **options
+) -> Network:
     """The pure functions of a model by name.
 
     Args:
       name: a key of `MODELS`.
       image_shape: (height px, width px, channels).
       classes: how many, at least 1.
+      patch_layers: outputs with places that make `patches`, side by side, see `adjax.models.patches`; none: the
+        network's own.
       **options: keyword arguments of the module.
 
     Raises:
@@ -52,4 +57,5 @@ def make(name: str, image_shape: tuple[int, int, int], classes: int, **options) 
     """
     if name not in MODELS:
         raise ValueError(f"no model {name!r}; there are: {', '.join(sorted(MODELS))}")
-    return network(lambda rngs: MODELS[name](tuple(image_shape), classes, **options, rngs=rngs))
+    made = network(lambda rngs: MODELS[name](tuple(image_shape), classes, **options, rngs=rngs))
+    return aligned(made, tuple(patch_layers)) if patch_layers else made

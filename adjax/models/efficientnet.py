@@ -46,6 +46,8 @@ STAGES = (
     Stage(1, 3, 1, 6, 320),
 )
 """Table 1 of the paper, stages 2 to 8."""
+LAYERS = {"block2b": "layer1", "block3b": "layer2", "block5c": "layer3", "block7a": "layer4"}
+"""The last block at each size -> its map."""
 
 
 class ConvNorm(nnx.Module):
@@ -179,12 +181,16 @@ class EfficientNet(nnx.Module):
         self.head = nnx.Linear(TOP, classes, rngs=rngs)
 
     def __call__(self, images: jax.Array, rngs: nnx.Rngs | None = None) -> dict[str, jax.Array]:
-        """`patches` [N, h, w, 1280], of which `features` [N, 1280] are the mean; `logits` [N, K]."""
+        """`patches` [N, h, w, 1280], of which `features` [N, 1280] are the mean; `logits` [N, K]; and the last map at
+        each size, `layer1` to `layer4` of 24, 40, 112 and 320 channels, at 1/4, 1/8, 1/16 and 1/32 of the side."""
         act = nnx.relu6 if self.lite else nnx.silu
         x = act(self.stem(backbone.prepare(images, self.side_px)))
+        layers = {}
         for name in self.names:
             x = getattr(self, name)(x, rngs)
+            if name in LAYERS:
+                layers[LAYERS[name]] = x
         patches = act(self.top(x))
         features = patches.mean((1, 2))
         logits = self.head(backbone.dropout(self.drop, features, rngs))
-        return {"patches": patches, "features": features, "logits": logits}
+        return {**layers, "patches": patches, "features": features, "logits": logits}

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from adjax import artefact, process, thresholds
+from adjax import artefact, features, localise, process, thresholds
 from adjax.cli.predict import parser
 from adjax.data import depth, upload, walk
 from adjax.data.probabilities import write_probabilities
@@ -47,6 +47,13 @@ def main(arguments: list[str]) -> int:
         raise DataError(f"--report {report} is the table of --out: name another")
     if chosen.copy_flagged and chosen.copy_flagged.resolve().is_relative_to(folder.resolve()):
         raise DataError(f"--copy-flagged {chosen.copy_flagged} lies in {folder}, whose files are scored: name another")
+    if chosen.maps and localise.kind(detector) != "score":
+        raise DataError(
+            f"--maps {chosen.maps}: scorer {detector.spec.names[-1]} has no places; train with --scorer padim, "
+            "patchcore or subspace"
+        )
+    if chosen.maps and chosen.maps.resolve().is_relative_to(folder.resolve()):
+        raise DataError(f"--maps {chosen.maps} lies in {folder}, whose files are scored: name another")
     found = walk.find(folder, links=chosen.follow_links, hidden=chosen.hidden, any_name=chosen.any_name)
 
     shared: dict[str, str | float] = {"threshold": float(detector.threshold), "detector": sha256}
@@ -55,7 +62,7 @@ def main(arguments: list[str]) -> int:
         raise DataError(
             f"{chosen.out} is there already, and no {journal_path.name} to go on from: name another, or --fresh"
         )
-    batch_size = chosen.batch_size or stream.batch_size_for(detector.spec.image_shape)
+    batch_size = chosen.batch_size or features.batch_size_for(detector.spec.image_shape)
     with (
         Journal(
             journal_path, {**shared, "false-positive rate": alpha, "folder": str(folder.resolve())}, chosen.fresh
@@ -66,7 +73,14 @@ def main(arguments: list[str]) -> int:
         console.print(f"{detector}\n{_told(found, len(found.names) - len(todo))}", highlight=False, markup=False)
         depths = depth.Depths()
         work = stream.rows(
-            detector, folder, todo, batch_size=batch_size, threads=chosen.threads, doubt=doubt, depths=depths
+            detector,
+            folder,
+            todo,
+            batch_size=batch_size,
+            threads=chosen.threads,
+            doubt=doubt,
+            depths=depths,
+            maps=chosen.maps,
         )
         with ImageProgress(console, len(todo), "scoring") as progress, closing(work):
             for rows in work:
@@ -97,6 +111,7 @@ def main(arguments: list[str]) -> int:
             "report": report,
             "submission": chosen.submission,
             "flagged files": chosen.copy_flagged,
+            "maps": chosen.maps,
         }
         _summary(console, journal, rate, written)
         if warning := depths.told(depth.trained(find(chosen.detector))):

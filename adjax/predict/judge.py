@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from adjax import thresholds
+from adjax import localise, thresholds
 from adjax.detector import Detector, outputs_of
 from adjax.scorers.logits import answer
 from adjax.spec import parts
@@ -26,10 +26,12 @@ def judge(detector: Detector, images: jax.Array, doubt: thresholds.Band | None =
       `score` float32[N]; `anomalous` bool[N], by the detector's threshold; `p_value` float32[N], NaN where no normal
       images were held out; `nearest` int32[N], the class that `score` is the distance to (or, of a scorer that knows
       none, that the network takes the image for), NONE for a detector of one class or where that is NaN; `probability`
-      float32[N] of being anomalous, the network's own, NaN where it gives none; with `doubt` also `uncertain` bool[N].
+      float32[N] of being anomalous, the network's own, NaN where it gives none; with `doubt` also `uncertain` bool[N];
+      of a scorer with places also `places` float32[N, h, w], their scores.
     """
     said = outputs_of(detector, images)
-    distances = parts(detector.spec).scorer.distances(detector.scorer, said)
+    scorer = parts(detector.spec).scorer
+    distances = scorer.distances(detector.scorer, said)
     score = thresholds.common_quantile(detector.calibration, distances)
     n, classes = score.shape[0], len(detector.spec.classes)
     held_out = detector.normal_levels.shape[0]
@@ -40,8 +42,10 @@ def judge(detector: Detector, images: jax.Array, doubt: thresholds.Band | None =
     elif "logits" in said and said["logits"].shape[-1] == classes > 1:
         nearest = answer(said["logits"])
     uncertain = {} if doubt is None else {"uncertain": (score > doubt.low) & (score <= doubt.high)}
+    places = {} if scorer.maps is None else {"places": localise.cells(detector, said)}
     return {
         **uncertain,
+        **places,
         "score": score,
         "anomalous": thresholds.is_anomalous(score, detector.threshold),
         "p_value": p_value,

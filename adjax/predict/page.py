@@ -19,7 +19,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from adjax import distribution
+from adjax import distribution, localise
 from adjax.data import upload
 from adjax.data.split import DataError
 from adjax.detector import Detector
@@ -31,6 +31,10 @@ NEAR = 12
 """Pictures shown on either side of the threshold, beside those of `adjax.report.choose`."""
 SIDE = 96
 """Longest side of a picture that is shown, pixels."""
+SEEN = {
+    "middle": "the middle of each picture, resized",
+    "whole": "each picture whole, resized",
+}
 MAX_ERRORS, LONGEST_NAME = 300, 160
 """Rows of the table of errors; characters of a name, of which the end is kept."""
 
@@ -91,7 +95,7 @@ def of_scores(
         ],
         "Detector": [
             ("made of", ", ".join(detector.spec.names)),
-            ("takes", "×".join(map(str, detector.spec.image_shape)) + " px: the middle of each picture, resized"),
+            ("takes", "×".join(map(str, detector.spec.image_shape)) + f" px: {SEEN[detector.spec.frame]}"),
             ("manifest (SHA-256)", sha256),
             ("threshold", f"{threshold:.6g}"),
             ("held-out normal images", f"{len(held_out):,}"),
@@ -155,7 +159,7 @@ def near(scores: np.ndarray, threshold: float) -> np.ndarray:
 
 def pictures(detector: Detector, folder: Path, journal: Journal, rows: np.ndarray) -> Pictures | None:
     """Reads some of the scored files again; what has gone or changed to something unreadable since is left out."""
-    wanted, shape = set(rows.tolist()), detector.spec.image_shape
+    wanted, shape, frame = set(rows.tolist()), detector.spec.image_shape, detector.spec.frame
     scale = max(SIDE / max(shape[:2]), 1)
     large = (max(round(shape[0] * scale), 1), max(round(shape[1] * scale), 1), 3)
     found: list[tuple[int, str, np.ndarray, np.ndarray]] = []
@@ -163,7 +167,7 @@ def pictures(detector: Detector, folder: Path, journal: Journal, rows: np.ndarra
     for at, row in enumerate(scored):
         if at in wanted:
             try:
-                seen, shown = (upload.read(folder / row.path, size).pixels for size in (shape, large))
+                seen, shown = (upload.read(folder / row.path, size, frame).pixels for size in (shape, large))
             except DataError:
                 continue
             found.append((at, _short(upload.line(row.path)), seen, shown))
@@ -172,6 +176,8 @@ def pictures(detector: Detector, folder: Path, journal: Journal, rows: np.ndarra
     numbers, names, small, images = zip(*found, strict=True)
     again = reconstructions(detector, np.stack(small))
     maps = None if again is None else np.abs(np.stack(small).astype(np.float32) - again).mean(-1)
+    if localise.kind(detector) == "score":
+        maps = np.asarray(detector.maps(np.stack(small)))
     return Pictures(np.array(numbers), np.stack(images), again, maps, names)
 
 

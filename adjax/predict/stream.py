@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,13 +16,15 @@ from adjax import thresholds
 from adjax.cli.predict import THREADS as THREADS
 from adjax.data import upload
 from adjax.data.depth import Depths
+from adjax.data.pixels import unseen
 from adjax.data.split import DataError
 from adjax.detector import Detector
+from adjax.predict import where
 from adjax.predict.judge import NONE, judge
+from adjax.spec import Given, Spec
 
 WINDOW = 3
 """Batches in memory: one that is judged, one that fills, one ahead."""
-LARGEST_BATCH, BATCH_PIXELS = 512, 2**20
 
 
 class Row(NamedTuple):
@@ -39,6 +40,9 @@ class Row(NamedTuple):
       nearest_class: a name.
       probability: of being anomalous, by the network's own account; None where it gives none. `evidence` is for what
         must have a number.
+      unseen: share of the picture's area that the detector does not look at, since it takes the middle.
+      boxes: of what is above the threshold, "left,top,width,height,score; …" in px; None for one that is normal, and
+        where the scorer has no places.
       uncertain: whether other held-out images might have decided otherwise, see `adjax.thresholds.band`; None where
         it isn't known which rate the threshold was set for.
     """
@@ -55,6 +59,8 @@ class Row(NamedTuple):
     nearest_class: str | None = None
     probability: float | None = None
     uncertain: bool | None = None
+    unseen: float | None = None
+    boxes: str | None = None
 
     @property
     def evidence(self) -> float:
@@ -63,13 +69,6 @@ class Row(NamedTuple):
         if self.probability is not None:
             return self.probability
         return 1.0 if self.p_value is None else 1 - self.p_value
-
-
-def batch_size_for(shape: tuple[int, ...]) -> int:
-    """Images a batch: a power of two, at most 512 and about a million pixels."""
-    height, width = shape[:2]
-    fitting = max(1, BATCH_PIXELS // (height * width))
-    return min(LARGEST_BATCH, 2 ** int(math.log2(fitting)))
 
 
 def rows(
@@ -81,6 +80,7 @@ def rows(
     threads: int = THREADS,
     doubt: thresholds.Band | None = None,
     depths: Depths | None = None,
+    maps: Path | None = None,
 ) -> Generator[list[Row]]:
     """Scores files, a batch at a time, in order.
 
@@ -91,13 +91,14 @@ def rows(
       threads: that decode.
       doubt: scores that are uncertain.
       depths: told of each picture.
+      maps: folder for the maps of pictures that are flagged, see `adjax.predict.where`; of a scorer with places.
 
     Yields:
       Rows, `batch_size` of them but for the last time.
     """
     state, shape = jax.device_put(detector), detector.spec.image_shape
     pending: tuple[list[str], list[upload.Header | str], Any] | None = None
-    for batch, decoded in _decoded(folder, iter(names), shape, batch_size, threads):
+    for batch, decoded in _decoded(folder, iter(names), detector.spec, batch_size, threads):
         images = np.zeros((batch_size, *shape), np.uint8)
         for slot, picture in enumerate(decoded):
             if isinstance(picture, upload.Picture):
@@ -107,20 +108,20 @@ def rows(
         headers = [p.header if isinstance(p, upload.Picture) else p for p in decoded]
         started = batch, headers, judge(state, images, doubt)
         if pending is not None:  # fetched one batch late, so that the device works while threads decode
-            yield _rows(detector, *pending)
+            yield _rows(detector, folder, maps, *pending)
         pending = started
     if pending is not None:
-        yield _rows(detector, *pending)
+        yield _rows(detector, folder, maps, *pending)
 
 
 def _decoded(
-    folder: Path, names: Iterator[str], shape: tuple[int, ...], batch_size: int, threads: int
+    folder: Path, names: Iterator[str], spec: Spec | Given, batch_size: int, threads: int
 ) -> Iterator[tuple[list[str], list[upload.Picture | str]]]:
     """(names, pictures or reasons), a batch at a time; no more than WINDOW batches are decoded and not yet taken."""
 
     def one(name: str) -> upload.Picture | str:
         try:
-            return upload.read(folder / name, shape)
+            return upload.read(folder / name, spec.image_shape, spec.frame)
         except DataError as error:
             return upload.reason(error)
 
@@ -137,15 +138,29 @@ def _decoded(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _rows(detector: Detector, names: list[str], headers: list[upload.Header | str], judged: Any) -> list[Row]:
+def _rows(
+    detector: Detector,
+    folder: Path,
+    maps: Path | None,
+    names: list[str],
+    headers: list[upload.Header | str],
+    judged: Any,
+) -> list[Row]:
     """The rows of a batch; waits for the device."""
-    said, classes = jax.device_get(judged), detector.spec.classes
+    threshold = float(detector.threshold)
+    said, spec = jax.device_get(judged), detector.spec
     found = []
     for slot, (name, header) in enumerate(zip(names, headers, strict=True)):
         if isinstance(header, str):
             found.append(Row(name, "error", header))
             continue
         nearest = int(said["nearest"][slot])
+        size, flagged, boxes = (header.height, header.width), bool(said["anomalous"][slot]), None
+        if flagged and "places" in said:
+            places = said["places"][slot]
+            boxes = where.told(where.boxes(places, threshold, size, spec))
+            if maps is not None:
+                where.write(folder / name, maps / name, places, threshold, size, spec)
         found.append(
             Row(
                 name,
@@ -156,10 +171,12 @@ def _rows(detector: Detector, names: list[str], headers: list[upload.Header | st
                 header.mode,
                 _number(said["score"][slot]),
                 _number(said["p_value"][slot]),
-                "anomalous" if said["anomalous"][slot] else "normal",
-                None if nearest == NONE else classes[nearest],
+                "anomalous" if flagged else "normal",
+                None if nearest == NONE else spec.classes[nearest],
                 _number(said["probability"][slot]),
                 bool(said["uncertain"][slot]) if "uncertain" in said else None,
+                round(unseen(*size, spec.image_shape, spec.frame), 4),
+                boxes,
             )
         )
     return found

@@ -28,6 +28,8 @@ COLUMNS = {
     "nearest_class": str,
     "probability": float,
     "uncertain": bool,
+    "unseen": float,
+    "boxes": str,
     "threshold": float,
     "detector": str,
 }

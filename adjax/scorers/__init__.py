@@ -15,6 +15,7 @@ from adjax.scorers.cosine import cosine
 from adjax.scorers.energy import energy
 from adjax.scorers.entropy import entropy
 from adjax.scorers.fdbd import fdbd
+from adjax.scorers.fused import fused
 from adjax.scorers.gen import gen
 from adjax.scorers.gmm import gmm
 from adjax.scorers.kl_matching import kl_matching
@@ -28,6 +29,7 @@ from adjax.scorers.ocsvm import ocsvm
 from adjax.scorers.odin import odin, perturbed
 from adjax.scorers.padim import padim, padim_maps
 from adjax.scorers.patchcore import patchcore, patchcore_maps
+from adjax.scorers.patchwise import patchwise
 from adjax.scorers.pca import pca
 from adjax.scorers.react import react
 from adjax.scorers.relative_mahalanobis import relative_mahalanobis
@@ -45,6 +47,7 @@ SCORERS: dict[str, Callable[..., Scorer]] = {
     "energy": energy,
     "entropy": entropy,
     "fdbd": fdbd,
+    "fused": fused,
     "gen": gen,
     "gmm": gmm,
     "kl_matching": kl_matching,
@@ -58,11 +61,13 @@ SCORERS: dict[str, Callable[..., Scorer]] = {
     "ocsvm": ocsvm,
     "padim": padim,
     "patchcore": patchcore,
+    "patchwise": patchwise,
     "pca": pca,
     "react": react,
     "relative_mahalanobis": relative_mahalanobis,
     "score": score,
     "she": she,
+    "subspace": partial(patchwise, "pca"),
     "vim": vim,
 }
 """Name -> factory; its keyword arguments configure it."""
@@ -80,6 +85,7 @@ __all__ = [
     "fdbd",
     "fit",
     "fit_stream",
+    "fused",
     "gather",
     "gen",
     "gmm",
@@ -98,6 +104,7 @@ __all__ = [
     "padim_maps",
     "patchcore",
     "patchcore_maps",
+    "patchwise",
     "pca",
     "perturbed",
     "react",
@@ -160,6 +167,5 @@ def gather(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, ba
         return scorer.update(stats, *chunk), None
 
     parts = (jax.tree.map(chunked, dict(outputs)), chunked(labels), chunked(jnp.ones(n, bool)))
-    dim = outputs["features"].shape[-1] if "features" in outputs else 0  # a method may give its score alone
-    stats, _ = lax.scan(body, scorer.init(dim, classes), parts)
+    stats, _ = lax.scan(body, scorer.start(outputs, classes), parts)
     return stats

@@ -32,7 +32,7 @@ from jax import lax
 
 from adjax.anchor import anchor_of
 from adjax.scorers.leave_out import own_square, without
-from adjax.scorers.whiten import whitening
+from adjax.scorers.whiten import triangular, whitening
 from adjax.types import Outputs, Scorer
 
 _MANY, _NEAR = 64, 4
@@ -141,7 +141,10 @@ def _by_blocks(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.
 
 
 def mahalanobis(
-    covariance: Literal["tied", "class"] = "tied", shrinkage: float = 0.1, feature: str = "features"
+    covariance: Literal["tied", "class"] = "tied",
+    shrinkage: float = 0.1,
+    feature: str = "features",
+    solver: Literal["eigen", "cholesky"] = "eigen",
 ) -> Scorer:
     """Mahalanobis scorer on `outputs[feature]`, float [N, D].
 
@@ -149,6 +152,7 @@ def mahalanobis(
       covariance: "tied", pooled within classes, or "class", each class its own (the paper).
       shrinkage: s above, in [0, 1]; 0 is the plain covariance, 1 a scaled Euclidean distance.
       feature: name of the network output to score.
+      solver: of Σ⁻¹: "eigen", as exact as float32 allows; "cholesky", many times as fast, as good where s > 0.
 
     Returns:
       A `Scorer`. `score` is the distance to the nearest class, ≥ 0, in standard deviations; an image whose
@@ -162,7 +166,9 @@ def mahalanobis(
         raise ValueError(f"covariance {covariance!r}: must be 'tied' or 'class'")
     if not 0 <= shrinkage <= 1:
         raise ValueError(f"shrinkage {shrinkage} must lie in [0, 1]")
-    tied = covariance == "tied"
+    if solver not in ("eigen", "cholesky"):
+        raise ValueError(f"solver {solver!r}: must be 'eigen' or 'cholesky'")
+    tied, inverted = covariance == "tied", whitening if solver == "eigen" else triangular
 
     def init(dim: int, classes: int) -> Stats:
         shapes = (dim,), (classes,), (classes, dim), (1 if tied else classes, dim, dim)
@@ -205,7 +211,7 @@ def mahalanobis(
         dim = cov.shape[-1]
         variance = jnp.trace(cov, axis1=1, axis2=2)[:, None, None] / dim
         cov = (1 - shrinkage) * cov + shrinkage * variance * jnp.eye(dim, dtype=jnp.float32)[None]
-        whiten, _ = whitening(cov, stats.anchor[None] + stats.mean)
+        whiten, _ = inverted(cov, stats.anchor[None] + stats.mean)
         means = jnp.matmul(stats.mean, whiten[0], precision=_EXACT) if tied else stats.mean
         return State(stats.anchor, whiten, means, stats.counts > 0)
 

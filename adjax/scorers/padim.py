@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from adjax.scorers.mahalanobis import State as One
 from adjax.scorers.mahalanobis import Stats as Sums
@@ -46,7 +47,7 @@ class State(NamedTuple):
 
 
 def padim(
-    grid: tuple[int, int] = (7, 7),
+    grid: tuple[int, int] | None = None,
     channels: int = 100,
     shrinkage: float = 0.1,
     feature: str = "patches",
@@ -56,40 +57,44 @@ def padim(
     """PaDiM on `outputs[feature]`, float [N, h, w, C], or the same flattened.
 
     Args:
-      grid: (h, w).
+      grid: (h, w); None: that of the map.
       channels: drawn at random; all, if there are no more.
       shrinkage: of each covariance, as in `adjax.scorers.mahalanobis`, in [0, 1].
       feature: name of the network output to score: any with places.
-      dim: C; None: as many as `features` has, the mean of the patches in most networks.
+      dim: C; None: as many as there are.
       seed: of the draw.
 
     Returns:
-      A `Scorer`; `distances` has one column, and `padim_maps` tells where. An image with a NaN scores NaN. Images with
+      A `Scorer`; `distances` has one column, and `maps` tells where. An image with a NaN scores NaN. Images with
       a number in them that is not finite (or beyond 1e15), or with a label outside of 0 … K−1, are left out of the fit;
       fitted to no image at all, every score is +inf.
 
     Raises:
       ValueError: an empty grid, no channels, or shrinkage outside of [0, 1]; in fitting, patches of another shape.
     """
-    height, width = grid
-    if height < 1 or width < 1 or channels < 1:
-        raise ValueError(f"grid {(height, width)}, channels={channels}: must be at least 1 each")
-    inner = mahalanobis("tied", shrinkage, "places")
+    if channels < 1 or (grid is not None and min(grid) < 1):
+        raise ValueError(f"grid {grid}, channels={channels}: must be at least 1 each")
+    inner = mahalanobis("tied", shrinkage, "places", solver="cholesky" if shrinkage else "eigen")
 
-    def init(features: int, classes: int) -> Stats:
-        wide = features if dim is None else dim
+    def init(shape: int | tuple[int, ...], classes: int) -> Stats:
+        *places, found = np.atleast_1d(shape)
+        if grid is None and len(places) != 2:
+            raise ValueError(f"{feature} of shape {shape} has no places: give padim grid and dim")
+        height, width = grid or places
+        wide = int(dim or found)
         chosen = jax.random.permutation(jax.random.key(seed), wide) < channels
         one = inner.init(min(channels, wide), classes)
         return Stats(chosen, jax.tree.map(lambda x: jnp.zeros((height * width, *x.shape), x.dtype), one))
 
     def update(stats: Stats, outputs: Outputs, labels: jax.Array, mask: jax.Array) -> Stats:
-        x = outputs[feature].astype(jnp.float32)
-        wide = stats.channels.size
-        if x.shape[1:] not in ((height, width, wide), (height * width, wide), (height * width * wide,)):
+        x, wide = outputs[feature].astype(jnp.float32), stats.channels.size
+        each = stats.places.anchor.shape[0]
+        expected = ((*grid, wide), (each, wide), (each * wide,)) if grid else ((*x.shape[1:3], wide),)
+        if x.shape[1:] not in expected or x[0].size != each * wide:
             raise ValueError(
-                f"{feature} of shape {x.shape[1:]} where {(height, width, wide)} is expected: give padim grid and dim"
+                f"{feature} of shape {x.shape[1:]} where {expected[0]} is expected: give padim grid and dim"
             )
-        x = x.reshape(len(labels), height * width, wide)
+        x = x.reshape(len(labels), each, wide)
         mask = mask & (jnp.abs(x) <= LIMIT).all((1, 2))
         x = _chosen(x, stats.channels, stats.places.anchor.shape[-1])
 
@@ -104,11 +109,14 @@ def padim(
     def finalize(stats: Stats) -> State:
         return State(stats.channels, jax.vmap(lambda place: inner.finalize(pooled(place)))(stats.places))
 
-    def score(state: State, outputs: Outputs) -> jax.Array:
+    def maps(state: State, outputs: Outputs) -> jax.Array:
         x = outputs[feature]
-        return padim_maps(state, x.reshape(x.shape[0], height, width, -1)).max((1, 2))
+        return padim_maps(state, x if grid is None else x.reshape(x.shape[0], *grid, -1))
 
-    return Scorer.single(init, update, merge, finalize, score)
+    def score(state: State, outputs: Outputs) -> jax.Array:
+        return maps(state, outputs).max((1, 2))
+
+    return Scorer.single(init, update, merge, finalize, score, maps=maps, sized_by=feature)
 
 
 def padim_maps(state: State, patches: jax.Array) -> jax.Array:

@@ -19,6 +19,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from adjax.scorers import sample
@@ -56,13 +57,13 @@ def patchcore(
       capacity: patches sampled to choose them from, ≥ coreset.
       neighbours: b above, from 2 to coreset, 9 in the authors' code; 1: w = 1.
       feature: name of the network output to score: any with places.
-      dim: C; None: as many as `features` has, the mean of the patches in most networks.
+      dim: C; None: as many as there are.
       seed: of the first patch chosen.
 
     Returns:
-      A `Scorer`; `distances` has one column, and `patchcore_maps` tells where. An image with a NaN scores NaN. Images
-      with a number in them that is not finite (or beyond 1e15), or with a label outside of 0 … K−1, are left out of the
-      fit; fitted to no image at all, every score is +inf.
+      A `Scorer`; `distances` has one column, and `maps` tells where, not weighted. An image with a NaN scores NaN.
+      Images with a number in them that is not finite (or beyond 1e15), or with a label outside of 0 … K−1, are left out
+      of the fit; fitted to no image at all, every score is +inf.
 
     Raises:
       ValueError: coreset or neighbours out of range; in fitting, another number of channels.
@@ -70,8 +71,8 @@ def patchcore(
     if not 1 <= neighbours <= coreset <= capacity:
         raise ValueError(f"neighbours={neighbours}, coreset={coreset}, capacity={capacity}: must be ≥ 1 and ascend")
 
-    def init(features: int, classes: int) -> Sample:
-        return sample.init(capacity, features if dim is None else dim, classes)
+    def init(shape: int | tuple[int, ...], classes: int) -> Sample:
+        return sample.init(capacity, dim or np.atleast_1d(shape)[-1], classes)
 
     def update(stats: Sample, outputs: Outputs, labels: jax.Array, mask: jax.Array) -> Sample:
         x = outputs[feature].astype(jnp.float32)
@@ -109,7 +110,10 @@ def patchcore(
             score = score * jnp.where(state.known.sum() > 1, 1 - share, 1)
         return jnp.where(state.known.any() | jnp.isnan(score), score, jnp.inf)
 
-    return Scorer.single(init, update, sample.merge, finalize, score)
+    def maps(state: State, outputs: Outputs) -> jax.Array:
+        return patchcore_maps(state, outputs[feature])
+
+    return Scorer.single(init, update, sample.merge, finalize, score, maps=maps, sized_by=feature)
 
 
 def patchcore_maps(state: State, patches: jax.Array) -> jax.Array:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -13,7 +14,7 @@ from adjax.types import Outputs, PyTree, Scorer
 
 
 def fit_stream(
-    scorer: Scorer, batches: Iterable[tuple[Outputs, ArrayLike]], dim: int, classes: int, batch_size: int = 2048
+    scorer: Scorer, batches: Iterable[tuple[Outputs, ArrayLike]], dim: Any, classes: int, batch_size: int = 2048
 ) -> PyTree:
     """Fits a scorer to outputs that come in batches: the state of `adjax.scorers.fit` on all of them at once.
 
@@ -21,7 +22,7 @@ def fit_stream(
       scorer: what to fit.
       batches: pairs of outputs, named arrays of N rows, and labels int[N]; N may differ from batch to batch. Each is
         asked for once, and none is kept.
-      dim: columns of `features`; what the scorer's `init` takes.
+      dim: what the scorer's `init` takes, see `Scorer.row`; of most the columns of `features`.
       classes: K ≥ 1.
       batch_size: rows an update; batches are cut and joined to that, so that it is compiled once.
 

@@ -41,9 +41,7 @@ def suite(factories: Mapping[str, Callable[..., Scorer]], outputs: Outputs, clas
             if not maps:
                 continue
             place = max(maps, key=lambda layer: layers[layer].shape[-1])
-            options = {"feature": place, "dim": layers[place].shape[-1]}
-            if name == "padim":
-                options["grid"] = layers[place].shape[1:3]
+            options = {"feature": place}
         if _fed(factory, options, shapes, classes):
             found[name] = options
     return found
@@ -55,8 +53,7 @@ def _fed(
     def run(outputs: Outputs) -> jax.Array:
         scorer = factory(**options)
         rows = len(next(iter(outputs.values())))
-        dim = outputs["features"].shape[-1] if "features" in outputs else 0  # as `scorers.fit` has it
-        stats = scorer.update(scorer.init(dim, classes), outputs, jnp.zeros(rows, jnp.int32), jnp.ones(rows, bool))
+        stats = scorer.update(scorer.start(outputs, classes), outputs, jnp.zeros(rows, jnp.int32), jnp.ones(rows, bool))
         return scorer.distances(scorer.finalize(stats), outputs)
 
     try:

@@ -13,7 +13,7 @@ from adjax.data import words
 from adjax.data.split import DataError
 from adjax.data.upload import Header
 from adjax.detector import Detector
-from adjax.teach import fit, plan
+from adjax.teach import fit, plan, select
 
 
 def train_detector(
@@ -90,6 +90,8 @@ def train_detector(
         if plan.NO_WEIGHTS in why:
             warnings.warn(why, stacklevel=2)
     parts = fit.hold_out(index, false_positive_rate, seed, images, held_out)
+    if planned.selects:
+        planned = select.refined(planned, images[parts.train], index[parts.train], classes, seed)
     length = plan.steps(planned.method, len(parts.train), planned.batch_size, steps)
     trained = fit.fit(
         planned, images, index, classes, parts, alpha=false_positive_rate, steps=length, seed=seed, report=report

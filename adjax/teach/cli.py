@@ -21,7 +21,7 @@ from adjax.progress import ImageProgress
 from adjax.report import Report
 from adjax.report import write as write_report
 from adjax.sealed import MANIFEST
-from adjax.teach import fit, layout, page, plan, record
+from adjax.teach import fit, layout, page, plan, record, select
 
 
 def main(arguments: list[str]) -> int:
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
     console.print("  to choose otherwise: --method, --model, --scorer, --side-px, --weights, --steps (see --help)")
 
     depths = depth.Depths()
-    images, rows, broken = gather.images(found.files, planned.shape, depths)
+    images, rows, broken = gather.images(found.files, planned.shape, depths, "whole")
     errors |= broken
     _refuse_if_many(errors, found.files)
     _tell(console, errors)
@@ -69,6 +69,10 @@ def main(arguments: list[str]) -> int:
             f"{parts.copies:,} pictures, as the network sees them, are exact copies of others: each is trained on or "
             "held out together with what it copies"
         )
+    if planned.selects:
+        console.print("looks for the scorer that finds made defects in these pictures", highlight=False)
+        planned = select.refined(planned, images[parts.train], labels[parts.train], found.classes, chosen.seed)
+        console.print(f"trains {planned.name}\n  {planned.why[-1]}")
     steps = plan.steps(planned.method, len(parts.train), planned.batch_size, chosen.steps)
     with ImageProgress(console, steps * planned.batch_size, "training") as progress:
 
@@ -153,9 +157,11 @@ def _judge(
     if not found.test_anomalous:
         console.print("no anomalous/ or test/ to judge by: put some known anomalies into anomalous/ to see how it does")
         return None, None
-    anomalous, odd, broken = gather.images(found.test_anomalous, shape)
+    anomalous, odd, broken = gather.images(found.test_anomalous, shape, frame="whole")
     beside = found.test_normal or held_out_files
-    normal, rows, also = gather.images(beside, shape) if found.test_normal else (held_out, np.arange(len(held_out)), {})
+    normal, rows, also = held_out, np.arange(len(held_out)), dict[Path, str]()
+    if found.test_normal:
+        normal, rows, also = gather.images(beside, shape, frame="whole")
     _tell(console, {**broken, **also})
     if not len(anomalous) or not len(normal):
         return None, None

@@ -2,7 +2,8 @@
 
 | what there is | what is trained |
 |---|---|
-| fewer than 1,000 images, or images above 64 px | a pre-trained network's features and a Gaussian (one a class) |
+| fewer than 1,000 images, or images above 64 px | a pre-trained network's features and a Gaussian (one a class); \
+from 96 px on that, or a scorer of patches: the one that finds made defects (`adjax.teach.select`) |
 | the same, and no weights to be had | HOG and a one-class SVM; from 1,000 images on as below, shrunk |
 | 1,000 small images or more, of classes | LeNet-5 with center loss, Mahalanobis distance to the classes |
 | 1,000 small images or more | a convolutional autoencoder's error |
@@ -28,11 +29,22 @@ from adjax.models.names import MODELS as WEIGHTED
 from adjax.pipeline import Recipe
 
 FEW = 1000
-SMALL_PX, LARGE_PX = 64, 128
-"""Images up to SMALL_PX are learned from scratch; larger ones are shrunk to LARGE_PX for a pre-trained network."""
+SMALL_PX, LARGE_PX = 64, 256
+"""Images up to SMALL_PX are learned from scratch; for a pre-trained network larger ones are shrunk to the area of a
+square of LARGE_PX."""
+CELL_PX = 16
+"""What the sides of a picture of a pre-trained network are multiples of."""
 BACKBONE = "efficientnet_lite0"
 SEEN_PX = 96  # what a pre-trained network enlarges smaller images to
 SMALLEST_PX = 8
+LAYERS = ("layer2", "layer1", "layer3")
+"""Maps whose features lie side by side in `patches`, at the places of the first, an eighth of the side."""
+PATCHES: Mapping[str, Mapping[str, Any]] = {
+    "padim": {"channels": 64},
+    "patchcore": {"coreset": 1000},
+    "subspace": {"components": 0.99},
+}
+"""Scorers of patches, with their options; beside them stands the one that was planned."""
 EPOCHS, MIN_STEPS, MAX_STEPS = 20, 2000, 20_000
 FROZEN = ("gmm", "hog_ocsvm")
 NO_WEIGHTS = "NO PRE-TRAINED WEIGHTS can be had"
@@ -60,6 +72,7 @@ class Plan:
       pretrained: the weights that it starts from.
       batch_size, learning_rate, shift_px: of training, if there is any; learning_rate None: the method's own.
       why: a sentence for each choice.
+      selects: nobody named a scorer, and the network has maps: made defects decide, see `adjax.teach.select`.
     """
 
     method: str
@@ -73,12 +86,13 @@ class Plan:
     learning_rate: float | None = None
     shift_px: int = 0
     why: tuple[str, ...] = ()
+    selects: bool = False
 
     @property
     def recipe(self) -> Recipe:
         """The names and options alone."""
         return Recipe(
-            self.method, self.model, self.scorer, {}, self.model_options, self.scorer_options, self.pretrained
+            self.method, self.model, self.scorer, {}, self.model_options, self.scorer_options, self.pretrained, "whole"
         )
 
     @property
@@ -136,15 +150,12 @@ def choose(headers: Sequence[Header], classes: int, asked: Asked, shape: tuple[i
         raise DataError(f"images of {side} px: at least {SMALLEST_PX} are needed, enlarge them by --side-px")
     channels = 1 if grey else 3
     if shape is None:
-        why.append(f"side {side} px, {'grey' if grey else 'RGB'}: the shorter side is brought to it, the middle kept")
-        if (unseen := _unseen(headers)) >= 0.01:
-            why.append(
-                f"OUTSIDE OF THE MIDDLE SQUARE lies {unseen:.0%} of the pictures' area, WHICH IS NOT LOOKED AT: if "
-                "something may be there, cut the pictures into squares first"
-            )
-        shape = (side, side, channels)
+        height, width = (side, side) if found is None or side < SEEN_PX else _proportions(headers, side)
+        why.append(f"{width}×{height} px, {'grey' if grey else 'RGB'}: pictures are brought to it whole")
+        shape = (height, width, channels)
     scorer = asked.scorer or ("mahalanobis" if method == "gmm" and classes > 1 else None)
-    common: dict[str, Any] = {"shape": shape, "pretrained": found, "why": tuple(why)}
+    selects = found is not None and method == "gmm" and asked.scorer is None and min(shape[:2]) >= SEEN_PX
+    common: dict[str, Any] = {"shape": shape, "pretrained": found, "why": tuple(why), "selects": selects}
     return Plan(method, model, scorer, **common, **_settings(method, model, scorer, side, found))
 
 
@@ -173,10 +184,12 @@ def _pretrained(asked: Asked, reason: str) -> tuple[str, weights.Weights | None,
     return "gmm", found, f"{reason}: a pre-trained network's features and a Gaussian ({found.source})"
 
 
-def _unseen(headers: Sequence[Header]) -> float:
-    """The share of all pictures' area that is cut off, where the middle square is kept."""
-    area = sum(header.height * header.width for header in headers)
-    return 1 - sum(min(header.height, header.width) ** 2 for header in headers) / area
+def _proportions(headers: Sequence[Header], side: int) -> tuple[int, int]:
+    """(height px, width px) of the area of such a square and the pictures' own proportions, at most 4 : 1."""
+    ratio = statistics.median(header.height / header.width for header in headers)
+    root = min(max(ratio, 1 / 4), 4) ** 0.5
+    height, width = (max(round(x / CELL_PX), 2) * CELL_PX for x in (side * root, side / root))
+    return height, width
 
 
 def _side(side: int, model: str) -> int:
@@ -194,6 +207,9 @@ def _settings(method: str, model: str, scorer: str | None, side: int, found: wei
         options["model_options"] = {**found.options, **({"side_px": SEEN_PX} if side < SEEN_PX else {})}
     if method == "gmm":
         options["scorer_options"] = {"shrinkage": 0.1} if scorer in (None, "gmm", "mahalanobis") else {}
+        if scorer in ("padim", "patchcore", "patchwise", "subspace"):
+            options["scorer_options"] = dict(PATCHES.get(scorer, {}))
+            options.setdefault("model_options", {})["patch_layers"] = LAYERS
     if method == "hog_ocsvm" and model == "hog":
         options["model_options"] = {"cell_px": max(side // 8, 2), "block_cells": 2, "orientations": 4}
     if method == "hog_ocsvm" and scorer in (None, "ocsvm"):

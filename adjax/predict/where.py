@@ -1,0 +1,105 @@
+"""Where in a picture it is anomalous: boxes for the table; a map and a picture with its outline for people."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from scipy import ndimage
+
+from adjax import atomic
+from adjax.data import upload
+from adjax.data.pixels import seen_part
+from adjax.report.pictures import heat
+from adjax.spec import Given, Spec
+
+MOST_BOXES = 20
+LONGEST_PX = 4096
+"""Of an overlay; a larger picture is shrunk to it, and its map with it."""
+
+
+class Box(NamedTuple):
+    """A region above the threshold, px of the picture as a viewer shows it, and the highest score in it."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+    peak: float
+
+
+def boxes(places: np.ndarray, threshold: float, size: tuple[int, int], spec: Spec | Given) -> list[Box]:
+    """Connected places above the threshold, the highest first, at most `MOST_BOXES`.
+
+    Args:
+      places: float32[h, w], scores; a NaN is above every threshold.
+      threshold: of the score.
+      size: (height px, width px) of the picture.
+      spec: of the detector: what of the picture it saw.
+    """
+    scores = np.where(np.isnan(places), np.inf, places)
+    labels, _ = ndimage.label(scores > threshold, np.ones((3, 3)))
+    top, left, height, width = seen_part(*size, spec.image_shape, spec.frame)
+    each = []
+    for rows, columns in ndimage.find_objects(labels):
+        y0, y1 = (round(top + height * y / places.shape[0]) for y in (rows.start, rows.stop))
+        x0, x1 = (round(left + width * x / places.shape[1]) for x in (columns.start, columns.stop))
+        each.append(Box(x0, y0, max(x1 - x0, 1), max(y1 - y0, 1), float(scores[rows, columns].max())))
+    return sorted(each, key=lambda box: -box.peak)[:MOST_BOXES]
+
+
+def told(found: list[Box]) -> str:
+    """Boxes in a cell of a table: "left,top,width,height,peak; …"."""
+    return "; ".join(f"{b.left},{b.top},{b.width},{b.height},{b.peak:.4g}" for b in found)
+
+
+def write(
+    source: Path, into: Path, places: np.ndarray, threshold: float, size: tuple[int, int], spec: Spec | Given
+) -> None:
+    """Writes `into`.map.tif, float32 [height, width] of the picture's own size in the unit of the score, NaN where the
+    detector does not look, and `into`.overlay.png, the picture with the map on it and what is above the threshold
+    outlined.
+
+    Args:
+      source: the picture.
+      into: path of both files without their ends; its folder is made.
+      places, threshold, size, spec: as of `boxes`.
+    """
+    import tifffile
+    from PIL import Image
+
+    scale = min(1.0, LONGEST_PX / max(size))
+    height, width = (max(round(side * scale), 1) for side in size)
+    picture = upload.read(source, (height, width, 3), "whole").pixels
+    full = enlarged(places, (height, width), spec)
+    into.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.replacing(into.with_name(f"{into.name}.map.tif")) as fresh:
+        tifffile.imwrite(fresh, full, photometric="minisblack", compression="zlib", metadata=None)
+    with atomic.replacing(into.with_name(f"{into.name}.overlay.png")) as fresh:
+        Image.fromarray(overlay(picture, full, threshold)).save(fresh, "png")
+
+
+def enlarged(places: np.ndarray, size: tuple[int, int], spec: Spec | Given) -> np.ndarray:
+    """Scores float32[h, w] as a map float32[height, width] of the picture, bilinear; NaN where nobody looked."""
+    from PIL import Image
+
+    top, left, height, width = (round(x) for x in seen_part(*size, spec.image_shape, spec.frame))
+    part = Image.fromarray(places.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
+    full = np.full(size, np.nan, np.float32)
+    full[top : top + height, left : left + width] = np.asarray(part)
+    return full
+
+
+def overlay(picture: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
+    """uint8[H, W, 3]: the picture, redder the higher the score, and an outline about what is above the threshold."""
+    known = scores[np.isfinite(scores)]
+    low = float(np.median(known)) if known.size else 0.0
+    high = max(float(known.max(initial=threshold)), threshold)
+    strength = np.clip((np.nan_to_num(scores, nan=low) - low) / max(high - low, 1e-12), 0, 1)[..., None]
+    mixed = picture * (1 - 0.55 * strength) + heat(scores[None], low, high)[0] * (0.55 * strength)
+    above = np.nan_to_num(scores, nan=-np.inf) > threshold
+    thick = max(max(scores.shape) // 400, 1)
+    edge = ndimage.binary_dilation(above, iterations=thick) & ~above
+    mixed[edge] = (255, 40, 40)
+    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)

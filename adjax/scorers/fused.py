@@ -1,0 +1,79 @@
+"""Several scorers of one network, made alike by normal images that none of them was fitted to; the highest decides.
+
+    score(f) = max_i (s_i(f) − m_i) / d_i
+
+A pooled feature sees a picture that shows something else, a map of patches a small defect: either is enough. m_i and
+d_i are location and scale of scorer i's scores over *unseen* normal images, since training scores are too low by as
+much as a scorer overfits: `adjax.teach.select` finds them, and they are options, as all that is decided before
+fitting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from adjax.types import Outputs, PyTree, Scorer
+
+
+def fused(
+    names: Sequence[str] = ("gmm", "padim"),
+    options: Sequence[Mapping[str, Any] | Sequence[tuple[str, Any]]] | None = None,
+    offsets: Sequence[float] | None = None,
+    scales: Sequence[float] | None = None,
+) -> Scorer:
+    """The highest of several scorers.
+
+    Args:
+      names: in `adjax.scorers.SCORERS`, of scorers with one distance an image.
+      options: of each; None: none.
+      offsets: m_i; None: 0.
+      scales: d_i > 0; None: 1.
+
+    Returns:
+      A `Scorer`; `distances` has one column, in deviations of unseen normal images. `maps` is the highest of those that
+      have places, all of one shape; None if none has. An image that is NaN to one of them scores NaN.
+
+    Raises:
+      ValueError: no names, not as many of the others, or a scale that is not positive.
+    """
+    from adjax.scorers import SCORERS  # when called: the registry knows this file
+
+    names = tuple(names)
+    each = [dict(o) for o in (options or [{}] * len(names))]
+    m, d = (np.asarray(x if x is not None else [y] * len(names), np.float32) for x, y in ((offsets, 0), (scales, 1)))
+    if not names or not len(names) == len(each) == len(m) == len(d):
+        raise ValueError(f"names {names}, options {options}, offsets {offsets}, scales {scales}: must be as many")
+    if not (d > 0).all() or not np.isfinite(m).all():
+        raise ValueError(f"offsets {offsets}, scales {scales}: must be finite, and scales positive")
+    parts = [SCORERS[name](**o) for name, o in zip(names, each, strict=True)]
+
+    def init(shapes: Sequence[Any], classes: int) -> tuple[PyTree, ...]:
+        return tuple(part.init(shape, classes) for part, shape in zip(parts, shapes, strict=True))
+
+    def update(stats: tuple[PyTree, ...], outputs: Outputs, labels: jax.Array, mask: jax.Array) -> tuple[PyTree, ...]:
+        return tuple(part.update(own, outputs, labels, mask) for part, own in zip(parts, stats, strict=True))
+
+    def merge(a: tuple[PyTree, ...], b: tuple[PyTree, ...]) -> tuple[PyTree, ...]:
+        return tuple(part.merge(*own) for part, *own in zip(parts, a, b, strict=True))
+
+    def finalize(stats: tuple[PyTree, ...]) -> tuple[PyTree, ...]:
+        return tuple(part.finalize(own) for part, own in zip(parts, stats, strict=True))
+
+    def score(state: tuple[PyTree, ...], outputs: Outputs) -> jax.Array:
+        return _highest(parts[i].score(own, outputs) for i, own in enumerate(state))
+
+    def maps(state: tuple[PyTree, ...], outputs: Outputs) -> jax.Array:
+        found = (p.maps(own, outputs) if p.maps else None for p, own in zip(parts, state, strict=True))
+        return _highest(found)
+
+    def _highest(values) -> jax.Array:
+        return jnp.stack([(x - m[i]) / d[i] for i, x in enumerate(values) if x is not None]).max(0)
+
+    placed = any(part.maps is not None for part in parts)
+    sized_by = tuple(str(part.sized_by) for part in parts)
+    return Scorer.single(init, update, merge, finalize, score, maps=maps if placed else None, sized_by=sized_by)

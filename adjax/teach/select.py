@@ -1,0 +1,140 @@
+"""Which scorer for these pictures: the one that finds made defects in normal pictures that it was not fitted to.
+
+No scorer is best on all pictures. A pooled feature sees that a picture shows something else; a map of patches sees a
+scratch. So a few candidates are fitted to a part of the training pictures and asked to tell the rest of them from the
+same with a made defect (`adjax.data.defects`: eight kinds, 0.5 % to 5 % of the area) and from photographs of something
+else. The held-out pictures that set the threshold are not touched, and nothing that is known to be anomalous is: what
+is chosen so can still be judged by it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from adjax import metrics, scorers
+from adjax.data.defects import defects, foreign
+from adjax.detector import extract
+from adjax.pipeline import member, train_members
+from adjax.teach.plan import LAYERS, PATCHES, Plan
+from adjax.types import Outputs, PyTree
+
+SHARES = (0.005, 0.05)
+FITTED, JUDGED, MADE = 120, 48, 32
+"""At most so many pictures to fit to and to judge by; at least so many defects."""
+MARGIN = 0.005
+"""Of two that are as close as that, the earlier: what was planned, then in the order above."""
+
+
+class Found(NamedTuple):
+    """A candidate, and its AUROC against made defects and against foreign photographs."""
+
+    name: str
+    scorer: str
+    options: Mapping[str, Any]
+    defects: float
+    foreign: float
+
+    @property
+    def value(self) -> float:
+        """What decides: the mean of both."""
+        return (self.defects + self.foreign) / 2
+
+
+def refined(plan: Plan, images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], seed: int) -> Plan:
+    """The plan with the scorer that finds most, and why.
+
+    Args:
+      plan: with `selects`: of a network with maps, and a scorer that nobody asked for.
+      images, labels: uint8[N, H, W, C], normal, to be trained on, and int[N], of `classes`.
+      classes: their names.
+      seed: of the split and the defects.
+    """
+    found = compare(plan, images, labels, classes, seed)
+    most = max(one.value for one in found)
+    best = next(one for one in found if one.value >= most - MARGIN)
+    each = ", ".join(f"{one.name} {one.defects:.3f} and {one.foreign:.3f}" for one in found)
+    why = f"{best.name} finds most in normal pictures it has not seen (AUROC of made defects, of foreign ones): {each}"
+    options = {**plan.model_options, "patch_layers": LAYERS}
+    return replace(
+        plan,
+        scorer=best.scorer,
+        scorer_options=best.options,
+        model_options=options,
+        why=(*plan.why, why),
+        selects=False,
+    )
+
+
+def compare(plan: Plan, images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], seed: int) -> list[Found]:
+    """Each candidate, those with maps first; arguments as of `refined`."""
+    order = np.random.default_rng(seed).permutation(len(images))
+    aside = min(max(len(images) // 4, 8), JUDGED)
+    rest, fitted = order[:aside], order[aside:][:FITTED]
+    made = [defects(images[rest], SHARES, seed + k)[0] for k in range(-(-MADE // aside))]
+    shown = {
+        "fit": images[fitted],
+        "normal": images[rest],
+        "defects": np.concatenate(made),
+        "foreign": foreign(max(aside, 16), images.shape[1:], seed),
+    }
+    recipe = replace(plan.recipe, model_options={**plan.model_options, "patch_layers": LAYERS})
+    built = recipe.build(images.shape[1:], classes)
+    table = built.members([fitted], [labels[fitted]], [seed])
+    trained = train_members(built, images, table, built.normalise(images[fitted]), 0, batch_size=1)
+    params = member(trained.params, 0)
+    said = {k: extract(built.spec, params, built.normalise(images[fitted]), x, {"patches"}) for k, x in shown.items()}
+    candidates: dict[str, Mapping[str, Any]] = {**PATCHES, built.spec.scorer: dict(plan.scorer_options)}
+    values = {name: _scores(name, options, said, labels[fitted], len(classes)) for name, options in candidates.items()}
+    found = [
+        Found(name, name, options, _auroc(values[name], "defects"), _auroc(values[name], "foreign"))
+        for name, options in candidates.items()
+    ]
+    pooled = found[-1]
+    if len(classes) > 1:  # whose scorer has a distance from each of them
+        return found
+    return [*(_both(one, pooled, values) for one in found[:-1]), *found]
+
+
+def _both(one: Found, other: Found, values: Mapping[str, Mapping[str, np.ndarray]]) -> Found:
+    """Two candidates fused, made alike by their scores of normal pictures."""
+    normal = [values[x.scorer]["normal"] for x in (one, other)]
+    offsets, scales = [float(x.mean()) for x in normal], [max(float(x.std()), 1e-6) for x in normal]
+    alike = [
+        {k: (v - m) / d for k, v in values[x.scorer].items()}
+        for x, m, d in zip((one, other), offsets, scales, strict=True)
+    ]
+    highest = {k: np.maximum(v, alike[1][k]) for k, v in alike[0].items()}
+    options = {
+        "names": (one.scorer, other.scorer),
+        "options": tuple(tuple(x.options.items()) for x in (one, other)),
+        "offsets": tuple(offsets),
+        "scales": tuple(scales),
+    }
+    name = f"{one.scorer} with {other.scorer}"
+    return Found(name, "fused", options, _auroc(highest, "defects"), _auroc(highest, "foreign"))
+
+
+def _scores(
+    name: str, options: Mapping[str, Any], said: Mapping[str, Outputs], labels: np.ndarray, classes: int
+) -> dict[str, np.ndarray]:
+    """What a scorer fitted to "fit" says of the others."""
+    scorer = scorers.make(name, **options)
+
+    @jax.jit
+    def fit(outputs: Outputs, labels: jax.Array) -> PyTree:
+        return scorers.fit(scorer, outputs, labels, classes, batch_size=16)
+
+    state, score = fit(said["fit"], np.asarray(labels, np.int32)), jax.jit(scorer.score)
+    return {k: np.asarray(score(state, x)) for k, x in said.items() if k != "fit"}
+
+
+def _auroc(scores: Mapping[str, np.ndarray], kind: str) -> float:
+    normal, anomalous = scores["normal"], scores[kind]
+    truth = np.repeat([0, 1], [len(normal), len(anomalous)])
+    return float(metrics.auroc(jnp.asarray(np.concatenate([normal, anomalous])), truth))
