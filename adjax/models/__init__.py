@@ -7,6 +7,7 @@ from functools import partial
 
 from flax import nnx
 
+from adjax import factories
 from adjax.models import weights
 from adjax.models.autoencoder import ConvAutoencoder, DeepAutoencoder
 from adjax.models.boundary import Network, network
@@ -38,7 +39,7 @@ MODELS: dict[str, Callable[..., nnx.Module]] = {
 __all__ = ["MODELS", "Network", "make", "network", "pretrained", "weights"]
 
 
-def make(name: str, image_shape: tuple[int, int, int], classes: int, **options) -> Network:
+def make(name: str, image_shape: tuple[int, int, int], classes: int, /, **options) -> Network:
     """The pure functions of a model by name.
 
     Args:
@@ -48,8 +49,8 @@ def make(name: str, image_shape: tuple[int, int, int], classes: int, **options) 
       **options: keyword arguments of the module.
 
     Raises:
-      ValueError: no such model, or it can't take such images.
+      ValueError: no such model, it has no such option, or it can't take such images.
     """
-    if name not in MODELS:
-        raise ValueError(f"no model {name!r}; there are: {', '.join(sorted(MODELS))}")
-    return network(lambda rngs: MODELS[name](tuple(image_shape), classes, **options, rngs=rngs))
+    return network(
+        lambda rngs: factories.make("model", MODELS, name, tuple(image_shape), classes, options=options, rngs=rngs)
+    )
