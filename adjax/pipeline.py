@@ -30,6 +30,7 @@ from adjax.models.names import MODELS as WEIGHTED
 from adjax.models.weights import Weights
 from adjax.sharding import to_host
 from adjax.spec import Spec
+from adjax.surface import words
 from adjax.train import Members, Program, State
 from adjax.types import Method, PyTree
 
@@ -64,7 +65,8 @@ class Recipe:
         """
         name = self.model or methods.entry(self.method).model
         if name is None:
-            raise ValueError(f"method {self.method!r} has no network of its own: name one, as model='lenet5'")
+            named = words("--model lenet5", "model='lenet5'")
+            raise ValueError(f"method {self.method!r} has no network of its own: name one, as {named}")
         return name
 
     def supervision(self, image_shape: tuple[int, int, int]) -> str:

@@ -216,9 +216,9 @@ def test_it_chooses_as_the_command_does(monkeypatch):
         (
             np.zeros((60, 8, 8, 1), np.uint8),
             {"method": "hog_ocsvm", "weights": "/no"},
-            "weights /no: hog_ocsvm",
+            "weights='/no': hog_ocsvm",
         ),
-        (np.zeros((60, 8, 8, 1), np.uint8), {"method": "hog_ocsvm", "held_out": 0.8}, "hold out 0.5 at most"),
+        (np.zeros((60, 8, 8, 1), np.uint8), {"method": "hog_ocsvm", "held_out": 0.8}, "give held_out=0.5 at most"),
         (np.zeros((60, 8, 8, 1), np.uint8), {"labels": [-1] * 60}, "labels down to -1: all images are normal here"),
         (np.zeros((60, 8, 8, 1), np.uint8), {"method": "gan"}, "method 'gan': choose one of"),
     ],
@@ -243,7 +243,7 @@ def test_a_thread_may_train():
 
 
 def test_the_rate_that_a_refusal_names_is_taken():
-    with pytest.raises(ValueError, match=r"or promise 0\.033") as refused:
+    with pytest.raises(ValueError, match=r"or false_positive_rate=0\.033") as refused:
         adjax.train_detector(zeros()[:60], method="hog_ocsvm", false_positive_rate=0.01)
-    rate = float(str(refused.value).rpartition(" ")[2])
+    rate = float(str(refused.value).rpartition("=")[2])
     adjax.train_detector(zeros()[:60], method="hog_ocsvm", false_positive_rate=rate)
