@@ -70,6 +70,12 @@ def of_folder(root: Path, one_class: bool = False, given: Given = NOTHING_GIVEN)
     if not found.names:
         raise DataError(f"{root} has no pictures: put normal ones there ({', '.join(sorted(walk.PICTURES))})")
     pictures = tree.sort(root, found.names, given)
+    if not pictures.normal and (test := _test_folder([*pictures.test_normal, *found.names])) is not None:
+        itself = f"; or name {root / test} itself, to learn from what is normal in it" if pictures.test_normal else ""
+        raise DataError(
+            f"{root} has pictures to judge by, {_folders(found.names)}, and none to learn from: put normal ones into "
+            f"{(root / test).parent / words.TRAIN}{itself}"
+        )
     if not pictures.normal:
         raise DataError(
             f"{root} has no pictures that are normal by name, but {_folders(found.names)}: put normal ones into "
@@ -100,6 +106,16 @@ def of_folder(root: Path, one_class: bool = False, given: Given = NOTHING_GIVEN)
         about,
         +(found.passed_over + pictures.passed_over + Counter({"folders that can't be listed": len(found.unlisted)})),
     )
+
+
+def _test_folder(names: Iterable[str]) -> str | None:
+    """The first folder above any of them that says test."""
+    for name in names:
+        folders = name.split("/")[:-1]
+        for i, folder in enumerate(folders):
+            if words.read(folder).split == words.TEST:
+                return "/".join(folders[: i + 1])
+    return None
 
 
 def _called_anomalous(name: str) -> bool:
