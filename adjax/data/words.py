@@ -26,7 +26,7 @@ WORDS = {
     ),
     MASK: frozenset("mask masks groundtruth gt segmentation segmentations annotation annotations".split()),
     TRAIN: frozenset("train training".split()),
-    TEST: frozenset("test testing".split()),
+    TEST: frozenset("test testing holdout".split()),
     VALIDATION: frozenset("val valid validation dev".split()),
 }
 WHOLE = {NORMAL: frozenset("pass passed".split()), ANOMALOUS: frozenset("fail failed reject rejected".split())}

@@ -139,15 +139,13 @@ def of_table(path: Path, given: Given | Sequence[str] = NOTHING_GIVEN, one_class
     """
     given = given if isinstance(given, Given) else Given(tuple(given))
     table = read_table(path)
-    test = Table([], [], None)
     passed_over: Counter[str] = Counter()
-    if table.splits is not None and words.TRAIN in table.splits:
-        passed_over["rows of validation"] += table.splits.count(words.VALIDATION)
-        table, test = table.part(words.TRAIN), table.part(words.TEST)
+    passed_over["rows of validation"] += len(table.part(words.VALIDATION).names)
+    table, test = table.training(path), table.part(words.TEST)
     if not test.files and (beside := test_beside(path)) is not None:
         test = read_table(beside)
     if table.labels is None:
-        raise DataError(f"{path} has no labels: add a column called label")
+        raise table.unlabelled(path)
     known = table.labels + (test.labels or [] if given.normal or given.anomalous else [])
     understood = meanings.understand(path, table.column, known, *given)
     learned, others, left_out = _halves(table, understood)
