@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import sys
 
+from adjax import surface
+
 COMMANDS = {
     "data": ("adjax.data.cli", "list and fetch data sets"),
     "train": ("adjax.teach.cli", "make a detector of a folder of normal images"),
@@ -32,7 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
     if command != "data":  # whose own options come without JAX
         importlib.import_module(f"adjax.cli.{command}").parser().parse_args(rest)  # help, and mistakes, at once
     try:
-        return importlib.import_module(COMMANDS[command][0]).main(rest)
+        with surface.command_line():
+            return importlib.import_module(COMMANDS[command][0]).main(rest)
     except (ValueError, OSError) as error:  # a user's mistake, with the mend in the message
         print(f"error: {error}", file=sys.stderr)
         return 1

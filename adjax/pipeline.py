@@ -21,7 +21,7 @@ import jax
 import numpy as np
 
 from adjax import detector as detectors
-from adjax import loop, methods, models, train
+from adjax import factories, loop, methods, models, scorers, train
 from adjax.augment import Augment, Normalise, normalise_for
 from adjax.checkpoint import Checkpoints
 from adjax.data.pixels import Frame
@@ -31,6 +31,7 @@ from adjax.models.names import MODELS as WEIGHTED
 from adjax.models.weights import Weights
 from adjax.sharding import to_host
 from adjax.spec import Spec
+from adjax.surface import words
 from adjax.train import Members, Program, State
 from adjax.types import Method, PyTree
 
@@ -67,12 +68,25 @@ class Recipe:
         """
         name = self.model or methods.entry(self.method).model
         if name is None:
-            raise ValueError(f"method {self.method!r} has no network of its own: name one, as model='lenet5'")
+            named = words("--model lenet5", "model='lenet5'")
+            raise ValueError(f"method {self.method!r} has no network of its own: name one, as {named}")
         return name
 
     def supervision(self, image_shape: tuple[int, int, int]) -> str:
         """What the method learns from, see `Method.learns_from`; builds nothing if its entry says so."""
         return methods.entry(self.method).supervision or self.build(image_shape, ("0", "1")).method.learns_from
+
+    def __post_init__(self) -> None:
+        """Refuses names and options of a scorer that are known to be wrong before a network is.
+
+        Raises:
+          ValueError: an unknown method, model or scorer, or an option that the scorer doesn't have.
+        """
+        methods.entry(self.method)
+        if self.model is not None:
+            factories.look_up("model", models.MODELS, self.model)
+        if self.scorer is not None:
+            scorers.make(self.scorer, **self.scorer_options)
 
     def build(self, image_shape: tuple[int, int, int], classes: Sequence[str], *, steps: int = 1) -> Built:
         """Makes network, method and spec; draws and trains nothing.
@@ -83,9 +97,16 @@ class Recipe:
           steps: of the whole training, for schedules.
 
         Raises:
-          ValueError: an unknown name or option, or a network that can't take such images.
+          ValueError: an unknown name or option, a shape that is none of an image, no classes, or a network that can't
+            take such images.
           WeightsError: weights that are not to be found, or are not this model's.
         """
+        if len(image_shape) != 3 or min(image_shape) < 1:
+            raise ValueError(
+                f"image_shape {tuple(image_shape)}: must be (height px, width px, channels), as (28, 28, 1)"
+            )
+        if not len(classes):
+            raise ValueError("classes are none: name at least one, as ('normal',)")
         name, options, found = self.model_name, dict(self.model_options), None
         if self.weights is not None or name in WEIGHTED:
             found = self.weights if isinstance(self.weights, Weights) else weights.resolve(self.weights, name)
@@ -93,7 +114,10 @@ class Recipe:
         network = models.make(name, image_shape, len(classes), **options)
         if found is not None:
             network = models.pretrained(network, found)
-        method = methods.make(self.method, network, image_shape, len(classes), steps=steps, **self.method_options)
+        of = network, image_shape, len(classes)
+        method = factories.make("method", methods.METHODS, self.method, *of, options=self.method_options, steps=steps)
+        if self.scorer is None:
+            scorers.make(method.scorer, **self.scorer_options)  # refused here, not after the training
         spec = Spec(
             self.method,
             name,
@@ -138,10 +162,22 @@ class Built(NamedTuple):
         """A table of members, see `adjax.train.members`.
 
         Args:
-          rows, labels: of each member, int[n].
+          rows, labels: of each member, int[n]; labels are classes, 0 … K−1, or K for an anomaly if the method learns
+            from labelled ones.
           seeds: of each member.
           hparams: what differs from the method's own: a number for all members, or one for each.
+
+        Raises:
+          ValueError: a label that is no class.
         """
+        most = len(self.spec.classes) - ("anomalies" not in self.method.learns_from)
+        for m, own in enumerate(map(np.asarray, labels)):
+            if own.size and not 0 <= own.min() <= own.max() <= most:
+                raise ValueError(
+                    f"labels of member {m} from {own.min()} to {own.max()}: must lie in 0..{most}, for "
+                    f"{len(self.spec.classes)} classes and {self.spec.method!r}, which learns from "
+                    f"{self.method.learns_from}"
+                )
         values = {**self.method.hparams, **(hparams or {})}
         each = {name: np.broadcast_to(np.asarray(value, np.float32), len(seeds)) for name, value in values.items()}
         return train.members(each, seeds, rows, labels)

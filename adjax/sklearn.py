@@ -73,22 +73,22 @@ class _Outliers(OutlierMixin, BaseEstimator):
     def _auto(self) -> bool:
         return isinstance(self.contamination, str) and self.contamination == "auto"
 
-    def _decide(self, fitted: Detector, X: Any) -> None:
-        """Sets the threshold, as far as `normal_levels` can promise one, and what follows from it."""
-        n, self.detector_, self.false_positive_rate_ = len(fitted.normal_levels), fitted, math.nan
+    def _decide(self, fitted: Detector, X: Any, n: int) -> None:
+        """Sets the threshold, as far as `n` different rows behind `normal_levels` can promise one; and what follows."""
+        self.detector_, self.false_positive_rate_ = fitted, math.nan
         if not self._auto:
             scores = self.score_samples(X)
             known = np.isfinite(scores)
             least = scores[known].min(initial=np.inf)  # none: nothing is normal
             self.offset_ = float(np.percentile(np.where(known, scores, least), 100 * float(self.contamination)))
             return
-        if n:
+        if len(fitted.normal_levels):
             rate = self.false_positive_rate_ = max(FALSE_POSITIVE_RATE, 1 / (n + 1))
             self.detector_ = fitted.with_false_positive_rate(rate)
             if rate > FALSE_POSITIVE_RATE:
                 warnings.warn(
-                    f"{n} rows to set a threshold by can promise a false-positive rate of {rate:.1%}, not "
-                    f"{FALSE_POSITIVE_RATE:.0%}: give {_FEWEST} or more",
+                    f"{n} different rows to set a threshold by can promise a false-positive rate of {rate:.1%}, not "
+                    f"{FALSE_POSITIVE_RATE:.0%}: give {_FEWEST} or more that are no copies of one another",
                     stacklevel=3,
                 )
         self.offset_ = -float(self.detector_.threshold)
@@ -102,7 +102,7 @@ class OutlierDetector(_Outliers):
       options: its keyword arguments, a dict.
       contamination: "auto": the threshold is to flag 5 % of fresh normal rows. It is conformal, from scores of the
         training rows by fits that have not seen them (`adjax.crossfit`; how well that does:
-        `experiments/results/calibration_features.json`). With fewer than 19 rows it can't be so low: see
+        `experiments/results/calibration_features.json`). With fewer than 19 different rows it can't be so low: see
         `false_positive_rate_`. Or the share of the *training* rows to take for anomalous, any real number in (0, 0.5].
         The center-loss paper's threshold, the 97.5 % quantile of training distances, is
         `detector_.with_quantile(0.975)` of `adjax.detector_from`.
@@ -115,8 +115,8 @@ class OutlierDetector(_Outliers):
       detector_: the `adjax.Detector`.
       offset_: of `decision_function`.
       false_positive_rate_: the share of fresh normal rows that the threshold is to flag: 0.05, or 1/(n + 1) where n
-        training rows can promise no less, with a warning. NaN where nothing is promised: of rows that are all copies
-        of one, and of a `contamination` that is a number.
+        different training rows can promise no less, with a warning. NaN where nothing is promised: of rows that are all
+        copies of one, and of a `contamination` that is a number.
       n_features_in_: columns.
 
     Example:
@@ -161,9 +161,10 @@ class OutlierDetector(_Outliers):
             if y is None:
                 raise ValueError("use_labels=True needs y: a class for each row")
             labels = np.unique(_column(y, len(rows)), return_inverse=True)[1].astype(np.int32)
-        unseen = self.folds if self._auto and len(np.unique(copies(rows))) > 1 else None
+        different = _different(rows)
+        unseen = self.folds if self._auto and different > 1 else None
         fitted = detector_from(None, {}, self.scorer, rows, labels, folds=unseen, scorer_options=self.options)
-        self._decide(fitted, X)
+        self._decide(fitted, X, different)
         return self
 
     def _images(self, X: Any, reset: bool) -> np.ndarray:
@@ -269,8 +270,9 @@ class ImageOutlierDetector(_Outliers):
         normal = np.flatnonzero((labels >= 0) & (labels < len(classes)))
         aside = normal[:0]
         if self.held_out:
-            least = min(_FEWEST, len(normal) // 2) / len(normal) if self._auto else 0
-            share, groups = max(self.held_out, least), copies(images[normal])
+            groups = copies(images[normal])
+            count = len(np.unique(groups))
+            share = max(self.held_out, min(_FEWEST, count // 2) / count if self._auto else 0)
             aside = normal[validation_split(labels[normal], share, self.seed, groups)[1]]
         rows = np.setdiff1d(np.flatnonzero(labels >= 0), aside)
         batch_size = min(self.batch_size, len(rows))
@@ -285,9 +287,9 @@ class ImageOutlierDetector(_Outliers):
             batch_size=batch_size,
             hparams=self.hparams,
             seed=self.seed,
-            folds=crossfit.FOLDS if self._auto and self._differ(images[rows]) else None,
+            folds=crossfit.FOLDS if self._auto and not self.held_out and _different(images[rows]) > 1 else None,
         )
-        self._decide(fitted, X)
+        self._decide(fitted, X, _different(images[aside if self.held_out else rows]))
         return self
 
     def __sklearn_tags__(self) -> Tags:
@@ -295,10 +297,6 @@ class ImageOutlierDetector(_Outliers):
         known = methods.METHODS.get(self.method)
         tags.target_tags.required = getattr(known, "supervision", None) not in ("normal", None)
         return tags
-
-    def _differ(self, images: np.ndarray) -> bool:
-        """Whether there are two different images to cross-fit on, where none is held out."""
-        return not self.held_out and len(np.unique(copies(images))) > 1
 
     def _labels(self, y: Any, n: int, learns_from: str) -> tuple[np.ndarray, tuple[str, ...]]:
         """int32[N] as the method takes them, −1 for images it may not see, and the names of the classes."""
@@ -346,6 +344,11 @@ class ImageOutlierDetector(_Outliers):
         if X.dtype != np.uint8 or self.pixel_max != 255:
             X = np.rint(X * (255 / self.pixel_max)).astype(np.uint8)
         return X.reshape(len(X), *shape)
+
+
+def _different(rows: np.ndarray) -> int:
+    """How many rows there are but for exact copies, which tell nothing more of how often fresh ones are flagged."""
+    return len(np.unique(copies(rows)))
 
 
 def _column(y: Any, n: int) -> np.ndarray:

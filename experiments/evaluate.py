@@ -20,6 +20,7 @@ from adjax.detector import Detector, Spec, read_by
 from adjax.scorers.logits import answer
 from adjax.spec import parts
 from adjax.types import Outputs, PyTree
+from experiments.config import LIMITS
 
 PAPER_FORM = {"mahalanobis_perclass, shrinkage 0 (the paper's form)": ("mahalanobis_perclass", (("shrinkage", 0.0),))}
 """The center-loss paper's scorer, each class's plain covariance: reported beside the chosen one."""
@@ -71,18 +72,30 @@ class Rule(NamedTuple):
     logit: float = 0.0
 
 
-def check(rule: Rule, study: Study) -> None:
+def check(rule: Rule, study: Study, classes: int) -> None:
     """Refuses, before anything is trained, a threshold that the images can't give.
 
+    Args:
+      rule, study: what is asked for, and the images.
+      classes: how many the normal ones are of.
+
     Raises:
-      ValueError: too few held-out images for a conformal threshold; no labelled anomaly for the best F1.
+      ValueError: too few held-out images for a conformal threshold, with a share that is enough; no labelled anomaly
+        for the best F1.
     """
     held_out = min(len(trial.held_out) for trial in study.trials)
     alpha = 1 - rule.quantile
     if rule.name == "conformal" and 0 < alpha < 1 and held_out < (least := thresholds.needed(round(alpha, 6))):
+        normal = min(len(trial.held_out) + int((trial.labels < classes).sum()) for trial in study.trials)
+        share = math.ceil(100 * (least + classes) / normal) / 100  # of each class rounding takes less than one
+        more = (
+            f"hold out more, --validation {share:g} will do"
+            if share <= LIMITS["validation"][1]
+            else f"{normal} normal images are too few for it, give more"
+        )
         raise ValueError(
             f"--threshold conformal at --quantile {rule.quantile:g} takes {least} held-out images, and there are "
-            f"{held_out}: hold out more by --validation, or take another --threshold"
+            f"{held_out}: {more}, or take another --threshold"
         )
     if rule.name == "best_f1" and not all(trial.validation_truth.any() for trial in study.trials):
         raise ValueError("--threshold best_f1 needs labelled anomalies to validate on: choose conformal")

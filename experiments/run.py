@@ -13,7 +13,7 @@ import jax
 from rich.console import Console
 from rich.markup import escape
 
-from adjax import data, process
+from adjax import data, process, surface
 from adjax.checkpoint import MismatchError
 from adjax.report import write as write_report
 from experiments import evaluate, figures, judging, members, record, report, study, tensorboard, views
@@ -30,7 +30,8 @@ def main(argv: list[str] | None = None) -> int:
     width = None if sys.stdout.isatty() else 160  # a log file has no edge to wrap at
     console = Console(quiet=jax.process_index() > 0, width=width)
     try:
-        return run(config, console)
+        with surface.command_line():
+            return run(config, console)
     except (data.DataError, MismatchError, ValueError) as error:
         Console(stderr=True, width=width).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
         return 1
@@ -48,7 +49,7 @@ def run(config: Config, console: Console) -> int:
     # What is trained, on whose images; the table of members: every setting of the hyper-parameters with every trial.
     recipe, shape = members.recipe(config), given.train.images.shape[1:]
     loaded = study.load(given, recipe.supervision(shape))
-    evaluate.check(evaluate.Rule(config.threshold, config.quantile), loaded.study)
+    evaluate.check(evaluate.Rule(config.threshold, config.quantile), loaded.study, len(loaded.classes))
     built = recipe.build(shape, loaded.classes)
     settings = config.settings(dict(built.method.hparams))
     table = members.members(config, settings, loaded.study.trials)

@@ -74,7 +74,8 @@ def test_copies_of_a_row_are_left_out_with_it():
 def test_what_float32_can_not_tell_is_fitted_anew():
     """Fewer rows than features, and nothing shrunk: without its row, a direction has no variance at all."""
     x, labels = rows(10, 16)
-    fitted = crossfit.fit(scorers.make("mahalanobis", shrinkage=0.0), {"features": x}, labels, 1, np.arange(10))
+    with pytest.warns(UserWarning, match="10 rows of 16 features are too few .* shrinkage=0.1"):
+        fitted = crossfit.fit(scorers.make("mahalanobis", shrinkage=0.0), {"features": x}, labels, 1, np.arange(10))
     assert fitted.fits == 10  # as many folds as rows
     assert np.isfinite(np.asarray(fitted.distances)).all()
 

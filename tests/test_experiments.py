@@ -22,7 +22,7 @@ import adjax
 from adjax import train
 from adjax.data import DataError
 from adjax.report import card
-from experiments import figures, readme, report, rundir, study, tensorboard, views
+from experiments import figures, judging, readme, report, rundir, study, tensorboard, views
 from experiments.run import main
 
 QUICK = ["--dataset", "digits", "--epochs", "6", "--batch-size", "64"]
@@ -286,15 +286,41 @@ def test_mistakes_on_the_command_line_are_explained(options, said, monkeypatch, 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--method", "autoencoder"], "takes 19 held-out images, and there are 13: hold out more by --validation"),
+        (["--method", "autoencoder"], "takes 19 held-out images, and there are 13: hold out more, --validation 0.16"),
+        (["--preset", "hog_ocsvm_fashion_mnist"], "--validation 0.16 will do, or take another"),
+        (["--threshold", "conformal", "--quantile", "0.995"], "takes 199 held-out images"),
+        (["--threshold", "conformal", "--quantile", "0.9995"], "normal images are too few for it, give more"),
         (["--threshold", "best_f1"], "--threshold best_f1 needs labelled anomalies"),
     ],
 )
 def test_a_threshold_that_the_images_cannot_give_is_refused_before_training(options, message, monkeypatch, capsys):
     def compiled(*_, **__):
-        raise AssertionError
+        raise AssertionError("compiled")
 
     monkeypatch.setattr(train, "compile_program", compiled)
+    monkeypatch.setattr(judging, "judge", compiled)  # of what trains nothing
+    assert main(["--dataset", "digits", "--epochs", "1", *options]) == 1
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert message in said
+    if enough := re.search(r"--validation ([\d.]+) will do", said):
+        with pytest.raises(AssertionError, match="compiled"):  # as far as training
+            main(["--dataset", "digits", "--epochs", "1", *options, "--validation", enough[1]])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (
+            ["--scorer", "knn", "--scorer-options", "kk=3"],
+            "--scorer-options kk: scorer 'knn' has no option 'kk'; it has k",
+        ),
+        (["--scorer-options", "k=3"], "--scorer-options k: scorer 'mahalanobis' has no option 'k'; it has covariance"),
+        (["--model-options", "wdth=3"], "--model-options wdth: model 'lenet5' has no option 'wdth'; it has "),
+        (["--method-options", "warmup_step=3"], "did you mean warmup_steps?"),
+        (["--model", "vgg16"], "--weights FILE"),
+    ],
+)
+def test_what_can_not_be_built_is_refused_in_a_line(options, message, capsys):
     assert main(["--dataset", "digits", "--epochs", "1", *options]) == 1
     assert message in capsys.readouterr().err.replace("\n", " ")
 

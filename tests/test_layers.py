@@ -13,7 +13,8 @@ import adjax
 
 ROOT = Path(adjax.__file__).parent
 LAYERS = [
-    {"atomic", "cli", "distribution", "process", "progress"},
+    {"atomic", "cli", "distribution", "process", "progress", "surface"},
+    {"factories"},
     {"types", "nn", "losses", "anchor"},
     {"kmeans"},
     {"data"},
@@ -46,7 +47,7 @@ ALONE = {
     "anchor": set(),
     "kmeans": {"anchor"},
     "data": {"atomic", "distribution", "kmeans"},
-    "scorers": {"types", "anchor", "kmeans"},
+    "scorers": {"types", "anchor", "kmeans", "factories"},
     "thresholds": set(),
     "metrics": set(),
     "sealed": {"atomic"},

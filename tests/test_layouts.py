@@ -189,6 +189,18 @@ def test_experiments_keep_a_class_called_mask(tmp_path):
     assert list_folder(tmp_path).classes == ("helmet", "mask")
 
 
+def test_experiments_train_on_no_row_of_validation(tmp_path):
+    for i, name in enumerate("abcd"):
+        Image.new("L", (4, 4), i).save(tmp_path / f"{name}.png")
+    table = tmp_path / "all.csv"
+    table.write_text("file,set,label\na,train,x\nb,val,x\nc,train,x\nd,train,x\n")
+    kept = [load_table(table, split).images[:, 0, 0, 0].tolist() for split in ("train", "test")]
+    assert sorted([*kept[0], *kept[1]]) == [0, 2, 3]
+    table.write_text("file,set,label\na,val,x\nb,test,x\n")
+    with pytest.raises(DataError, match="no line says train"):
+        load_table(table, "train")
+
+
 def test_experiments_read_a_column_of_splits(tmp_path):
     for i, name in enumerate("abc"):
         Image.new("L", (4, 4), i).save(tmp_path / f"{name}.png")

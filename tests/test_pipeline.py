@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 from training import digits
 
 import adjax
-from adjax import methods, models, pipeline
+from adjax import methods, models, pipeline, surface
 from adjax.models import weights
 from adjax.pipeline import Recipe, member
 from adjax.teach import plan
@@ -95,6 +95,57 @@ def test_labelled_anomalies_are_trained_on_and_never_taken_for_normal(monkeypatc
     np.testing.assert_array_equal(aside, images[held_out])
 
 
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ({"scorer": "euclid"}, "no scorer 'euclid'; there are: ash"),
+        ({"scorer": "mahalanobi"}, "did you mean mahalanobis"),
+        ({"model": "lenet"}, "no model 'lenet'; there are: .* did you mean lenet5"),
+        (
+            {"scorer": "knn", "scorer_options": {"kk": 3}},
+            "scorer 'knn' has no option 'kk'; it has k, .* did you mean k",
+        ),
+    ],
+)
+def test_a_recipe_of_unknown_names_is_none(names, message):
+    with pytest.raises(ValueError, match=message):
+        Recipe("autoencoder", **names)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"scorer_options": {"k": 3}}, "scorer 'score' has no option 'k'; it has none"),
+        ({"method_options": {"warmup": 3}}, "'warmup'; it has warmup_steps, loss, .* did you mean warmup_steps"),
+        ({"method_options": {"steps": 3}}, "method 'autoencoder' has no option 'steps'; it has warmup_steps"),
+        ({"model_options": {"classes": 3}}, "model 'conv_autoencoder' has no option 'classes'"),
+        ({"model_options": {"wdth": 3}}, "model 'conv_autoencoder' has no option 'wdth'; it has .* did you mean width"),
+        ({"scorer": "knn", "scorer_options": {"k": "many"}}, "scorer 'knn' can't take k='many': "),
+        ({"scorer": "layers", "scorer_options": {"shrink": 1}}, "scorer 'mahalanobis' has no option 'shrink'"),
+    ],
+)
+def test_options_that_there_are_not_are_refused_before_any_work(options, message):
+    with pytest.raises(ValueError, match=message) as refused:
+        Recipe("autoencoder", **options).build((8, 8, 1), ("normal",))
+    assert "--" not in str(refused.value)
+    with surface.command_line(), pytest.raises(ValueError, match=r"--\w+-options"):
+        Recipe("autoencoder", **options).build((8, 8, 1), ("normal",))
+
+
+def test_images_and_labels_that_a_recipe_is_not_for_are_refused():
+    with pytest.raises(ValueError, match=r"image_shape \(8, 8\): must be \(height px, width px, channels\)"):
+        Recipe("autoencoder").build((8, 8), ("normal",))
+    with pytest.raises(ValueError, match="classes are none"):
+        Recipe("autoencoder").build((8, 8, 1), ())
+    rows = np.arange(3)
+    for method, most in (("centerloss", 1), ("ood_head", 2)):
+        built = Recipe(method).build((8, 8, 1), ("a", "b"))
+        built.members([rows], [np.array([0, 1, most])])
+        for wrong in (np.array([0, 1, most + 1]), np.array([0, 1, -1])):
+            with pytest.raises(ValueError, match=rf"labels of member 1 from .* must lie in 0\.\.{most}, for 2 classes"):
+                built.members([rows] * 2, [rows * 0, wrong], [0, 1])
+
+
 # adjax.train_detector
 
 
@@ -165,9 +216,9 @@ def test_it_chooses_as_the_command_does(monkeypatch):
         (
             np.zeros((60, 8, 8, 1), np.uint8),
             {"method": "hog_ocsvm", "weights": "/no"},
-            "weights /no: hog_ocsvm",
+            "weights='/no': hog_ocsvm",
         ),
-        (np.zeros((60, 8, 8, 1), np.uint8), {"method": "hog_ocsvm", "held_out": 0.8}, "hold out 0.5 at most"),
+        (np.zeros((60, 8, 8, 1), np.uint8), {"method": "hog_ocsvm", "held_out": 0.8}, "give held_out=0.5 at most"),
         (np.zeros((60, 8, 8, 1), np.uint8), {"labels": [-1] * 60}, "labels down to -1: all images are normal here"),
         (np.zeros((60, 8, 8, 1), np.uint8), {"method": "gan"}, "method 'gan': choose one of"),
     ],
@@ -192,7 +243,7 @@ def test_a_thread_may_train():
 
 
 def test_the_rate_that_a_refusal_names_is_taken():
-    with pytest.raises(ValueError, match=r"or promise 0\.033") as refused:
+    with pytest.raises(ValueError, match=r"or false_positive_rate=0\.033") as refused:
         adjax.train_detector(zeros()[:60], method="hog_ocsvm", false_positive_rate=0.01)
-    rate = float(str(refused.value).rpartition(" ")[2])
+    rate = float(str(refused.value).rpartition("=")[2])
     adjax.train_detector(zeros()[:60], method="hog_ocsvm", false_positive_rate=rate)

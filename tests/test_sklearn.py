@@ -144,7 +144,7 @@ def test_auto_flags_as_many_fresh_rows_as_it_says(scorer):
 
 
 def test_few_rows_promise_what_they_can():
-    with pytest.warns(UserWarning, match=r"10 rows .* can promise .* of 9\.1%, not 5%: give 19 or more"):
+    with pytest.warns(UserWarning, match=r"10 different rows .* can promise .* of 9\.1%, not 5%: give 19 or more"):
         made = OutlierDetector("center").fit(ZEROS[:10])
     assert made.false_positive_rate_ == 1 / 11
     assert made.detector_.threshold == made.detector_.normal_levels[-1]
@@ -164,7 +164,7 @@ def test_copies_of_an_image_are_not_trained_on_and_held_out(monkeypatch):
     twice = np.concatenate([ZEROS[:60], ZEROS[:60]])
     made = ImageOutlierDetector("gmm", pixel_max=16, **SMALL_CELLS).fit(twice)
     assert not split["seen"] & split["aside"]
-    assert split["n"] == 24
+    assert split["n"] == 2 * 19  # as many different ones as the rate takes
     assert made.false_positive_rate_ == 0.05
 
 
@@ -183,6 +183,20 @@ def test_in_a_pipeline_and_a_grid_search():
     search = GridSearchCV(steps, grid, scoring="roc_auc", cv=halves, refit=False).fit(rows, truth)
     assert np.isfinite(search.cv_results_["mean_test_score"]).all()
     assert clone(steps).get_params()["outlierdetector__scorer"] == "mahalanobis"
+
+
+def test_copies_of_rows_promise_nothing_more():
+    few = np.random.default_rng(0).normal(size=(9, 4))
+    with pytest.warns(UserWarning, match="9 different rows .* can promise a false-positive rate of 10.0%, not 5%"):
+        alone = OutlierDetector("center").fit(few)
+    with pytest.warns(UserWarning, match="9 different rows"):
+        repeated = OutlierDetector("center").fit(np.repeat(few, 10, axis=0))
+    assert alone.false_positive_rate_ == repeated.false_positive_rate_ == pytest.approx(0.1)
+    images = np.repeat(ZEROS[:16], 5, axis=0)
+    with pytest.warns(UserWarning, match="8 different rows"):
+        made = ImageOutlierDetector("hog_ocsvm", pixel_max=16, **SMALL_CELLS).fit(images)
+    assert len(made.detector_.normal_levels) == 40
+    assert made.false_positive_rate_ == pytest.approx(1 / 9)
 
 
 def test_classes_have_thresholds_of_their_own_if_asked_to():
@@ -339,7 +353,7 @@ def test_a_score_that_is_no_number_does_not_decide_the_threshold():
     scores = np.linspace(0, 1, 100)
     scores[7] = np.nan
     made.score_samples = lambda rows: scores
-    made._decide(made.detector_, X[:100])
+    made._decide(made.detector_, X[:100], 100)
     assert (made.predict(X[:100]) == ANOMALOUS).sum() == 10
     assert made.predict(X[:100])[7] == ANOMALOUS
 

@@ -99,7 +99,7 @@ def test_a_competitions_test_table_is_scored_not_judged(folder):
     assert images[:, 0, 0, 0].tolist() == [200, 80]
     with pytest.raises(DataError, match=r"test\.csv has no labels to test by"):
         load_table(folder / "train.csv", "test", test=folder / "test.csv")
-    with pytest.raises(DataError, match=r"test\.csv has no labels: add a column"):
+    with pytest.raises(DataError, match=r"test\.csv has no labels, its columns are id: call the one"):
         load(str(folder / "test.csv"), "train")
 
 

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 import adjax
-from adjax import __main__, metrics, process
+from adjax import __main__, metrics, process, surface
 from adjax.data import DataError, gather
 from adjax.data.upload import Header
 from adjax.models import weights
@@ -190,10 +190,28 @@ def test_what_lies_beside_the_middle_square_is_said_to_be_unseen(published):
 def test_what_was_asked_for_is_taken(published):
     chosen = plan.choose(LARGE, 1, Asked("deep_svdd", None, "knn", 32))
     assert (chosen.method, chosen.model, chosen.scorer, chosen.shape) == ("deep_svdd", "svdd_lenet", "knn", (32, 32, 3))
-    with pytest.raises(DataError, match="give them as subfolders"):
+    with pytest.raises(DataError, match="give them as labels, at least 2"):
         plan.choose(SMALL, 1, Asked("centerloss"))
-    with pytest.raises(DataError, match="at least 8 are needed"):
+    with pytest.raises(DataError, match=r"at least 8 are needed, enlarge them$"):
         plan.choose(SMALL, 1, Asked("autoencoder", side_px=4))
+
+
+@pytest.mark.parametrize(
+    ("refused", "said"),
+    [
+        (lambda: plan.choose(SMALL, 1, Asked("autoencoder", side_px=4)), "--side-px 8 or more"),
+        (lambda: plan.choose(SMALL, 1, Asked("centerloss")), "as subfolders or as labels of --labels"),
+        (lambda: plan.choose(SMALL, 1, Asked("autoencoder", weights="w")), "--weights w: "),
+        (lambda: fit.hold_out(np.zeros(100, int), 0.01, 0), "--false-positive-rate 0.015"),
+        (lambda: fit.hold_out(np.arange(60) // 59, 0.05, 0), "--one-class"),
+        (lambda: weights.resolve("/no", "vgg16"), "--weights FILE, a .safetensors"),
+    ],
+)
+def test_a_refusal_is_in_the_words_of_who_reads_it(refused, said):
+    with pytest.raises(ValueError, match=re.escape(said)), surface.command_line():
+        refused()
+    with pytest.raises(ValueError, match=r"^((?!--[a-z]+-|--weights|--labels).)*$"):
+        refused()
 
 
 def test_one_coloured_picture_makes_the_detector_see_colours(published):
@@ -223,7 +241,11 @@ def test_many_small_classes_keep_the_promise_too():
     ("labels", "alpha", "why"),
     [
         (np.zeros(49, int), 0.05, "49 normal images that can be read: at least 50 are needed"),
-        (np.zeros(100, int), 0.01, r"takes 99 held-out images, and of 100 only 70 can be spared.*promise 0\.015"),
+        (
+            np.zeros(100, int),
+            0.01,
+            r"takes 99 held-out images, and of 100 only 70 can be spared.*false_positive_rate=0\.015",
+        ),
         (np.zeros(100, int), 1.5, "must lie between 0 and 1"),
         (np.arange(60) // 59, 0.05, "a class of 1 image"),
     ],

@@ -15,7 +15,7 @@ FILE_NAMES = (
     *("filepath", "image_name", "img_name", "id", "name"),
 )
 LABEL_NAMES = ("label", "labels", "class", "target", "y", "category", "anomaly")
-SPLIT_NAMES = ("split", "subset", "partition", "phase")
+SPLIT_NAMES = ("split", "subset", "partition", "phase", "set")
 _OF_LABELS = frozenset(("label", "labels", "class", "target", "category"))
 _BESIDE_LABELS = frozenset("is has type index idx id flag name kind gt".split()) | words.NOT
 
@@ -29,6 +29,7 @@ class Table(NamedTuple):
       labels: the other column, text; None if the table has none.
       column: the name of that column; "": none.
       splits: of each row `words.TRAIN`, `TEST` or `VALIDATION`; None: nothing is said.
+      header: names of all columns; (): they have none.
     """
 
     names: list[str]
@@ -36,6 +37,7 @@ class Table(NamedTuple):
     labels: list[str] | None
     column: str = ""
     splits: list[str] | None = None
+    header: tuple[str, ...] = ()
 
     def part(self, split: str) -> Table:
         """The rows of one split."""
@@ -45,6 +47,27 @@ class Table(NamedTuple):
             [self.files[row] for row in rows if self.files],
             None if self.labels is None else [self.labels[row] for row in rows],
             self.column,
+            header=self.header,
+        )
+
+    def training(self, path: Path) -> Table:
+        """The rows to learn from: all, or those that say train; `path`: of the table.
+
+        Raises:
+          DataError: splits are said, and none is train.
+        """
+        if self.splits is None:
+            return self
+        if words.TRAIN not in self.splits:
+            raise DataError(f"{path}: no line says train in the column that parts training from testing: add some")
+        return self.part(words.TRAIN)
+
+    def unlabelled(self, path: Path) -> DataError:
+        """What is wrong with a table without labels, if they are needed; `path`: of it."""
+        found = f"its columns are {', '.join(self.header)}" if self.header else "its columns have no names"
+        return DataError(
+            f"{path} has no labels, {found}: call the one that tells normal from anomalous {LABEL_NAMES[0]!r}, or add "
+            "one"
         )
 
 
@@ -59,7 +82,8 @@ def read(path: Path, file: str | int | None = None, label: str | int | None = No
       (of each row its line as an editor counts, the table without `files`).
 
     Raises:
-      DataError: not UTF-8 or no table; no such column; a row with another number of cells, or without a label.
+      DataError: not UTF-8 or no table; no such column; a row with another number of cells, or without a label; a column
+        of splits that says something else as well.
     """
     lines = _lines(path)
     header = [cell.strip().lower() for cell in lines[0][1]]
@@ -99,15 +123,25 @@ def read(path: Path, file: str | int | None = None, label: str | int | None = No
     labels = None if label_at is None else columns[label_at]
     name = "" if label_at is None or not named else header[label_at]
     split_at = _column(path, header, None, SPLIT_NAMES if named else ())
-    splits = None if split_at is None else _splits(columns[split_at])
-    return [line for line, _ in rows], Table(columns[at], [], labels, name, splits)
+    splits = None if split_at is None else _splits(f"{path}: the column {header[split_at]!r}", columns[split_at])
+    return [line for line, _ in rows], Table(columns[at], [], labels, name, splits, tuple(header) if named else ())
 
 
-def _splits(column: list[str]) -> list[str] | None:
-    """What each cell of a column of splits says; None unless all do."""
-    said = {cell: words.read(cell, {*column}).split for cell in {*column}}
-    splits = [split for cell in column if (split := said[cell]) is not None]
-    return splits if len(splits) == len(column) else None
+def _splits(about: str, column: list[str]) -> list[str] | None:
+    """What each cell of a column of splits says; None if none says train or test.
+
+    Raises:
+      DataError: some do, and others say neither.
+    """
+    said = {cell: words.read(cell, {*column, words.TRAIN}).split for cell in dict.fromkeys(column)}
+    if {words.TRAIN, words.TEST}.isdisjoint(said.values()):
+        return None
+    if unknown := [repr(cell) for cell, split in said.items() if split is None]:
+        raise DataError(
+            f"{about} parts training from testing, and holds {', '.join(unknown[:5])}, too: write train, test or val "
+            "in each line, or give the column another name"
+        )
+    return [split for cell in column if (split := said[cell]) is not None]
 
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:

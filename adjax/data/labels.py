@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -117,15 +118,21 @@ def _normal_number(values: set[float], sense: str | None, about: str) -> float |
 
 def _normal_words(known: list[str], sense: str | None, about: str) -> list[str]:
     """Labels that say normal; without such those that say neither."""
-    said = {label: words.read(label, known).verdict for label in known}
+    verdicts = {label: words.read(label, known).verdict for label in known}
     if sense == words.ANOMALOUS:
-        said |= {label: words.NORMAL for label in known if label.lower() in NONE}
-    normal = [label for label in known if said[label] == words.NORMAL]
+        verdicts |= {label: words.NORMAL for label in known if label.lower() in NONE}
+    normal = [label for label in known if verdicts[label] == words.NORMAL]
     if normal:
         return normal
+    if sense is None and (pair := words.opposites(known)) is not None:
+        said, denied = pair
+        raise DataError(
+            f"{about}: {said} and {denied} are opposites, and nothing tells which is normal: write --normal "
+            f"{shlex.quote(denied)} --anomalous {shlex.quote(said)}, or the other way round, or --classes if both are"
+        )
     if sense is not None:
         raise DataError(f"{about}, and none says that it is normal: write --normal-label LABEL")
-    return [label for label in known if said[label] != words.ANOMALOUS]
+    return [label for label in known if verdicts[label] != words.ANOMALOUS]
 
 
 def _number(label: str) -> float | None:

@@ -124,9 +124,10 @@ def _tables(
     """The labelled tables: "train", and "test" if there is one."""
     train = read(path, file, label)
     if train.labels is None:
-        raise DataError(f"{path} has no labels: add a column called {LABEL_NAMES[0]}, or name the one that has them")
-    if test is None and train.splits is not None and words.TEST in train.splits and words.TRAIN in train.splits:
-        return {"train": train.part(words.TRAIN), "test": train.part(words.TEST)}
+        raise train.unlabelled(path)
+    own_test, train = train.part(words.TEST), train.training(path)
+    if test is None and own_test.names:
+        return {"train": train, "test": own_test}
     tables = {"train": train}
     beside = test or test_beside(path)
     if beside is None:

@@ -8,32 +8,46 @@ those of MVTec, VisA, BTAD, Real-IAD, anomalib, PyOD and scikit-learn; docs/layo
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 NORMAL, ANOMALOUS, MASK = "normal", "anomalous", "mask"
 TRAIN, TEST, VALIDATION = "train", "test", "validation"
 WORDS = {
-    NORMAL: frozenset("normal good ok okay inlier inliers nominal healthy".split()),
+    NORMAL: frozenset(
+        "normal good ok okay inlier inliers nominal healthy conforme fehlerfrei normale 正常 良品 合格".split()
+    ),
     ANOMALOUS: frozenset(
         "anomalous anomaly anomalies abnormal abnormality abnormalities bad defect defects defective fault faults "
-        "faulty ng nok outlier outliers".split()
+        "faulty ng nok outlier outliers anomala anomalia anomalie anomalo anormal anormale defaut defecto defectueux "
+        "defectuoso defeito defekt difetto difettoso fehler fehlerhaft mangelhaft mauvais schlecht "
+        "不合格 不良 不良品 异常 異常 欠陥 缺陷".split()
     ),
     MASK: frozenset("mask masks groundtruth gt segmentation segmentations annotation annotations".split()),
     TRAIN: frozenset("train training".split()),
-    TEST: frozenset("test testing".split()),
+    TEST: frozenset("test testing holdout".split()),
     VALIDATION: frozenset("val valid validation dev".split()),
 }
 WHOLE = {NORMAL: frozenset("pass passed".split()), ANOMALOUS: frozenset("fail failed reject rejected".split())}
 """Words that count only if nothing else is said: a boarding pass is no normal one."""
 PAIRS = {
-    NORMAL: frozenset("negative negatives neg valid".split()),
-    ANOMALOUS: frozenset("positive positives pos invalid ko".split()),
+    NORMAL: frozenset(
+        "negative negatives neg valid bom bon bonne bueno buena buono buona correcto goed gut hege liangpin ryohin "
+        "ryouhin seijo seijou zhengchang".split()
+    ),
+    ANOMALOUS: frozenset(
+        "positive positives pos invalid ko buhege buliang cattivo fout furyo furyou furyohin furyouhin ijo ijou "
+        "incorrecto malo mala mauvaise mau quexian ruim slecht yichang".split()
+    ),
 }
-"""Words, also whole, that count only if one that says the other stands beside them: ko may be a language."""
+"""Words, also whole, that count only if one that says the other stands beside them: ko may be a language, gut a part of
+the body, Yichang a city."""
 BOOLEANS = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"))
 """Answers to a question that only the column's name may tell: (no, yes)."""
-NOT = frozenset("no not non without un".split())
+NOT = frozenset("no not non without un kein keine nicht niet ohne sans senza sin zonder".split())
+_WITH = frozenset("with has mit avec con met".split())
+_PREFIXES = ("un", "non", "no", "in", "im")
 _MASKED = re.compile("mask|gt|truth|segment|annot|label", re.IGNORECASE)
 SAMPLE = re.compile(r"s(ample)?[ _-]?\d+", re.IGNORECASE)
 """Folders of one part's pictures, as Real-IAD has below OK and NG: no classes."""
@@ -66,7 +80,7 @@ HEDGES = frozenset(
 
 
 def tokens(name: str) -> list[str]:
-    """The words of a name, small letters, digits left out.
+    """The words of a name, small letters, digits and accents left out.
 
     Args:
       name: of a folder, a label or a column.
@@ -75,7 +89,8 @@ def tokens(name: str) -> list[str]:
       words; "ground truth" is one.
     """
     found: list[str] = []
-    for token in re.findall(r"[^\W\d_]+", name):
+    plain = "".join(c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
+    for token in re.findall(r"[^\W\d_]+", plain):
         parts = [part.lower() for part in re.findall(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])", token)]
         found += parts if parts and all(part in _KNOWN for part in parts) else [token.lower()]
     return " ".join(found).replace("ground truth", "groundtruth").split()
@@ -134,6 +149,31 @@ def unanswered(names: Iterable[str]) -> tuple[str, str] | None:
     for pair in BOOLEANS:
         if spelt and set(spelt) <= set(pair) and (len(spelt) == 2 or len(pair[0]) > 1):
             return spelt.get(pair[0], pair[0]), spelt.get(pair[1], pair[1])
+    return None
+
+
+def opposites(names: Iterable[str]) -> tuple[str, str] | None:
+    """Two names of which one denies the other: tumor and no_tumor, ripe and unripe, mit_riss and ohne_riss.
+
+    Args:
+      names: all names at one place.
+
+    Returns:
+      the first such pair in the order of the alphabet, (said, denied); None: there is none.
+    """
+    said: dict[str, str] = {}
+    denied: dict[str, str] = {}
+    for name in sorted(names):
+        words = [word for word in tokens(name) if word not in _WITH]
+        bare = [word for word in words if word not in NOT and word != "free"]
+        if len(bare) < len(words):
+            denied.setdefault(" ".join(bare), name)
+        elif bare:
+            said.setdefault(" ".join(bare), name)
+    for what, name in said.items():
+        other = next((said[f"{p}{what}"] for p in _PREFIXES if f"{p}{what}" in said), denied.get(what))
+        if other is not None:
+            return name, other
     return None
 
 

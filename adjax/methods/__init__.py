@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+from adjax import factories
 from adjax.methods.autoencoder import autoencoder
 from adjax.methods.centerloss import centerloss
 from adjax.methods.classifier import classifier
@@ -44,9 +45,7 @@ def entry(name: str) -> MethodEntry:
     Raises:
       ValueError: no such method.
     """
-    if name not in METHODS:
-        raise ValueError(f"no method {name!r}; there are: {', '.join(sorted(METHODS))}")
-    found = METHODS[name]
+    found = factories.look_up("method", METHODS, name)
     return found if isinstance(found, MethodEntry) else MethodEntry(found)
 
 
@@ -54,6 +53,7 @@ def make(name: str, *args, **options) -> Method:
     """The method of that name; arguments are those of its factory.
 
     Raises:
-      ValueError: no such method.
+      ValueError: no such method, or one that has no such option.
     """
-    return entry(name)(*args, **options)
+    steps = {"steps": options.pop("steps")} if "steps" in options else {}
+    return factories.make("method", METHODS, name, *args, options=options, supplied=("steps",), **steps)

@@ -7,6 +7,7 @@ from functools import partial
 
 from flax import nnx
 
+from adjax import factories
 from adjax.models import weights
 from adjax.models.autoencoder import ConvAutoencoder, DeepAutoencoder
 from adjax.models.boundary import Network, network
@@ -40,7 +41,7 @@ __all__ = ["MODELS", "Network", "make", "network", "pretrained", "weights"]
 
 
 def make(
-    name: str, image_shape: tuple[int, int, int], classes: int, *, patch_layers: Sequence[str] = (), **options
+    name: str, image_shape: tuple[int, int, int], classes: int, /, *, patch_layers: Sequence[str] = (), **options
 ) -> Network:
     """The pure functions of a model by name.
 
@@ -53,9 +54,9 @@ def make(
       **options: keyword arguments of the module.
 
     Raises:
-      ValueError: no such model, or it can't take such images.
+      ValueError: no such model, it has no such option, or it can't take such images.
     """
-    if name not in MODELS:
-        raise ValueError(f"no model {name!r}; there are: {', '.join(sorted(MODELS))}")
-    made = network(lambda rngs: MODELS[name](tuple(image_shape), classes, **options, rngs=rngs))
+    made = network(
+        lambda rngs: factories.make("model", MODELS, name, tuple(image_shape), classes, options=options, rngs=rngs)
+    )
     return aligned(made, tuple(patch_layers)) if patch_layers else made

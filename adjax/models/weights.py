@@ -30,6 +30,7 @@ from adjax.models.boundary import Network, network
 from adjax.models.kerasfile import read_keras
 from adjax.models.names import IMAGENET, MODELS, translate
 from adjax.models.torchfile import MAX_FILE_BYTES, WeightsError, read_torch
+from adjax.surface import words
 from adjax.types import PyTree
 
 RANDOM = "random"
@@ -332,7 +333,8 @@ def _choices(model: str) -> str:
         if known
         else f"weights that can be downloaded: of {', '.join(WEIGHTS)}"
     )
+    file, random = words("--weights FILE", "weights='FILE'"), words("--weights random", "weights='random'")
     return (
-        "Choices: weights='FILE', a .safetensors, .h5 or .pth file with the names of torchvision, timm or Keras; "
-        f"{fetched}; weights='random' for a network that knows nothing"
+        f"Choices: {file}, a .safetensors, .h5 or .pth file with the names of torchvision, timm or Keras; {fetched}; "
+        f"{random} for a network that knows nothing"
     )

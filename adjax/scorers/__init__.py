@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from adjax import factories
 from adjax.scorers.ash import ash
 from adjax.scorers.center import center
 from adjax.scorers.cosine import cosine
@@ -120,11 +121,9 @@ def make(name: str, **options) -> Scorer:
     """The scorer of that name.
 
     Raises:
-      ValueError: no such scorer.
+      ValueError: no such scorer, or one that has no such option.
     """
-    if name not in SCORERS:
-        raise ValueError(f"no scorer {name!r}; there are: {', '.join(sorted(SCORERS))}")
-    return SCORERS[name](**options)
+    return factories.make("scorer", SCORERS, name, options=options)
 
 
 def fit(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, batch_size: int = 2048) -> PyTree:

@@ -11,6 +11,7 @@ pass: so each layer keeps a bounded sample of what it was fitted to (`adjax.scor
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -76,9 +77,9 @@ def layers(
     if not names or any(len(x) != len(names) for x in (weights, dims) if x is not None):
         raise ValueError(f"layers {names}, weights {weights}, dims {dims}: must be as many, at least 1")
     if isinstance(scorer, str):
-        from adjax.scorers import SCORERS  # when called: the registry knows this file
+        from adjax.scorers import make  # when called: the registry knows this file
 
-        scorer = SCORERS[scorer]
+        scorer = partial(make, scorer)
     parts = [scorer(feature=name, **options) for name in names]
     factors = np.ones(len(names), np.float32) if weights is None else np.asarray(weights, np.float32)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -45,7 +46,8 @@ def refuse(root: Path, places: Sequence[Place], beside: Folders) -> None:
       beside: folder → the folders in it that hold pictures, masks as well.
 
     Raises:
-      DataError: a folder that says neither beside one that says normal; yes/ beside no/; mask/ among classes.
+      DataError: a folder that says neither beside one that says normal; yes/ beside no/, or no_tumor/ beside tumor/;
+        mask/ among classes.
     """
     says: Folders = defaultdict(set)
     bad: Folders = defaultdict(set)
@@ -58,11 +60,10 @@ def refuse(root: Path, places: Sequence[Place], beside: Folders) -> None:
                 if place.verdict is None or (place.at is not None and i < place.at):
                     unsure[place.folders[:i]].add(place.folders[i])
     for parent, good in says.items():
-        if others := sorted(unsure[parent]):
-            anomalous = " ".join(sorted({*others, *bad[parent]}))
+        if others := unsure[parent]:
             raise DataError(
                 f"{root} has {_listed(good)}, normal by name, beside {_listed(others)}, which may be normal or not: "
-                f"write --normal {' '.join(sorted(good))} --anomalous {anomalous}, or --classes if all are"
+                f"write --normal {_written(good)} --anomalous {_written(others | bad[parent])}, or --classes if all are"
             )
     for names in unsure.values():
         if (answers := words.unanswered(names)) is not None and len(names) == 2:
@@ -70,17 +71,28 @@ def refuse(root: Path, places: Sequence[Place], beside: Folders) -> None:
                 f"{root} has {_listed(names)}, and nothing tells which is normal: write --normal {answers[0]} or "
                 f"--normal {answers[1]}, or --classes if both are"
             )
+        if (pair := words.opposites(names)) is not None:
+            said, denied = pair
+            raise DataError(
+                f"{root} has {_listed(pair)}, which are opposites, and nothing tells which is normal: write --normal "
+                f"{_written([denied])} --anomalous {_written([said])}, or the other way round, or --classes if both are"
+            )
     pictures = {place.name.rpartition("/")[0] for place in places}
     for folder, names in beside.items():
         if "/".join(folder) in pictures or (folder and words.read(folder[-1]).split != TRAIN):
             continue
         if doubtful := words.doubtful_masks(names):
-            others = sorted(names - doubtful)
+            others = names - doubtful
             raise DataError(
                 f"{root.joinpath(*folder)} has {_listed(doubtful)} beside {_listed(others)}: write --normal "
-                f"{' '.join(others)} if it holds masks, or --normal {' '.join(sorted(names))} if it is a class as well"
+                f"{_written(others)} if it holds masks, or --normal {_written(names)} if it is a class as well"
             )
 
 
 def _listed(folders: Iterable[str]) -> str:
     return ", ".join(f"{folder}/" for folder in sorted(folders))
+
+
+def _written(folders: Iterable[str]) -> str:
+    """As a shell takes them."""
+    return " ".join(map(shlex.quote, sorted(folders)))

@@ -17,6 +17,7 @@ from adjax.data.split import DataError
 from adjax.data.stratify import copies, validation_split
 from adjax.detector import Detector
 from adjax.pipeline import train_one
+from adjax.surface import words
 from adjax.teach.plan import Plan
 
 FEWEST = 50
@@ -62,23 +63,27 @@ def hold_out(
             f"{n} normal images that can be read: at least {FEWEST} are needed, {FEWEST_HELD_OUT} of them to calibrate"
         )
     if not 0 < alpha < 1:
-        raise DataError(f"--false-positive-rate {alpha}: must lie between 0 and 1")
+        given = words(f"--false-positive-rate {alpha}", f"false_positive_rate={alpha}")
+        raise DataError(f"{given}: must lie between 0 and 1")
     needed = thresholds.needed(alpha)
     count = max(round(share * n), FEWEST_HELD_OUT, needed)
     spare = n - FEWEST_TRAINED
     if needed <= spare < count:
         raise DataError(
             f"holding out {share:g} of {n} images leaves {n - count} to learn from, and {FEWEST_TRAINED} are needed: "
-            f"hold out {math.floor(100 * spare / n) / 100:g} at most"
+            f"give held_out={math.floor(100 * spare / n) / 100:g} at most"
         )
     if spare < count:
+        promised = math.ceil(1000 / (spare + 1)) / 1000
+        said = words(f"--false-positive-rate {promised:.3f}", f"false_positive_rate={promised:.3f}")
         raise DataError(
-            f"a false-positive rate of {alpha:g} takes {needed} held-out images, and of {n} only "
-            f"{spare} can be spared: give more images, or promise {math.ceil(1000 / (spare + 1)) / 1000:.3f}"
+            f"a false-positive rate of {alpha:g} takes {needed} held-out images, and of {n} only {spare} can be "
+            f"spared: give more images, or {said}"
         )
     classes, counts = np.unique(labels, return_counts=True)
     if counts.min() < 2:
-        raise DataError(f"a class of {counts.min()} image: give each at least 2, or take them as one by --one-class")
+        together = words("take them as one by --one-class", "take them as one class, labels=None")
+        raise DataError(f"a class of {counts.min()} image: give each at least 2, or {together}")
     groups = None if images is None else copies(images)
     train_rows, held_out = validation_split(labels, count / n, seed, groups)
     if len(held_out) < needed:  # rounded class by class

@@ -70,6 +70,12 @@ def of_folder(root: Path, one_class: bool = False, given: Given = NOTHING_GIVEN)
     if not found.names:
         raise DataError(f"{root} has no pictures: put normal ones there ({', '.join(sorted(walk.PICTURES))})")
     pictures = tree.sort(root, found.names, given)
+    if not pictures.normal and (test := _test_folder([*pictures.test_normal, *found.names])) is not None:
+        itself = f"; or name {root / test} itself, to learn from what is normal in it" if pictures.test_normal else ""
+        raise DataError(
+            f"{root} has pictures to judge by, {_folders(found.names)}, and none to learn from: put normal ones into "
+            f"{(root / test).parent / words.TRAIN}{itself}"
+        )
     if not pictures.normal:
         raise DataError(
             f"{root} has no pictures that are normal by name, but {_folders(found.names)}: put normal ones into "
@@ -102,6 +108,16 @@ def of_folder(root: Path, one_class: bool = False, given: Given = NOTHING_GIVEN)
     )
 
 
+def _test_folder(names: Iterable[str]) -> str | None:
+    """The first folder above any of them that says test."""
+    for name in names:
+        folders = name.split("/")[:-1]
+        for i, folder in enumerate(folders):
+            if words.read(folder).split == words.TEST:
+                return "/".join(folders[: i + 1])
+    return None
+
+
 def _called_anomalous(name: str) -> bool:
     """Whether the file's own name says so, and no folder calls it normal: bad_17.png."""
     *folders, file = name.split("/")
@@ -123,15 +139,13 @@ def of_table(path: Path, given: Given | Sequence[str] = NOTHING_GIVEN, one_class
     """
     given = given if isinstance(given, Given) else Given(tuple(given))
     table = read_table(path)
-    test = Table([], [], None)
     passed_over: Counter[str] = Counter()
-    if table.splits is not None and words.TRAIN in table.splits:
-        passed_over["rows of validation"] += table.splits.count(words.VALIDATION)
-        table, test = table.part(words.TRAIN), table.part(words.TEST)
+    passed_over["rows of validation"] += len(table.part(words.VALIDATION).names)
+    table, test = table.training(path), table.part(words.TEST)
     if not test.files and (beside := test_beside(path)) is not None:
         test = read_table(beside)
     if table.labels is None:
-        raise DataError(f"{path} has no labels: add a column called label")
+        raise table.unlabelled(path)
     known = table.labels + (test.labels or [] if given.normal or given.anomalous else [])
     understood = meanings.understand(path, table.column, known, *given)
     learned, others, left_out = _halves(table, understood)

@@ -27,6 +27,7 @@ from adjax.data.upload import Header
 from adjax.models import weights
 from adjax.models.names import MODELS as WEIGHTED
 from adjax.pipeline import Recipe
+from adjax.surface import words
 
 FEW = 1000
 SMALL_PX, LARGE_PX = 64, 256
@@ -139,15 +140,18 @@ def choose(headers: Sequence[Header], classes: int, asked: Asked, shape: tuple[i
     if method not in METHODS:
         raise DataError(f"method {method!r}: choose one of {', '.join(METHODS)}; others need labelled anomalies")
     if method == "centerloss" and classes < 2:
-        raise DataError("centerloss tells classes of normal images apart: give them as subfolders, at least 2")
+        given = words("as subfolders or as labels of --labels", "as labels")
+        raise DataError(f"centerloss tells classes of normal images apart: give them {given}, at least 2")
     model = asked.model or (BACKBONE if method == "gmm" else Recipe(method).model_name)
     if model in WEIGHTED and found is None:
         found = weights.resolve(asked.weights, model)
     if asked.weights and found is None:
-        raise DataError(f"weights {asked.weights}: {method} with {model} takes none; {', '.join(WEIGHTED)} do")
+        given = words(f"--weights {asked.weights}", f"weights={asked.weights!r}")
+        raise DataError(f"{given}: {method} with {model} takes none; {', '.join(WEIGHTED)} do")
     side = asked.side_px or (_side(side, model) if shape is None else side)
     if side < SMALLEST_PX:
-        raise DataError(f"images of {side} px: at least {SMALLEST_PX} are needed, enlarge them by --side-px")
+        larger = words(f"enlarge them by --side-px {SMALLEST_PX} or more", "enlarge them")
+        raise DataError(f"images of {side} px: at least {SMALLEST_PX} are needed, {larger}")
     channels = 1 if grey else 3
     if shape is None:
         height, width = (side, side) if found is None or side < SEEN_PX else _proportions(headers, side)

@@ -1,0 +1,81 @@
+"""Things that are made by name: an unknown name or option is refused with those that there are, and the nearest."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Collection, Iterable, Mapping
+from functools import partial
+from typing import Any, TypeVar
+
+from adjax.surface import words
+
+Made = TypeVar("Made")
+
+
+def look_up(kind: str, registry: Mapping[str, Made], name: str) -> Made:
+    """The entry of that name.
+
+    Args:
+      kind: what it is of, for people: "scorer".
+      registry: name → entry.
+      name: wanted.
+
+    Raises:
+      ValueError: no such name.
+    """
+    if name not in registry:
+        raise ValueError(f"no {kind} {name!r}; there are: {', '.join(sorted(registry))}{_near(name, registry)}")
+    return registry[name]
+
+
+def make(
+    kind: str,
+    registry: Mapping[str, Callable[..., Made]],
+    name: str,
+    *arguments: Any,
+    options: Mapping[str, Any],
+    supplied: Collection[str] = (),
+    **keywords: Any,
+) -> Made:
+    """What the factory of that name makes.
+
+    Args:
+      kind, registry, name: as of `look_up`.
+      *arguments: of the factory, which are no options.
+      options: keyword arguments that somebody chose.
+      supplied: parameters of the factory that are none to choose, beside those of `arguments` and `keywords`.
+      **keywords: keyword arguments that nobody chose.
+
+    Raises:
+      ValueError: no such name; an option that the factory doesn't have, or a value that it can't take.
+    """
+    factory = look_up(kind, registry, name)
+    allowed = [x for x in _parameters(factory)[len(arguments) :] if x.name not in {*supplied, *keywords}]
+    known = [x.name for x in allowed if x.kind is not x.VAR_KEYWORD]
+    if len(known) == len(allowed):
+        for option in options:
+            if option not in known:
+                where = words(f"--{kind}-options {option}: ", "")
+                has = ", ".join(known) or "none"
+                raise ValueError(f"{where}{kind} {name!r} has no option {option!r}; it has {has}{_near(option, known)}")
+    try:
+        return factory(*arguments, **keywords, **options)
+    except TypeError as error:
+        if not options:
+            raise
+        given = ", ".join(f"{option}={value!r}" for option, value in options.items())
+        raise ValueError(f"{words(f'--{kind}-options: ', '')}{kind} {name!r} can't take {given}: {error}") from error
+
+
+def _near(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(str(name), list(known), 1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _parameters(factory: Callable[..., Any]) -> list[inspect.Parameter]:
+    """Of a function, a class or a partial call of one; a Flax module's own signature says nothing."""
+    of = factory.func if isinstance(factory, partial) else factory
+    if isinstance(of, type):
+        return list(inspect.signature(of.__init__).parameters.values())[1:]  # type: ignore[misc]
+    return list(inspect.signature(factory).parameters.values())
