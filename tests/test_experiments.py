@@ -25,7 +25,7 @@ from adjax.report import card
 from experiments import figures, readme, report, rundir, study, tensorboard, views
 from experiments.run import main
 
-QUICK = ["--dataset", "digits", "--epochs", "6", "--batch-size", "64"]
+QUICK = ["--dataset", "digits", "--epochs", "4", "--batch-size", "64"]
 MEMBERS = ["--lam", "0", "0.1", "--seeds", "2", "--seed", "3"]
 TENSORBOARD = ["--tensorboard"] * (find_spec("tensorboardX") is not None)
 
@@ -233,6 +233,7 @@ def _no_mnist(monkeypatch):
     monkeypatch.setattr(study, "task", task)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_already")
 def test_only_the_unset_data_set_falls_back_and_says_so(monkeypatch, tmp_path, capsys):
     _no_mnist(monkeypatch)

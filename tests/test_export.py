@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiers import daily
 
 import adjax
 from adjax import __main__ as command_line
@@ -23,7 +24,7 @@ IMAGES = data.load("digits", "train").images
 LABELS = data.load("digits", "train").labels
 NAMES = ("mahalanobis",)
 """They say the same as their detector; all, with -m slow."""
-FAMILIES = "gmm", "knn", "padim", "score", "vim"
+FAMILIES = "gmm", "padim", "vim"
 """They can be exported, as can mahalanobis: they stand for all; all, with -m slow."""
 OPTIONS = {
     **{name: {"capacity": 120} for name in ("ash", "knn", "nnguide", "ocsvm", "react", "vim")},
@@ -73,18 +74,14 @@ def agree(exported, detector, images) -> None:
 # It says the same
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n in NAMES else pytest.mark.slow) for n in scorers.SCORERS]
-)
+@pytest.mark.parametrize("name", [*daily(list(scorers.SCORERS), *NAMES)])
 def test_every_scorer_says_the_same(name, detector, tmp_path):
     known = detector if name == "mahalanobis" else made(name)
     known.export(tmp_path / "d")
     agree(export.load(tmp_path / "d"), known, IMAGES[200:233])
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n in FAMILIES else pytest.mark.slow) for n in scorers.SCORERS]
-)
+@pytest.mark.parametrize("name", [*daily(list(scorers.SCORERS), *FAMILIES)])
 def test_every_scorer_can_be_exported(name):
     """Traced and lowered, nothing is fitted or run: of zeros for what it would have learnt."""
     alone = name == "score"

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from tiers import daily
 
 from adjax import models
 from adjax.models.autoencoder import _spread
@@ -106,7 +107,7 @@ def test_a_model_refuses_by_value_and_limit(name, shape, options, message):
         models.make(name, shape, 2, **options)
 
 
-@pytest.mark.parametrize("name", ["conv_autoencoder", "cnn", "svdd_lenet"])
+@pytest.mark.parametrize("name", [*daily(["conv_autoencoder", "cnn", "svdd_lenet"], "svdd_lenet")])
 def test_no_convolution_is_left_to_xla_on_cpu(name):
     network = models.make(name, (28, 28, 1), 1)
     params = jax.eval_shape(network.init, jax.random.key(0))

@@ -460,7 +460,7 @@ def short(monkeypatch):
     monkeypatch.setattr(efficientnet, "STAGES", stages)
 
 
-DAILY = ("efficientnet_lite0", "timm"), ("squeezenet", "Keras"), ("vgg16", "Keras")
+DAILY = ("efficientnet_lite0", "timm"), ("vgg16", "Keras")
 LIBRARIES = [*PUBLISHED_NAMES, ("efficientnet_lite0", "timm"), ("efficientnet_lite0", "efficientnet_pytorch")]
 
 
