@@ -106,6 +106,7 @@ def test_more_centres_than_different_rows():
     assert np.all(np.asarray(centers) == 0)
 
 
+@pytest.mark.slow
 def test_a_table_of_data_sets_by_vmap():
     x, labels = blobs()
     table = jnp.stack([x, x[::-1]])

@@ -52,10 +52,12 @@ DEAR = {
     "check_estimators_dtypes",
     "check_estimators_nan_inf",
     "check_estimators_overwrite_params",
+    "check_f_contiguous_array_estimator",
     "check_fit2d_1feature",
     "check_fit2d_1sample",
     "check_fit_check_is_fitted",
     "check_fit_score_takes_y",
+    "check_n_features_in",
     "check_n_features_in_after_fitting",
     "check_positive_only_tag_during_fit",
 }
@@ -185,6 +187,7 @@ def test_copies_of_an_image_are_not_trained_on_and_held_out(monkeypatch):
     assert made.false_positive_rate_ == 0.05
 
 
+@pytest.mark.slow
 def test_what_is_not_trained_is_cross_fitted_if_nothing_is_held_out():
     made = ImageOutlierDetector("gmm", pixel_max=16, held_out=0.0, **SMALL_CELLS).fit(ZEROS)
     assert len(made.detector_.normal_levels) == len(ZEROS)

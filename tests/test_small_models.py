@@ -28,12 +28,24 @@ def images(shape, rows=3):
     ("name", "options", "shape", "sizes"),
     [
         ("conv_autoencoder", {"latent": 5, "width": 4}, (12, 8, 3), {"features": (5,), "reconstruction": (12, 8, 3)}),
-        ("conv_autoencoder", {"latent": None, "width": 4}, (8, 8, 1), {"features": (32,), "pool1": (4, 4, 4)}),
+        pytest.param(
+            "conv_autoencoder",
+            {"latent": None, "width": 4},
+            (8, 8, 1),
+            {"features": (32,), "pool1": (4, 4, 4)},
+            marks=pytest.mark.slow,
+        ),
         ("deep_autoencoder", {"latent": 5, "hidden": 9}, (7, 5, 2), {"features": (5,), "reconstruction": (7, 5, 2)}),
         ("cnn", {"width": 4}, (9, 8, 1), {"features": (128,), "logits": (3,), "pool2": (2, 2, 8)}),
         ("cnn", {"width": 4, "pool2": 1}, (9, 8, 1), {"hidden": (256,), "pool2": (4, 4, 8)}),
         ("svdd_lenet", {"latent": 7, "width": 4}, (9, 8, 1), {"features": (7,), "hidden": (128,)}),
-        ("svdd_lenet", {"latent": 7, "width": 4, "batch_norm": False}, (8, 8, 1), {"features": (7,)}),
+        pytest.param(
+            "svdd_lenet",
+            {"latent": 7, "width": 4, "batch_norm": False},
+            (8, 8, 1),
+            {"features": (7,)},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_intermediates_are_named_and_shaped(name, options, shape, sizes):

@@ -565,6 +565,7 @@ def test_a_pretrained_network_starts_from_the_weights(tmp_path, lite):
     assert {n: (x.shape, x.dtype) for n, x in one.items()} == {n: (x.shape, x.dtype) for n, x in plain.items()}
 
 
+@pytest.mark.slow
 def test_weights_of_another_network_are_refused(tmp_path, lite):
     given = weights.load_weights(save_theirs(tmp_path / "a.safetensors", lite), "efficientnet_lite0")
     with pytest.raises(WeightsError, match=r"of another network: \d+ arrays don't fit, block1a/se/"):
