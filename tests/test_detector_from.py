@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import linen, nnx
 from sklearn.covariance import EmpiricalCovariance
+from tiers import daily
 
 import adjax
 from adjax import data, export, foreign, scorers
@@ -127,7 +128,7 @@ def kinds():
     }
 
 
-@pytest.mark.parametrize("kind", ["linen", "nnx", "equinox-like", "a lambda"])
+@pytest.mark.parametrize("kind", [*daily(["linen", "nnx", "equinox-like", "a lambda"], "nnx", "equinox-like")])
 def test_any_function_will_do(kind):
     function, params = kinds()[kind]
     made = adjax.detector_from(function, params, "mahalanobis", TRAIN)

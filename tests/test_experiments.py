@@ -146,6 +146,7 @@ def test_further_scorers_train_nothing_and_read_the_same_outputs(finished, tmp_p
     assert kept["ood_auroc_low"] < kept["ood_auroc"] < kept["ood_auroc_high"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_already")
 def test_a_scorer_that_the_network_cannot_feed_is_refused(finished, capsys):
     before = (finished / "results.json").read_bytes()

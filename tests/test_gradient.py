@@ -122,6 +122,7 @@ def test_a_single_device_adds_nothing_up():
     assert "all-reduce" not in pair().executable.as_text()
 
 
+@pytest.mark.slow
 def test_a_step_is_traced_once():
     """Tracing a GAN's takes seconds."""
     method, traced = small_method(), []

@@ -307,6 +307,7 @@ def test_bootstrap_is_stratified_and_leaves_padding_alone():
     assert float(low) == float(high) == float(value) == np.sum(10.0 ** labels[mask])
 
 
+@pytest.mark.slow
 def test_bootstrap_draws_uniformly_and_with_replacement():
     scores, labels = np.arange(40, dtype=np.float32), np.repeat([0, 1], 20)
     half = 1.96 * np.arange(20).std() / np.sqrt(40)

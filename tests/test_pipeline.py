@@ -52,6 +52,7 @@ def test_a_plain_function_in_the_registry_is_asked(monkeypatch):
         Recipe("magic").build((8, 8, 1), ("normal",))
 
 
+@pytest.mark.slow
 def test_weights_bring_their_normalisation_and_options():
     found = weights.resolve("random", "efficientnet_lite0")
     found = found._replace(mean=np.float32([0.1, 0.2, 0.3]), options={"epsilon": 0.01})

@@ -45,7 +45,6 @@ def test_no_plane_where_there_is_none(outputs):
     [
         *daily(
             [(name, flat) for name in ("padim", "patchcore") for flat in (False, True)],
-            ("padim", True),
             ("patchcore", False),
         )
     ],

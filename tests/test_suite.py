@@ -44,6 +44,7 @@ def test_a_classifier_feeds_all_but_the_score():
     assert found["knn"] == {}
 
 
+@pytest.mark.slow
 def test_patches_are_for_maps_and_not_one_more_layer():
     """Their mean is `features`, which counts already."""
     outputs = said() | {"patches": jnp.zeros((ROWS, 3, 4, 6))}
