@@ -1,7 +1,7 @@
 """Run with eight fake devices: trains the same members on one device, on eight, and by `jax.pmap`; writes all states.
 
-Arguments: a folder, and what to train: "pair", two members on a mesh 2 × 4, and the first of them by `jax.pmap` on four
-devices; "further", other meshes. See test_distributed.py.
+Arguments: a folder, and what to train: "pair", two members on a mesh 2 × 4; "ways", the same, then on batches that are
+sent, and the first of them by `jax.pmap` on four devices; "further", other meshes. See test_distributed.py.
 """
 
 from __future__ import annotations
@@ -23,13 +23,18 @@ STEPS = 9
 FURTHER = {3: (48, 37, 70), 8: (40,) * 8}  # meshes 1 × 8, 8 × 1; LeNet's is 1 × 8
 
 
-def pair_on_eight() -> None:
-    """On resident images and on batches that are sent; a step a dispatch, so that each step's metrics are known."""
+def pair_on_eight():
+    """On resident images; a step a dispatch, so that each step's metrics are known."""
     program = compiled(table((48, 37)), devices=8, steps_per_dispatch=1)
     metrics, state = [], program.init(program.table)
     for _, state, own in train.epochs(program, state, STEPS):  # noqa: B007, B020
         metrics.append(own)
     write_and_say("members2-devices8", program, state)
+    return program, state, metrics
+
+
+def ways() -> None:
+    program, state, metrics = pair_on_eight()
     sent = compiled(table((48, 37)), devices=8, steps_per_dispatch=5, resident=False)
     write(OUT / "members2-sent.npz", trained(sent, STEPS))
     metrics = jax.tree.map(lambda *x: np.stack(x, 1), *jax.device_get(metrics))
@@ -85,4 +90,4 @@ def further() -> None:
 
 if __name__ == "__main__":
     assert len(jax.devices()) == 8
-    {"pair": pair_on_eight, "further": further}[WHAT]()
+    {"pair": pair_on_eight, "ways": ways, "further": further}[WHAT]()

@@ -27,7 +27,7 @@ GIVEN = given()
 SEEN = agreement.seen(GIVEN)
 
 
-FAMILIES = "energy", "knn", "mahalanobis", "pca", "she", "vim", "vim, weights given"
+FAMILIES = "energy", "knn", "mahalanobis", "vim, weights given"
 """They stand for all, whose equations other tests have as well; all with -m slow."""
 
 

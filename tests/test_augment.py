@@ -316,6 +316,7 @@ def test_any_change_depends_on_its_own_key_alone():
     assert np.abs(among_strangers[~stays] - whole[~stays]).max() > 1
 
 
+@pytest.mark.slow
 def test_switching_one_change_on_alters_no_other():
     images, own = pictures(30, (7, 7)), keys(30)
     np.testing.assert_array_equal(jitted(Augment(shift_px=2), own, images), shift(own, images, 2))

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from jax import lax
+from tiers import daily
 
 from adjax import models, nn
 from adjax.models import backbone, efficientnet, squeezenet
@@ -39,7 +40,7 @@ def short(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "classes", "published"),
     [
-        ("efficientnet_lite0", 1000, 4_652_008),
+        pytest.param("efficientnet_lite0", 1000, 4_652_008, marks=pytest.mark.slow),
         ("squeezenet", 1000, 1_235_496),
         ("vgg16", 7, 14_714_688 + 512 * 7 + 7),  # the trunk, and our own head
     ],
@@ -87,7 +88,10 @@ def test_vgg_is_what_convolutions_and_poolings_make_of_it():
     np.testing.assert_allclose(ours, theirs(params, x), rtol=1e-4)
 
 
-@pytest.mark.parametrize(("name", "shape"), [(name, (40, 33, 3)) for name in BACKBONES] + [("squeezenet", (28, 28, 1))])
+OF_SHAPES = [*((name, (40, 33, 3)) for name in BACKBONES), ("squeezenet", (28, 28, 1))]
+
+
+@pytest.mark.parametrize(("name", "shape"), [*daily(OF_SHAPES, *OF_SHAPES[1:3])])
 def test_features_and_logits_of_any_image(name, shape):
     classes = 7 if name == "vgg16" else 1000
     network, params = whole(name, shape, classes, side_px=48)
@@ -100,7 +104,9 @@ def test_features_and_logits_of_any_image(name, shape):
     }
 
 
-@pytest.mark.parametrize(("name", "options"), [("squeezenet", {}), ("vgg16", {"layer": "block2_conv1"})])
+@pytest.mark.parametrize(
+    ("name", "options"), [pytest.param("squeezenet", {}, marks=pytest.mark.slow), ("vgg16", {"layer": "block2_conv1"})]
+)
 def test_features_are_the_mean_of_patches(name, options):
     network = models.make(name, (32, 48, 3), 2, **options)
     params, x = arbitrary_params(network), np.random.default_rng(0).random((2, 32, 48, 3), np.float32)
@@ -177,7 +183,7 @@ def test_training_takes_batch_statistics_draws_and_moves_the_running_ones():
 
 @pytest.mark.usefixtures("short")
 def test_stochastic_depth_rises_from_block_to_block():
-    network = efficientnet.EfficientNet((8, 8, 1), 2, drop_connect=0.6, rngs=nnx.Rngs(0))
+    network = nnx.eval_shape(lambda: efficientnet.EfficientNet((8, 8, 1), 2, drop_connect=0.6, rngs=nnx.Rngs(0)))
     total = len(network.names)
     assert total > 1
     rates = [getattr(network, name).drop.rate for name in network.names]

@@ -46,6 +46,7 @@ def close(a, b):
     jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6), a, b)
 
 
+@pytest.mark.slow
 def test_several_networks_train_as_each_would_alone():
     alone, together = classifier(1), classifier(3)
     hparams = {name: np.float32(value) for name, value in alone.hparams.items()}

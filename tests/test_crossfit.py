@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiers import daily
 
 import adjax
 from adjax import crossfit, scorers
@@ -39,7 +40,9 @@ CLOSED = {
 }
 
 
-@pytest.mark.parametrize(("name", "options", "classes"), CLOSED.values(), ids=CLOSED)
+@pytest.mark.parametrize(
+    ("name", "options", "classes"), [*daily(CLOSED, "of classes", "a covariance a class", "gmm", "nearest")]
+)
 def test_the_closed_form_is_that_of_fits_without_the_row(name, options, classes):
     scorer, (x, labels) = scorers.make(name, **options), rows(classes=classes)
     fitted = crossfit.fit(scorer, {"features": x}, labels, classes, np.arange(N))
@@ -48,7 +51,9 @@ def test_the_closed_form_is_that_of_fits_without_the_row(name, options, classes)
     np.testing.assert_allclose(fitted.distances, wanted, rtol=5e-3 if options.get("shrinkage", 0.1) else 1e-4)
 
 
-@pytest.mark.parametrize(("name", "options"), [("center", {}), ("knn", {"k": 2, "capacity": 30})])
+@pytest.mark.parametrize(
+    ("name", "options"), [*daily([("center", {}), ("knn", {"k": 2, "capacity": 30})], ("center", {}))]
+)
 def test_each_fold_is_judged_by_a_fit_to_the_others(name, options):
     scorer, (x, labels) = scorers.make(name, **options), rows(classes=K)
     fold = np.random.default_rng(1).permutation(np.arange(N) % 5)  # of unlike sizes
@@ -90,7 +95,7 @@ def test_a_row_is_ranked_among_others():
     assert np.asarray(single.levels).max() == 1
 
 
-@pytest.mark.parametrize("name", ["mahalanobis", "knn, k = 1", "gmm"])
+@pytest.mark.parametrize("name", [*daily(["mahalanobis", "knn, k = 1", "gmm"], "mahalanobis")])
 def test_fresh_rows_are_flagged_as_often_as_asked(name):
     """100 rows of 16 features; by their training distances far more are."""
     row = calibration_features.cell(name, "gaussian", 100, 16, 20)

@@ -91,6 +91,7 @@ def test_what_a_detector_was_trained_on_is_read_or_not_known(tmp_path):
         assert depth.trained(tmp_path) is None
 
 
+@pytest.mark.slow
 def test_doctor_train_and_predict_say_it(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(machine, "speed", lambda: 0.0)
     narrow, plain, out = fill(tmp_path / "narrow", 50, 4095), fill(tmp_path / "plain", 3, None), tmp_path / "out"

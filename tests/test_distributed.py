@@ -23,6 +23,11 @@ def out(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def ways(tmp_path_factory):
+    return child(tmp_path_factory.mktemp("ways"), "ways")
+
+
+@pytest.fixture(scope="module")
 def further(tmp_path_factory):
     return child(tmp_path_factory.mktemp("further"), "further")
 
@@ -52,8 +57,9 @@ def test_eight_devices_are_one_on_other_meshes(further, name):
     assert_close(one, eight)
 
 
-def test_batches_sent_to_eight_devices_are_those_that_lie_there(out):
-    sent, resident = (leaves(out / f"members2-{name}.npz") for name in ("sent", "devices8"))
+@pytest.mark.slow
+def test_batches_sent_to_eight_devices_are_those_that_lie_there(ways):
+    sent, resident = (leaves(ways / f"members2-{name}.npz") for name in ("sent", "devices8"))
     for a, b in zip(sent, resident, strict=True):
         np.testing.assert_array_equal(a, b)
 
@@ -72,8 +78,9 @@ def test_members_are_spread_and_batches_shared_on_other_meshes(further):
         assert line in log
 
 
-def test_pmap_gives_the_same_numbers(out):
-    program, pmap = (leaves(out / f"{name}.npz") for name in ("program", "pmap"))
+@pytest.mark.slow
+def test_pmap_gives_the_same_numbers(ways):
+    program, pmap = (leaves(ways / f"{name}.npz") for name in ("program", "pmap"))
     assert_close(program, pmap)
 
 

@@ -25,7 +25,7 @@ from adjax.report import card
 from experiments import figures, judging, readme, report, rundir, study, tensorboard, views
 from experiments.run import main
 
-QUICK = ["--dataset", "digits", "--epochs", "6", "--batch-size", "64"]
+QUICK = ["--dataset", "digits", "--epochs", "4", "--batch-size", "64"]
 MEMBERS = ["--lam", "0", "0.1", "--seeds", "2", "--seed", "3"]
 TENSORBOARD = ["--tensorboard"] * (find_spec("tensorboardX") is not None)
 
@@ -146,6 +146,7 @@ def test_further_scorers_train_nothing_and_read_the_same_outputs(finished, tmp_p
     assert kept["ood_auroc_low"] < kept["ood_auroc"] < kept["ood_auroc_high"]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_already")
 def test_a_scorer_that_the_network_cannot_feed_is_refused(finished, capsys):
     before = (finished / "results.json").read_bytes()
@@ -233,6 +234,7 @@ def _no_mnist(monkeypatch):
     monkeypatch.setattr(study, "task", task)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("compiled_already")
 def test_only_the_unset_data_set_falls_back_and_says_so(monkeypatch, tmp_path, capsys):
     _no_mnist(monkeypatch)

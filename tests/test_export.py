@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiers import daily
 
 import adjax
 from adjax import __main__ as command_line
@@ -23,8 +24,8 @@ IMAGES = data.load("digits", "train").images
 LABELS = data.load("digits", "train").labels
 NAMES = ("mahalanobis",)
 """They say the same as their detector; all, with -m slow."""
-FAMILIES = "gmm", "knn", "padim", "score", "vim"
-"""They can be exported, as can mahalanobis: they stand for all; all, with -m slow."""
+FAMILIES = "gmm", "padim", "vim"
+"""They stand every day for all that can be exported, mahalanobis for what is then said."""
 OPTIONS = {
     **{name: {"capacity": 120} for name in ("ash", "knn", "nnguide", "ocsvm", "react", "vim")},
     "gmm": {"components": 1},
@@ -73,28 +74,28 @@ def agree(exported, detector, images) -> None:
 # It says the same
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n in NAMES else pytest.mark.slow) for n in scorers.SCORERS]
-)
+def serves_all(program) -> None:
+    """Every platform, and any number of images."""
+    assert program.platforms == ("cpu", "cuda", "tpu")
+    assert [str(n) for n in program.in_avals[0].shape] == ["n", "8", "8", "1"]
+    assert {x.dtype.name for x in program.out_avals} == {"float32", "bool"}
+
+
+@pytest.mark.parametrize("name", [*daily(list(scorers.SCORERS), *NAMES)])
 def test_every_scorer_says_the_same(name, detector, tmp_path):
     known = detector if name == "mahalanobis" else made(name)
     known.export(tmp_path / "d")
     agree(export.load(tmp_path / "d"), known, IMAGES[200:233])
+    (file,) = (tmp_path / "d").glob("*.stablehlo")
+    serves_all(jax.export.deserialize(bytearray(file.read_bytes())))
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=() if n in FAMILIES else pytest.mark.slow) for n in scorers.SCORERS]
-)
-def test_every_scorer_can_be_exported(name):
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_scorer_can_be_exported(name):
     """Traced and lowered, nothing is fitted or run: of zeros for what it would have learnt."""
-    alone = name == "score"
-    parts = ("classifier", "cnn") if alone else ("centerloss", "lenet5")
-    spec = Spec(*parts, name, (8, 8, 1), ["normal"] if alone else "0123456789", OPTIONS.get(name, {}))
+    spec = Spec("centerloss", "lenet5", name, (8, 8, 1), "0123456789", OPTIONS.get(name, {}))
     shapes = artefact._template(spec, 3)
-    program = export.program(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes))
-    assert program.platforms == ("cpu", "cuda", "tpu")
-    assert [str(n) for n in program.in_avals[0].shape] == ["n", "8", "8", "1"]
-    assert {x.dtype.name for x in program.out_avals} == {"float32", "bool"}
+    serves_all(export.program(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)))
 
 
 @pytest.mark.slow

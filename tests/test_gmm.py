@@ -89,6 +89,7 @@ def test_one_component_needs_no_sample_and_two_keep_one():
     assert score(fit(x), x).mean() < score(fit(x), 2 * x).mean()
 
 
+@pytest.mark.slow
 def test_shrinkage_keeps_a_component_from_closing_in_on_one_image():
     x = np.concatenate([images()[0][:-1], np.full((1, 4), 99, np.float32)])
     scores = [

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from training import compiled, small_method, table
+from tiers import daily
+from training import compiled, pair, small_method, table
 
 from adjax import models
 from adjax.methods.centerloss import center_loss_gradients
@@ -58,7 +59,7 @@ def gradients(network, weights, centers, batch):
     return center_loss_gradients(network, weights, centers, 0.1, batch, key())
 
 
-@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("weighted", [*daily([False, True], True)])
 def test_a_batch_in_parts_has_the_gradient_metrics_and_features_of_the_whole(weighted):
     weights, centers, batch = problem(512)
     if not weighted:
@@ -118,9 +119,10 @@ def test_images_that_meet_in_a_step_are_not_parted(model, options, rowwise):
 
 def test_a_single_device_adds_nothing_up():
     """XLA would copy all gradients to add them to nothing."""
-    assert "all-reduce" not in compiled(table()).executable.as_text()
+    assert "all-reduce" not in pair().executable.as_text()
 
 
+@pytest.mark.slow
 def test_a_step_is_traced_once():
     """Tracing a GAN's takes seconds."""
     method, traced = small_method(), []

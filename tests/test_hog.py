@@ -32,14 +32,14 @@ def test_digits_are_described_as_by_scikit_image(options):
     np.testing.assert_allclose(ours(images.astype(np.float32), *options), reference(images, *options), atol=1e-5)
 
 
-@pytest.mark.parametrize("options", [(8, 2, 9), (7, 3, 12)])
+@pytest.mark.parametrize("options", [(8, 2, 9), pytest.param((7, 3, 12), marks=pytest.mark.slow)])
 @pytest.mark.parametrize("channels", [slice(None), slice(1, 2)], ids=["colours", "green"])
 def test_photographs_are_described_as_by_scikit_image(options, channels):
     images = np.stack([PHOTO, PHOTO[:, ::-1], PHOTO[::-1]])[..., channels]
     np.testing.assert_allclose(ours(images.astype(np.float32), *options), reference(images, *options), atol=1e-5)
 
 
-@pytest.mark.parametrize("options", [(8, 2, 8), (6, 2, 9)])
+@pytest.mark.parametrize("options", [(8, 2, 8), pytest.param((6, 2, 9), marks=pytest.mark.slow)])
 def test_rounding_moves_no_gradient_to_another_bin(options):
     """Grey levels as they are, and as multiples of 1/255, which are none in float32: ties of channels, edges of bins.
 
@@ -52,7 +52,7 @@ def test_rounding_moves_no_gradient_to_another_bin(options):
 def test_flat_images_have_no_direction_and_a_finite_gradient():
     network = models.make("hog", (8, 8, 1), 1)
     flat = np.full((2, 8, 8, 1), 0.5, np.float32)
-    assert np.all(np.asarray(network.apply({}, flat)["features"]) == 0)
+    assert np.all(np.asarray(jax.jit(network.apply)({}, flat)["features"]) == 0)
     slope = jax.jit(jax.grad(lambda x: network.apply({}, x)["features"].sum()))(flat)
     assert np.isfinite(slope).all()
 

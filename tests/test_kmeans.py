@@ -9,6 +9,7 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.datasets import load_digits
 from sklearn.metrics import adjusted_rand_score
+from tiers import daily
 
 from adjax import kmeans as module
 from adjax.kmeans import kmeans
@@ -36,7 +37,7 @@ def inertia(x, centers, labels):
     return np.square(x - np.asarray(centers)[np.asarray(labels)]).sum()
 
 
-@pytest.mark.parametrize("k", [1, 10, 40])
+@pytest.mark.parametrize("k", [*daily([1, 10, 40], 10)])
 def test_the_inertia_is_that_of_scikit_learn(k):
     ours = [inertia(DIGITS, *cluster(jax.random.key(s), DIGITS, k=k)) for s in range(3)]
     theirs = [KMeans(k, n_init=1, random_state=s).fit(DIGITS).inertia_ for s in range(3)]
@@ -105,6 +106,7 @@ def test_more_centres_than_different_rows():
     assert np.all(np.asarray(centers) == 0)
 
 
+@pytest.mark.slow
 def test_a_table_of_data_sets_by_vmap():
     x, labels = blobs()
     table = jnp.stack([x, x[::-1]])

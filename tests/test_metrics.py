@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 from sklearn import metrics as sk
+from tiers import daily
 
 from adjax import metrics
 
@@ -93,8 +94,20 @@ def assert_equal(ours, wanted):
         np.testing.assert_allclose(ours[name], value, atol=1e-6, rtol=0, err_msg=name)
 
 
-@pytest.mark.parametrize("n", [N, 200_000])
-@pytest.mark.parametrize("kind", KINDS)
+MANY = 200_000
+
+
+@pytest.mark.parametrize(
+    ("kind", "n"),
+    [
+        *daily(
+            [(kind, n) for kind in KINDS for n in (N, MANY)],
+            *((kind, N) for kind in KINDS),
+            ("continuous", MANY),
+            ("ties", MANY),
+        )
+    ],
+)
 def test_equal_scikit_learn(kind, n):
     scores, labels = sample(kind, n)
     assert_equal(measure(scores, labels), reference(scores, labels))
@@ -123,7 +136,7 @@ whole = st.lists(st.integers(-8, 8), min_size=N, max_size=N)
 binary = st.lists(st.integers(0, 1), min_size=N, max_size=N).filter(lambda y: 0 < sum(y) < N)
 
 
-@settings(max_examples=20)
+@settings(max_examples=10)
 @given(whole, binary, st.randoms())
 def test_only_the_order_of_scores_counts(scores, labels, random):
     scores, labels = np.array(scores, np.float32), np.array(labels)
@@ -141,7 +154,7 @@ def test_only_the_order_of_scores_counts(scores, labels, random):
         np.testing.assert_allclose(ours["auroc"], 1 - other["auroc"], atol=2e-7)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(whole, binary, st.lists(st.booleans(), min_size=N, max_size=N))
 def test_padding_counts_for_nothing(scores, labels, mask):
     scores, labels, mask = np.array(scores, np.float32), np.array(labels), np.array(mask)
@@ -294,6 +307,7 @@ def test_bootstrap_is_stratified_and_leaves_padding_alone():
     assert float(low) == float(high) == float(value) == np.sum(10.0 ** labels[mask])
 
 
+@pytest.mark.slow
 def test_bootstrap_draws_uniformly_and_with_replacement():
     scores, labels = np.arange(40, dtype=np.float32), np.repeat([0, 1], 20)
     half = 1.96 * np.arange(20).std() / np.sqrt(40)

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
+from tiers import daily
 from training import digits
 
 import adjax
@@ -51,6 +52,7 @@ def test_a_plain_function_in_the_registry_is_asked(monkeypatch):
         Recipe("magic").build((8, 8, 1), ("normal",))
 
 
+@pytest.mark.slow
 def test_weights_bring_their_normalisation_and_options():
     found = weights.resolve("random", "efficientnet_lite0")
     found = found._replace(mean=np.float32([0.1, 0.2, 0.3]), options={"epsilon": 0.01})
@@ -77,7 +79,7 @@ def test_what_trains_nothing_is_drawn_as_training_would_draw_it():
     assert (trained.steps, trained.program) == (0, None)
     ends = [jax.tree.leaves(member(trained.params, m)) for m in range(2)]
     assert any((a != b).any() for a, b in zip(*ends, strict=True))
-    drawn = built.method.init(jax.random.fold_in(jax.random.key(3), 0), {})["params"]
+    drawn = jax.jit(built.method.init)(jax.random.fold_in(jax.random.key(3), 0), {})["params"]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), member(trained.params, 0), drawn)
 
 
@@ -228,7 +230,7 @@ def test_what_makes_no_sense_is_refused(images, options, message):
         adjax.train_detector(images, **options)
 
 
-@pytest.mark.parametrize("options", [{"scorer": "knn"}, {"model": "lenet5"}])
+@pytest.mark.parametrize("options", [*daily([{"scorer": "knn"}, {"model": "lenet5"}], {"scorer": "knn"})])
 def test_another_scorer_or_network_of_hog_ocsvm_is_taken(options):
     detector = adjax.train_detector(zeros()[:60], method="hog_ocsvm", **options)
     assert set(options.values()) <= set(detector.spec.names)

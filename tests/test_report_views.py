@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 from sklearn.decomposition import PCA
+from tiers import daily
 
 from adjax import scorers
 from experiments import report, views
@@ -39,8 +40,15 @@ def test_no_plane_where_there_is_none(outputs):
     assert views.plane(judged(outputs)) == (None, "")
 
 
-@pytest.mark.parametrize("name", ["padim", "patchcore"])
-@pytest.mark.parametrize("flat", [False, True])
+@pytest.mark.parametrize(
+    ("name", "flat"),
+    [
+        *daily(
+            [(name, flat) for name in ("padim", "patchcore") for flat in (False, True)],
+            ("patchcore", False),
+        )
+    ],
+)
 def test_scorers_that_tell_where_are_asked(name, flat):
     rng = np.random.default_rng(0)
     patches = rng.normal(size=(40, 3, 4, 6)).astype(np.float32)

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiers import daily
 from training import assert_equal, read, start, trained
 
 from adjax import loop, train
@@ -28,6 +29,13 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _standing():
+    """What other tests have left is not looked through again after each of these."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
@@ -192,7 +200,7 @@ def test_metrics_are_reported_in_order_and_none_is_lost(program):
     assert reports == [(s, (2,)) for s in (2, 3, 5, 6, 8, 9, 11, 12, 13)]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [*daily([signal.SIGTERM, signal.SIGINT], signal.SIGTERM)])
 def test_a_signal_stops_and_saves(tmp_path, program, number):
     before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)]
     with Checkpoints(tmp_path, FACTS) as checkpoints, loop.StopSignal() as stop:

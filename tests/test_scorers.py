@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.covariance import EmpiricalCovariance, ShrunkCovariance
+from tiers import daily
 
 from adjax import scorers
 from adjax.scorers import SCORERS
@@ -93,7 +94,7 @@ THOROUGH = "gmm", "gmm, 3 components", "mahalanobis", "mahalanobis_perclass", "o
 BATCHES = [(name, n) for name in FITS for n in ([1000, 1, 7, 100, 240] if name in THOROUGH else [1000, 7])]
 """They are compared to batches of 64, of which the last is not full."""
 FAMILIES = "gmm", "knn", "mahalanobis", "max_softmax", "padim", "vim"
-"""They stand for all where each takes seconds; all with -m slow."""
+"""They stand for all where a test compiles once more for each; all with -m slow."""
 NO_LENGTH = *POSTHOC, "cosine"
 """An infinite feature or logit says nothing of the image: it scores +inf."""
 
@@ -168,13 +169,9 @@ def stats_of(scorer, batch_size):
     return lambda x, y: scorers.fit(summing, outputs(x), y, K, batch_size)
 
 
-def slow_but(*names):
-    """Parameters, of which all but these are slow."""
-    return lambda name, *more: pytest.param(name, *more, marks=() if name in names else pytest.mark.slow)
-
-
 each_scorer = pytest.mark.parametrize("name", CASES)
 each_fit = pytest.mark.parametrize("name", FITS)
+each_family = pytest.mark.parametrize("name", [*daily(list(CASES), *FAMILIES)])
 each_mahalanobis = pytest.mark.parametrize("name", MAHALANOBIS)
 
 
@@ -217,7 +214,7 @@ def test_strangers_score_higher_than_acquaintances(name):
     assert np.all(distances.min(1) == score)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(data=st.data())
 @each_fit
 def test_fitting_is_one_pass_in_any_order_chunking_and_tree(name, data):
@@ -253,7 +250,7 @@ def test_nothing_is_neutral(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "batch_size"), [pytest.param(*b, marks=() if b[1] == 1000 else pytest.mark.slow) for b in BATCHES]
+    ("name", "batch_size"), [*daily(BATCHES, *((name, 1000) for name in FAMILIES if name in FITS))]
 )
 def test_the_batch_size_of_a_fit_does_not_matter(name, batch_size):
     x, y = images()
@@ -275,10 +272,19 @@ def test_a_score_is_a_function_of_its_image_alone(name):
     assert score(state, outputs(company))[0] == all_at_once[0]
     padded = np.concatenate([x[:50], np.zeros((N - 50, D), np.float32)])
     np.testing.assert_array_equal(score(state, outputs(padded))[:50], all_at_once[:50])
-    np.testing.assert_allclose(score(state, outputs(x[:1])), all_at_once[:1], rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", [*map(slow_but("mahalanobis"), THOROUGH)])
+@each_family
+def test_an_image_alone_has_the_score_that_it_has_among_others(name):
+    x, y = images()
+    tool = tools(name)
+    state = tool.fit(x, y)
+    alone, all_at_once = tool.score(state, outputs(x[:1])), tool.score(state, outputs(x))
+    np.testing.assert_allclose(alone, all_at_once[:1], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", THOROUGH)
 def test_a_plain_fit_is_a_jitted_one(name):
     """Operation by operation, in one program, and in two."""
     x, y = images()
@@ -289,7 +295,7 @@ def test_a_plain_fit_is_a_jitted_one(name):
     assert_same_scores(name, plain, tool.fit(x, y), x)
 
 
-@pytest.mark.parametrize("name", [*map(slow_but(*FAMILIES), FITS)])
+@pytest.mark.parametrize("name", [*daily(FITS, "mahalanobis", "max_softmax")])
 def test_a_plain_score_is_a_jitted_one(name):
     x, y = images()
     tool = tools(name)
@@ -301,14 +307,15 @@ def test_a_plain_score_is_a_jitted_one(name):
 def test_vmapped_and_recalled(name):
     x, y = images()
     tool = tools(name)
-    both = jax.jit(lambda *args: tool.both(*args))  # a cache of its own
     # a table of states is scored by vmap
     states = [tool.fit(x, y), tool.fit(x * 2, y), tool.fit(x, (y + 1) % K)]
     stacked = jax.tree.map(lambda *s: jnp.stack(s), *states)
     table = jax.jit(jax.vmap(tool.scorer.score, (0, None)))(stacked, outputs(x))
+    sizes = []
     for row, state in zip(table, states, strict=True):
-        assert_close(name, row, both(state, outputs(x))[0])
-    assert both._cache_size() == 1
+        assert_close(name, row, tool.score(state, outputs(x)))
+        sizes.append(tool.both._cache_size())
+    assert len(set(sizes)) == 1
     assert tool.stats._cache_size() == 1
 
 
@@ -408,14 +415,14 @@ def test_degenerate_features_never_give_a_nan(name, options):
 
 @each_scorer
 def test_every_leaf_of_a_state_is_an_array_with_its_dtype(name):
-    """What saving, donation and shard_map ask for. Of a fit in one program, whose shapes are known without running."""
-    scorer = tools(name).scorer
-    for leaf in jax.tree.leaves(jax.eval_shape(lambda x, y: scorers.fit(scorer, outputs(x), y, K, 64), *images())):
+    """What saving, donation and shard_map ask for. Its shapes are known without running."""
+    tool = tools(name)
+    for leaf in jax.tree.leaves(jax.eval_shape(tool.finalize, jax.eval_shape(tool.stats, *images()))):
         assert leaf.dtype in (np.float32, np.bool_)
         assert not leaf.weak_type
 
 
-@each_scorer
+@each_family
 def test_lower_precision_features_are_scored_in_float32(name):
     x, y = images()
     tool = tools(name)
@@ -503,7 +510,7 @@ def test_a_large_common_offset_costs_no_digits(name, offset):
     np.testing.assert_allclose(distances(fit(x, y), x), reference(x, y, name, 0.0, x), rtol=2e-5)
 
 
-@pytest.mark.parametrize("n", [8192, 2 * 8192, 8192 + 5])
+@pytest.mark.parametrize("n", [*daily([8192, 2 * 8192, 8192 + 5], 8192 + 5)])
 def test_many_images_have_the_distances_of_few(n):
     """On CPU they go block by block, the last one smaller."""
     x, y = images()
@@ -600,8 +607,8 @@ def test_distances_from_many_classes_are_as_exact_as_from_few():
     centers = 300 * rng.normal(size=(classes, D)) + 1e4
     x = (centers[labels] + rng.normal(size=(len(labels), D))).astype(np.float32)
     scorer = scorers.make("mahalanobis", shrinkage=0.0)
-    state = scorers.fit(scorer, {"features": x}, labels, classes)
-    found = np.asarray(jax.jit(scorer.distances)(state, {"features": jnp.asarray(x)}))
+    state = jax.jit(lambda x, y: scorers.fit(scorer, {"features": x}, y, classes))(x, labels)
+    found = np.asarray(jax.jit(scorer.distances)(state, {"features": x}))
     exact = x.astype(np.float64)
     means = np.stack([exact[labels == c].mean(0) for c in range(classes)])
     rest = exact - means[labels]
@@ -610,5 +617,5 @@ def test_distances_from_many_classes_are_as_exact_as_from_few():
     expected = np.sqrt(np.einsum("nkd,de,nke->nk", away, precision, away))
     np.testing.assert_allclose(found, expected, rtol=3e-4)
     np.testing.assert_array_equal(found.argmin(1), labels)
-    gradient = jax.grad(lambda v: scorer.score(state, {"features": v}).sum())(jnp.asarray(x))
+    gradient = jax.jit(jax.grad(lambda v: scorer.score(state, {"features": v}).sum()))(x)
     assert np.isfinite(gradient).all()

@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils import get_tags
 from sklearn.utils.estimator_checks import estimator_checks_generator
 from sklearn.utils.validation import validate_data
+from tiers import daily
 
 import adjax.sklearn
 from adjax import export, pipeline
@@ -44,12 +45,29 @@ OPTIONS = {
 """Scorers that take features alone, and know how to do with one class (`relative_mahalanobis` compares several)."""
 EXPECTED_TO_FAIL: dict[str, dict[str, str]] = {}
 """Scorer -> check -> why."""
-QUICK = {
-    "check_no_attributes_set_in_init",
-    "check_outliers_fit_predict",
+DEAR = {
+    "check_classifier_data_not_an_array",
+    "check_dont_overwrite_parameters",
+    "check_dtype_object",
+    "check_estimators_dtypes",
+    "check_estimators_nan_inf",
+    "check_estimators_overwrite_params",
+    "check_f_contiguous_array_estimator",
+    "check_fit2d_1feature",
+    "check_fit2d_1sample",
+    "check_fit_check_is_fitted",
+    "check_fit_score_takes_y",
+    "check_n_features_in",
+    "check_n_features_in_after_fitting",
+    "check_positive_only_tag_during_fit",
 }
-"""The checks that each family goes through every day; of `mahalanobis` all, and of all scorers all with -m slow."""
-FAMILIES = "center", "gmm", "knn", "ocsvm", "padim"
+"""Each compiles a fit to rows of a shape of its own: of `mahalanobis` all others are for every day, of other scorers
+these, and all of all with -m slow."""
+DAILY = {
+    *((scorer, "check_no_attributes_set_in_init") for scorer in ("center", "gmm", "knn", "ocsvm", "padim")),
+    ("center", "check_outliers_fit_predict"),
+    ("knn", "check_outliers_fit_predict"),
+}
 
 
 def checks():
@@ -57,7 +75,8 @@ def checks():
         failing = EXPECTED_TO_FAIL.get(scorer, {})
         for made, check in estimator_checks_generator(OutlierDetector(scorer, options=options)):
             name = check.func.__name__
-            marks = [] if scorer == "mahalanobis" or (scorer in FAMILIES and name in QUICK) else [pytest.mark.slow]
+            quick = name not in DEAR if scorer == "mahalanobis" else (scorer, name) in DAILY
+            marks = [] if quick else [pytest.mark.slow]
             if name in failing:
                 marks.append(pytest.mark.xfail(reason=failing[name], strict=True))
             yield pytest.param(made, check, id=f"{scorer}-{name}", marks=marks)
@@ -130,7 +149,7 @@ def test_any_real_number_is_a_share(share):
     assert np.isnan(made.false_positive_rate_)
 
 
-@pytest.mark.parametrize("scorer", ["mahalanobis", "knn", "patchcore"])
+@pytest.mark.parametrize("scorer", [*daily(["mahalanobis", "knn", "patchcore"], "knn")])
 def test_auto_flags_as_many_fresh_rows_as_it_says(scorer):
     """Training rows tell nothing of it: one that is its own nearest neighbour is never far."""
     rng = np.random.default_rng(0)
@@ -168,6 +187,7 @@ def test_copies_of_an_image_are_not_trained_on_and_held_out(monkeypatch):
     assert made.false_positive_rate_ == 0.05
 
 
+@pytest.mark.slow
 def test_what_is_not_trained_is_cross_fitted_if_nothing_is_held_out():
     made = ImageOutlierDetector("gmm", pixel_max=16, held_out=0.0, **SMALL_CELLS).fit(ZEROS)
     assert len(made.detector_.normal_levels) == len(ZEROS)

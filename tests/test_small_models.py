@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from tiers import daily
 
 from adjax import models
 from adjax.models.autoencoder import _spread
@@ -27,12 +28,24 @@ def images(shape, rows=3):
     ("name", "options", "shape", "sizes"),
     [
         ("conv_autoencoder", {"latent": 5, "width": 4}, (12, 8, 3), {"features": (5,), "reconstruction": (12, 8, 3)}),
-        ("conv_autoencoder", {"latent": None, "width": 4}, (8, 8, 1), {"features": (32,), "pool1": (4, 4, 4)}),
+        pytest.param(
+            "conv_autoencoder",
+            {"latent": None, "width": 4},
+            (8, 8, 1),
+            {"features": (32,), "pool1": (4, 4, 4)},
+            marks=pytest.mark.slow,
+        ),
         ("deep_autoencoder", {"latent": 5, "hidden": 9}, (7, 5, 2), {"features": (5,), "reconstruction": (7, 5, 2)}),
         ("cnn", {"width": 4}, (9, 8, 1), {"features": (128,), "logits": (3,), "pool2": (2, 2, 8)}),
         ("cnn", {"width": 4, "pool2": 1}, (9, 8, 1), {"hidden": (256,), "pool2": (4, 4, 8)}),
         ("svdd_lenet", {"latent": 7, "width": 4}, (9, 8, 1), {"features": (7,), "hidden": (128,)}),
-        ("svdd_lenet", {"latent": 7, "width": 4, "batch_norm": False}, (8, 8, 1), {"features": (7,)}),
+        pytest.param(
+            "svdd_lenet",
+            {"latent": 7, "width": 4, "batch_norm": False},
+            (8, 8, 1),
+            {"features": (7,)},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_intermediates_are_named_and_shaped(name, options, shape, sizes):
@@ -106,7 +119,7 @@ def test_a_model_refuses_by_value_and_limit(name, shape, options, message):
         models.make(name, shape, 2, **options)
 
 
-@pytest.mark.parametrize("name", ["conv_autoencoder", "cnn", "svdd_lenet"])
+@pytest.mark.parametrize("name", [*daily(["conv_autoencoder", "cnn", "svdd_lenet"], "svdd_lenet")])
 def test_no_convolution_is_left_to_xla_on_cpu(name):
     network = models.make(name, (28, 28, 1), 1)
     params = jax.eval_shape(network.init, jax.random.key(0))

@@ -42,7 +42,7 @@ def batches(x=X, y=Y):
     [
         ("mahalanobis", {}),
         ("knn", {"k": 3, "capacity": 90}),
-        ("padim", {"feature": "features", "grid": (1, 2), "dim": 3}),
+        pytest.param("padim", {"feature": "features", "grid": (1, 2), "dim": 3}, marks=pytest.mark.slow),
     ],
 )
 def test_a_stream_gives_the_fit_of_all_at_once(name, options):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiers import daily
 
 from adjax import scorers
 from adjax.scorers import SCORERS, suite
@@ -43,6 +44,7 @@ def test_a_classifier_feeds_all_but_the_score():
     assert found["knn"] == {}
 
 
+@pytest.mark.slow
 def test_patches_are_for_maps_and_not_one_more_layer():
     """Their mean is `features`, which counts already."""
     outputs = said() | {"patches": jnp.zeros((ROWS, 3, 4, 6))}
@@ -56,7 +58,7 @@ def test_patches_are_for_maps_and_not_one_more_layer():
     assert alone["layers"] == {"names": ("patches",), "dims": (6,)}
 
 
-@pytest.mark.parametrize("name", ["layers", "padim", "patchcore", "she"])
+@pytest.mark.parametrize("name", [*daily(["layers", "padim", "patchcore", "she"], "padim", "she")])
 def test_what_it_finds_fits_and_scores(name):
     """Those whose options come from shapes, and one of those that have none: the contract suite has them all."""
     outputs, labels = said(), jnp.arange(ROWS) % CLASSES
@@ -68,6 +70,7 @@ def test_what_it_finds_fits_and_scores(name):
     assert np.isfinite(np.asarray(scores)).sum() > ROWS / 2  # she: +inf for a class that no image was rightly taken for
 
 
+@pytest.mark.slow
 def test_shapes_alone_will_do():
     shapes = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, said()))
     assert suite(SCORERS, shapes, CLASSES) == of_a_classifier()

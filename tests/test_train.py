@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from flax import nnx
 from jax import lax, monitoring
+from tiers import daily
 from training import (
     CLASSES,
     SHAPE,
@@ -49,7 +50,7 @@ def state(program):
     return to_host(trained(program, 11))
 
 
-@pytest.mark.parametrize("k", [1, pytest.param(3, marks=pytest.mark.slow), 32])
+@pytest.mark.parametrize("k", [*daily([1, 3, 32], 1)])
 def test_steps_per_dispatch_changes_nothing(state, k):
     other = dispatching(k)
     assert_equal(trained(other, 11), state)

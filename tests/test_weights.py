@@ -460,7 +460,7 @@ def short(monkeypatch):
     monkeypatch.setattr(efficientnet, "STAGES", stages)
 
 
-DAILY = ("efficientnet_lite0", "timm"), ("squeezenet", "Keras"), ("vgg16", "Keras")
+DAILY = ("efficientnet_lite0", "timm"), ("vgg16", "Keras")
 LIBRARIES = [*PUBLISHED_NAMES, ("efficientnet_lite0", "timm"), ("efficientnet_lite0", "efficientnet_pytorch")]
 
 
@@ -565,6 +565,7 @@ def test_a_pretrained_network_starts_from_the_weights(tmp_path, lite):
     assert {n: (x.shape, x.dtype) for n, x in one.items()} == {n: (x.shape, x.dtype) for n, x in plain.items()}
 
 
+@pytest.mark.slow
 def test_weights_of_another_network_are_refused(tmp_path, lite):
     given = weights.load_weights(save_theirs(tmp_path / "a.safetensors", lite), "efficientnet_lite0")
     with pytest.raises(WeightsError, match=r"of another network: \d+ arrays don't fit, block1a/se/"):
