@@ -20,6 +20,7 @@ from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
+import drawn
 import numpy as np
 import timm
 import torch
@@ -28,8 +29,6 @@ import transformers
 from safetensors.numpy import load_file, save_file
 from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import nn
-
-import drawn
 
 FOLDER = Path(__file__).parent / "golden_backbones"
 CLASSES = 10
@@ -68,11 +67,12 @@ def from_transformers(model: nn.Module, maps: dict[str, str]) -> Made:
         return type(model).from_pretrained(folder), shapes, maps
 
 
-def from_facebook() -> Made:
+def from_facebook(depth: int = 12) -> Made:
     from dinov2.models.vision_transformer import vit_small
 
     model = vit_small(patch_size=14, img_size=518, init_values=1.0, block_chunks=0)
-    return model, draw(model), VIT
+    del model.blocks[depth:]
+    return model, draw(model), vit("blocks.", "norm", depth)
 
 
 def from_facebook_with_registers() -> Made:
@@ -85,17 +85,17 @@ def from_facebook_with_registers() -> Made:
     return model, shapes, VIT
 
 
-def dinov2(registers: int) -> Made:
+def hugging_dinov2(registers: int, depth: int = 12) -> Made:
+    """Without registers as `Dinov2Model` has it, with them within a classifier: the names differ by a prefix."""
     size = {"hidden_size": 384, "num_attention_heads": 6, "image_size": 518, "patch_size": 14}
-    if registers:
-        config = transformers.Dinov2WithRegistersConfig(**size, num_register_tokens=4, num_labels=CLASSES)
-        with_head = transformers.Dinov2WithRegistersForImageClassification(config)
-        return from_transformers(
-            with_head, vit("dinov2_with_registers.encoder.layer.", "dinov2_with_registers.layernorm")
-        )
-    return from_transformers(
-        transformers.Dinov2Model(transformers.Dinov2Config(**size)), vit("encoder.layer.", "layernorm")
-    )
+    size["num_hidden_layers"] = depth
+    if not registers:
+        model = transformers.Dinov2Model(transformers.Dinov2Config(**size))
+        return from_transformers(model, vit("encoder.layer.", "layernorm", depth))
+    config = transformers.Dinov2WithRegistersConfig(**size, num_register_tokens=registers, num_labels=CLASSES)
+    model = transformers.Dinov2WithRegistersForImageClassification(config)
+    prefix = "dinov2_with_registers."
+    return from_transformers(model, vit(prefix + "encoder.layer.", prefix + "layernorm", depth))
 
 
 def hugging_resnet(depths: list[int], kind: str) -> Made:
@@ -108,8 +108,8 @@ def layers(pattern: str, first: int = 1, step: int = 1) -> dict[str, str]:
     return {f"layer{i + 1}": pattern.format(first + step * i) for i in range(4)}
 
 
-def vit(blocks: str, norm: str) -> dict[str, str]:
-    return {**layers(blocks + "{}", 2, 3), "patches": norm}
+def vit(blocks: str, norm: str, depth: int = 12) -> dict[str, str]:
+    return {**layers(blocks + "{}", depth // 4 - 1, depth // 4), "patches": norm}
 
 
 VIT = vit("blocks.", "norm")
@@ -178,8 +178,27 @@ CASES: dict[str, tuple[str, str, tuple, Callable[[], Made]]] = {
         VIT_SIZES,
         lambda: from_timm("vit_base_patch14_dinov2", VIT, dynamic_img_size=True),
     ),
-    "dinov2_vits14-transformers": ("dinov2_vits14", "Hugging Face", VIT_SIZES + LARGE, lambda: dinov2(0)),
-    "dinov2_vits14_reg4-transformers": ("dinov2_vits14", "Hugging Face", VIT_SIZES, lambda: dinov2(4)),
+    "dinov2_vits14-transformers": ("dinov2_vits14", "Hugging Face", VIT_SIZES + LARGE, lambda: hugging_dinov2(0)),
+    "dinov2_vits14_reg4-transformers": ("dinov2_vits14", "Hugging Face", VIT_SIZES, lambda: hugging_dinov2(4)),
+    # four blocks of the twelve, for tests that run each time
+    "dinov2_short-facebook": (
+        "dinov2_vits14",
+        "facebookresearch/dinov2",
+        VIT_SIZES[1:2],
+        lambda: from_facebook(4),
+    ),
+    "dinov2_short_reg4-timm": (
+        "dinov2_vits14",
+        "timm",
+        VIT_SIZES[1:2],
+        lambda: from_timm("vit_small_patch14_reg4_dinov2", vit("blocks.", "norm", 4), depth=4, dynamic_img_size=True),
+    ),
+    "dinov2_short_reg4-transformers": (
+        "dinov2_vits14",
+        "Hugging Face",
+        VIT_SIZES[1:2],
+        lambda: hugging_dinov2(4, 4),
+    ),
 }
 """File name -> our model, the library whose names these are, sizes of images, the network."""
 
@@ -225,7 +244,7 @@ def main() -> None:
         records = []
         for size in sizes:
             said = outputs(model, maps, drawn.images(size), before)
-            if model_name == "vgg16" or "transformers" in case and before:
+            if model_name == "vgg16" or ("transformers" in case and before):
                 said.pop("logits", None)  # of another head than ours
             if asked.whole is not None:
                 asked.whole.mkdir(exist_ok=True)

@@ -26,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as save_safetensors
 
 from adjax.data import cache, clients
-from adjax.models.boundary import Network, network
+from adjax.models.boundary import Network, shapes
 from adjax.models.kerasfile import read_keras
 from adjax.models.names import IMAGENET, MODELS, translate
 from adjax.models.torchfile import MAX_FILE_BYTES, WeightsError, read_torch
@@ -276,12 +276,10 @@ def _check(params: Mapping[str, np.ndarray], model: str, options: Mapping[str, A
     classes = params["head/bias"].shape[0] if "head/bias" in params and params["head/bias"].ndim == 1 else 1
     make = MODELS[model][0]
     try:
-        shapes = jax.eval_shape(
-            network(lambda rngs: make((224, 224, 3), classes, **options, rngs=rngs)).init, jax.random.key(0)
-        )
+        wanted = shapes(lambda rngs: make((224, 224, 3), classes, **options, rngs=rngs))
     except (TypeError, ValueError) as error:
         raise WeightsError(f"its options, {dict(options)}, are none of {model}'s: {error}") from None
-    expected = {name: x.shape for name, x in _flat(shapes).items() if has_head or not _in_head(name)}
+    expected = {name: x.shape for name, x in _flat(wanted).items() if has_head or not _in_head(name)}
     problems = [f"{name} is missing" for name in expected if name not in params]
     problems += [f"{name} is none of {model}'s" for name in params if name not in expected]
     for name in expected.keys() & params.keys():
