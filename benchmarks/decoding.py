@@ -12,10 +12,9 @@ import jax
 import numpy as np
 from PIL import Image
 
-from adjax import augment
+from adjax import augment, features
 from adjax.data import upload
 from adjax.detector import Detector, Spec, fit
-from adjax.predict import stream
 from adjax.spec import parts
 from benchmarks.harness import Timing, compare
 

@@ -97,7 +97,7 @@ def test_features_and_logits_of_any_image(name, shape):
     network, params = whole(name, shape, classes, side_px=48)
     outputs = jax.eval_shape(network.apply, params, jnp.zeros((2, *shape)))
     width, side = 1280 if name.startswith("eff") else 512, 3 if name == "vgg16" else 2
-    assert {k: (v.shape, v.dtype) for k, v in outputs.items()} == {
+    assert {k: (v.shape, v.dtype) for k, v in outputs.items() if not k.startswith("layer")} == {
         "patches": ((2, side, side, width), np.float32),
         "features": ((2, width), np.float32),
         "logits": ((2, classes), np.float32),

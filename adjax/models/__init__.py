@@ -12,28 +12,37 @@ from adjax.models import weights
 from adjax.models.autoencoder import ConvAutoencoder, DeepAutoencoder
 from adjax.models.boundary import Network, network
 from adjax.models.cnn import CNN
+from adjax.models.convnext import ConvNeXt
 from adjax.models.efficientnet import EfficientNet
 from adjax.models.hog import HOG
 from adjax.models.lenet import LeNet5
 from adjax.models.patches import aligned
+from adjax.models.resnet import RESNET18, RESNET50, WIDE_RESNET50_2, ResNet
 from adjax.models.squeezenet import SqueezeNet
 from adjax.models.svdd import SVDDLeNet
 from adjax.models.unet import UNet
 from adjax.models.vgg16 import VGG16
+from adjax.models.vit import DINOv2
 from adjax.models.weights import pretrained
 
 MODELS: dict[str, Callable[..., nnx.Module]] = {
     "efficientnet_b0": EfficientNet,
     "efficientnet_lite0": partial(EfficientNet, lite=True),
     "cnn": CNN,
+    "convnext_tiny": ConvNeXt,
     "conv_autoencoder": ConvAutoencoder,
     "deep_autoencoder": DeepAutoencoder,
+    "dinov2_vitb14": partial(DINOv2, dim=768),
+    "dinov2_vits14": DINOv2,
     "hog": HOG,
     "lenet5": LeNet5,
+    "resnet18": partial(ResNet, plan=RESNET18),
+    "resnet50": partial(ResNet, plan=RESNET50),
     "squeezenet": SqueezeNet,
     "unet": UNet,
     "vgg16": VGG16,
     "svdd_lenet": SVDDLeNet,
+    "wide_resnet50_2": partial(ResNet, plan=WIDE_RESNET50_2),
 }
 """Name -> module class, constructed as `(image_shape, classes, *, rngs, **options)`."""
 

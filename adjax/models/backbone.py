@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax import lax
 
 CHANNELS = 3  # of every network with published weights
 
@@ -39,18 +40,29 @@ def check(
         )
 
 
-def prepare(images: jax.Array, side_px: int | None) -> jax.Array:
-    """float32[N, H, W, 1 or 3] -> float32[N, side_px or H, side_px or W, 3].
+def prepare(images: jax.Array, side_px: int | None, multiple: int = 1) -> jax.Array:
+    """float32[N, H, W, 1 or 3] -> float32[N, side_px or H, side_px or W, 3], the sides at a multiple of `multiple`.
 
-    Bilinear, anti-aliased when it shrinks. Grey becomes three equal channels; a `Normalise` of three means has done
-    that already.
+    Bilinear, anti-aliased when it shrinks, to the multiple that is nearest (of two the larger; at least one). Grey
+    becomes three equal channels; a `Normalise` of three means has done that already.
     """
     n, height, width, channels = images.shape
-    if side_px is not None and (height, width) != (side_px, side_px):
-        images = jax.image.resize(images, (n, side_px, side_px, channels), "bilinear")
+    wanted = (height, width) if side_px is None else (side_px, side_px)
+    down, across = (max(1, (side + multiple // 2) // multiple) * multiple for side in wanted)
+    if (height, width) != (down, across):
+        images = jax.image.resize(images, (n, down, across, channels), "bilinear")
     return jnp.broadcast_to(images, (*images.shape[:3], CHANNELS)) if channels == 1 else images
 
 
 def dropout(module: nnx.Dropout, x: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
     """`module(x)`, or x itself in inference and where no key is given."""
     return x if rngs is None else module(x, rngs=rngs)
+
+
+def max_pool_3x3(x: jax.Array) -> jax.Array:
+    """Maximum over the 3×3 windows that fit, 2 px apart, as slices: XLA's CPU pooling has a slow gradient."""
+    for axis in (1, 2):
+        out = (x.shape[axis] - 3) // 2 + 1
+        parts = [lax.slice_in_dim(x, i, i + 2 * out - 1, 2, axis=axis) for i in range(3)]
+        x = jnp.maximum(jnp.maximum(parts[0], parts[1]), parts[2])
+    return x

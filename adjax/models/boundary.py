@@ -44,6 +44,11 @@ class Network(NamedTuple):
 _KEPT = (nnx.Param, nnx.BatchStat)
 
 
+def shapes(make: Callable[[nnx.Rngs], nnx.Module]) -> PyTree:
+    """Shapes and dtypes of what `network(make).init` gives, for a single trace."""
+    return nnx.to_pure_dict(nnx.state(nnx.eval_shape(lambda: make(nnx.Rngs(0))), _KEPT))
+
+
 def network(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
     """Turns a module constructor `rngs -> module` into a `Network`."""
     abstract = nnx.eval_shape(lambda: make(nnx.Rngs(0)))

@@ -12,14 +12,14 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax import lax
 
 from adjax import nn
 from adjax.models import backbone
 
 FIRES = {"fire2": 16, "fire3": 16, "fire4": 32, "fire5": 32, "fire6": 48, "fire7": 48, "fire8": 64, "fire9": 64}
 """Name -> squeezed channels; each expansion has four times as many."""
-_POOL_BEFORE = ("fire2", "fire4", "fire6")
+_MAPS = {"fire2": "layer1", "fire4": "layer2", "fire6": "layer3"}
+"""Name of the map that is pooled before this fire."""
 MIN_SIDE_PX = 31  # three poolings of 3 px, rounded down, leave something of 15 px
 
 
@@ -80,23 +80,22 @@ class SqueezeNet(nnx.Module):
         self.head = nnx.Linear(channels, classes, rngs=rngs)  # the 1×1 convolution
 
     def __call__(self, images: jax.Array, rngs: nnx.Rngs | None = None) -> dict[str, jax.Array]:
-        """`patches` [N, h, w, 512] (≥ 0), of which `features` [N, 512] are the mean; `logits` [N, K] (≥ 0 and not
-        linear in features, as published)."""
+        """`layer1` … `layer3`, the maps before each pooling (of the stem, fire3, fire5), and `layer4`, of fire9: at
+        strides 2, 4, 8, 16, with 64, 128, 256, 512 channels, ≥ 0; `patches`, the last of them, of which `features`
+        [N, 512] are the mean; `logits` [N, K] (≥ 0 and not linear in features, as published)."""
         x = nnx.relu(self.stem(backbone.prepare(images, self.side_px)))
+        maps = {}
         for name in FIRES:
-            if name in _POOL_BEFORE:
+            if name in _MAPS:
+                maps[_MAPS[name]] = x
                 x = _max_pool_3x3(x, self.ceil)
             x = getattr(self, name)(x)
         logits = nnx.relu(self.head(backbone.dropout(self.drop, x, rngs))).mean((1, 2))
-        return {"patches": x, "features": x.mean((1, 2)), "logits": logits}
+        return {**maps, "layer4": x, "patches": x, "features": x.mean((1, 2)), "logits": logits}
 
 
 def _max_pool_3x3(x: jax.Array, ceil: bool) -> jax.Array:
-    """Maximum over 3×3 windows, 2 px apart, as slices: XLA's CPU pooling has a slow gradient. x ≥ 0, so 0 pads."""
+    """`backbone.max_pool_3x3`, with a cut-off last window or without. x ≥ 0, so 0 pads."""
     if ceil:
         x = jnp.pad(x, ((0, 0), *((0, (n - 3) % 2) for n in x.shape[1:3]), (0, 0)))
-    for axis in (1, 2):
-        out = (x.shape[axis] - 3) // 2 + 1
-        parts = [lax.slice_in_dim(x, i, i + 2 * out - 1, 2, axis=axis) for i in range(3)]
-        x = jnp.maximum(jnp.maximum(parts[0], parts[1]), parts[2])
-    return x
+    return backbone.max_pool_3x3(x)

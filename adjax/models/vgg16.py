@@ -17,6 +17,8 @@ BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 """Convolutions and channels of each block."""
 LAYERS = {f"block{b}_conv{c}": channels for b, (convs, channels) in enumerate(BLOCKS, 1) for c in range(1, convs + 1)}
 """Name -> channels, in order."""
+MAPS = {f"block{b}_conv{convs}": f"layer{b - 1}" for b, (convs, _) in enumerate(BLOCKS, 1) if b > 1}
+"""Last convolution of a block -> the output that its map is."""
 
 
 class VGG16(nnx.Module):
@@ -62,13 +64,16 @@ class VGG16(nnx.Module):
         self.head = nnx.Linear(channels, classes, rngs=rngs)
 
     def __call__(self, images: jax.Array) -> dict[str, jax.Array]:
-        """`patches` [N, h, w, channels of the layer] (≥ 0), of which `features` [N, channels] are the mean; `logits`
-        [N, K]."""
+        """`layer1` … `layer4`, the last maps of block2 … block5 before they are pooled, as far as they are computed:
+        at strides 2, 4, 8, 16, with 128, 256, 512, 512 channels, ≥ 0; `patches` [N, h, w, channels of the layer], of
+        which `features` [N, channels] are the mean; `logits` [N, K]."""
         x = backbone.prepare(images, self.side_px)
-        block = "block1"
+        block, maps = "block1", {}
         for name in self.names:
             if name[:6] != block:
                 x, block = nn.max_pool_2x2(x), name[:6]
             x = nnx.relu(getattr(self, name)(x))
+            if name in MAPS:
+                maps[MAPS[name]] = x
         features = x.mean((1, 2))
-        return {"patches": x, "features": features, "logits": self.head(features)}
+        return {**maps, "patches": x, "features": features, "logits": self.head(features)}

@@ -26,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as save_safetensors
 
 from adjax.data import cache, clients
-from adjax.models.boundary import Network, network
+from adjax.models.boundary import Network, shapes
 from adjax.models.kerasfile import read_keras
 from adjax.models.names import IMAGENET, MODELS, translate
 from adjax.models.torchfile import MAX_FILE_BYTES, WeightsError, read_torch
@@ -171,12 +171,12 @@ def load_weights(file: Path, model: str) -> Weights:
         if metadata.get("format") == FORMAT:
             ours, weights = arrays, _converted(metadata, model)
         else:
-            ours, naming = translate(model, arrays, file.name)
+            ours, naming = translate(model, MODELS[model][1](file.name), arrays)
             source = f"{published.package}: {file.name}" if published else file.name
             mean, sd = np.array(naming.mean, np.float32), np.array(naming.sd, np.float32)
             licence = published.licence if published else "not known: the file was given"
             weights = Weights(None, mean, sd, dict(naming.options), f"{source} ({naming.library})", "", licence)
-        _check(ours, model)
+        _check(ours, model, weights.options)
     except WeightsError as error:
         raise WeightsError(f"{file}: {error}") from None
     return weights._replace(params=_nested(ours), sha256=sha256)
@@ -271,14 +271,16 @@ def _converted(metadata: Mapping[str, str], model: str) -> Weights:
     return Weights(None, mean, sd, options, source, "", licence)
 
 
-def _check(params: Mapping[str, np.ndarray], model: str) -> None:
-    """Every array of the model, of its shape and finite; the head may be absent."""
+def _check(params: Mapping[str, np.ndarray], model: str, options: Mapping[str, Any]) -> None:
+    """Every array of the model with these options, of its shape and finite; the head may be absent."""
     has_head = any(map(_in_head, params))
     classes = params["head/bias"].shape[0] if "head/bias" in params and params["head/bias"].ndim == 1 else 1
-    shapes = jax.eval_shape(
-        network(lambda rngs: MODELS[model][0]((224, 224, 3), classes, rngs=rngs)).init, jax.random.key(0)
-    )
-    expected = {name: x.shape for name, x in _flat(shapes).items() if has_head or not _in_head(name)}
+    make = MODELS[model][0]
+    try:
+        wanted = shapes(lambda rngs: make((224, 224, 3), classes, **options, rngs=rngs))
+    except (TypeError, ValueError) as error:
+        raise WeightsError(f"its options, {dict(options)}, are none of {model}'s: {error}") from None
+    expected = {name: x.shape for name, x in _flat(wanted).items() if has_head or not _in_head(name)}
     problems = [f"{name} is missing" for name in expected if name not in params]
     problems += [f"{name} is none of {model}'s" for name in params if name not in expected]
     for name in expected.keys() & params.keys():

@@ -12,13 +12,15 @@ from adjax.types import Outputs, Scorer
 
 _TAKEN = {"logits", "reconstruction", "score"}
 """Outputs that are no layer to fit a scorer to."""
+_BY_NAME = {f"layer{i}" for i in range(1, 5)}
+"""Maps of the ImageNet networks at four depths, for scorers that name them: of photographs they are large."""
 
 
 def suite(factories: Mapping[str, Callable[..., Scorer]], outputs: Outputs, classes: int) -> dict[str, dict[str, Any]]:
     """Every scorer that these outputs can feed.
 
     `layers` gets all layers but `patches`, whose mean `features` is; `padim` and `patchcore` the one with the most
-    channels of those that have more than one place.
+    channels of those that have more than one place. Maps named `layer1` … `layer4` go to none.
 
     Args:
       factories: name -> factory, such as `adjax.scorers.SCORERS`.
@@ -29,7 +31,7 @@ def suite(factories: Mapping[str, Callable[..., Scorer]], outputs: Outputs, clas
       Name -> options for the factory, in the order given.
     """
     shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in outputs.items()}
-    layers = {name: x for name, x in sorted(shapes.items()) if name not in _TAKEN and len(x.shape) in (2, 4)}
+    layers = {name: x for name, x in sorted(shapes.items()) if name not in _TAKEN | _BY_NAME and len(x.shape) in (2, 4)}
     maps = [name for name, x in layers.items() if len(x.shape) == 4 and x.shape[1] * x.shape[2] > 1]
     found: dict[str, dict[str, Any]] = {}
     for name, factory in factories.items():
