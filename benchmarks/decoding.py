@@ -15,6 +15,7 @@ from PIL import Image
 from adjax import augment, features
 from adjax.data import upload
 from adjax.detector import Detector, Spec, fit
+from adjax.predict import stream
 from adjax.spec import parts
 from benchmarks.harness import Timing, compare
 

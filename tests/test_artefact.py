@@ -41,7 +41,9 @@ def tied():
 
 def _spec(scorer):
     options = {"shrinkage": 0.25} if scorer.startswith("mahalanobis") else {}
-    if scorer in ("padim", "patchcore"):  # one place, as small as the images
+    if scorer == "fused":
+        options = {"names": ("gmm", "patchwise"), "options": ((), (("feature", "features"),))}
+    if scorer in ("padim", "patchcore", "patchwise", "subspace"):  # one place, as small as the images
         options = {"feature": "features"} | ({"grid": (1, 1)} if scorer == "padim" else {})
     parts = ("classifier", "cnn") if scorer == "score" else ("centerloss", "lenet5")  # who scores by itself
     return Spec(*parts, scorer, (8, 8, 1), ["normal"] if scorer == "score" else "0123456789", options)

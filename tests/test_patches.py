@@ -125,7 +125,7 @@ def test_channels_are_drawn_and_what_is_broken_in_another_counts():
     found = np.asarray(score(state, odd))
     assert np.isnan(found[0])
     assert (found[1:3] > 1e10).all()
-    seeds = {tuple(scorers.make("padim", channels=2, seed=s).init(C, 1).channels.tolist()) for s in range(6)}
+    seeds = {tuple(scorers.make("padim", channels=2, seed=s).init((H, W, C), 1).channels.tolist()) for s in range(6)}
     assert len(seeds) > 1
 
 

@@ -165,10 +165,10 @@ def test_without_held_out_images_there_are_no_p_values(detector, tmp_path, folde
     assert run(tmp_path / "d", folder, "--out", tmp_path / "t.jsonl", "--submission", tmp_path / "x.csv") == 1
 
 
-def test_a_score_that_is_not_finite_is_flagged(detector):
+def test_a_score_that_is_not_finite_is_flagged(detector, tmp_path):
     nan = jax.tree.map(lambda x: x * np.nan, detector.params)
     said = judge(dataclasses.replace(detector, params=nan), np.zeros((1, *SHAPE), np.uint8))
-    (row,) = stream._rows(detector, ["a"], [upload.Header(8, 8, 1, "L")], said)
+    (row,) = stream._rows(detector, tmp_path, None, ["a"], [upload.Header(8, 8, 1, "L")], said)
     assert (row.score, row.decision, row.nearest_class) == (None, "anomalous", None)  # it is near to none
 
 
@@ -503,7 +503,7 @@ def test_a_restart_scores_only_what_is_new(saved, folder, tmp_path, monkeypatch)
     assert run(saved, folder, "--out", out, "--no-report") == 0
     before = table(out)
     read, seen = upload.read, []
-    monkeypatch.setattr(stream.upload, "read", lambda path, shape: (seen.append(path.name), read(path, shape))[1])
+    monkeypatch.setattr(stream.upload, "read", lambda path, *how: (seen.append(path.name), read(path, *how))[1])
     save(folder / "a" / "new.png", np.zeros((8, 8), np.uint8))
     assert run(saved, folder, "--out", out, "--no-report") == 0
     assert seen == ["new.png"]
@@ -621,7 +621,7 @@ def test_a_format_that_can_not_be_written_is_said_first(monkeypatch, tmp_path):
 def test_memory_is_a_window_whatever_the_number_of_files(detector, folder, monkeypatch):
     """No file is decoded before all but WINDOW batches ahead of it are taken."""
     decoded, read = [], upload.read
-    monkeypatch.setattr(stream.upload, "read", lambda path, shape: (decoded.append(path), read(path, shape))[1])
+    monkeypatch.setattr(stream.upload, "read", lambda path, *how: (decoded.append(path), read(path, *how))[1])
     names = [f"a/{i:02}.png" for i in range(0, 20, 2)] * 20
     drawn = []
     taken = 0

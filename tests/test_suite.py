@@ -37,9 +37,9 @@ def of_a_classifier():
 @pytest.mark.slow
 def test_a_classifier_feeds_all_but_the_score():
     found = of_a_classifier()
-    assert list(found) == [name for name in SCORERS if name != "score"]
-    assert found["padim"] == {"feature": "pool2", "dim": 5, "grid": (2, 3)}
-    assert found["patchcore"] == {"feature": "pool2", "dim": 5}
+    assert list(found) == [name for name in SCORERS if name not in ("score", "fused")]
+    assert found["padim"] == {"feature": "pool2"}
+    assert found["patchcore"] == {"feature": "pool2"}
     assert found["layers"] == {"names": ("features", "pool1", "pool2", "pooled"), "dims": (6, 2, 5, 9)}
     assert found["knn"] == {}
 
@@ -49,8 +49,8 @@ def test_patches_are_for_maps_and_not_one_more_layer():
     """Their mean is `features`, which counts already."""
     outputs = said() | {"patches": jnp.zeros((ROWS, 3, 4, 6))}
     found = suite(MAPS, outputs, CLASSES)
-    assert found["padim"] == {"feature": "patches", "dim": 6, "grid": (3, 4)}
-    assert found["patchcore"] == {"feature": "patches", "dim": 6}
+    assert found["padim"] == {"feature": "patches"}
+    assert found["patchcore"] == {"feature": "patches"}
     assert found["layers"] == suite(MAPS, said(), CLASSES)["layers"]
     one_place = {"features": said()["features"], "patches": jnp.zeros((ROWS, 1, 1, 6))}
     assert not {"padim", "patchcore"} & set(suite(MAPS, one_place, 1))

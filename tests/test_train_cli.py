@@ -180,11 +180,12 @@ def test_without_weights_there_is_a_way_and_it_is_said(published):
         plan.choose(SMALL[:60], 1, Asked(weights="mine.h5"))
 
 
-def test_what_lies_beside_the_middle_square_is_said_to_be_unseen(published):
-    long = plan.choose([Header(1024, 256, 1, "L")] * 20 + [Header(256, 256, 1, "L")] * 20, 1, Asked())
-    (told,) = [why for why in long.why if "NOT LOOKED AT" in why]
-    assert "60% of the pictures' area" in told
-    assert not any("NOT LOOKED AT" in why for why in plan.choose([Header(256, 256, 1, "L")] * 20, 1, Asked()).why)
+def test_pictures_are_taken_whole_in_their_own_proportions(published):
+    long = plan.choose([Header(512, 2048, 1, "L")] * 20, 1, Asked())
+    assert long.shape == (128, 512, 1)
+    assert long.recipe.frame == "whole"
+    assert plan.choose([Header(100, 20_000, 3, "RGB")] * 20, 1, Asked(side_px=64)).shape == (64, 64, 3)
+    assert plan.choose([Header(100, 20_000, 3, "RGB")] * 20, 1, Asked(side_px=128)).shape == (64, 256, 3)  # 4 : 1
 
 
 def test_what_was_asked_for_is_taken(published):

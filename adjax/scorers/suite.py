@@ -19,7 +19,7 @@ _BY_NAME = {f"layer{i}" for i in range(1, 5)}
 def suite(factories: Mapping[str, Callable[..., Scorer]], outputs: Outputs, classes: int) -> dict[str, dict[str, Any]]:
     """Every scorer that these outputs can feed.
 
-    `layers` gets all layers but `patches`, whose mean `features` is; `padim` and `patchcore` the one with the most
+    `layers` gets all layers but `patches`, whose mean `features` is; scorers of patches the one with the most
     channels of those that have more than one place. Maps named `layer1` … `layer4` go to none.
 
     Args:
@@ -39,7 +39,9 @@ def suite(factories: Mapping[str, Callable[..., Scorer]], outputs: Outputs, clas
         if name == "layers":
             other = {layer: x for layer, x in layers.items() if layer != "patches"} or layers
             options = {"names": tuple(other), "dims": tuple(x.shape[-1] for x in other.values())}
-        elif name in ("padim", "patchcore"):
+        elif name == "fused":  # which is made of others, by what they say of unseen images
+            continue
+        elif name in ("padim", "patchcore", "patchwise", "subspace"):
             if not maps:
                 continue
             place = max(maps, key=lambda layer: layers[layer].shape[-1])

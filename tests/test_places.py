@@ -1,0 +1,261 @@
+"""Where in a picture: features of several layers, scorers of patches, maps, boxes, and what a picture is brought to."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+import adjax
+from adjax import detector as detectors
+from adjax import localise, models, scorers
+from adjax.data import defects, pixels, upload
+from adjax.models.patches import aligned
+from adjax.predict import where
+from adjax.spec import Spec
+
+RNG = np.random.default_rng(0)
+N, H, W, C = 30, 3, 4, 5
+X = RNG.normal(size=(N, H, W, C)).astype(np.float32) * np.arange(1, C + 1, dtype=np.float32)
+ODD = X[:8].copy()
+ODD[:, 1, 2] += 20
+Y = np.zeros(N, np.int32)
+
+
+def fitted(name, **options):
+    scorer = scorers.make(name, **options)
+    return scorer, scorers.fit(scorer, {"patches": X}, Y, 1, batch_size=7)
+
+
+# Patches of several layers
+
+
+class _Maps:
+    """A network that says two maps."""
+
+    def __init__(self, fine, coarse):
+        self.said = {"fine": jnp.asarray(fine), "coarse": jnp.asarray(coarse), "features": jnp.zeros((len(fine), 2))}
+        self.network = models.network(lambda rngs: models.MODELS["lenet5"]((8, 8, 1), 1, rngs=rngs))
+        self.network = self.network._replace(apply=lambda params, images: self.said)
+
+
+def test_maps_of_layers_are_averaged_and_aligned_to_the_first_named():
+    fine, coarse = RNG.normal(size=(2, 4, 6, 3)), RNG.normal(size=(2, 2, 3, 5))
+    network = _Maps(fine, coarse).network
+    patches = np.asarray(aligned(network, ("fine", "coarse")).apply(None, None)["patches"])
+    assert patches.shape == (2, 4, 6, 8)
+    np.testing.assert_allclose(patches[0, 1, 1, :3], fine[0, :3, :3].mean((0, 1)), rtol=1e-5)
+    np.testing.assert_allclose(patches[0, 0, 0, :3], fine[0, :2, :2].mean((0, 1)), rtol=1e-5)  # of those that there are
+    np.testing.assert_allclose(patches[0, 0, 0, 3:], coarse[0, :2, :2].mean((0, 1)), rtol=1e-5)
+    assert aligned(network, ("coarse", "fine")).apply(None, None)["patches"].shape == (2, 2, 3, 8)
+
+
+def test_a_layer_that_is_no_map_is_refused_with_those_there_are():
+    network = _Maps(np.zeros((1, 2, 2, 3)), np.zeros((1, 1, 1, 3))).network
+    with pytest.raises(
+        ValueError, match="patch_layers 'features': this network has no such map; it gives fine, coarse"
+    ):
+        aligned(network, ("features",)).apply(None, None)
+
+
+# Scorers of patches
+
+
+def test_patchwise_is_its_scorer_on_all_patches():
+    scorer, state = fitted("patchwise", shrinkage=0.0)
+    rows = X.reshape(-1, C).astype(np.float64)
+    rest = ODD.reshape(-1, C) - rows.mean(0)
+    inverse = np.linalg.inv(np.cov(rows.T, bias=True))
+    expected = np.sqrt(np.einsum("nc,cd,nd->n", rest, inverse, rest)).reshape(ODD.shape[:3])
+    found = np.asarray(scorer.maps(state, {"patches": ODD}))
+    np.testing.assert_allclose(found, expected, rtol=1e-4)
+    np.testing.assert_allclose(scorer.score(state, {"patches": ODD}), expected.max((1, 2)), rtol=1e-4)
+
+
+def test_subspace_is_what_lies_outside_of_the_leading_directions():
+    scorer, state = fitted("subspace", components=2)
+    rows = X.reshape(-1, C).astype(np.float64)
+    _, vectors = np.linalg.eigh(np.cov(rows.T))
+    outside = (ODD.reshape(-1, C) - rows.mean(0)) @ vectors[:, : C - 2]
+    expected = np.linalg.norm(outside, axis=1).reshape(ODD.shape[:3])
+    np.testing.assert_allclose(scorer.maps(state, {"patches": ODD}), expected, rtol=1e-3, atol=1e-3)
+
+
+def test_the_mean_of_the_highest_places():
+    scorer, state = fitted("patchwise", top=0.25)
+    maps = np.asarray(scorer.maps(state, {"patches": ODD})).reshape(len(ODD), -1)
+    np.testing.assert_allclose(scorer.score(state, {"patches": ODD}), np.sort(maps, 1)[:, -3:].mean(1), rtol=1e-5)
+    broken = ODD.copy()
+    broken[0, 0, 0, 0] = np.nan
+    assert np.isnan(scorer.score(state, {"patches": broken})).tolist() == [True] + [False] * 7
+    with pytest.raises(ValueError, match=r"top=1\.5: must be a share"):
+        scorers.make("patchwise", top=1.5)
+
+
+def test_padim_takes_the_grid_of_the_map():
+    own, grid = fitted("padim"), fitted("padim", grid=(H, W), dim=C)
+    np.testing.assert_array_equal(own[0].score(own[1], {"patches": ODD}), grid[0].score(grid[1], {"patches": ODD}))
+    with pytest.raises(ValueError, match="has no places: give padim grid and dim"):
+        scorers.fit(scorers.make("padim", feature="features"), {"features": X[:, 0, 0]}, Y, 1)
+
+
+def test_fused_is_the_highest_of_scores_made_alike():
+    outputs = {"patches": X, "features": X.mean((1, 2))}
+    odd = {"patches": ODD, "features": ODD.mean((1, 2))}
+    options = ({"shrinkage": 0.2}, {"components": 2})
+    one = scorers.make("fused", names=("gmm", "subspace"), options=options, offsets=(1.5, 4), scales=(0.5, 2))
+    state = scorers.fit(one, outputs, Y, 1)
+    each = []
+    for name, option, m, d in zip(("gmm", "subspace"), options, (1.5, 4), (0.5, 2), strict=True):
+        part = scorers.make(name, **option)
+        each.append((np.asarray(part.score(scorers.fit(part, outputs, Y, 1), odd)) - m) / d)
+    np.testing.assert_allclose(one.score(state, odd), np.maximum(*each), rtol=1e-5)
+    places = scorers.make("subspace", components=2)
+    expected = (np.asarray(places.maps(scorers.fit(places, outputs, Y, 1), odd)) - 4) / 2
+    np.testing.assert_allclose(one.maps(state, odd), expected, rtol=1e-5)
+    assert scorers.make("fused", names=("gmm", "pca")).maps is None
+    for wrong, said in ({"scales": (1, 0)}, "scales positive"), ({"offsets": (1,)}, "must be as many"):
+        with pytest.raises(ValueError, match=said):
+            scorers.make("fused", names=("gmm", "pca"), **wrong)
+
+
+# Maps of a detector
+
+
+def network(params, images):
+    """Places of 4 × 4 px: their mean and spread."""
+    x = images.reshape(images.shape[0], images.shape[1] // 4, 4, images.shape[2] // 4, 4).astype(jnp.float32)
+    return {"patches": jnp.stack([x.mean((2, 4)), x.std((2, 4))], -1), "features": x.mean((1, 2, 3, 4))[:, None]}
+
+
+@pytest.fixture(scope="module")
+def placed():
+    rng = np.random.default_rng(1)
+    images = rng.integers(90, 160, (60, 16, 24, 1), np.uint8)
+    made = adjax.detector_from(network, {}, "patchwise", images[:40], held_out=images[40:])
+    return made.with_false_positive_rate(0.05), images
+
+
+def test_a_map_is_in_the_unit_of_the_score(placed):
+    detector, images = placed
+    odd = images[:3].copy()
+    odd[1, 4:8, 8:12] = 255
+    assert localise.kind(detector) == "score"
+    maps, scores = np.asarray(detector.maps(odd)), np.asarray(detector.score(odd))
+    assert maps.shape == (3, 16, 24)
+    cells = np.asarray(localise.cells(detector, detectors.outputs_of(detector, jnp.asarray(odd))))
+    np.testing.assert_allclose(cells.max((1, 2)), scores, rtol=1e-6)
+    assert (maps.max((1, 2)) <= scores * (1 + 1e-6)).all()
+    assert maps[1].argmax() // 24 in range(4, 8)
+    assert maps[1].argmax() % 24 in range(8, 12)
+    assert scores[1] > float(detector.threshold) >= scores[0]
+
+
+def test_a_detector_without_places_says_so(placed):
+    _, images = placed
+    flat = adjax.detector_from(network, {}, "mahalanobis", images[:40])
+    assert localise.kind(flat) is None
+    with pytest.raises(ValueError, match="scorer 'mahalanobis' has no places: try patchcore, padim or patchwise"):
+        flat.maps(images[:2])
+
+
+def test_fitting_by_batches_is_fitting_at_once(placed, monkeypatch):
+    """Maps are never kept: the statistics are of one batch after another, the last one padded."""
+    detector, images = placed
+    monkeypatch.setattr(detectors.features, "batch_size_for", lambda shape: 16)
+    again = adjax.detector_from(network, {}, "patchwise", images[:40], held_out=images[40:])
+    np.testing.assert_allclose(again.score(images), detector.score(images), rtol=1e-3)
+    np.testing.assert_allclose(again.calibration.knots, detector.calibration.knots, rtol=1e-4)
+
+
+# Boxes and overlays
+
+SPEC = Spec("gmm", "efficientnet_lite0", "padim", (16, 24, 1), ["normal"], frame="whole")
+
+
+def test_boxes_are_px_of_the_picture_highest_first():
+    places = np.zeros((4, 6), np.float32)
+    places[0, 0], places[2, 3], places[3, 4] = 2, 3, 5  # the last two touch at a corner
+    assert where.boxes(places, 1.0, (40, 120), SPEC) == [(60, 20, 40, 20, 5.0), (0, 0, 20, 10, 2.0)]
+    middle = dataclasses.replace(SPEC, frame="middle")  # of 40 × 120 px it sees 60, between 30 and 90
+    (box,) = where.boxes(places, 2.5, (40, 120), middle)
+    assert box == (60, 20, 20, 20, 5.0)
+    assert where.boxes(np.full((4, 6), np.nan, np.float32), 1.0, (40, 120), SPEC)[0].peak == np.inf
+    assert where.told(where.boxes(places, 1.0, (40, 120), SPEC)) == "60,20,40,20,5; 0,0,20,10,2"
+
+
+def test_a_map_and_an_overlay_are_written_at_full_size(tmp_path):
+    import tifffile
+
+    Image.fromarray(np.full((40, 120), 100, np.uint8)).save(tmp_path / "a.png")
+    places = np.zeros((4, 6), np.float32)
+    places[1, 1] = 3
+    where.write(tmp_path / "a.png", tmp_path / "maps" / "a.png", places, 1.0, (40, 120), SPEC)
+    scores = tifffile.imread(tmp_path / "maps" / "a.png.map.tif")
+    assert (scores.shape, scores.dtype) == ((40, 120), np.float32)
+    assert 10 <= scores.argmax() // 120 < 20
+    assert 20 <= scores.argmax() % 120 < 40
+    shown = np.asarray(Image.open(tmp_path / "maps" / "a.png.overlay.png"))
+    assert shown.shape == (40, 120, 3)
+    assert (shown == (255, 40, 40)).all(-1).any()  # the outline
+    assert (shown[30:, 80:] == 100).all()
+    half = where.enlarged(places, (40, 120), dataclasses.replace(SPEC, frame="middle"))
+    assert np.isnan(half[:, :29]).all()
+    assert np.isfinite(half[:, 31:89]).all()
+
+
+# What a picture is brought to
+
+
+def test_a_whole_picture_is_seen_to_its_edges(tmp_path):
+    wide = np.full((64, 256, 3), 90, np.uint8)
+    wide[20:40, :30] = 250
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    middle, whole = (upload.read(tmp_path / "wide.png", (32, 32, 3), frame).pixels for frame in ("middle", "whole"))
+    assert middle.max() == 90
+    assert whole[:, :3].max() > 200
+    assert pixels.unseen(64, 256, (32, 32, 3), "middle") == 0.75
+    assert pixels.unseen(64, 256, (32, 32, 3), "whole") == 0
+    assert pixels.unseen(64, 256, (16, 64, 3), "middle") == 0
+    with pytest.raises(ValueError, match="frame='half': must be one of middle, whole"):
+        dataclasses.replace(SPEC, frame="half")
+
+
+# Made defects
+
+PICTURE = RNG.integers(60, 190, (48, 64, 3), np.uint8)
+
+
+@pytest.mark.parametrize("kind", list(defects.KINDS))
+def test_a_defect_lies_where_its_mask_says(kind):
+    image = np.repeat(np.repeat(PICTURE[:12, :16], 4, 0), 4, 1)
+    made, mask = defects.defect(image, kind, 0.05, np.random.default_rng(3), PICTURE)
+    again, _ = defects.defect(image, kind, 0.05, np.random.default_rng(3), PICTURE)
+    np.testing.assert_array_equal(made, again)
+    assert made.dtype == np.uint8
+    assert 0.005 < mask.mean() < 0.15
+    assert np.abs(made[mask].astype(int) - image[mask]).mean() >= defects.LEAST
+    assert np.abs(made[~mask].astype(int) - image[~mask]).mean() < 1.5  # soft edges
+
+
+def test_where_nothing_can_be_seen_it_is_a_spot():
+    flat = np.full((32, 32, 1), 128, np.uint8)
+    made, mask = defects.defect(flat, "blur", 0.05, np.random.default_rng(0))
+    assert mask.any()
+    assert (made != flat).any()
+
+
+def test_defects_take_the_kinds_in_turn_and_refuse_what_they_cannot_do():
+    images = np.stack([PICTURE] * 9)
+    made, masks, kinds = defects.defects(images, (0.01, 0.05), seed=1)
+    assert kinds == [*defects.KINDS, "cutpaste"]
+    assert masks.any((1, 2)).all()
+    assert (made != images).any((1, 2, 3)).all()
+    for (kind, share), said in (("dent", 0.1), "no defect 'dent'"), (("spot", 0.5), "share 0.5"):
+        with pytest.raises(ValueError, match=said):
+            defects.defect(PICTURE, kind, share, RNG)
+    with pytest.raises(ValueError, match="8×8 px"):
+        defects.defect(PICTURE[:8, :8], "spot", 0.1, RNG)
+    assert defects.foreign(3, (20, 30, 1)).shape == (3, 20, 30, 1)
