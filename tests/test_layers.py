@@ -35,6 +35,7 @@ LAYERS = [
     {"pipeline"},
     {"onnx", "sklearn"},
     {"metrics"},
+    {"pixel_metrics"},
     {"report"},
     {"export_cli"},
     {"predict", "teach", "doctor"},
@@ -50,6 +51,7 @@ ALONE = {
     "scorers": {"types", "anchor", "kmeans", "factories"},
     "thresholds": set(),
     "metrics": set(),
+    "pixel_metrics": {"metrics"},
     "sealed": {"atomic"},
     "report": {"atomic"},
 }

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from adjax import artefact, process
 from adjax.cli.train import parser
-from adjax.data import depth, gather, upload
+from adjax.data import depth, gather, masks, upload
 from adjax.data.split import DataError
 from adjax.progress import ImageProgress
 from adjax.report import Report
@@ -165,7 +165,10 @@ def _judge(
     _tell(console, {**broken, **also})
     if not len(anomalous) or not len(normal):
         return None, None
-    judged = fit.judge(detector, normal, anomalous)
+    known = {row: masks.find(found.test_anomalous[i], chosen.folder) for row, i in enumerate(odd)}
+    judged = fit.judge(
+        detector, normal, anomalous, {row: masks.read(file, shape, "whole") for row, file in known.items() if file}
+    )
     value, low, high = judged.auroc
     which = "test" if found.test_normal else "the held-out"
     console.print(
@@ -173,6 +176,12 @@ def _judge(
         f"AUROC {value:.4f} ({low:.4f}–{high:.4f}), AUPR {judged.aupr:.4f}, FPR95 {judged.fpr95:.2%}; at the threshold "
         f"{judged.flagged:.1%} of the anomalies are flagged, and {judged.false_alarms:.1%} of the normal images"
     )
+    if judged.pixels is not None:
+        pixels = judged.pixels
+        console.print(
+            f"where, by {pixels.masks:,} masks: pixel AUROC {pixels.auroc:.4f}, AUPRO {pixels.aupro:.4f} (to a "
+            f"false-positive rate of 0.3), {pixels.aupro_small:.4f} (to 0.05)"
+        )
     files = [*(beside[i] for i in rows), *(found.test_anomalous[i] for i in odd)]
     shown = page.of_training(
         detector,

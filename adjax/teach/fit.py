@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from adjax import loop, metrics, thresholds
+from adjax import localise, loop, metrics, pixel_metrics, thresholds
 from adjax.augment import Augment
 from adjax.data.split import DataError
 from adjax.data.stratify import copies, validation_split
@@ -152,6 +152,21 @@ def fit(
     return Fitted(detector.with_false_positive_rate(alpha), trained_steps)
 
 
+class Pixels(NamedTuple):
+    """How well maps show where, over all normal images and those whose masks are known, see `adjax.pixel_metrics`.
+
+    Attributes:
+      masks: how many.
+      auroc: of pixels.
+      aupro, aupro_small: per-region overlap to a false-positive rate of 0.3, and of 0.05.
+    """
+
+    masks: int
+    auroc: float
+    aupro: float
+    aupro_small: float
+
+
 class Judged(NamedTuple):
     """How well it does on images that were not learned from.
 
@@ -160,6 +175,7 @@ class Judged(NamedTuple):
       aupr, fpr95: see `adjax.metrics`.
       flagged: share of the anomalies above the threshold; false_alarms: of the normal images.
       normal, anomalous: how many.
+      pixels: of the maps, where masks are known and the scorer has places; None elsewhere.
     """
 
     auroc: tuple[float, float, float]
@@ -169,10 +185,19 @@ class Judged(NamedTuple):
     false_alarms: float
     normal: int
     anomalous: int
+    pixels: Pixels | None = None
 
 
-def judge(detector: Detector, normal: np.ndarray, anomalous: np.ndarray) -> Judged:
-    """The figures on uint8 images [n, H, W, C] of both kinds, at least one each."""
+def judge(
+    detector: Detector, normal: np.ndarray, anomalous: np.ndarray, masks: Mapping[int, np.ndarray] | None = None
+) -> Judged:
+    """The figures on uint8 images [n, H, W, C] of both kinds, at least one each.
+
+    Args:
+      detector: to judge.
+      normal, anomalous: the images.
+      masks: of some of the anomalous ones, bool[H, W] by their number.
+    """
     scores = np.concatenate([detector.score(normal), detector.score(anomalous)])
     truth = np.repeat([0, 1], [len(normal), len(anomalous)])
     flagged = ~(scores <= float(detector.threshold))
@@ -185,4 +210,15 @@ def judge(detector: Detector, normal: np.ndarray, anomalous: np.ndarray) -> Judg
         float(flagged[truth == 0].mean()),
         len(normal),
         len(anomalous),
+        _pixels(detector, normal, anomalous, masks) if masks and localise.kind(detector) == "score" else None,
     )
+
+
+def _pixels(detector: Detector, normal: np.ndarray, anomalous: np.ndarray, masks: Mapping[int, np.ndarray]) -> Pixels:
+    rows = sorted(masks)
+    maps = np.asarray(detector.maps(np.concatenate([normal, anomalous[rows]])))
+    truth = np.concatenate([np.zeros((len(normal), *maps.shape[1:]), bool), np.stack([masks[row] for row in rows])])
+    step = math.ceil((maps.size / pixel_metrics.MOST_PIXELS) ** 0.5)  # of many pictures every second, third, … pixel
+    maps, truth = maps[:, ::step, ::step], truth[:, ::step, ::step]
+    aupro = (float(pixel_metrics.aupro(maps, truth, limit)) for limit in (0.3, 0.05))
+    return Pixels(len(rows), float(pixel_metrics.pixel_auroc(maps, truth)), *aupro)

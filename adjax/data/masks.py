@@ -1,0 +1,58 @@
+"""The mask of an anomalous picture, which says where: found by the layouts of MVTec AD, BTAD, VisA and plain folders.
+
+| the picture | its mask |
+|---|---|
+| `test/crack/000.png` | `ground_truth/crack/000_mask.png` (MVTec AD), `ground_truth/crack/000.png` (BTAD) |
+| `Data/Images/Anomaly/000.JPG` | `Data/Masks/Anomaly/000.png` (VisA) |
+| `anomalous/000.png` | `masks/000.png`, `masks/anomalous/000_mask.png` |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from adjax.data import upload, words
+from adjax.data.pixels import Frame
+
+ENDS = ".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg", ".PNG", ".BMP", ".JPG"
+NAMES = "{}_mask", "{}", "{}_gt"
+
+
+def find(picture: Path, root: Path) -> Path | None:
+    """The file of its mask; None: there is none.
+
+    Args:
+      picture: a file in `root`, or in a folder of it.
+      root: folders of masks are looked for here and between here and the picture.
+    """
+    for folder in picture.parents:
+        if not folder.is_relative_to(root):
+            return None
+        within = picture.relative_to(folder).parent
+        for masks in _folders(folder):
+            for inner in {within, Path(*within.parts[1:])}:
+                for name in NAMES:
+                    for end in ENDS:
+                        file = masks / inner / (name.format(picture.stem) + end)
+                        if file.is_file() and file != picture:
+                            return file
+    return None
+
+
+def read(file: Path, shape: tuple[int, ...], frame: Frame) -> np.ndarray:
+    """bool[H, W]: where the mask is not black, brought to the size that a detector sees its picture in.
+
+    Raises:
+      DataError: a file that can't be read.
+    """
+    grey = upload.read(file, (*shape[:2], 1), frame).pixels[..., 0]
+    return grey > min(127, int(grey.max()) // 2)
+
+
+def _folders(folder: Path) -> Iterator[Path]:
+    for inner in sorted(folder.iterdir()):
+        if inner.is_dir() and words.read(inner.name, ()).verdict == words.MASK:
+            yield inner

@@ -1,0 +1,117 @@
+"""Pixel metrics against plain NumPy and scikit-learn, threshold by threshold; masks found by their layouts."""
+
+import numpy as np
+import pytest
+from PIL import Image
+from skimage import measure
+from sklearn.metrics import roc_auc_score
+
+from adjax import pixel_metrics
+from adjax.data import masks
+
+RNG = np.random.default_rng(0)
+MASKS = np.zeros((4, 12, 10), bool)
+MASKS[1, 2:5, 3:7], MASKS[1, 5, 7], MASKS[1, 9:11, 1:3] = True, True, True  # a corner joins; a second region
+MASKS[2, 0, :] = True
+MAPS = (RNG.normal(size=MASKS.shape) + 1.2 * MASKS).round(1).astype(np.float32)  # with many ties
+
+
+def slow_aupro(maps, truth, limit):
+    """Each threshold by itself; linear between them, cut at the limit."""
+    regions = [
+        (n, measure.label(truth[n], connectivity=2) == k)
+        for n in range(len(truth))
+        for k in range(1, measure.label(truth[n], connectivity=2).max() + 1)
+    ]
+    area, x, y = 0.0, 0.0, 0.0
+    for threshold in np.unique(maps)[::-1]:
+        found = threshold <= maps
+        right, above = found[~truth].mean(), np.mean([found[n][region].mean() for n, region in regions])
+        if right > x:
+            cut = min(right, limit)
+            at_cut = y + (above - y) * (cut - x) / (right - x)
+            area += max(cut - x, 0) * (y + at_cut) / 2
+        x, y = right, above
+        if x >= limit:
+            break
+    return area / limit
+
+
+@pytest.mark.parametrize("limit", [0.3, 0.05, 1.0])
+def test_aupro_is_the_area_under_every_threshold(limit):
+    assert float(pixel_metrics.aupro(MAPS, MASKS, limit)) == pytest.approx(slow_aupro(MAPS, MASKS, limit), abs=2e-6)
+
+
+def test_a_small_region_counts_as_much_as_a_large_one():
+    truth = np.zeros((1, 20, 20), bool)
+    truth[0, :10], truth[0, 15, 15] = True, True
+    only_large = truth.astype(np.float32)
+    only_large[0, 15, 15] = 0
+    assert float(pixel_metrics.pixel_auroc(only_large, truth)) > 0.99
+    assert float(pixel_metrics.aupro(only_large, truth)) < 0.6
+
+
+def test_pixel_auroc_is_that_of_all_pixels():
+    expected = roc_auc_score(MASKS.ravel(), MAPS.ravel())
+    assert float(pixel_metrics.pixel_auroc(MAPS, MASKS)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_highest_f1_of_all_thresholds():
+    each = {}
+    for threshold in np.unique(MAPS):
+        found = threshold <= MAPS
+        each[threshold] = 2 * (found & MASKS).sum() / (found.sum() + MASKS.sum())
+    best, at = pixel_metrics.pixel_f1_max(MAPS, MASKS)
+    assert float(best) == pytest.approx(max(each.values()), rel=1e-6)
+    assert float(at) == pytest.approx(max(each, key=each.get))
+
+
+def test_a_pixel_that_is_not_a_number_is_the_most_anomalous():
+    broken, infinite = MAPS.copy(), MAPS.copy()
+    broken[0, 0, :5], infinite[0, 0, :5] = np.nan, np.inf
+    assert float(pixel_metrics.aupro(broken, MASKS)) == float(pixel_metrics.aupro(infinite, MASKS))
+    assert float(pixel_metrics.aupro(broken, MASKS)) < float(pixel_metrics.aupro(MAPS, MASKS))
+
+
+def test_what_is_not_defined_is_nan_and_what_does_not_fit_is_refused():
+    for empty in (np.zeros_like(MASKS), np.ones_like(MASKS)):
+        assert np.isnan(pixel_metrics.aupro(MAPS, empty))
+        assert np.isnan(pixel_metrics.pixel_auroc(MAPS, empty))
+    assert np.isnan(pixel_metrics.pixel_f1_max(MAPS, np.zeros_like(MASKS))).all()
+    with pytest.raises(ValueError, match=r"maps \[4, 12, 10\] and masks \[3, 12, 10\]"):
+        pixel_metrics.aupro(MAPS, MASKS[:3])
+    with pytest.raises(ValueError, match="limit=0: must be a false-positive rate"):
+        pixel_metrics.aupro(MAPS, MASKS, 0)
+    with pytest.raises(ValueError, match="pixels: at most 16,777,216"):
+        pixel_metrics.pixel_auroc(np.zeros((2, 4096, 4096), np.float32), np.zeros((2, 4096, 4096), bool))
+
+
+@pytest.mark.parametrize(
+    ("picture", "mask"),
+    [
+        ("test/crack/000.png", "ground_truth/crack/000_mask.png"),
+        ("test/ko/0003.bmp", "ground_truth/ko/0003.png"),
+        ("Data/Images/Anomaly/000.JPG", "Data/Masks/Anomaly/000.png"),
+        ("anomalous/a.png", "masks/a.png"),
+        ("anomalous/a.png", "masks/anomalous/a_mask.png"),
+        ("parts/anomalous/a.png", "parts/mask/a.png"),
+        ("test/crack/000.png", None),
+    ],
+)
+def test_masks_are_found_by_their_layout(tmp_path, picture, mask):
+    for name in filter(None, (picture, mask, "ground_truth/other/000_mask.png")):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = masks.find(tmp_path / picture, tmp_path)
+    assert found == (None if mask is None else tmp_path / mask)
+
+
+def test_a_mask_is_what_is_not_black(tmp_path):
+    for white in (255, 1):
+        image = np.zeros((40, 80), np.uint8)
+        image[10:20, 40:60] = white
+        Image.fromarray(image).save(tmp_path / "m.png")
+        read = masks.read(tmp_path / "m.png", (20, 40, 3), "whole")
+        assert read.shape == (20, 40)
+        assert read[5:10, 20:30].all()
+        assert read.sum() == 50
