@@ -52,6 +52,11 @@ def from_torchvision(name: str, maps: dict[str, str]) -> Made:
     return model, draw(model), maps
 
 
+def short_resnet() -> Made:
+    model = torchvision.models.ResNet(torchvision.models.resnet.BasicBlock, [1, 1, 1, 1], num_classes=CLASSES)
+    return model, draw(model), layers("layer{}")
+
+
 def from_timm(name: str, maps: dict[str, str], **options) -> Made:
     model = timm.create_model(name, num_classes=CLASSES, **options)
     return model, draw(model), maps
@@ -180,7 +185,14 @@ CASES: dict[str, tuple[str, str, tuple, Callable[[], Made]]] = {
     ),
     "dinov2_vits14-transformers": ("dinov2_vits14", "Hugging Face", VIT_SIZES + LARGE, lambda: hugging_dinov2(0)),
     "dinov2_vits14_reg4-transformers": ("dinov2_vits14", "Hugging Face", VIT_SIZES, lambda: hugging_dinov2(4)),
-    # four blocks of the twelve, for tests that run each time
+    # a block a stage, or four of twelve, for tests that run each time
+    "resnet_short-torchvision": ("resnet_short_basic", "torchvision", SIZES[1:], short_resnet),
+    "resnet_short-transformers": (
+        "resnet_short_bottleneck",
+        "Hugging Face",
+        SIZES[1:],
+        lambda: hugging_resnet([1, 1, 1, 1], "bottleneck"),
+    ),
     "dinov2_short-facebook": (
         "dinov2_vits14",
         "facebookresearch/dinov2",

@@ -11,7 +11,7 @@ from jax import lax
 from tiers import daily
 
 from adjax import models, nn
-from adjax.models import backbone, efficientnet, squeezenet
+from adjax.models import backbone, efficientnet, resnet, squeezenet, vit
 
 BACKBONES = ("efficientnet_lite0", "squeezenet", "vgg16")
 
@@ -52,11 +52,23 @@ def test_the_number_of_weights_is_the_published_one(name, classes, published):
 
 
 @pytest.mark.slow
-def test_the_number_of_weights_of_efficientnet_b0_is_the_published_one():
-    """The paper's 5.3 million; torchvision and Keras count the same."""
-    module = models.MODELS["efficientnet_b0"]
+@pytest.mark.parametrize(
+    ("name", "published"),
+    [
+        ("efficientnet_b0", 5_288_548),
+        ("resnet18", 11_689_512),
+        ("resnet50", 25_557_032),
+        ("wide_resnet50_2", 68_883_240),
+        ("convnext_tiny", 28_589_128),
+        ("dinov2_vits14", 22_056_576 - 2 * 384 + 385_000),  # no mask token, one position less; our own head
+        ("dinov2_vitb14", 86_580_480 - 2 * 768 + 769_000),
+    ],
+)
+def test_the_number_of_weights_of_a_large_network_is_the_published_one(name, published):
+    """As torchvision, timm and facebookresearch count them."""
+    module = models.MODELS[name]
     weights = nnx.eval_shape(lambda: nnx.state(module((64, 64, 3), 1000, rngs=nnx.Rngs(0)), nnx.Param))
-    assert sum(x.size for x in jax.tree.leaves(weights)) == 5_288_548
+    assert sum(x.size for x in jax.tree.leaves(weights)) == published
 
 
 def test_a_narrower_layer_of_vgg_makes_no_later_ones():
@@ -65,6 +77,7 @@ def test_a_narrower_layer_of_vgg_makes_no_later_ones():
     assert set(params) == {"block1_conv1", "block1_conv2", "block2_conv1", "block2_conv2", "head"}
     outputs = jax.eval_shape(network.apply, params, jnp.zeros((3, 8, 8, 1)))
     assert outputs["features"].shape == (3, 128)
+    assert {name: x.shape for name, x in outputs.items() if name.startswith("layer")} == {"layer1": (3, 4, 4, 128)}
 
 
 def test_vgg_is_what_convolutions_and_poolings_make_of_it():
@@ -127,6 +140,32 @@ def test_grey_is_three_equal_channels_resized_as_jax_does():
 
 
 @pytest.mark.parametrize(
+    ("sides", "side_px", "seen"),
+    [((28, 42), None, (28, 42)), ((30, 35), None, (28, 42)), ((3, 20), None, (14, 14)), ((28, 42), 50, (56, 56))],
+)
+def test_sides_go_to_the_nearest_multiple(sides, side_px, seen):
+    x = np.random.default_rng(0).normal(size=(1, *sides, 3)).astype(np.float32)
+    found = backbone.prepare(x, side_px, vit.PATCH_PX)
+    np.testing.assert_allclose(found, jax.image.resize(x, (1, *seen, 3), "bilinear"), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("new", [1, 5, 20, 37, 41])
+def test_positions_shrink_as_jax_resizes_and_keep_what_is_constant(new):
+    """JAX has the anti-aliased kernel; the other, and the offset, are held against PyTorch by the golden numbers."""
+    x = np.random.default_rng(0).normal(size=(vit.GRID, 2)).astype(np.float32)
+    found = vit.cubic_weights(vit.GRID, new, antialias=True) @ x
+    np.testing.assert_allclose(found, jax.image.resize(x, (new, 2), "cubic"), rtol=1e-4, atol=1e-5)
+    for antialias, offset in ((True, 0.0), (False, 0.0), (False, 0.1)):
+        np.testing.assert_allclose(vit.cubic_weights(vit.GRID, new, antialias, offset).sum(1), 1, rtol=1e-5)
+
+
+def test_the_shortcut_of_a_resnet_is_a_convolution_where_the_shape_changes():
+    assert [resnet.RESNET18.widens(stage) for stage in range(4)] == [False, True, True, True]
+    assert all(resnet.RESNET50.widens(stage) for stage in range(4))
+    assert resnet.WIDE_RESNET50_2.block(1, 2) == ((256, 1, 1), (256, 3, 2), (512, 1, 1))
+
+
+@pytest.mark.parametrize(
     ("name", "shape", "options", "message"),
     [
         ("efficientnet_b0", (8, 8, 2), {}, r"grey \(1\) or RGB \(3\) images, not 2 channels"),
@@ -136,6 +175,15 @@ def test_grey_is_three_equal_channels_resized_as_jax_does():
         ("vgg16", (64, 64, 3), {"layer": "block5_conv4"}, "layer 'block5_conv4': must be one of block1_conv1"),
         ("efficientnet_lite0", (8, 8, 1), {"side_px": 0}, "side_px 0: must be at least 1"),
         ("efficientnet_lite0", (8, 8, 1), {"drop_connect": 1.0}, r"drop_connect 1.0: must lie in \[0, 1\)"),
+        ("resnet18", (64, 64, 4), {}, r"ResNet takes grey \(1\) or RGB"),
+        ("convnext_tiny", (31, 64, 3), {}, "at least 32×32 px, not 31×64"),
+        (
+            "dinov2_vits14",
+            (28, 28, 3),
+            {"registers": -1},
+            "registers -1: must be at least 0; published weights",
+        ),
+        ("dinov2_vits14", (28, 28, 3), {"dim": 100}, "dim 100: must be a multiple of 64"),
         ("squeezenet", (64, 64, 1), {"dropout": -0.1}, r"dropout -0.1: must lie in \[0, 1\)"),
     ],
 )

@@ -516,6 +516,14 @@ def test_the_same_from_all_formats_and_after_conversion(tmp_path, lite):
         weights.convert(file, "efficientnet_lite0", tmp_path / "out.pth")
 
 
+def test_options_that_the_model_does_not_have_are_refused(tmp_path, lite):
+    metadata = {"format": weights.FORMAT, "model": "efficientnet_lite0", "options": '{"depth": 3}'}
+    metadata |= {"mean": "[0, 0, 0]", "sd": "[1, 1, 1]", "source": "", "licence": ""}
+    save_file(lite, tmp_path / "a.safetensors", metadata)
+    with pytest.raises(WeightsError, match=r"its options, \{'depth': 3\}, are none of efficientnet_lite0's"):
+        weights.load_weights(tmp_path / "a.safetensors", "efficientnet_lite0")
+
+
 SPOILT = {
     "missing": (lambda a: a.pop("block2a/project/norm/mean"), "1 arrays .* block2a/project/norm/mean is missing"),
     "of another shape": (lambda a: a.update({"top/norm/bias": np.zeros(3, np.float32)}), r"shape \[3\], not \[1280\]"),

@@ -9,7 +9,7 @@ over patches without content (Darcet et al., "Vision transformers need registers
 
 The embeddings, learnt on 37×37 patches, are interpolated to the picture's own grid, of any aspect ratio. How, differs
 between libraries and shows in the fourth digit of the features: `antialias` and `offset` come with the weights.
-22,056,576 and 86,580,480 weights without head and registers, the class token's position being part of that token.
+22,055,808 and 86,578,944 weights without head and registers, the class token's position being part of that token.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@
     network = models.pretrained(network, weights)      # init(key) gives these arrays; draws a head that doesn't fit
 
 Files are read as data: nothing in them is unpickled, imported or run (`torchfile`, `kerasfile`). What the weights were
-trained with comes along: the normalisation (mean, sd) and the options of the model (padding, batch norm's ε), which
-differ between libraries for the same network.
+trained with comes along: the normalisation (mean, sd) and the options of the model (padding, batch norm's ε,
+registers), which differ between libraries for the same network.
 """
 
 from __future__ import annotations
@@ -145,8 +145,9 @@ def load_weights(file: Path, model: str) -> Weights:
     """Reads a file of weights for `model`.
 
     Args:
-      file: .safetensors, .h5 or .pth (also .pt, .bin), with the names of Keras, torchvision, timm or
-        efficientnet_pytorch; or what `convert` wrote.
+      file: .safetensors, .h5 or .pth (also .pt, .bin), with the names of Keras, torchvision, timm, Hugging Face,
+        facebookresearch or efficientnet_pytorch, whichever `adjax.models.names` has for this model; or what `convert`
+        wrote.
       model: a key of `adjax.models.names.MODELS`.
 
     Raises:
@@ -337,6 +338,6 @@ def _choices(model: str) -> str:
     )
     file, random = words("--weights FILE", "weights='FILE'"), words("--weights random", "weights='random'")
     return (
-        f"Choices: {file}, a .safetensors, .h5 or .pth file with the names of torchvision, timm or Keras; {fetched}; "
-        f"{random} for a network that knows nothing"
+        f"Choices: {file}, a .safetensors, .h5 or .pth file with the names of torchvision, timm, Hugging Face, "
+        f"facebookresearch or Keras; {fetched}; {random} for a network that knows nothing"
     )

@@ -52,7 +52,8 @@ def fused(
         raise ValueError(f"offsets {offsets}, scales {scales}: must be finite, and scales positive")
     parts = [SCORERS[name](**o) for name, o in zip(names, each, strict=True)]
 
-    def init(shapes: Sequence[Any], classes: int) -> tuple[PyTree, ...]:
+    def init(shapes: int | Sequence[Any], classes: int) -> tuple[PyTree, ...]:
+        shapes = [shapes] * len(parts) if isinstance(shapes, int) else shapes
         return tuple(part.init(shape, classes) for part, shape in zip(parts, shapes, strict=True))
 
     def update(stats: tuple[PyTree, ...], outputs: Outputs, labels: jax.Array, mask: jax.Array) -> tuple[PyTree, ...]:

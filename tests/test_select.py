@@ -1,0 +1,74 @@
+"""Which scorer a folder gets: the one that finds made defects, in pictures that no scorer was fitted to."""
+
+import numpy as np
+import pytest
+
+from adjax.models import weights
+from adjax.teach import plan, select
+from adjax.teach.select import Found
+
+
+def stripes(n, side=96):
+    """Pictures of one thing: stripes, shifted and lit a little differently."""
+    rng = np.random.default_rng(0)
+    wave = np.sin(np.arange(side) / 3)[None, :, None] * np.ones((side, 1, 1))
+    light = rng.uniform(0.9, 1.1, (n, 1, 1, 1))
+    noise = rng.normal(0, 3, (n, side, side, 1))
+    return np.clip(128 * light + 40 * wave + noise, 0, 255).astype(np.uint8)
+
+
+def planned():
+    return plan.Plan(
+        "gmm",
+        "squeezenet",
+        None,
+        (96, 96, 1),
+        scorer_options={"shrinkage": 0.1},
+        pretrained=weights.resolve("random", "squeezenet"),
+        selects=True,
+    )
+
+
+@pytest.mark.slow
+def test_all_candidates_are_compared_by_made_defects():
+    images, labels = stripes(40), np.zeros(40, np.int32)
+    found = select.compare(planned(), images, labels, ("normal",), 0)
+    names = [one.name for one in found]
+    patches = list(plan.PATCHES)
+    assert names == [*(f"{name} with gmm" for name in patches), *patches, "gmm"]
+    by = {one.name: one for one in found}
+    assert max(by[name].defects for name in patches) > by["gmm"].defects > 0.5
+    assert all(0 <= one.defects <= 1 and one.foreign > 0.9 for one in found)
+    assert by["padim with gmm"].options["names"] == ("padim", "gmm")
+    again = select.compare(planned(), images, labels, ("normal",), 0)
+    assert found == again
+
+
+@pytest.mark.parametrize(
+    ("values", "chosen"),
+    [
+        ({"padim with gmm": 0.9, "padim": 0.8, "gmm": 0.7}, "padim with gmm"),
+        ({"padim with gmm": 0.799, "padim": 0.798, "gmm": 0.8}, "padim with gmm"),  # as close as that: the first
+        ({"padim with gmm": 0.7, "padim": 0.6, "gmm": 0.8}, "gmm"),
+    ],
+)
+def test_the_plan_takes_what_finds_most_and_says_why(monkeypatch, values, chosen):
+    found = [Found(name, name.split()[0], {"at": name}, value, 1.0) for name, value in values.items()]
+    monkeypatch.setattr(select, "compare", lambda *args: found)
+    refined = select.refined(planned(), stripes(2), np.zeros(2, np.int32), ("normal",), 0)
+    assert refined.scorer_options == {"at": chosen}
+    assert not refined.selects
+    assert refined.why[-1].startswith(f"{chosen} finds most")
+    assert all(f"{name} {value:.3f} and 1.000" in refined.why[-1] for name, value in values.items())
+
+
+def test_only_a_network_with_maps_and_no_named_scorer_selects(monkeypatch):
+    monkeypatch.setattr(plan.weights, "resolve", lambda given, model: weights.Weights(None, 0, 1, {}, "a test", "", ""))
+    header = plan.Header(300, 400, 3, "RGB")
+    assert plan.choose([header] * 60, 1, plan.Asked()).selects
+    assert plan.choose([header] * 60, 1, plan.Asked()).shape == (224, 288, 3)
+    for asked in (plan.Asked(scorer="gmm"), plan.Asked(side_px=64), plan.Asked("hog_ocsvm")):
+        assert not plan.choose([header] * 60, 1, asked).selects
+    named = plan.choose([header] * 60, 1, plan.Asked(scorer="padim"))
+    assert named.model_options["patch_layers"] == plan.LAYERS
+    assert named.scorer_options == plan.PATCHES["padim"]
