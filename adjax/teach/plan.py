@@ -76,6 +76,11 @@ class Plan:
     why: tuple[str, ...] = ()
 
     @property
+    def frozen(self) -> bool:
+        """Whether nothing is trained but the scorer fitted."""
+        return self.method in FROZEN
+
+    @property
     def recipe(self) -> Recipe:
         """The names and options alone."""
         return Recipe(
