@@ -67,7 +67,7 @@ class Detector:
     spec: Spec | Given
 
     def __repr__(self) -> str:
-        spec, held_out = self.spec, getattr(self.normal_levels, "shape", "?")[-1:]
+        spec, unseen = self.spec, getattr(self.normal_levels, "shape", "?")[-1:]
         try:
             threshold = f"{float(self.threshold):.4g}"
         except TypeError:  # traced, or a stack of detectors
@@ -75,7 +75,7 @@ class Detector:
         shape = "×".join(map(str, spec.image_shape))
         return (
             f"Detector({', '.join(spec.names)}; {shape} px, {len(spec.classes)} classes; "
-            f"threshold {threshold}, {held_out[0]} images held out)"
+            f"threshold {threshold}, calibrated by {unseen[0]} images)"
         )
 
     def outputs(self, images: ArrayLike, names: Collection[str] | None = None) -> Outputs:
@@ -252,7 +252,7 @@ def fit(
       >>> detector = fit(spec, state["params"], normalise, digits.images[300:], digits.labels[300:],
       ...                held_out=digits.images[:300])
       >>> detector
-      Detector(centerloss, lenet5, mahalanobis; 8×8×1 px, 10 classes; threshold 0.975, 300 images held out)
+      Detector(centerloss, lenet5, mahalanobis; 8×8×1 px, 10 classes; threshold 0.975, calibrated by 300 images)
       >>> bool(detector.predict(digits.images[300:]).mean() < 0.03)
       True
       >>> int(detector.with_false_positive_rate(0.01).predict(digits.images[:300]).sum())

@@ -70,7 +70,7 @@ def detector_from(
       ...     return jax.numpy.concatenate([grey.mean(1), grey.mean(2)], axis=1)
       >>> detector = detector_from(rows_and_columns, {}, "mahalanobis", digits[300:], held_out=digits[:300])
       >>> detector
-      Detector(rows_and_columns, mahalanobis; 8×8×1 px, 1 classes; threshold 0.975, 300 images held out)
+      Detector(rows_and_columns, mahalanobis; 8×8×1 px, 1 classes; threshold 0.975, calibrated by 300 images)
       >>> bool(detector.predict(255 - digits[:300]).all())
       True
     """

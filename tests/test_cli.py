@@ -64,3 +64,10 @@ def test_a_number_out_of_its_range_is_refused_by_name(arguments, message, capsys
     with pytest.raises(SystemExit, match="2"):
         __main__.main(arguments)
     assert message in capsys.readouterr().err
+
+
+def test_the_help_of_train_says_what_weights_may_be(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        __main__.main(["train", "--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "'random' for a network that knows nothing (default: the published ones)" in said

@@ -399,7 +399,7 @@ def test_specs_are_canonical():
 def test_a_detector_tells_what_it_is(digits):
     n = len(digits.held_out)
     told = "Detector(centerloss, lenet5, mahalanobis; 8×8×1 px, 9 classes; threshold 0.975, "
-    assert repr(digits.trained) == told + f"{n} images held out)"
+    assert repr(digits.trained) == told + f"calibrated by {n} images)"
     seen = []
     jax.jit(lambda d: seen.append(repr(d)) or d.threshold)(digits.trained)
     assert "threshold ?" in seen[0]

@@ -53,7 +53,8 @@ def test_the_score_is_that_of_the_features(detector):
 def test_it_has_the_methods_of_a_detector(detector, tmp_path):
     assert isinstance(detector, adjax.Detector)
     assert (
-        repr(detector) == "Detector(projected, mahalanobis; 8×8×1 px, 1 classes; threshold 0.975, 100 images held out)"
+        repr(detector)
+        == "Detector(projected, mahalanobis; 8×8×1 px, 1 classes; threshold 0.975, calibrated by 100 images)"
     )
     assert np.sum(detector.with_false_positive_rate(0.05).predict(HELD_OUT)) <= 5
     score, p = np.asarray(detector.score(NEW)), np.asarray(detector.p_value(NEW))

@@ -241,7 +241,11 @@ def test_many_small_classes_keep_the_promise_too():
 @pytest.mark.parametrize(
     ("labels", "alpha", "why"),
     [
-        (np.zeros(49, int), 0.05, "49 normal images that can be read: at least 50 are needed"),
+        (
+            np.zeros(49, int),
+            0.05,
+            "49 normal images .* at least 50 are needed, .* or 10 where the network is not trained",
+        ),
         (
             np.zeros(100, int),
             0.01,
@@ -254,6 +258,35 @@ def test_many_small_classes_keep_the_promise_too():
 def test_a_promise_that_can_not_be_kept_is_refused(labels, alpha, why):
     with pytest.raises(DataError, match=why):
         fit.hold_out(labels, alpha, seed=0)
+
+
+@pytest.mark.parametrize(("n", "alpha", "crossed"), [(49, 0.05, True), (50, 0.05, False), (50, 0.04, True)])
+def test_a_frozen_network_is_cross_fitted_where_too_few_can_be_held_out(n, alpha, crossed):
+    parts = fit.hold_out(np.zeros(n, int), alpha, seed=0, frozen=True)
+    assert parts.crossed == crossed
+    assert parts.calibrating == (n if crossed else 20)
+    assert sorted([*parts.train, *parts.held_out]) == list(range(n))
+    assert ("about" if crossed else "at most") in parts.promise(alpha)
+    if not crossed:  # as if it were trained
+        np.testing.assert_array_equal(parts.train, fit.hold_out(np.zeros(n, int), alpha, seed=0).train)
+
+
+@pytest.mark.parametrize(
+    ("n", "copies", "why"),
+    [
+        (9, 0, "9 normal images that can be read: at least 50 are needed"),
+        (12, 3, "9 different normal images that can be read"),
+        (18, 0, r"takes 19 different images to cross-fit, and there are 18: .* false_positive_rate=0\.053"),
+        (30, 15, r"there are 15: .* false_positive_rate=0\.063"),
+    ],
+)
+def test_what_few_images_can_not_promise_is_refused(n, copies, why):
+    images = np.random.default_rng(0).integers(0, 256, (n, 4, 4, 1), np.uint8)
+    images[n - copies :] = images[:copies]
+    with pytest.raises(DataError, match=why):
+        fit.hold_out(np.zeros(n, int), 0.05, 0, images, frozen=True)
+    with pytest.raises(DataError, match="at least 50 are needed"):
+        fit.hold_out(np.zeros(n, int), 0.05, 0, images)
 
 
 def test_copies_of_a_picture_are_held_out_together(tmp_path):
@@ -327,6 +360,36 @@ def test_fifty_pictures_make_a_detector(tmp_path, capsys):
     assert run(root, "--out", tmp_path / "other", *QUICK) == 1
 
 
+@pytest.mark.slow
+def test_twelve_pictures_make_a_detector_that_says_what_it_can_promise(tmp_path, capsys):
+    root = tmp_path / "stripes"
+    fill(root / "normal", 12)
+    fill(root / "anomalous", 10, turned=True, seed=1)
+    out = tmp_path / "out"
+    assert run(root, "--out", out, *QUICK) == 1
+    told = capsys.readouterr().err
+    assert "takes 19 different images to cross-fit, and there are 12" in told
+    rate = re.search(r"--false-positive-rate ([\d.]+)", told)[1]
+    assert rate == "0.077"
+    assert run(root, "--out", out, *QUICK, "--scorer", "knn", "--false-positive-rate", rate) == 0
+    said = capsys.readouterr().out
+    for part in (
+        "calibrated by 12 images",
+        "about 7.70% of normal images like these will be flagged",
+        "each of the 12 different images judged by a fit without it",
+        "they could promise 7.69%",
+        "against 10 anomalies, the cross-fitted 12 normal images",
+    ):
+        assert part in said, part
+    kept = json.loads((out / record.NAME).read_text())
+    assert kept["cross_fitted"]
+    assert (len(kept["held_out"]), len(kept["trained_on"])) == (0, 12)
+    assert "cross-fitted, each by a fit without it, n = 12); they can promise no less than 7.69%" in (
+        out / card.NAME
+    ).read_text(encoding="utf-8")
+    assert len(adjax.load(out).normal_levels) == 12
+
+
 def test_what_is_passed_over_is_told_and_a_lone_class_is_named_before_decoding(tmp_path, monkeypatch, capsys):
     fill(tmp_path / "set" / "down", 50)
     fill(tmp_path / "set" / "across", 1, turned=True)
@@ -344,8 +407,8 @@ def test_what_is_passed_over_is_told_and_a_lone_class_is_named_before_decoding(t
 
 def test_too_few_or_too_broken_is_refused(tmp_path, capsys):
     fill(tmp_path / "few", 49)
-    assert run(tmp_path / "few", "--out", tmp_path / "d", *QUICK) == 1
-    assert "49 normal pictures: at least 50 are needed" in capsys.readouterr().err
+    assert run(tmp_path / "few", "--out", tmp_path / "d", "--method", "autoencoder", "--side-px", "8") == 1
+    assert "49 normal images that can be read: at least 50 are needed" in capsys.readouterr().err
     for i in range(60):
         (tmp_path / "few" / f"broken{i}.png").write_bytes(b"")
     assert run(tmp_path / "few", "--out", tmp_path / "d", *QUICK) == 1

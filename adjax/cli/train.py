@@ -19,7 +19,9 @@ examples:
   python -m adjax train photos/ --weights vgg16.safetensors --model vgg16
 
 At least 50 normal pictures. A fifth of them (20 at least) is held out, so that the threshold can promise how many
-normal pictures it flags; with anomalous/ or test/ it says how well it does. Then:
+normal pictures it flags; with anomalous/ or test/ it says how well it does. A network that is not trained (gmm,
+hog_ocsvm) takes 10: of too few to hold any out, each calibrates by a fit without it. n pictures that calibrate can
+promise a rate of 1/(n + 1): 19 for 5 %. Then:
   python -m adjax predict runs/photos photos/ --out scores.csv
 
 Folders and labels are understood by common words, in any case: normal, good, OK; anomalous, defect, NG; mask,
@@ -71,7 +73,12 @@ def parser() -> argparse.ArgumentParser:
         help="features to score: any of adjax.scorers",
     )
     add("--side-px", type=whole(8, 4096), metavar="N", help="side of the square that pictures are brought to")
-    add("--weights", metavar="FILE", help="pre-trained weights, .safetensors, .h5 or .pth")
+    add(
+        "--weights",
+        metavar="FILE",
+        help="pre-trained weights, .safetensors, .h5 or .pth; 'random' for a network that knows nothing (default: the "
+        "published ones)",
+    )
     add("--steps", type=whole(1, 2**31 - 1), metavar="N", help="of training (default: by the number of pictures)")
     add(
         "--false-positive-rate",

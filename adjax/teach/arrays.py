@@ -37,13 +37,14 @@ def train_detector(
     for classes and an autoencoder without.
 
     Args:
-      images: uint8[N, H, W, C], normal, N ≥ 50, C = 1 or 3.
+      images: uint8[N, H, W, C], normal, N ≥ 50, C = 1 or 3; N ≥ 10 for a network that is not trained.
       labels: the class of each, [N] of numbers or strings; None: one class.
       method: a name in `adjax.methods.METHODS` that learns without labelled anomalies.
       model, scorer: names in `adjax.models.MODELS` and `adjax.scorers.SCORERS`.
       weights: of a pre-trained network: the path of a file, or "random" to draw them; None: the published ones.
       held_out: share of the images, in (0, 1), kept from training for the threshold and p-values; more, if the rate
-        takes more.
+        takes more. Where too few can be kept, and the network is not trained, the scorer is cross-fitted to all of them
+        instead (`adjax.crossfit`).
       false_positive_rate: share of normal images, in (0, 1), that the threshold may flag on average (conformal).
       steps: of the optimiser, at least 1; None: by the number of images.
       seed: of all draws, 0 … 2³¹ − 1.
@@ -62,7 +63,7 @@ def train_detector(
       >>> zeros = digits.images[digits.labels == 0]
       >>> detector = train_detector(zeros, method="hog_ocsvm")
       >>> detector
-      Detector(hog_ocsvm, hog, ocsvm; 8×8×1 px, 1 classes; threshold 0.9874, 28 images held out)
+      Detector(hog_ocsvm, hog, ocsvm; 8×8×1 px, 1 classes; threshold 0.9874, calibrated by 28 images)
       >>> bool(detector.predict(digits.images[digits.labels != 0]).mean() > 0.9)
       True
     """
@@ -80,8 +81,8 @@ def train_detector(
     if not (isinstance(seed, Integral) and 0 <= seed < 2**31):
         raise ValueError(f"seed={seed!r}: must be a whole number from 0 to 2³¹ − 1")
     index, classes = _classes(labels, len(images))
-    if len(images) < fit.FEWEST:
-        raise DataError(f"{len(images)} images: at least {fit.FEWEST} normal ones are needed")
+    if len(images) < fit.FEWEST_CROSSED:
+        raise DataError(fit.too_few(len(images)))
     height, width, channels = images.shape[1:]
     asked = plan.Asked(method, model, scorer, None, weights)
     header = Header(height, width, channels, "")
@@ -89,8 +90,8 @@ def train_detector(
     for why in planned.why:
         if plan.NO_WEIGHTS in why:
             warnings.warn(why, stacklevel=2)
-    parts = fit.hold_out(index, false_positive_rate, seed, images, held_out)
-    if planned.selects:
+    parts = fit.hold_out(index, false_positive_rate, seed, images, held_out, planned.frozen)
+    if planned.selects and len(parts.train) >= select.FEWEST:
         planned = select.refined(planned, images[parts.train], index[parts.train], classes, seed)
     length = plan.steps(planned.method, len(parts.train), planned.batch_size, steps)
     trained = fit.fit(

@@ -37,10 +37,8 @@ def main(arguments: list[str]) -> int:
     if found.passed_over:
         kinds = ", ".join(f"{why} {count:,}" for why, count in found.passed_over.most_common())
         console.print(f"passed over: {kinds}")
-    if len(found.files) < fit.FEWEST:
-        raise DataError(
-            f"{len(found.files)} normal pictures: at least {fit.FEWEST} are needed to learn and to calibrate"
-        )
+    if len(found.files) < fit.FEWEST_CROSSED:
+        raise DataError(fit.too_few(len(found.files)))
 
     errors: dict[Path, str] = {}
     headers = gather.headers(found.files)
@@ -63,13 +61,13 @@ def main(arguments: list[str]) -> int:
     if warning := depths.told():
         console.print(warning, style="bold red")
     labels = found.labels[rows]
-    parts = fit.hold_out(labels, chosen.false_positive_rate, chosen.seed, images)
+    parts = fit.hold_out(labels, chosen.false_positive_rate, chosen.seed, images, frozen=planned.frozen)
     if parts.copies:
         console.print(
-            f"{parts.copies:,} pictures, as the network sees them, are exact copies of others: each is trained on or "
-            "held out together with what it copies"
+            f"{parts.copies:,} pictures, as the network sees them, are exact copies of others: each is "
+            f"{'left out' if parts.crossed else 'trained on or held out'} together with what it copies"
         )
-    if planned.selects:
+    if planned.selects and len(parts.train) >= select.FEWEST:
         console.print("looks for the scorer that finds made defects in these pictures", highlight=False)
         planned = select.refined(planned, images[parts.train], labels[parts.train], found.classes, chosen.seed)
         console.print(f"trains {planned.name}\n  {planned.why[-1]}")
@@ -96,13 +94,9 @@ def main(arguments: list[str]) -> int:
             return 128 + stopped.signal
     detector = fitted.detector
     detector.save(out)
-    held_out = len(parts.held_out)
-    console.print(
-        f"{detector}\nat most {chosen.false_positive_rate:.2%} of normal images like these will be flagged, on average "
-        f"(conformal, {held_out} held out, which could promise {1 / (held_out + 1):.2%}: --false-positive-rate)"
-    )
-    held_out_files = [found.files[rows[i]] for i in parts.held_out]
-    judged, shown = _judge(console, detector, found, planned, images[parts.held_out], held_out_files, chosen, out)
+    console.print(f"{detector}\n{parts.promise(chosen.false_positive_rate)}: --false-positive-rate for another")
+    aside = None if parts.crossed else (images[parts.held_out], [found.files[rows[i]] for i in parts.held_out])
+    judged, shown = _judge(console, detector, found, planned, aside, chosen, out)
     training = record.Training(
         found,
         planned,
@@ -147,30 +141,34 @@ def _judge(
     detector: Any,
     found: layout.Layout,
     planned: plan.Plan,
-    held_out: np.ndarray,
-    held_out_files: list[Path],
+    aside: tuple[np.ndarray, list[Path]] | None,
     chosen: argparse.Namespace,
     out: Path,
 ) -> tuple[fit.Judged | None, Report | None]:
-    """Prints how it does on known anomalies, if there are any; that, and the report."""
+    """Prints how it does on known anomalies, if there are any; that, and the report, if there are images to show.
+
+    Beside the anomalies stand normal images for testing, else those held out, `aside`; None: the cross-fitted levels.
+    """
     shape = planned.shape
     if not found.test_anomalous:
         console.print("no anomalous/ or test/ to judge by: put some known anomalies into anomalous/ to see how it does")
         return None, None
     anomalous, odd, broken = gather.images(found.test_anomalous, shape, frame="whole")
-    beside = found.test_normal or held_out_files
-    normal, rows, also = held_out, np.arange(len(held_out)), dict[Path, str]()
+    normal, beside, also = None, list[Path](), dict[Path, str]()
     if found.test_normal:
-        normal, rows, also = gather.images(beside, shape, frame="whole")
+        normal, rows, also = gather.images(found.test_normal, shape, frame="whole")
+        beside = [found.test_normal[i] for i in rows]
+    elif aside is not None:
+        normal, beside = aside
     _tell(console, {**broken, **also})
-    if not len(anomalous) or not len(normal):
+    if not len(anomalous) or (normal is not None and not len(normal)):
         return None, None
     known = {row: masks.find(found.test_anomalous[i], chosen.folder) for row, i in enumerate(odd)}
     judged = fit.judge(
         detector, normal, anomalous, {row: masks.read(file, shape, "whole") for row, file in known.items() if file}
     )
     value, low, high = judged.auroc
-    which = "test" if found.test_normal else "the held-out"
+    which = "test" if found.test_normal else "the cross-fitted" if normal is None else "the held-out"
     console.print(
         f"against {judged.anomalous:,} anomalies, {which} {judged.normal:,} normal images beside them: "
         f"AUROC {value:.4f} ({low:.4f}–{high:.4f}), AUPR {judged.aupr:.4f}, FPR95 {judged.fpr95:.2%}; at the threshold "
@@ -182,7 +180,9 @@ def _judge(
             f"where, by {pixels.masks:,} masks: pixel AUROC {pixels.auroc:.4f}, AUPRO {pixels.aupro:.4f} (to a "
             f"false-positive rate of 0.3), {pixels.aupro_small:.4f} (to 0.05)"
         )
-    files = [*(beside[i] for i in rows), *(found.test_anomalous[i] for i in odd)]
+    if normal is None:  # nothing to show but what was learned from
+        return judged, None
+    files = [*beside, *(found.test_anomalous[i] for i in odd)]
     shown = page.of_training(
         detector,
         judged,

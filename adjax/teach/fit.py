@@ -1,4 +1,8 @@
-"""Trains what was planned, holds normal images out, and sets a threshold that keeps its promise."""
+"""Trains what was planned, and sets a threshold that keeps its promise, by normal images that were held out.
+
+Of a network that is not trained, and too few images to hold enough of them out, the scorer is cross-fitted instead
+(`adjax.crossfit`): all are learned from, and each calibrates by a fit that has not seen it.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +15,17 @@ from typing import NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from adjax import localise, loop, metrics, pixel_metrics, thresholds
+from adjax import crossfit, localise, loop, metrics, pixel_metrics, thresholds
 from adjax.augment import Augment
 from adjax.data.split import DataError
 from adjax.data.stratify import copies, validation_split
 from adjax.detector import Detector
 from adjax.pipeline import train_one
 from adjax.surface import words
-from adjax.teach.plan import Plan
+from adjax.teach.plan import FROZEN, Plan
 
-FEWEST = 50
+FEWEST, FEWEST_CROSSED = 50, 10
+"""The least that can be learned from: where images are held out, and where they are cross-fitted."""
 HELD_OUT, FEWEST_HELD_OUT, FEWEST_TRAINED = 0.2, 20, 30
 """Share of the normal images that calibrates, and the least of either part."""
 
@@ -34,67 +39,122 @@ class Stopped(Exception):
 
 
 class Parts(NamedTuple):
-    """Rows of the normal images: trained on, and held out; and how many are exact copies of another."""
+    """What calibrates.
+
+    Attributes:
+      train, held_out: rows of the normal images; none held out: the rows to learn from are cross-fitted.
+      copies: how many images are exact copies of another.
+    """
 
     train: np.ndarray
     held_out: np.ndarray
     copies: int = 0
 
+    @property
+    def crossed(self) -> bool:
+        """Whether the images to learn from calibrate themselves, by cross-fitting."""
+        return not len(self.held_out)
+
+    @property
+    def calibrating(self) -> int:
+        """How many images the threshold is taken from; exact copies in cross-fitting count once."""
+        return len(self.train) - self.copies if self.crossed else len(self.held_out)
+
+    def promise(self, alpha: float) -> str:
+        """What the threshold says of fresh normal images, for people; `alpha`: the rate that it was set for."""
+        least = 1 / (self.calibrating + 1)
+        if self.crossed:
+            return (
+                f"about {alpha:.2%} of normal images like these will be flagged, on average (cross-fitted: each of the "
+                f"{self.calibrating:,} different images judged by a fit without it; no bound, as held-out ones give; "
+                f"they could promise {least:.2%})"
+            )
+        return (
+            f"at most {alpha:.2%} of normal images like these will be flagged, on average (conformal, "
+            f"{self.calibrating:,} held out, which could promise {least:.2%})"
+        )
+
 
 def hold_out(
-    labels: np.ndarray, alpha: float, seed: int, images: np.ndarray | None = None, share: float = HELD_OUT
+    labels: np.ndarray,
+    alpha: float,
+    seed: int,
+    images: np.ndarray | None = None,
+    share: float = HELD_OUT,
+    frozen: bool = False,
 ) -> Parts:
     """Sets normal images aside, class by class, as many as the promise takes: n ≥ 1/α − 1 (see `thresholds.conformal`).
 
     Args:
-      labels: int[N], N ≥ 50.
+      labels: int[N], N ≥ 50; of a frozen network N ≥ 10.
       alpha: the false-positive rate to promise.
       seed: of the draw.
       images: [N, ...]; exact copies of one go to the same side, so that no image calibrates that was trained on. None:
         there are none.
       share: to set aside if the promise takes no more, in (0, 1).
+      frozen: the network is not trained: where too few can be held out none is, and all are cross-fitted.
 
     Raises:
-      DataError: fewer than 50 images, or too few for that rate.
+      DataError: too few images, or too few for that rate.
     """
     n = len(labels)
-    if n < FEWEST:
-        raise DataError(
-            f"{n} normal images that can be read: at least {FEWEST} are needed, {FEWEST_HELD_OUT} of them to calibrate"
-        )
     if not 0 < alpha < 1:
         given = words(f"--false-positive-rate {alpha}", f"false_positive_rate={alpha}")
         raise DataError(f"{given}: must lie between 0 and 1")
     needed = thresholds.needed(alpha)
-    count = max(round(share * n), FEWEST_HELD_OUT, needed)
     spare = n - FEWEST_TRAINED
-    if needed <= spare < count:
+    crossed = frozen and (n < FEWEST or spare < needed)
+    if n < (FEWEST_CROSSED if crossed else FEWEST):
+        raise DataError(too_few(n))
+    count = max(round(share * n), FEWEST_HELD_OUT, needed)
+    if needed <= spare < count and not crossed:
         raise DataError(
             f"holding out {share:g} of {n} images leaves {n - count} to learn from, and {FEWEST_TRAINED} are needed: "
             f"give held_out={math.floor(100 * spare / n) / 100:g} at most"
         )
-    if spare < count:
-        promised = math.ceil(1000 / (spare + 1)) / 1000
-        said = words(f"--false-positive-rate {promised:.3f}", f"false_positive_rate={promised:.3f}")
+    if spare < count and not crossed:
         raise DataError(
             f"a false-positive rate of {alpha:g} takes {needed} held-out images, and of {n} only {spare} can be "
-            f"spared: give more images, or {said}"
+            f"spared: give more images, or {_rate(spare)}"
         )
     classes, counts = np.unique(labels, return_counts=True)
     if counts.min() < 2:
         together = words("take them as one by --one-class", "take them as one class, labels=None")
         raise DataError(f"a class of {counts.min()} image: give each at least 2, or {together}")
     groups = None if images is None else copies(images)
+    repeated = 0 if groups is None else n - len(np.unique(groups))
+    if crossed:
+        if n - repeated < FEWEST_CROSSED:
+            raise DataError(too_few(n - repeated, "different "))
+        if n - repeated < needed:
+            raise DataError(
+                f"a false-positive rate of {alpha:g} takes {needed} different images to cross-fit, and there are "
+                f"{n - repeated}: give more images, or {_rate(n - repeated)}"
+            )
+        return Parts(np.arange(n), np.arange(0), repeated)
     train_rows, held_out = validation_split(labels, count / n, seed, groups)
     if len(held_out) < needed:  # rounded class by class
         train_rows, held_out = validation_split(labels, min((count + len(classes)) / n, 0.5), seed, groups)
-    repeated = 0 if groups is None else n - len(np.unique(groups))
     if min(len(held_out) - needed, len(train_rows) - 1) < 0:
         raise DataError(
             f"{repeated:,} of {n:,} normal images are exact copies of others, which are kept together: {len(held_out)} "
             f"can be held out, and a false-positive rate of {alpha:g} takes {needed}. Give more different images"
         )
     return Parts(train_rows, held_out, repeated)
+
+
+def too_few(n: int, which: str = "") -> str:
+    """What to say of `n` normal images that are too few; `which`: of them."""
+    return (
+        f"{n} {which}normal images that can be read: at least {FEWEST} are needed, {FEWEST_HELD_OUT} of them to "
+        f"calibrate, or {FEWEST_CROSSED} where the network is not trained ({', '.join(FROZEN)})"
+    )
+
+
+def _rate(n: int) -> str:
+    """The least rate that n images can promise, as an option."""
+    rate = math.ceil(1000 / (n + 1)) / 1000
+    return words(f"--false-positive-rate {rate:.3f}", f"false_positive_rate={rate:.3f}")
 
 
 class Fitted(NamedTuple):
@@ -143,6 +203,7 @@ def fit(
             batch_size=plan.batch_size,
             hparams=plan.hparams,
             seed=seed,
+            folds=crossfit.FOLDS if parts.crossed else None,
             augment=Augment(shift_px=plan.shift_px),
             stop=stop,
             report=report,
@@ -189,17 +250,21 @@ class Judged(NamedTuple):
 
 
 def judge(
-    detector: Detector, normal: np.ndarray, anomalous: np.ndarray, masks: Mapping[int, np.ndarray] | None = None
+    detector: Detector,
+    normal: np.ndarray | None,
+    anomalous: np.ndarray,
+    masks: Mapping[int, np.ndarray] | None = None,
 ) -> Judged:
     """The figures on uint8 images [n, H, W, C] of both kinds, at least one each.
 
     Args:
       detector: to judge.
-      normal, anomalous: the images.
+      normal, anomalous: the images; normal None: those that calibrated.
       masks: of some of the anomalous ones, bool[H, W] by their number.
     """
-    scores = np.concatenate([detector.score(normal), detector.score(anomalous)])
-    truth = np.repeat([0, 1], [len(normal), len(anomalous)])
+    levels = detector.normal_levels if normal is None else detector.score(normal)
+    scores = np.concatenate([levels, detector.score(anomalous)])
+    truth = np.repeat([0, 1], [len(levels), len(anomalous)])
     flagged = ~(scores <= float(detector.threshold))
     value, low, high = (float(x) for x in metrics.auroc_interval(jnp.asarray(scores), truth))
     return Judged(
@@ -208,13 +273,17 @@ def judge(
         float(metrics.fpr_at_tpr(scores, truth)),
         float(flagged[truth == 1].mean()),
         float(flagged[truth == 0].mean()),
-        len(normal),
+        len(levels),
         len(anomalous),
-        _pixels(detector, normal, anomalous, masks) if masks and localise.kind(detector) == "score" else None,
+        None if normal is None or not masks else _pixels(detector, normal, anomalous, masks),
     )
 
 
-def _pixels(detector: Detector, normal: np.ndarray, anomalous: np.ndarray, masks: Mapping[int, np.ndarray]) -> Pixels:
+def _pixels(
+    detector: Detector, normal: np.ndarray, anomalous: np.ndarray, masks: Mapping[int, np.ndarray]
+) -> Pixels | None:
+    if localise.kind(detector) != "score":
+        return None
     rows = sorted(masks)
     maps = np.asarray(detector.maps(np.concatenate([normal, anomalous[rows]])))
     truth = np.concatenate([np.zeros((len(normal), *maps.shape[1:]), bool), np.stack([masks[row] for row in rows])])

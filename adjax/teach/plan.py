@@ -90,6 +90,11 @@ class Plan:
     selects: bool = False
 
     @property
+    def frozen(self) -> bool:
+        """Whether nothing is trained but the scorer fitted."""
+        return self.method in FROZEN
+
+    @property
     def recipe(self) -> Recipe:
         """The names and options alone."""
         return Recipe(

@@ -77,6 +77,7 @@ def _record(training: Training) -> dict[str, Any]:
         "depths": training.depths,
         "false_positive_rate": training.alpha,
         "figures": training.judged and training.judged._asdict(),
+        "cross_fitted": training.parts.crossed,
         "held_out": names(training.parts.held_out),
         "trained_on": names(training.parts.train),
         "copies": training.parts.copies,
@@ -86,22 +87,24 @@ def _record(training: Training) -> dict[str, Any]:
 
 
 def _card(training: Training, directory: Path) -> card.Card:
-    planned, weights, held_out = training.planned, training.planned.pretrained, len(training.parts.held_out)
+    planned, weights, parts = training.planned, training.planned.pretrained, training.parts
     return card.Card(
         title=directory.resolve().name,
         about=(f"Trained by `python -m adjax train`: {planned.name}.", *(f"{line}." for line in planned.why)),
         data=(
             ("read from", upload.text(training.found.about)),
-            ("trained on", f"{len(training.parts.train):,} images, of {', '.join(training.found.classes[:20])}"),
-            ("held out", f"{held_out:,} images"),
-            ("exact copies of others", f"{training.parts.copies:,} images, on the same side as what they copy"),
+            ("trained on", f"{len(parts.train):,} images, of {', '.join(training.found.classes[:20])}"),
+            ("held out", f"{len(parts.held_out):,} images"),
+            ("exact copies of others", f"{parts.copies:,} images, on the same side as what they copy"),
             ("left out, unreadable", f"{len(training.unreadable):,} files"),
             ("pixels and labels (SHA-256)", training.sha256),
         ),
         figures=None if training.judged is None else _figures(training.judged),
         calibration=(
-            f"The threshold flags at most {training.alpha:.2%} of normal images on average over draws of the held-out "
-            f"ones (conformal, n = {held_out}); they can promise no less than {1 / (held_out + 1):.2%}.",
+            f"The threshold flags {'about' if parts.crossed else 'at most'} {training.alpha:.2%} of normal images on "
+            f"average over draws of the {'images' if parts.crossed else 'held-out ones'} ("
+            f"{'cross-fitted, each by a fit without it' if parts.crossed else 'conformal'}, n = {parts.calibrating}); "
+            f"they can promise no less than {1 / (parts.calibrating + 1):.2%}.",
         ),
         weights=()
         if weights is None

@@ -25,6 +25,8 @@ from adjax.teach.plan import LAYERS, PATCHES, Plan
 from adjax.types import Outputs, PyTree
 
 SHARES = (0.005, 0.05)
+FEWEST = 24
+"""Training pictures that it takes: of fewer what was planned is taken."""
 FITTED, JUDGED, MADE = 120, 48, 32
 """At most so many pictures to fit to and to judge by; at least so many defects."""
 MARGIN = 0.005
