@@ -102,7 +102,14 @@ class OnCanvas(ImageOutlierDetector):
 
 
 SMALL_CELLS = {"model_options": {"cell_px": 4}}
-FROM_NORMAL_IMAGES = {"autoencoder": {}, "deep_svdd": {}, "gmm": SMALL_CELLS, "hog_ocsvm": SMALL_CELLS, "random": {}}
+SMALL_DENSE = {"model": "deep_autoencoder", "model_options": {"hidden": 8, "latent": 2}}  # compiles in half the time
+FROM_NORMAL_IMAGES = {
+    "autoencoder": SMALL_DENSE,
+    "deep_svdd": SMALL_DENSE,
+    "gmm": SMALL_CELLS,
+    "hog_ocsvm": SMALL_CELLS,
+    "random": {},
+}
 """Method -> options. The others need labels, which scikit-learn's checks of outlier detectors never give."""
 
 
