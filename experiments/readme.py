@@ -2,8 +2,8 @@
 
 Everything between `<!-- results: NAME.json -->` and `<!-- end -->` is replaced by a table of
 `experiments/results/NAME.json`, what follows `<!-- overview -->` by one row of each file there is, and what follows
-`<!-- calibration -->` and `<!-- calibration of features -->` by the tables of `calibration_mnist.json` and
-`calibration_features.json`; a test checks that the pages are up to date.
+`<!-- calibration -->`, `<!-- calibration of features -->` and `<!-- made defects -->` by the tables of
+`calibration_mnist.json`, `calibration_features.json` and `made_defects.json`; a test checks that the pages are up to date.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from experiments.calibration_features import LARGEST
 from experiments.console import cells, columns, setting_name
 from experiments.presets import PRESETS
 
@@ -21,6 +22,7 @@ RESULTS = Path(__file__).parent / "results"
 _OVERVIEW = re.compile(r"(<!-- overview -->\n).*?(<!-- end -->)", re.DOTALL)
 _CALIBRATION = re.compile(r"(<!-- calibration -->\n).*?(<!-- end -->)", re.DOTALL)
 _FEATURES = re.compile(r"(<!-- calibration of features -->\n).*?(<!-- end -->)", re.DOTALL)
+_DEFECTS = re.compile(r"(<!-- made defects -->\n).*?(<!-- end -->)", re.DOTALL)
 PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
 _BLOCK = re.compile(r"(<!-- results: ([\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -155,8 +157,32 @@ def calibration_of_features() -> str:
         "",
         f"Gaussian / heavy-tailed rows (Student's t, 3 degrees of freedom); means over {seeds} seeds, "
         f"{found['fresh']:,} fresh rows each. What can be had is 1/31 = 3.2 % of 30 rows, 5/101 of 100. Fits: at most "
-        f"so many, cross-fitting included. `python -m experiments.calibration_features` draws what the table lacks; "
+        f"so many, cross-fitting included. Not drawn, since they take hours: "
+        f"{', '.join(f'{name} above D = {dim}' for name, dim in LARGEST.items())}. `python -m experiments.calibration_features` draws what the table lacks; "
         f"last {where['date']}, {where['cores']} cores of {where['cpu']}, jax {where['versions']['jax']}.",
+    ]
+    return "\n".join(lines)
+
+
+def made_defects() -> str:
+    """How much of made defects is found, a row for each texture and size."""
+    found = json.loads((RESULTS / "made_defects.json").read_text())
+    lines = [
+        "| texture | of the area | AUROC | flagged | AUROC, high-pass | AUROC, mean colour | pixel AUROC | AUPRO 0.3 | 0.05 |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    figures = ("auroc, adjax", "flagged", "auroc, high-pass", "auroc, mean colour", "pixel_auroc", "aupro", "aupro_5")
+    for row in found["summary"]:
+        cells = [f"{row[name]['mean']:.3f} ± {row[name]['sd']:.3f}" if name in row else "–" for name in figures]
+        lines.append(f"| {row['texture']} | {row['share']:.1%} | " + " | ".join(cells) + " |")
+    where, rows = found["environment"], found["rows"]
+    alarms, seeds = (sum(row["false_alarms"] for row in rows) / len(rows)), len({row["seed"] for row in rows})
+    chosen = sorted({row["scorer"] for row in rows})
+    lines += [
+        "",
+        f"Mean ± standard deviation over {seeds} seeds; {alarms:.1%} of the normal pictures are flagged. Chosen by made "
+        f"defects: {', '.join(chosen)}. `python -m experiments.made_defects`, {where['date']}, {where['cores']} cores of "
+        f"{where['cpu']}, jax {where['versions']['jax']}.",
     ]
     return "\n".join(lines)
 
@@ -166,6 +192,8 @@ def render(text: str) -> str:
     text = _OVERVIEW.sub(lambda match: f"{match[1]}{overview()}\n{match[2]}", text)
     text = _CALIBRATION.sub(lambda match: f"{match[1]}{calibration()}\n{match[2]}", text)
     text = _FEATURES.sub(lambda match: f"{match[1]}{calibration_of_features()}\n{match[2]}", text)
+
+    text = _DEFECTS.sub(lambda match: f"{match[1]}{made_defects()}\n{match[2]}", text)
 
     def block(match: re.Match) -> str:
         results = json.loads((RESULTS / match[2]).read_text())
