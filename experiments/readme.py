@@ -3,7 +3,8 @@
 Everything between `<!-- results: NAME.json -->` and `<!-- end -->` is replaced by a table of
 `experiments/results/NAME.json`, what follows `<!-- overview -->` by one row of each file there is, and what follows
 `<!-- calibration -->`, `<!-- calibration of features -->` and `<!-- made defects -->` by the tables of
-`calibration_mnist.json`, `calibration_features.json` and `made_defects.json`; a test checks that the pages are up to date.
+`calibration_mnist.json`, `calibration_features.json` and `made_defects.json`; a test checks that the pages are up to
+date.
 """
 
 from __future__ import annotations
@@ -152,13 +153,14 @@ def calibration_of_features() -> str:
         cells = [shares(rows, n, "rate") for n in sizes]
         fits = "1" if not any(row["fits"] for row in rows) else f"{max(row['fits'] for row in rows) + 1}"
         lines.append(f"| {scorer} | {dim} | {fits} | " + " | ".join(cells) + f" | {shares(rows, few, 'training')} |")
+    left_out = ", ".join(f"{name} above D = {dim}" for name, dim in LARGEST.items())
     where, seeds = found["environment"], min(row["rate"]["n"] for row in found["rows"])
     lines += [
         "",
         f"Gaussian / heavy-tailed rows (Student's t, 3 degrees of freedom); means over {seeds} seeds, "
         f"{found['fresh']:,} fresh rows each. What can be had is 1/31 = 3.2 % of 30 rows, 5/101 of 100. Fits: at most "
-        f"so many, cross-fitting included. Not drawn, since they take hours: "
-        f"{', '.join(f'{name} above D = {dim}' for name, dim in LARGEST.items())}. `python -m experiments.calibration_features` draws what the table lacks; "
+        f"so many, cross-fitting included. Not drawn, since they take hours: {left_out}. "
+        "`python -m experiments.calibration_features` draws what the table lacks; "
         f"last {where['date']}, {where['cores']} cores of {where['cpu']}, jax {where['versions']['jax']}.",
     ]
     return "\n".join(lines)
@@ -168,7 +170,7 @@ def made_defects() -> str:
     """How much of made defects is found, a row for each texture and size."""
     found = json.loads((RESULTS / "made_defects.json").read_text())
     lines = [
-        "| texture | of the area | AUROC | flagged | AUROC, high-pass | AUROC, mean colour | pixel AUROC | AUPRO 0.3 | 0.05 |",
+        "| texture | of the area | AUROC | flagged | high-pass | mean colour | pixel AUROC | AUPRO to 0.3 | to 0.05 |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     figures = ("auroc, adjax", "flagged", "auroc, high-pass", "auroc, mean colour", "pixel_auroc", "aupro", "aupro_5")
@@ -181,8 +183,9 @@ def made_defects() -> str:
     lines += [
         "",
         f"Mean ± standard deviation over {seeds} seeds; {alarms:.1%} of the normal pictures are flagged. Chosen by made "
-        f"defects: {', '.join(chosen)}. `python -m experiments.made_defects`, {where['date']}, {where['cores']} cores of "
-        f"{where['cpu']}, jax {where['versions']['jax']}.",
+        f"defects: {', '.join(chosen)}. High-pass and mean colour: the AUROC of these alone. `python -m "
+        f"experiments.made_defects`, {where['date']}, {where['cores']} cores of {where['cpu']}, jax "
+        f"{where['versions']['jax']}.",
     ]
     return "\n".join(lines)
 
