@@ -182,7 +182,7 @@ def made_defects() -> str:
     chosen = sorted({row["scorer"] for row in rows})
     lines += [
         "",
-        f"Mean ± standard deviation over {seeds} seeds; {alarms:.1%} of the normal pictures are flagged. Chosen by made "
+        f"Mean ± standard deviation over {seeds} seeds; {alarms:.1%} of normal pictures are flagged. Chosen by made "
         f"defects: {', '.join(chosen)}. High-pass and mean colour: the AUROC of these alone. `python -m "
         f"experiments.made_defects`, {where['date']}, {where['cores']} cores of {where['cpu']}, jax "
         f"{where['versions']['jax']}.",
