@@ -52,7 +52,7 @@ class Copier(nnx.Module):
     """A generator of 32×32 px with batch statistics, which compiles in a fraction of a U-Net's time."""
 
     def __init__(self, rngs: nnx.Rngs):
-        self.encode = nnx.Linear(32 * 32, 16, rngs=rngs)
+        self.encode = nnx.Linear(32 * 32, 16, use_bias=False, rngs=rngs)
         self.norm = nnx.BatchNorm(16, rngs=rngs)
         self.decode = nnx.Linear(16, 32 * 32, rngs=rngs)
 
