@@ -150,20 +150,20 @@ def published(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("headers", "classes", "method", "model", "side"),
+    ("headers", "classes", "method", "model", "size"),
     [
-        (SMALL[:999], 1, "gmm", "efficientnet_lite0", 28),
-        (SMALL[:999], 3, "gmm", "efficientnet_lite0", 28),
-        (SMALL, 1, "autoencoder", "conv_autoencoder", 28),
-        (SMALL, 3, "centerloss", "lenet5", 28),
-        (LARGE, 1, "gmm", "efficientnet_lite0", 128),
-        (LARGE[:60], 1, "gmm", "efficientnet_lite0", 128),
+        (SMALL[:999], 1, "gmm", "efficientnet_lite0", (28, 28)),
+        (SMALL[:999], 3, "gmm", "efficientnet_lite0", (28, 28)),
+        (SMALL, 1, "autoencoder", "conv_autoencoder", (28, 28)),
+        (SMALL, 3, "centerloss", "lenet5", (28, 28)),
+        (LARGE, 1, "gmm", "efficientnet_lite0", (224, 288)),
+        (LARGE[:60], 1, "gmm", "efficientnet_lite0", (224, 288)),
     ],
 )
-def test_the_choice_follows_the_data_and_is_explained(published, headers, classes, method, model, side):
+def test_the_choice_follows_the_data_and_is_explained(published, headers, classes, method, model, size):
     chosen = plan.choose(headers, classes, Asked())
     assert (chosen.method, chosen.model) == (method, model)
-    assert chosen.shape == (side, side, headers[0].channels)
+    assert chosen.shape == (*size, headers[0].channels)
     assert (chosen.pretrained is not None) == (method == "gmm")
     assert chosen.scorer == ("mahalanobis" if method == "gmm" and classes > 1 else None)
     assert "few" in chosen.why[0] if len(headers) < 1000 else "few" not in chosen.why[0]
