@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import os
 import warnings
-from collections.abc import Callable, Collection, Set
+from collections.abc import Callable, Collection, Iterator, Set
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -391,18 +391,20 @@ def _fit_places(
     and the network sees each image twice."""
     scorer, classes = parts(spec).scorer, len(spec.classes)
     size = features.batch_size_for(spec.image_shape)
-    said = _extract(spec, frozenset())
-    shapes = jax.eval_shape(said, (params, normalise), jax.ShapeDtypeStruct((size, *spec.image_shape), spec.dtype))
-    batches = (
-        (said((params, normalise), batch), np.append(labels[size * k :][:real], np.full(size - real, -1)))
-        for k, (batch, real) in enumerate(features.batches(images, size))
+    shapes = jax.eval_shape(
+        _extract(spec, frozenset()), (params, normalise), jax.ShapeDtypeStruct((size, *spec.image_shape), spec.dtype)
     )
+    on_device = jax.device_put((params, normalise))
+
+    def said() -> Iterator[tuple[Outputs, int]]:
+        for batch, real in features.batches(images, size):
+            yield _extract(spec, frozenset())(on_device, batch), real
+
+    padded = np.append(labels, np.full(-len(labels) % size, -1)).reshape(-1, size)  # −1: of no class
+    batches = ((outputs, own) for (outputs, _), own in zip(said(), padded, strict=True))
     state = scorers.fit_stream(scorer, batches, scorer.row(shapes), classes, size)
-
-    def far(state: PyTree, images: jax.Array) -> jax.Array:
-        return scorer.distances(state[0], said(state[1], images))
-
-    distances = features.apply(jax.jit(far), (state, (params, normalise)), images)
+    far = jax.jit(scorer.distances)
+    distances = jnp.concatenate([far(state, outputs)[:real] for outputs, real in said()])
     return state, thresholds.calibrate(distances, labels), distances[:, 0]
 
 
