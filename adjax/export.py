@@ -8,7 +8,7 @@
 `load` needs neither the networks nor the scorers that the program is made of, nor imports them. Without adjax:
 `jax.export.deserialize(bytearray(open(file, "rb").read())).call(images)`, from one image on. JAX promises to read such
 a program for six months, and an older JAX may not read it at all (0.10 reads none of 0.12's): export where the oldest
-JAX is that has to run it. It is for shipping, and `Detector.save` for keeping.
+JAX is that has to run it. It is for shipping, and `Detector.save` for keeping. Maps (`Detector.maps`) are not in it.
 
 ONNX is `adjax.onnx`.
 """

@@ -103,7 +103,7 @@ def _area(maps: jax.Array, normal: jax.Array, weights: jax.Array, regions: jax.A
     width = jnp.clip(jnp.minimum(x[1:], limit) - x[:-1], 0)
     slope = (y[1:] - y[:-1]) / jnp.where(x[1:] > x[:-1], x[1:] - x[:-1], 1)
     area = (width * (y[:-1] + slope * width / 2)).sum() / limit
-    return jnp.where((regions > 0) & (total > 0), area, jnp.nan)
+    return jnp.where((regions > 0) & (total > 0), jnp.minimum(area, 1), jnp.nan)
 
 
 @jax.jit

@@ -96,7 +96,7 @@ def test_the_mean_of_the_highest_places():
 def test_padim_takes_the_grid_of_the_map():
     own, grid = fitted("padim"), fitted("padim", grid=(H, W), dim=C)
     np.testing.assert_array_equal(own[0].score(own[1], {"patches": ODD}), grid[0].score(grid[1], {"patches": ODD}))
-    with pytest.raises(ValueError, match="has no places: give padim grid and dim"):
+    with pytest.raises(ValueError, match="has no places: give a network with maps, or padim grid"):
         scorers.fit(scorers.make("padim", feature="features"), {"features": X[:, 0, 0]}, Y, 1)
 
 
@@ -185,6 +185,12 @@ def test_boxes_are_px_of_the_picture_highest_first():
     assert where.told(where.boxes(places, 1.0, (40, 120), SPEC)) == "60,20,40,20,5; 0,0,20,10,2"
 
 
+def test_what_is_flagged_as_a_whole_has_its_highest_places():
+    places = np.zeros((4, 6), np.float32)
+    places[1, 1], places[1, 2], places[3, 5] = 0.8, 0.6, 0.3
+    assert where.boxes(places, 1.0, (40, 120), SPEC) == [(20, 10, 40, 10, pytest.approx(0.8))]
+
+
 def test_a_map_and_an_overlay_are_written_at_full_size(tmp_path):
     import tifffile
 
@@ -239,11 +245,13 @@ def test_a_defect_lies_where_its_mask_says(kind):
     assert np.abs(made[~mask].astype(int) - image[~mask]).mean() < 1.5  # soft edges
 
 
-def test_where_nothing_can_be_seen_it_is_a_spot():
-    flat = np.full((32, 32, 1), 128, np.uint8)
-    made, mask = defects.defect(flat, "blur", 0.05, np.random.default_rng(0))
-    assert mask.any()
-    assert (made != flat).any()
+@pytest.mark.parametrize("grey", [0, 128, 255])
+def test_where_nothing_can_be_seen_it_is_a_spot(grey):
+    flat = np.full((8, 32, 32, 1), grey, np.uint8)
+    made, masks, kinds = defects.defects(flat, 0.05, kinds=("blur",))
+    assert masks.any((1, 2)).all()
+    assert (made != flat).any((1, 2, 3)).all()
+    assert set(kinds) == {"spot"}
 
 
 def test_defects_take_the_kinds_in_turn_and_refuse_what_they_cannot_do():
@@ -255,6 +263,8 @@ def test_defects_take_the_kinds_in_turn_and_refuse_what_they_cannot_do():
     for (kind, share), said in (("dent", 0.1), "no defect 'dent'"), (("spot", 0.5), "share 0.5"):
         with pytest.raises(ValueError, match=said):
             defects.defect(PICTURE, kind, share, RNG)
+    with pytest.raises(ValueError, match=r"images float64\[9, 48, 64, 3\]: must be uint8"):
+        defects.defects(images / 255, 0.1)
     with pytest.raises(ValueError, match="8×8 px"):
         defects.defect(PICTURE[:8, :8], "spot", 0.1, RNG)
     assert defects.foreign(3, (20, 30, 1)).shape == (3, 20, 30, 1)

@@ -20,7 +20,8 @@ One row a file: path, status (ok, error), error, width, height, mode, score (hig
 normal images at least as strange), decision (normal, anomalous), nearest_class, probability (of being anomalous, by the
 network's own account; empty for one that gives none), uncertain (so near to the threshold that other held-out images
 might have decided otherwise), unseen (share of the picture's area that the detector does not look at), boxes (where it
-is anomalous: left,top,width,height in px and the score, one box a region; of detectors with places), threshold,
+is anomalous: left,top,width,height in px and the score, one box a region; where no place alone is above the threshold,
+the highest; of detectors with places), threshold,
 detector (SHA-256 of its manifest).
 
 --submission is for formats that ask for a probability: file,probability, the network's own if it gives one. If not it

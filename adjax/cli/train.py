@@ -20,9 +20,12 @@ examples:
 
 At least 50 normal pictures. A fifth of them (20 at least) is held out, so that the threshold can promise how many
 normal pictures it flags; with anomalous/ or test/ it says how well it does. A network that is not trained (gmm,
-hog_ocsvm) takes 10: of too few to hold any out, each calibrates by a fit without it. n pictures that calibrate can
-promise a rate of 1/(n + 1): 19 for 5 %. Then:
-  python -m adjax predict runs/photos photos/ --out scores.csv
+hog_ocsvm) takes fewer: of too few to hold any out, each calibrates by a fit without it. n pictures that calibrate can
+promise a rate of 1/(n + 1): 19 the default of 5 %, 10 no less than --false-positive-rate 0.091.
+
+Pictures are taken whole. With a pre-trained network and pictures of 96 px or more, a few scorers are compared on defects
+that are made in your normal pictures, and the one that finds most is taken; --scorer NAME takes another. Then:
+  python -m adjax predict runs/photos photos/ --out scores.csv --maps maps/
 
 Folders and labels are understood by common words, in any case: normal, good, OK; anomalous, defect, NG; mask,
 ground_truth; train, test. Many examples, and what becomes of them: docs/layouts.md
@@ -72,7 +75,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
         help="features to score: any of adjax.scorers",
     )
-    add("--side-px", type=whole(8, 4096), metavar="N", help="side of the square that pictures are brought to")
+    add(
+        "--side-px",
+        type=whole(8, 4096),
+        metavar="N",
+        help="side of the square that pictures are brought to; "
+        "for a pre-trained network, of a square of their area in their own proportions, in steps of 16 px",
+    )
     add(
         "--weights",
         metavar="FILE",

@@ -46,6 +46,12 @@ def defect(
     Raises:
       ValueError: no such kind, a share out of range, or too small a picture.
     """
+    _check(image, kind, share)
+    other = image[::-1, ::-1] if other is None else other
+    return _visible(image, kind, share, rng, other)[:2]
+
+
+def _check(image: np.ndarray, kind: str, share: float) -> None:
     if kind not in KINDS:
         raise ValueError(f"no defect {kind!r}; there are: {', '.join(KINDS)}")
     if not 0 < share <= 0.25:
@@ -53,12 +59,21 @@ def defect(
     height, width = image.shape[:2]
     if min(height, width) < 16:
         raise ValueError(f"a picture of {width}×{height} px: made defects need at least 16×16")
-    other = image[::-1, ::-1] if other is None else other
-    for _ in range(_TRIES):
-        made, mask = _made(image, kind, share, rng, other)
-        if mask.any() and np.abs(made[mask].astype(float) - image[mask]).mean() >= LEAST:
-            return made, mask
-    return _made(image, "spot", share, rng, other)
+
+
+def _visible(
+    image: np.ndarray, kind: str, share: float, rng: np.random.Generator, other: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, str]:
+    """The picture, the mask and the kind: the first that can be seen, of the kind or else a spot."""
+    for tried in (kind, "spot"):
+        for _ in range(_TRIES):
+            made, mask = _made(image, tried, share, rng, other)
+            if mask.any() and np.abs(made[mask].astype(float) - image[mask]).mean() >= LEAST:
+                break
+        else:
+            continue
+        break
+    return made, mask, tried
 
 
 def defects(
@@ -74,7 +89,12 @@ def defects(
 
     Returns:
       (uint8[N, H, W, C], bool[N, H, W], the kind of each).
+
+    Raises:
+      ValueError: images of another shape or dtype, or as `defect`.
     """
+    if images.ndim != 4 or images.dtype != np.uint8:
+        raise ValueError(f"images {images.dtype}{list(images.shape)}: must be uint8[N, H, W, C]")
     kinds, rng = kinds or tuple(KINDS), np.random.default_rng(seed)
     low, high = share if isinstance(share, tuple) else (share, share)
     made, masks, which = np.empty_like(images), np.zeros(images.shape[:3], bool), []
@@ -82,7 +102,8 @@ def defects(
         kind = kinds[row % len(kinds)]
         other = images[rng.integers(len(images))]
         size = float(np.exp(rng.uniform(np.log(low), np.log(high))))
-        made[row], masks[row] = defect(image, kind, size, rng, other)
+        _check(image, kind, size)
+        made[row], masks[row], kind = _visible(image, kind, size, rng, other)
         which.append(kind)
     return made, masks, which
 

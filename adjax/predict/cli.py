@@ -54,6 +54,11 @@ def main(arguments: list[str]) -> int:
         )
     if chosen.maps and chosen.maps.resolve().is_relative_to(folder.resolve()):
         raise DataError(f"--maps {chosen.maps} lies in {folder}, whose files are scored: name another")
+    if chosen.maps:
+        try:
+            chosen.maps.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"--maps {chosen.maps} can't be made a folder: {error.strerror}; name another") from error
     found = walk.find(folder, links=chosen.follow_links, hidden=chosen.hidden, any_name=chosen.any_name)
 
     shared: dict[str, str | float] = {"threshold": float(detector.threshold), "detector": sha256}

@@ -41,8 +41,8 @@ class Row(NamedTuple):
       probability: of being anomalous, by the network's own account; None where it gives none. `evidence` is for what
         must have a number.
       unseen: share of the picture's area that the detector does not look at, since it takes the middle.
-      boxes: of what is above the threshold, "left,top,width,height,score; …" in px; None for one that is normal, and
-        where the scorer has no places.
+      boxes: of what is above the threshold, or is highest, "left,top,width,height,score; …" in px; None for one that
+        is normal, and where the scorer has no places.
       uncertain: whether other held-out images might have decided otherwise, see `adjax.thresholds.band`; None where
         it isn't known which rate the threshold was set for.
     """

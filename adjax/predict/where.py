@@ -32,6 +32,9 @@ class Box(NamedTuple):
 def boxes(places: np.ndarray, threshold: float, size: tuple[int, int], spec: Spec | Given) -> list[Box]:
     """Connected places above the threshold, the highest first, at most `MOST_BOXES`.
 
+    A picture may be flagged as a whole, by a pooled feature, and no place of it alone: then its highest places are
+    given, see `level`, with a score below the threshold.
+
     Args:
       places: float32[h, w], scores; a NaN is above every threshold.
       threshold: of the score.
@@ -39,7 +42,7 @@ def boxes(places: np.ndarray, threshold: float, size: tuple[int, int], spec: Spe
       spec: of the detector: what of the picture it saw.
     """
     scores = np.where(np.isnan(places), np.inf, places)
-    labels, _ = ndimage.label(scores > threshold, np.ones((3, 3)))
+    labels, _ = ndimage.label(scores > level(places, threshold), np.ones((3, 3)))
     top, left, height, width = seen_part(*size, spec.image_shape, spec.frame)
     each = []
     for rows, columns in ndimage.find_objects(labels):
@@ -47,6 +50,13 @@ def boxes(places: np.ndarray, threshold: float, size: tuple[int, int], spec: Spe
         x0, x1 = (round(left + width * x / places.shape[1]) for x in (columns.start, columns.stop))
         each.append(Box(x0, y0, max(x1 - x0, 1), max(y1 - y0, 1), float(scores[rows, columns].max())))
     return sorted(each, key=lambda box: -box.peak)[:MOST_BOXES]
+
+
+def level(places: np.ndarray, threshold: float) -> float:
+    """What is outlined lies above it: the threshold; where nothing is, halfway from the median place to the highest."""
+    scores = np.where(np.isnan(places), np.inf, places)
+    highest = float(scores.max())
+    return threshold if highest > threshold else (float(np.median(scores)) + highest) / 2
 
 
 def told(found: list[Box]) -> str:
@@ -77,7 +87,7 @@ def write(
     with atomic.replacing(into.with_name(f"{into.name}.map.tif")) as fresh:
         tifffile.imwrite(fresh, full, photometric="minisblack", compression="zlib", metadata=None)
     with atomic.replacing(into.with_name(f"{into.name}.overlay.png")) as fresh:
-        Image.fromarray(overlay(picture, full, threshold)).save(fresh, "png")
+        Image.fromarray(overlay(picture, full, level(places, threshold))).save(fresh, "png")
 
 
 def enlarged(places: np.ndarray, size: tuple[int, int], spec: Spec | Given) -> np.ndarray:

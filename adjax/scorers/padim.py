@@ -79,7 +79,9 @@ def padim(
     def init(shape: int | tuple[int, ...], classes: int) -> Stats:
         *places, found = np.atleast_1d(shape)
         if grid is None and len(places) != 2:
-            raise ValueError(f"{feature} of shape {shape} has no places: give padim grid and dim")
+            raise ValueError(
+                f"{feature} of shape {shape} has no places: give a network with maps, or padim grid and dim"
+            )
         height, width = grid or places
         wide = int(dim or found)
         chosen = jax.random.permutation(jax.random.key(seed), wide) < channels

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from adjax import artefact, process
+from adjax import artefact, localise, process
 from adjax.cli.train import parser
 from adjax.data import depth, gather, masks, upload
 from adjax.data.split import DataError
@@ -115,7 +115,8 @@ def main(arguments: list[str]) -> int:
     if shown is not None:
         write_report(shown, out / page.NAME)
         console.print(f"how it does, picture by picture: {out / page.NAME}")
-    console.print(f"written to {out}\nNext:\n  python -m adjax predict {out} FOLDER --out scores.csv")
+    maps = " --maps maps/" if localise.kind(detector) == "score" else ""
+    console.print(f"written to {out}\nNext:\n  python -m adjax predict {out} FOLDER --out scores.csv{maps}")
     return 0
 
 
