@@ -23,9 +23,9 @@ normal pictures it flags; with anomalous/ or test/ it says how well it does. A n
 hog_ocsvm) takes fewer: of too few to hold any out, each calibrates by a fit without it. n pictures that calibrate can
 promise a rate of 1/(n + 1): 19 the default of 5 %, 10 no less than --false-positive-rate 0.091.
 
-Pictures are taken whole. With a pre-trained network and pictures of 96 px or more, a few scorers are compared on defects
-that are made in your normal pictures, and the one that finds most is taken; --scorer NAME takes another. Then:
-  python -m adjax predict runs/photos photos/ --out scores.csv --maps maps/
+Pictures are taken whole. With a pre-trained network and pictures of 96 px or more, a few scorers are compared on
+defects that are made in your normal pictures, and the one that finds most is taken; --scorer NAME takes another. Then:
+  python -m adjax predict runs/photos photos/ --out scores.csv      (--maps DIR shows where, if the scorer has places)
 
 Folders and labels are understood by common words, in any case: normal, good, OK; anomalous, defect, NG; mask,
 ground_truth; train, test. Many examples, and what becomes of them: docs/layouts.md
