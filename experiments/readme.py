@@ -178,7 +178,9 @@ def made_defects() -> str:
         cells = [f"{row[name]['mean']:.3f} ± {row[name]['sd']:.3f}" if name in row else "–" for name in figures]
         lines.append(f"| {row['texture']} | {row['share']:.1%} | " + " | ".join(cells) + " |")
     where, rows = found["environment"], found["rows"]
-    alarms, seeds = (sum(row["false_alarms"] for row in rows) / len(rows)), len({row["seed"] for row in rows})
+    alarms = sum(row["false_alarms"] for row in rows) / len(rows)
+    counts = sorted({row["flagged"]["n"] for row in found["summary"]})
+    seeds = " or ".join(map(str, counts))
     chosen = sorted({row["scorer"] for row in rows})
     lines += [
         "",
