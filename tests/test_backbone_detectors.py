@@ -52,6 +52,7 @@ def test_a_detector_round_it_is_saved_loaded_and_exported(name, tmp_path, monkey
     monkeypatch.setattr(vit, "DEPTH", 4)
     monkeypatch.setitem(models.MODELS, "resnet_short", partial(resnet.ResNet, plan=resnet.Plan((1, 1), False)))
     monkeypatch.setattr(features, "apply", lambda f, state, x, batch_size=8: apply(f, state, x, min(batch_size, 8)))
+    monkeypatch.setattr(features, "batch_size_for", lambda shape: 8)
     images = np.random.default_rng(0).integers(0, 256, (24, *SHAPE), np.uint8)
     detector = fitted(name, images)
     scores = detector.score(images)
