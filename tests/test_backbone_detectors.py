@@ -61,4 +61,6 @@ def test_a_detector_round_it_is_saved_loaded_and_exported(name, tmp_path, monkey
     detector.save(tmp_path / "saved")
     np.testing.assert_array_equal(adjax.load(tmp_path / "saved").score(images), scores)
     detector.export(tmp_path / "exported")
-    np.testing.assert_allclose(export.load(tmp_path / "exported").score(images), scores, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(
+        export.load(tmp_path / "exported").score(images), scores, rtol=1e-3, atol=1e-3
+    )  # a quantile of 24
