@@ -14,10 +14,8 @@ from adjax.detector import Spec
 from adjax.models import resnet, vit
 
 SHAPE = (32, 48, 3)
-DAILY = "resnet_short"
-"""Two blocks, which show what ResNets have in common."""
 NETWORKS = {
-    DAILY: (128, {}),
+    "resnet_short": (128, {}),  # of two blocks, which show what ResNets have in common
     "resnet18": (128, {}),
     "resnet50": (512, {}),
     "convnext_tiny": (192, {}),
@@ -47,7 +45,8 @@ def fitted(name, images):
     return detectors.fit(spec, params, normalise, images[:16], np.zeros(16, np.int32), images[16:])
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n == DAILY else pytest.mark.slow) for n in NETWORKS])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETWORKS)
 def test_a_detector_round_it_is_saved_loaded_and_exported(name, tmp_path, monkeypatch):
     monkeypatch.setattr(vit, "DEPTH", 4)
     monkeypatch.setitem(models.MODELS, "resnet_short", partial(resnet.ResNet, plan=resnet.Plan((1, 1), False)))
