@@ -97,7 +97,7 @@ def fit(
     closed = closed and found == len(labels)
     if not closed:
         distances = out_of_fold(scorer, outputs, number, classes, fold)
-    calibration, levels = _calibrated(distances, number, fold, int(fold.max()) + 1)
+    calibration, levels = _calibrated(distances, number, *_dealt(fold))
     return Fitted(state, distances, calibration, levels, 0 if closed else int(fold.max()) + 1)
 
 
@@ -108,10 +108,7 @@ def out_of_fold(scorer: Scorer, outputs: Outputs, labels: ArrayLike, classes: in
       scorer, outputs, labels, classes: as of `adjax.scorers.fit`.
       fold: int[N], 0 … k−1, each of them there, k ≥ 2.
     """
-    counts = np.bincount(fold)
-    real = np.arange(counts.max())[None] < counts[:, None]
-    rows = np.zeros(real.shape, np.int32)
-    rows[real] = np.argsort(fold, kind="stable")  # fold by fold; what is left over, row 0, is not real
+    rows, real = _dealt(fold)
     dealt = _take((outputs, labels), rows)
 
     def without(stats: PyTree, first: int, last: int) -> list[jax.Array]:
@@ -125,7 +122,7 @@ def out_of_fold(scorer: Scorer, outputs: Outputs, labels: ArrayLike, classes: in
             found += without(_add(scorer, stats, dealt, real, *other), *half)
         return found
 
-    each = without(scorer.start(outputs, classes), 0, len(counts))
+    each = without(scorer.start(outputs, classes), 0, len(rows))
     places = np.empty(len(fold), np.int32)
     places[rows[real]] = np.flatnonzero(real)
     return _restored(each, places)
@@ -191,9 +188,18 @@ def _distances(scorer: Scorer, stats: PyTree, dealt: Outputs, fold: int) -> jax.
     return scorer.distances(scorer.finalize(stats), jax.tree.map(lambda x: x[fold], dealt))
 
 
-@partial(jax.jit, static_argnames="folds")
+def _dealt(fold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows each fold has, int32[k, m], and which of these are real, bool[k, m]; what is left over is row 0."""
+    counts = np.bincount(fold)
+    real = np.arange(counts.max())[None] < counts[:, None]
+    rows = np.zeros(real.shape, np.int32)
+    rows[real] = np.argsort(fold, kind="stable")
+    return rows, real
+
+
+@jax.jit
 def _calibrated(
-    distances: jax.Array, labels: jax.Array, fold: jax.Array, folds: int
+    distances: jax.Array, labels: jax.Array, rows: jax.Array, real: jax.Array
 ) -> tuple[thresholds.Calibration, jax.Array]:
     """The calibration, and each row's level in that of the other folds.
 
@@ -203,8 +209,10 @@ def _calibrated(
     if distances.shape[1] == 1:
         return calibration, thresholds.common_quantile(calibration, distances)
 
-    def one(f: jax.Array) -> jax.Array:
-        others = thresholds.calibrate(distances, labels, fold != f)
-        return jnp.where(fold == f, thresholds.common_quantile(others, distances), 0)
+    n = len(distances)
 
-    return calibration, lax.map(one, jnp.arange(folds)).sum(0)
+    places = jnp.where(real, rows, n)
+    left_out = jax.vmap(lambda own: jnp.zeros(n, bool).at[own].set(True, mode="drop"))(places)
+    others = thresholds.calibrate_without(distances, labels, left_out)
+    found = jax.vmap(thresholds.common_quantile)(others, distances[rows])
+    return calibration, jnp.zeros(n).at[places].set(found, mode="drop")

@@ -48,7 +48,8 @@ def make(
       **keywords: keyword arguments that nobody chose.
 
     Raises:
-      ValueError: no such name; an option that the factory doesn't have, or a value that it can't take.
+      ValueError: no such name; an option that the factory doesn't have, one that it needs, or a value that it can't
+        take.
     """
     factory = look_up(kind, registry, name)
     allowed = [x for x in _parameters(factory)[len(arguments) :] if x.name not in {*supplied, *keywords}]
@@ -59,6 +60,9 @@ def make(
                 where = words(f"--{kind}-options {option}: ", "")
                 has = ", ".join(known) or "none"
                 raise ValueError(f"{where}{kind} {name!r} has no option {option!r}; it has {has}{_near(option, known)}")
+    named = [x for x in allowed if x.kind not in (x.VAR_KEYWORD, x.VAR_POSITIONAL)]
+    if missing := [x.name for x in named if x.default is x.empty and x.name not in options]:
+        raise ValueError(f"{kind} {name!r} needs the options {', '.join(missing)}")
     try:
         return factory(*arguments, **keywords, **options)
     except TypeError as error:

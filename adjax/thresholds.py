@@ -80,16 +80,54 @@ def calibrate(
     Returns:
       A `Calibration`. Distances that are not finite are left out; a class without images accepts none.
     """
+    own, count, _ = _sorted(distances, labels, mask)
+    return _table(own, count)
+
+
+@jax.jit
+def calibrate_without(
+    distances: Float[ArrayLike, "N K"], labels: Int[ArrayLike, " N"], left_out: Bool[ArrayLike, "F N"]
+) -> Calibration:
+    """As many calibrations, each without some of the rows: what `calibrate` gives of the others, by one sort for all.
+
+    Args:
+      distances, labels: as of `calibrate`.
+      left_out: [F, N], the rows that each is without.
+
+    Returns:
+      A `Calibration`, all of its arrays stacked [F, ...].
+    """
+    own, count, order = _sorted(distances, labels, None)
+    n, first = len(own), jnp.cumsum(count) - count
+    number = jnp.searchsorted(jnp.cumsum(count), jnp.arange(n), side="right")  # the class of each place
+
+    def one(left_out: Array) -> Calibration:
+        keep = ~jnp.asarray(left_out)[order]
+        before = jnp.cumsum(keep)
+        kept = jnp.full(n, jnp.inf).at[jnp.where(keep, before - 1, n)].set(own, mode="drop")
+        fewer = jax.ops.segment_sum((keep & (number < len(first))).astype(jnp.int32), number, len(first))
+        return _table(kept, fewer)
+
+    return lax.map(one, jnp.asarray(left_out))
+
+
+def _sorted(distances: ArrayLike, labels: ArrayLike, mask: ArrayLike | None) -> tuple[Array, Array, Array]:
+    """Distances from the own class that count, class by class and ascending; how many each has; and whose they are."""
     distances = jnp.asarray(distances, jnp.float32)
-    classes = distances.shape[1]
-    labels = jnp.zeros(len(distances), jnp.int32) if classes == 1 else jnp.asarray(labels, jnp.int32)
+    n, classes = distances.shape
+    labels = jnp.zeros(n, jnp.int32) if classes == 1 else jnp.asarray(labels, jnp.int32)
     own = jnp.take_along_axis(distances, jnp.clip(labels, 0, classes - 1)[:, None], axis=1)[:, 0]
     known = jnp.isfinite(own) & (labels >= 0) & (labels < classes)
     if mask is not None:
         known = known & jnp.asarray(mask)
     labels = jnp.where(known, labels, classes)
-    _, own = lax.sort((labels, jnp.where(known, own, jnp.inf)), num_keys=2)
-    count = jnp.sum(labels[:, None] == jnp.arange(classes)[None, :], axis=0, dtype=jnp.int32)
+    place = jnp.arange(n, dtype=jnp.int32)
+    _, own, order = lax.sort((labels, jnp.where(known, own, jnp.inf), place), num_keys=2)
+    return own, jnp.sum(labels[:, None] == jnp.arange(classes)[None, :], axis=0, dtype=jnp.int32), order
+
+
+def _table(own: Array, count: Array) -> Calibration:
+    """The quantiles of so many sorted distances of each class, one class after another."""
     levels, steps = jnp.asarray(LEVELS, jnp.float32), jnp.asarray(_STEPS, jnp.int32)
     knots = jax.vmap(lambda start, n: _interpolate(own, start, n, steps))(jnp.cumsum(count) - count, count)
     empty = count == 0

@@ -7,6 +7,7 @@ was fitted to, which a threshold takes as well. A ratio of 1 means as fast; in c
 from __future__ import annotations
 
 import argparse
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +18,25 @@ from adjax import crossfit, scorers, thresholds
 from benchmarks.harness import compare
 from experiments.rundir import environment, write_json
 
-ROWS, DIM, CLASSES = 2_000, 64, 5
+SIZES = (2_000, 64), (2_000, 512), (20_000, 64)
+"""Rows and features."""
+CLASSES = 5
 SCORERS: dict[str, tuple[str, dict[str, Any], int]] = {
     "mahalanobis": ("mahalanobis", {}, 1),
     "mahalanobis, 5 classes": ("mahalanobis", {}, CLASSES),
     "gmm, one Gaussian": ("gmm", {}, 1),
-    "knn": ("knn", {"capacity": ROWS}, 1),
+    "knn": ("knn", {"capacity": 20_000}, 1),
     "pca": ("pca", {}, 1),
     "center": ("center", {}, 1),
 }
 
 
-def row(name: str, pairs: int) -> dict[str, Any]:
-    """One scorer's cost."""
+def row(name: str, rows: int, dim: int, pairs: int) -> dict[str, Any]:
+    """One scorer's cost at one size."""
     kind, options, classes = SCORERS[name]
     scorer, rng = scorers.make(kind, **options), np.random.default_rng(0)
-    labels = np.arange(ROWS) % classes
-    outputs: dict[str, Any] = {"features": (3 * labels[:, None] + rng.normal(size=(ROWS, DIM))).astype(np.float32)}
+    labels = np.arange(rows) % classes
+    outputs: dict[str, Any] = {"features": (3 * labels[:, None] + rng.normal(size=(rows, dim))).astype(np.float32)}
 
     @jax.jit
     def one_fit(outputs: Any, labels: jax.Array) -> Any:
@@ -41,26 +44,28 @@ def row(name: str, pairs: int) -> dict[str, Any]:
         return thresholds.calibrate(scorer.distances(state, outputs), labels)
 
     def crossed() -> Any:
-        return crossfit.fit(scorer, outputs, labels, classes, np.arange(ROWS))
+        return crossfit.fit(scorer, outputs, labels, classes, np.arange(rows))
 
     timing = compare(
-        f"{name}: cross-fitted", "one fit", crossed, lambda: one_fit(outputs, labels), images=ROWS, n=pairs
+        f"{name}: cross-fitted", "one fit", crossed, lambda: one_fit(outputs, labels), images=rows, n=pairs
     )
     cost = {"cost": 1 / timing.ratio, "cost_min": 1 / timing.ratio_max, "cost_max": 1 / timing.ratio_min}
-    return {"scorer": name, "fits": crossed().fits + 1, **cost, **timing.json()}
+    return {"scorer": name, "rows": rows, "dim": dim, "fits": crossed().fits + 1, **cost, **timing.json()}
 
 
 def main() -> None:
     """Times all and writes them."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.crossfitting", description=__doc__)
     parser.add_argument("--pairs", type=int, default=11, help="of timings, in turn (default: %(default)s)")
+    parser.add_argument("--scorers", nargs="+", choices=SCORERS, default=list(SCORERS), metavar="NAME")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "crossfitting.json")
     args = parser.parse_args()
-    rows = [row(name, args.pairs) for name in SCORERS]
-    for found in rows:
-        spread = f"{found['cost_min']:.2f}–{found['cost_max']:.2f}"
-        print(f"{found['scorer']}: {found['cost']:.2f} × one fit ({spread}), {found['fits']} fits")
-    write_json(args.out, {"environment": environment(), "rows": ROWS, "dim": DIM, "timings": rows})
+    timings = []
+    for name, (rows, dim) in itertools.product(args.scorers, SIZES):
+        timings.append(found := row(name, rows, dim, args.pairs))
+        cost = f"{found['cost']:.2f} × one fit ({found['cost_min']:.2f}–{found['cost_max']:.2f})"
+        print(f"{name}, {rows:,} × {dim}: {cost}, {found['fits']} fits", flush=True)
+    write_json(args.out, {"environment": environment(), "timings": timings})
 
 
 if __name__ == "__main__":

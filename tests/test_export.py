@@ -30,7 +30,12 @@ OPTIONS = {
     **{name: {"capacity": 120} for name in ("ash", "knn", "nnguide", "ocsvm", "react", "vim")},
     "gmm": {"components": 1},
     "padim": {"feature": "pool2", "grid": (2, 2), "dim": 16},
-    "fused": {"names": ("gmm", "subspace"), "options": ((), (("feature", "pool2"),))},
+    "fused": {
+        "names": ("gmm", "subspace"),
+        "offsets": (1, 2),
+        "scales": (1, 2),
+        "options": ((), (("feature", "pool2"),)),
+    },
     "patchwise": {"feature": "pool2"},
     "subspace": {"feature": "pool2"},
     "patchcore": {"feature": "pool2", "dim": 16, "coreset": 20, "capacity": 100},

@@ -136,7 +136,7 @@ whole = st.lists(st.integers(-8, 8), min_size=N, max_size=N)
 binary = st.lists(st.integers(0, 1), min_size=N, max_size=N).filter(lambda y: 0 < sum(y) < N)
 
 
-@settings(max_examples=10)
+@settings(max_examples=20)
 @given(whole, binary, st.randoms())
 def test_only_the_order_of_scores_counts(scores, labels, random):
     scores, labels = np.array(scores, np.float32), np.array(labels)
@@ -154,7 +154,7 @@ def test_only_the_order_of_scores_counts(scores, labels, random):
         np.testing.assert_allclose(ours["auroc"], 1 - other["auroc"], atol=2e-7)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(whole, binary, st.lists(st.booleans(), min_size=N, max_size=N))
 def test_padding_counts_for_nothing(scores, labels, mask):
     scores, labels, mask = np.array(scores, np.float32), np.array(labels), np.array(mask)

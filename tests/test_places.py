@@ -114,10 +114,15 @@ def test_fused_is_the_highest_of_scores_made_alike():
     places = scorers.make("subspace", components=2)
     expected = (np.asarray(places.maps(scorers.fit(places, outputs, Y, 1), odd)) - 4) / 2
     np.testing.assert_allclose(one.maps(state, odd), expected, rtol=1e-5)
-    assert scorers.make("fused", names=("gmm", "pca")).maps is None
+    plain = {"names": ("gmm", "pca"), "offsets": (0, 0), "scales": (1, 1)}
+    assert scorers.make("fused", **plain).maps is None
     for wrong, said in ({"scales": (1, 0)}, "scales positive"), ({"offsets": (1,)}, "must be as many"):
         with pytest.raises(ValueError, match=said):
-            scorers.make("fused", names=("gmm", "pca"), **wrong)
+            scorers.make("fused", **plain | wrong)
+    with pytest.raises(
+        ValueError, match="'fused' needs the options offsets, scales"
+    ):  # unscaled, one would drown the other
+        scorers.make("fused", names=("gmm", "pca"))
 
 
 # Maps of a detector

@@ -75,7 +75,10 @@ CASES = {name: (name, {}) for name in SCORERS} | {
     "layers": ("layers", {"capacity": 100}),
     "padim": ("padim", {"feature": "features", "grid": (1, 2), "dim": 3}),
     "patchcore": ("patchcore", {"feature": "features", "coreset": 20, "capacity": 100, "neighbours": 5}),
-    "fused": ("fused", {"names": ("pca", "patchwise"), "options": ({}, {"feature": "features"}), "scales": (1, 2)}),
+    "fused": (
+        "fused",
+        {"names": ("pca", "patchwise"), "options": ({}, {"feature": "features"}), "offsets": (0, 1), "scales": (1, 2)},
+    ),
     "patchwise": ("patchwise", {"feature": "features"}),
     "subspace": ("subspace", {"feature": "features"}),
     "react": ("react", {"capacity": 100}),
@@ -217,7 +220,7 @@ def test_strangers_score_higher_than_acquaintances(name):
     assert np.all(distances.min(1) == score)
 
 
-@settings(max_examples=6, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(data=st.data())
 @each_fit
 def test_fitting_is_one_pass_in_any_order_chunking_and_tree(name, data):

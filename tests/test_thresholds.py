@@ -151,7 +151,7 @@ number = st.integers(-3, 6).map(float) | st.floats(-3, 6, width=32)
 table = hnp.arrays(np.float32, (N, K), elements=number)
 
 
-@settings(max_examples=10)
+@settings(max_examples=20)
 @given(table, table, hnp.arrays(int, N, elements=st.integers(-1, K - 1)), st.sampled_from([1e-20, 1.0, 1e20]))
 def test_the_papers_rule_with_ties_and_few_images(fit, new, labels, scale):
     fit, new = (np.where(np.abs(x) < 1e-9, 0, x * np.float32(scale)) for x in (fit, new))  # no subnormals
@@ -388,7 +388,7 @@ def test_a_band_of_too_few_is_open():
             t.band(jnp.arange(10.0), **options)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(numbers, numbers, st.sampled_from([0.05, 0.1, 0.25, 0.5]))
 def test_p_values_and_conformal_threshold_agree(normal, new, alpha):
     normal, new = np.array(normal, np.float32), np.array(new, np.float32)
@@ -421,7 +421,7 @@ labelled = st.lists(
 )
 
 
-@settings(max_examples=15)
+@settings(max_examples=25)
 @given(labelled)
 def test_best_f1_is_the_best_of_all_thresholds(rows):
     scores, labels, mask = (np.array(x) for x in zip(*rows, strict=True))

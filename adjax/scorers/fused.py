@@ -21,18 +21,18 @@ from adjax.types import Outputs, PyTree, Scorer
 
 
 def fused(
-    names: Sequence[str] = ("gmm", "padim"),
+    names: Sequence[str],
+    offsets: Sequence[float],
+    scales: Sequence[float],
     options: Sequence[Mapping[str, Any] | Sequence[tuple[str, Any]]] | None = None,
-    offsets: Sequence[float] | None = None,
-    scales: Sequence[float] | None = None,
 ) -> Scorer:
     """The highest of several scorers.
 
     Args:
       names: in `adjax.scorers.SCORERS`, of scorers with one distance an image.
+      offsets: m_i.
+      scales: d_i > 0.
       options: of each; None: none.
-      offsets: m_i; None: 0.
-      scales: d_i > 0; None: 1.
 
     Returns:
       A `Scorer`; `distances` has one column, in deviations of unseen normal images. `maps` is the highest of those that
@@ -45,7 +45,7 @@ def fused(
 
     names = tuple(names)
     each = [dict(o) for o in (options or [{}] * len(names))]
-    m, d = (np.asarray(x if x is not None else [y] * len(names), np.float32) for x, y in ((offsets, 0), (scales, 1)))
+    m, d = np.asarray(offsets, np.float32), np.asarray(scales, np.float32)
     if not names or not len(names) == len(each) == len(m) == len(d):
         raise ValueError(f"names {names}, options {options}, offsets {offsets}, scales {scales}: must be as many")
     if not (d > 0).all() or not np.isfinite(m).all():

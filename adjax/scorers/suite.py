@@ -36,12 +36,14 @@ def suite(factories: Mapping[str, Callable[..., Scorer]], outputs: Outputs, clas
     found: dict[str, dict[str, Any]] = {}
     for name, factory in factories.items():
         options: dict[str, Any] = {}
+        try:
+            sized_by = factory().sized_by
+        except TypeError:  # what is made of options alone, such as `fused`
+            continue
         if name == "layers":
             other = {layer: x for layer, x in layers.items() if layer != "patches"} or layers
             options = {"names": tuple(other), "dims": tuple(x.shape[-1] for x in other.values())}
-        elif name == "fused":  # which is made of others, by what they say of unseen images
-            continue
-        elif name in ("padim", "patchcore", "patchwise", "subspace"):
+        elif sized_by == "patches":
             if not maps:
                 continue
             place = max(maps, key=lambda layer: layers[layer].shape[-1])
