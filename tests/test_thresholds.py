@@ -105,6 +105,21 @@ def test_rows_that_do_not_count():
     jax.tree.map(np.testing.assert_array_equal, t.calibrate(distances, labels), wanted)
 
 
+@pytest.mark.parametrize("classes", [1, 4])
+def test_without_some_rows_it_is_as_if_they_were_never_there(classes):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, classes)).astype(np.float32).round(1)  # with ties
+    x[3], x[17] = np.nan, np.inf
+    y = rng.integers(-1, classes + 1, 60)  # of no class, too
+    y[:2] = classes - 1
+    left_out = rng.random((5, 60)) < 0.3
+    left_out[0], left_out[1] = False, y == classes - 1  # nobody; all of a class
+    found = t.calibrate_without(x, y, left_out)
+    for k, mask in enumerate(~left_out):
+        for a, b in zip(found, t.calibrate(x, y, mask), strict=True):
+            np.testing.assert_array_equal(a[k], b)
+
+
 def test_one_column_means_one_class_whatever_the_labels():
     distances, labels = training(N, 1)
     jax.tree.map(np.testing.assert_array_equal, calibrate(distances, labels + 7), calibrate(distances, labels * 0))

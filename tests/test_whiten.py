@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiers import daily
 
 from adjax import scorers
 from adjax.scorers.whiten import floored, triangular, whitening
@@ -41,9 +40,7 @@ def test_triangular_is_as_good_where_features_are_no_copies_and_finite_where_the
         assert all(np.isfinite(x).all() for x in jax.jit(triangular)(degenerate, jnp.zeros((1, 300))))
 
 
-@pytest.mark.parametrize(
-    ("name", "power"), [*daily([("mahalanobis", 0.5), ("mahalanobis_perclass", 0.5), ("gmm", 1)], ("mahalanobis", 0.5))]
-)
+@pytest.mark.parametrize(("name", "power"), [("mahalanobis", 0.5), ("mahalanobis_perclass", 0.5), ("gmm", 1)])
 def test_distances_of_what_hardly_ever_fires_are_those_of_float64(name, power):
     x = rarely_firing()
     wide = x.astype(np.float64)
