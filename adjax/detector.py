@@ -11,7 +11,7 @@ import dataclasses
 import functools
 import os
 import warnings
-from collections.abc import Callable, Collection, Iterator, Set
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -24,10 +24,13 @@ from jax.typing import ArrayLike
 from adjax import crossfit, features, scorers, thresholds
 from adjax.augment import Normalise
 from adjax.data.stratify import copies
+from adjax.extraction import check, extractor, seen
+from adjax.extraction import extract as extract
+from adjax.extraction import read_by as read_by
 from adjax.scorers.logits import answer
 from adjax.spec import Given, parts
 from adjax.spec import Spec as Spec
-from adjax.types import Outputs, PyTree, Scorer
+from adjax.types import Outputs, PyTree
 
 
 @partial(
@@ -187,7 +190,7 @@ class Detector:
         export.save(self, directory)
 
     def _run(self, function: Callable, images: ArrayLike) -> Any:
-        _check(images, self.spec)
+        check(images, self.spec)
         if any(isinstance(x, jax.core.Tracer) for x in (images, *jax.tree.leaves(self))):
             return function(self, images)
         images = np.asarray(images)
@@ -258,7 +261,7 @@ def fit(
       >>> int(detector.with_false_positive_rate(0.01).predict(digits.images[:300]).sum())
       2
     """
-    _check(images, spec)
+    check(images, spec)
     if folds is not None and held_out is not None:
         raise ValueError(f"folds={folds} and held-out images: each calibrates, give one of them")
     classes, labels = len(spec.classes), np.asarray(labels)
@@ -295,19 +298,6 @@ def fit(
     return dataclasses.replace(detector, normal_levels=jnp.sort(jnp.asarray(detector.score(held_out))))
 
 
-def extract(
-    spec: Spec | Given,
-    params: PyTree,
-    normalise: Normalise | None,
-    images: ArrayLike,
-    also: Set[str] = frozenset(),
-) -> Outputs:
-    """`features`, `logits`, `score` and whatever else the scorer reads, as far as there is any, of all images, NumPy on
-    the host: extract once, score with many. `also`: further outputs to keep."""
-    _check(images, spec)
-    return features.apply(_extract(spec, frozenset(also)), (params, normalise), images)
-
-
 def levels(detector: Detector, outputs: Outputs, compare: bool = False) -> jax.Array:
     """The score from network outputs, float32[N]; a pure function. `compare` as in `thresholds.class_quantiles`."""
     distances = parts(detector.spec).scorer.distances(detector.scorer, outputs)
@@ -331,51 +321,6 @@ def _named(names: tuple[str, ...]) -> Callable:
     return function
 
 
-@functools.lru_cache
-def _extract(spec: Spec | Given, also: frozenset[str]) -> Callable:
-    def function(state, images):
-        params, normalise = state
-        method, scorer = parts(spec)
-        outputs = method.outputs(params, seen(normalise, images))
-        kept = {"features", "logits", "score"} | also | read_by(scorer, outputs, len(spec.classes))
-        return {name: x for name, x in outputs.items() if name in kept}
-
-    return jax.jit(function)
-
-
-class _Asked(dict):
-    """Outputs that tell `names` which of them were asked for."""
-
-    def __init__(self, outputs: Outputs, names: set[str]) -> None:
-        super().__init__(outputs)
-        self.names = names
-
-    def __getitem__(self, name: str) -> jax.Array:
-        if name not in self:
-            raise ValueError(
-                f"the scorer reads {name!r}, and the network gives {', '.join(self)}: choose another scorer"
-            )
-        self.names.add(name)
-        return super().__getitem__(name)
-
-
-def read_by(scorer: Scorer, outputs: Outputs, classes: int) -> set[str]:
-    """Names of the outputs that fitting and scoring read; nothing is computed.
-
-    Raises:
-      ValueError: one that is not there.
-    """
-    names: set[str] = set()
-
-    def ask(outputs: Outputs) -> None:
-        asked, n = _Asked(outputs, names), len(next(iter(outputs.values())))
-        stats = scorer.update(scorer.start(outputs, classes), asked, jnp.zeros(n, jnp.int32), jnp.ones(n, bool))
-        scorer.distances(scorer.finalize(stats), asked)
-
-    jax.eval_shape(ask, dict(outputs))
-    return names
-
-
 @partial(jax.jit, static_argnames="spec")
 def _fit(outputs, labels, spec):
     scorer = parts(spec).scorer
@@ -392,13 +337,13 @@ def _fit_places(
     scorer, classes = parts(spec).scorer, len(spec.classes)
     size = features.batch_size_for(spec.image_shape)
     shapes = jax.eval_shape(
-        _extract(spec, frozenset()), (params, normalise), jax.ShapeDtypeStruct((size, *spec.image_shape), spec.dtype)
+        extractor(spec), (params, normalise), jax.ShapeDtypeStruct((size, *spec.image_shape), spec.dtype)
     )
     on_device = jax.device_put((params, normalise))
 
     def said() -> Iterator[tuple[Outputs, int]]:
         for batch, real in features.batches(images, size):
-            yield _extract(spec, frozenset())(on_device, batch), real
+            yield extractor(spec)(on_device, batch), real
 
     padded = np.append(labels, np.full(-len(labels) % size, -1)).reshape(-1, size)  # −1: of no class
     batches = ((outputs, own) for (outputs, _), own in zip(said(), padded, strict=True))
@@ -439,11 +384,6 @@ def _sigma_level(
     return thresholds.common_quantile(calibration, limit.reshape(1, 1))[0]
 
 
-def seen(normalise: Normalise | None, images: jax.Array) -> jax.Array:
-    """What the network sees of images."""
-    return images if normalise is None else normalise(images)
-
-
 def _score(detector, images):
     return levels(detector, outputs_of(detector, images))
 
@@ -465,15 +405,3 @@ def _p_value(detector, images):
 
 
 _jitted = functools.lru_cache(jax.jit)
-
-
-def _check(images: Any, spec: Spec | Given) -> None:
-    shape, dtype = np.shape(images), getattr(images, "dtype", None)
-    if len(shape) != 1 + len(spec.image_shape) or shape[1:] != spec.image_shape:
-        limit = ", ".join(map(str, spec.image_shape))
-        raise ValueError(f"images of shape {shape}: this detector takes [N, {limit}]")
-    floating = dtype is not None and jnp.issubdtype(dtype, jnp.floating)
-    if spec.dtype == "float32" and not floating:
-        raise ValueError(f"images of dtype {dtype}: must be float, in the range of those that it was fitted to")
-    if not floating and dtype != np.uint8:
-        raise ValueError(f"images of dtype {dtype}: must be uint8, or float with values 0..255")

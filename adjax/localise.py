@@ -15,7 +15,8 @@ import jax
 import jax.numpy as jnp
 
 from adjax import thresholds
-from adjax.detector import Detector, outputs_of, seen
+from adjax.detector import Detector, outputs_of
+from adjax.extraction import seen
 from adjax.spec import parts
 from adjax.types import Outputs
 

@@ -29,6 +29,7 @@ LAYERS = [
     {"thresholds"},
     {"crossfit"},
     {"spec"},
+    {"extraction"},
     {"detector"},
     {"foreign", "localise", "sealed"},
     {"artefact", "export"},

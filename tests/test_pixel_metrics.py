@@ -106,6 +106,17 @@ def test_masks_are_found_by_their_layout(tmp_path, picture, mask):
     assert found == (None if mask is None else tmp_path / mask)
 
 
+def test_a_mask_that_can_not_be_read_is_told_and_the_others_count(tmp_path):
+    for name in ("anomalous/a.png", "anomalous/b.png", "anomalous/c.png", "masks/a.png", "masks/b.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(np.full((8, 8), 255, np.uint8)).save(tmp_path / name)
+    (tmp_path / "masks/b.png").write_bytes(b"cut short")
+    pictures = [tmp_path / f"anomalous/{name}.png" for name in "abc"]
+    found, errors = masks.of_pictures(pictures, tmp_path, (8, 8, 3), "whole")
+    assert {number: mask.all() for number, mask in found.items()} == {0: True}
+    assert list(errors) == [tmp_path / "masks/b.png"]
+
+
 def test_a_mask_is_what_is_not_black(tmp_path):
     for white in (255, 1):
         image = np.zeros((40, 80), np.uint8)

@@ -9,13 +9,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from adjax.data import upload, words
 from adjax.data.pixels import Frame
+from adjax.data.split import DataError
 
 ENDS = ".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg", ".PNG", ".BMP", ".JPG"
 NAMES = "{}_mask", "{}", "{}_gt"
@@ -40,6 +41,26 @@ def find(picture: Path, root: Path) -> Path | None:
                         if file.is_file() and file != picture:
                             return file
     return None
+
+
+def of_pictures(
+    pictures: Sequence[Path], root: Path, shape: tuple[int, ...], frame: Frame
+) -> tuple[dict[int, np.ndarray], dict[Path, str]]:
+    """The masks that pictures have, bool[H, W] by the picture's number; file → reason of those that can't be read.
+
+    Args:
+      pictures: anomalous ones.
+      root: as of `find`.
+      shape, frame: as of `read`.
+    """
+    found, errors = {}, {}
+    for number, picture in enumerate(pictures):
+        if (file := find(picture, root)) is not None:
+            try:
+                found[number] = read(file, shape, frame)
+            except DataError as error:
+                errors[file] = upload.reason(error)
+    return found, errors
 
 
 def read(file: Path, shape: tuple[int, ...], frame: Frame) -> np.ndarray:

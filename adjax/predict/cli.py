@@ -76,6 +76,8 @@ def main(arguments: list[str]) -> int:
     ):
         todo = [name for name in found.names if name not in journal.done]
         console.print(f"{detector}\n{_told(found, len(found.names) - len(todo))}", highlight=False, markup=False)
+        if chosen.maps and len(todo) < len(found.names):
+            console.print("maps are made of what is scored now; of all by --fresh", highlight=False)
         depths = depth.Depths()
         work = stream.rows(
             detector,

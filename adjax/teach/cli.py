@@ -164,10 +164,9 @@ def _judge(
     _tell(console, {**broken, **also})
     if not len(anomalous) or (normal is not None and not len(normal)):
         return None, None
-    known = {row: masks.find(found.test_anomalous[i], chosen.folder) for row, i in enumerate(odd)}
-    judged = fit.judge(
-        detector, normal, anomalous, {row: masks.read(file, shape, "whole") for row, file in known.items() if file}
-    )
+    known, unread = masks.of_pictures([found.test_anomalous[i] for i in odd], chosen.folder, shape, "whole")
+    _tell(console, unread)
+    judged = fit.judge(detector, normal, anomalous, known)
     value, low, high = judged.auroc
     which = "test" if found.test_normal else "the cross-fitted" if normal is None else "the held-out"
     console.print(

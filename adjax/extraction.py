@@ -1,0 +1,99 @@
+"""What a network says of images, as far as its scorer reads it: extracted once, scored by many."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Set
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+from adjax import features
+from adjax.augment import Normalise
+from adjax.spec import Given, Spec, parts
+from adjax.types import Outputs, PyTree, Scorer
+
+
+def extract(
+    spec: Spec | Given,
+    params: PyTree,
+    normalise: Normalise | None,
+    images: ArrayLike,
+    also: Set[str] = frozenset(),
+) -> Outputs:
+    """`features`, `logits`, `score` and whatever else the scorer reads, as far as there is any, of all images, NumPy on
+    the host: extract once, score with many. `also`: further outputs to keep."""
+    check(images, spec)
+    return features.apply(extractor(spec, frozenset(also)), (params, normalise), images)
+
+
+@functools.lru_cache
+def extractor(spec: Spec | Given, also: frozenset[str] = frozenset()) -> Callable:
+    """`((params, normalise), images of one batch) -> outputs`, compiled, those of `extract`."""
+
+    def function(state, images):
+        params, normalise = state
+        method, scorer = parts(spec)
+        outputs = method.outputs(params, seen(normalise, images))
+        kept = {"features", "logits", "score"} | also | read_by(scorer, outputs, len(spec.classes))
+        return {name: x for name, x in outputs.items() if name in kept}
+
+    return jax.jit(function)
+
+
+class _Asked(dict):
+    """Outputs that tell `names` which of them were asked for."""
+
+    def __init__(self, outputs: Outputs, names: set[str]) -> None:
+        super().__init__(outputs)
+        self.names = names
+
+    def __getitem__(self, name: str) -> jax.Array:
+        if name not in self:
+            raise ValueError(
+                f"the scorer reads {name!r}, and the network gives {', '.join(self)}: choose another scorer"
+            )
+        self.names.add(name)
+        return super().__getitem__(name)
+
+
+def read_by(scorer: Scorer, outputs: Outputs, classes: int) -> set[str]:
+    """Names of the outputs that fitting and scoring read; nothing is computed.
+
+    Raises:
+      ValueError: one that is not there.
+    """
+    names: set[str] = set()
+
+    def ask(outputs: Outputs) -> None:
+        asked, n = _Asked(outputs, names), len(next(iter(outputs.values())))
+        stats = scorer.update(scorer.start(outputs, classes), asked, jnp.zeros(n, jnp.int32), jnp.ones(n, bool))
+        scorer.distances(scorer.finalize(stats), asked)
+
+    jax.eval_shape(ask, dict(outputs))
+    return names
+
+
+def seen(normalise: Normalise | None, images: jax.Array) -> jax.Array:
+    """What the network sees of images."""
+    return images if normalise is None else normalise(images)
+
+
+def check(images: Any, spec: Spec | Given) -> None:
+    """Refuses images of another shape or dtype than the spec's.
+
+    Raises:
+      ValueError: which, and what it takes.
+    """
+    shape, dtype = np.shape(images), getattr(images, "dtype", None)
+    if len(shape) != 1 + len(spec.image_shape) or shape[1:] != spec.image_shape:
+        limit = ", ".join(map(str, spec.image_shape))
+        raise ValueError(f"images of shape {shape}: this detector takes [N, {limit}]")
+    floating = dtype is not None and jnp.issubdtype(dtype, jnp.floating)
+    if spec.dtype == "float32" and not floating:
+        raise ValueError(f"images of dtype {dtype}: must be float, in the range of those that it was fitted to")
+    if not floating and dtype != np.uint8:
+        raise ValueError(f"images of dtype {dtype}: must be uint8, or float with values 0..255")
