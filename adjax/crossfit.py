@@ -18,7 +18,7 @@ from the rows: of one that has, hold rows out instead.
 Where it fails: a covariance that is not shrunk, of about as many features as rows or more. Along directions in which
 its rows don't vary at all, distances are in units of what float32 can't tell from nothing (`adjax.scorers.whiten`), and
 both those units and the number of such directions change with the rows that are left out. Of fresh rows of one Gaussian
-an α of 5 % flagged 0.1 % where 95 to 100 rows have as many features, and 8 % of 512 features; shrunk by 0.1, 4 to 5 %.
+an α of 5 % flagged anything from less than 1 % to 9 % (docs/results.md); shrunk by 0.1, 4 to 5 %.
 `fit` warns of it.
 
 References:
@@ -152,7 +152,7 @@ def _warn_of_few(least: int, rows: int, outputs: Outputs) -> None:
     if dim >= least - 1:
         warnings.warn(
             f"{rows} rows of {dim} features are too few to cross-fit this covariance: fresh rows may be flagged far "
-            "less or more often than asked for (of a Gaussian without shrinkage 0.1 % to 8 %, where 5 % was). Shrink "
+            "less or more often than asked for (less than 1 % to 9 % were seen, where 5 % was). Shrink "
             f"it, as by the scorer's option shrinkage=0.1, give more than {rows * dim // max(least - 1, 1) + 2} rows, "
             "or hold some out",
             stacklevel=3,

@@ -30,6 +30,18 @@ def network():
 WEIGHTS = np.random.default_rng(0).normal(size=(25, 7)).astype(np.float32)
 
 
+@pytest.mark.parametrize(
+    ("shape", "size"),
+    [((28, 28, 1), 512), ((128, 128, 3), 64), ((256, 256, 3), 16), ((4096, 4096, 3), 1), ((64,), 512)],
+)
+def test_a_batch_is_about_a_million_pixels(shape, size):
+    assert features.batch_size_for(shape) == size
+    if len(shape) == 3 and size == 16:
+        batches = []
+        features.apply(lambda _, x: batches.append(x.shape) or x[:, 0, 0, 0], (), np.zeros((17, *shape), np.uint8))
+        assert batches == [(16, *shape)] * 2
+
+
 @pytest.mark.parametrize("n", [0, 1, 7, 8, 9, 16, 45])
 def test_any_number_of_images(n):
     x = images(n)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 import os
 import re
@@ -358,6 +359,24 @@ def test_fifty_pictures_make_a_detector(tmp_path, capsys):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine.txt").touch()
     assert run(root, "--out", tmp_path / "other", *QUICK) == 1
+
+
+def test_the_scorer_that_finds_most_is_trained_and_said(tmp_path, monkeypatch, capsys):
+    """By pictures to learn from alone: those held out set the threshold."""
+    fill(tmp_path / "stripes", 60)
+    asked = []
+
+    def refined(planned, images, labels, classes, seed):
+        asked.append(len(images))
+        return dataclasses.replace(planned, scorer="knn", scorer_options={}, selects=False, why=("knn finds most",))
+
+    planned = plan.Plan("hog_ocsvm", "hog", None, (8, 8, 1), selects=True)
+    monkeypatch.setattr(plan, "choose", lambda *args: planned)
+    monkeypatch.setattr(cli.select, "refined", refined)
+    assert run(tmp_path / "stripes", "--out", tmp_path / "out") == 0
+    assert asked == [40]
+    assert "knn finds most" in capsys.readouterr().out
+    assert adjax.load(tmp_path / "out").spec.scorer == "knn"
 
 
 @pytest.mark.slow

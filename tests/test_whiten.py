@@ -70,3 +70,18 @@ def test_what_has_no_variance_counts_as_noise():
     dead, log_det = whitening(jnp.zeros((1, 3, 3)), jnp.zeros((1, 3)))
     np.testing.assert_allclose(np.abs(dead[0]).sum(1), 1)
     assert log_det[0] == 0
+
+
+def test_cholesky_scores_as_eigenvectors_do_where_covariances_are_shrunk():
+    x = np.random.default_rng(0).normal(size=(80, 6)).astype(np.float32) * np.arange(1, 7, dtype=np.float32)
+    y = np.zeros(80, np.int32)
+    each = {}
+    for solver in ("eigen", "cholesky"):
+        scorer = scorers.make("mahalanobis", solver=solver)
+        state = scorers.fit(scorer, {"features": x}, y, 1)
+        each[solver] = state.whiten[0], scorer.score(state, {"features": x})
+    np.testing.assert_allclose(each["cholesky"][1], each["eigen"][1], rtol=1e-5)
+    assert not np.tril(each["cholesky"][0], -1).any()  # it is what it is called
+    assert np.tril(each["eigen"][0], -1).any()
+    with pytest.raises(ValueError, match="solver 'lu': must be 'eigen' or 'cholesky'"):
+        scorers.make("mahalanobis", solver="lu")

@@ -1,0 +1,107 @@
+"""`predict` of a detector with places: boxes in the table, maps in a folder; and what a picture's edges are to it."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+import tifffile
+import untrained
+from PIL import Image
+
+from adjax import __main__, process
+from adjax.predict import stream, where
+from adjax.spec import Spec
+
+SHAPE = (16, 24, 1)
+
+
+@pytest.fixture(autouse=True)
+def process_as_it_was(monkeypatch):
+    """A command may set up its process; a test's is pytest's."""
+    monkeypatch.setattr(process, "prepare", lambda: None)
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Of dim pictures, scored by places."""
+    images = np.random.default_rng(0).integers(90, 130, (60, *SHAPE), np.uint8)
+    spec = Spec("gmm", "lenet5", "patchwise", SHAPE, ("normal",), {"feature": "pool1"}, frame="whole")
+    detector = untrained.detector(spec, images[:40], np.zeros(40, np.int32), images[40:])
+    directory = tmp_path_factory.mktemp("run") / "detector"
+    detector.with_false_positive_rate(0.05).save(directory)
+    return directory
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """One like those, and one twice as large with a bright part at the upper left."""
+    root = tmp_path / "photos" / "in"
+    root.mkdir(parents=True)
+    image = np.random.default_rng(7).integers(90, 130, SHAPE[:2], np.uint8)
+    Image.fromarray(image).save(root / "good.png")
+    large = np.repeat(np.repeat(image, 2, 0), 2, 1)
+    large[4:14, 4:16] = 255
+    Image.fromarray(large).save(root / "bad.png")
+    return root.parent
+
+
+def run(*arguments) -> int:
+    return __main__.main(["predict", *map(str, arguments), "--no-report"])
+
+
+def test_a_flagged_picture_has_boxes_and_a_map(saved, folder, tmp_path, capsys):
+    import csv
+
+    out, maps = tmp_path / "s.csv", tmp_path / "maps"
+    assert run(saved, folder, "--out", out, "--maps", maps) == 0
+    with open(out, newline="") as file:
+        rows = {row["path"]: row for row in csv.DictReader(file)}
+    assert (rows["in/good.png"]["decision"], rows["in/good.png"]["boxes"]) == ("normal", "")
+    bad = rows["in/bad.png"]
+    assert (bad["decision"], bad["unseen"]) == ("anomalous", "0.0")
+    left, top, width, height, score = map(float, bad["boxes"].split("; ")[0].split(","))
+    assert left < 16
+    assert top < 14
+    assert left + width <= 48
+    assert top + height <= 32
+    assert score == pytest.approx(float(bad["score"]), rel=1e-3)
+    assert sorted(file.name for file in (maps / "in").iterdir()) == ["bad.png.map.tif", "bad.png.overlay.png"]
+    known = tifffile.imread(maps / "in" / "bad.png.map.tif")
+    assert known.shape == (32, 48)
+    y, x = np.unravel_index(known.argmax(), known.shape)
+    assert y < 16
+    assert x < 20
+    # what is done is not done again, and its maps are not promised
+    shutil.rmtree(maps)
+    Image.fromarray(np.full(SHAPE[:2], 255, np.uint8)).save(folder / "new.png")
+    assert run(saved, folder, "--out", out, "--maps", maps) == 0
+    assert "maps are made of what is scored now; of all by --fresh" in capsys.readouterr().out
+    assert {file.name for file in maps.rglob("*.tif")} == {"new.png.map.tif"}
+
+
+def test_a_folder_that_maps_can_not_go_to_is_refused_first(saved, folder, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(stream, "rows", None)
+    (tmp_path / "file").touch()
+    for maps, said in (tmp_path / "file", "can't be made a folder"), (folder / "maps", "whose files are scored"):
+        assert run(saved, folder, "--out", tmp_path / "s.csv", "--maps", maps) == 1
+        assert said in capsys.readouterr().err
+    untrained.two_classes((8, 8, 1)).save(tmp_path / "flat")
+    assert run(tmp_path / "flat", folder, "--out", tmp_path / "s.csv", "--maps", tmp_path / "maps") == 1
+    assert "scorer mahalanobis has no places; train with --scorer padim" in capsys.readouterr().err
+
+
+def test_what_a_detector_of_the_middle_does_not_see_is_told(saved, folder, tmp_path):
+    import adjax
+
+    detector = adjax.load(saved)
+    middle = dataclasses.replace(detector, spec=dataclasses.replace(detector.spec, frame="middle"))
+    Image.fromarray(np.full((16, 96), 110, np.uint8)).save(folder / "in" / "wide.png")
+    for one, unseen in (middle, 0.75), (detector, 0.0):
+        (rows,) = stream.rows(one, folder / "in", ["wide.png"], batch_size=1)
+        assert rows[0].unseen == unseen
+
+
+def test_no_more_boxes_than_a_person_reads():
+    spec = Spec("gmm", "lenet5", "padim", (40, 40, 1), ["normal"])
+    assert len(where.boxes(np.indices((40, 40)).sum(0) % 2 * np.eye(40)[::-1], 0.5, (40, 40), spec)) <= where.MOST_BOXES
