@@ -13,7 +13,9 @@ from adjax import localise, models, scorers
 from adjax.data import defects, pixels, upload
 from adjax.models.patches import aligned
 from adjax.predict import where
+from adjax.scorers.patchwise import highest
 from adjax.spec import Spec
+from adjax.teach import fit
 
 RNG = np.random.default_rng(0)
 N, H, W, C = 30, 3, 4, 5
@@ -89,6 +91,9 @@ def test_the_mean_of_the_highest_places():
     broken = ODD.copy()
     broken[0, 0, 0, 0] = np.nan
     assert np.isnan(scorer.score(state, {"patches": broken})).tolist() == [True] + [False] * 7
+    signed = np.ones((2, 2, 4), np.float32)
+    signed[0, 1, 2] = -np.float32(np.nan)  # which a device sorts below all numbers
+    assert np.isnan(highest(jnp.asarray(signed), 0.25)).tolist() == [True, False]
     with pytest.raises(ValueError, match=r"top=1\.5: must be a share"):
         scorers.make("patchwise", top=1.5)
 
@@ -172,6 +177,20 @@ def test_fitting_by_batches_is_fitting_at_once(placed, monkeypatch):
     again = adjax.detector_from(network, {}, "patchwise", images[:40], held_out=images[40:])
     np.testing.assert_allclose(again.score(images), detector.score(images), rtol=1e-3)
     np.testing.assert_allclose(again.calibration.knots, detector.calibration.knots, rtol=1e-4)
+
+
+def test_masks_tell_how_well_maps_show_where(placed):
+    detector, images = placed
+    odd, masks = images[:4].copy(), np.zeros((4, 16, 24), bool)
+    odd[:, 4:8, 8:12], masks[:, 4:8, 8:12] = 255, True
+    judged = fit.judge(detector, images[40:], odd, {0: masks[0], 2: masks[2]})
+    assert judged.pixels.masks == 2
+    assert judged.pixels.auroc > 0.9
+    assert judged.pixels.aupro > 0.9
+    assert judged.pixels.aupro_small > 0.5
+    assert fit.judge(detector, images[40:], odd).pixels is None
+    flat = adjax.detector_from(network, {}, "mahalanobis", images[:40], held_out=images[40:])
+    assert fit.judge(flat, images[40:], odd, {0: masks[0]}).pixels is None
 
 
 # Boxes and overlays
