@@ -46,11 +46,11 @@ def predict(model: str, side_px: int, n: int, quick: bool) -> Timing:
     """`python -m adjax predict` without its table; the peer decodes to the same pixels with as many threads."""
     count, size = (32, (160, 120)) if quick else (256, (640, 480))
     detector = untrained(model, side_px)
-    shape = detector.spec.image_shape
+    spec = detector.spec
     with tempfile.TemporaryDirectory() as directory:
         folder = Path(directory)
         names = write_pictures(folder, count, *size)
-        batch_size = min(features.batch_size_for(shape), count // 4)
+        batch_size = min(features.batch_size_for(spec.image_shape), count // 4)
 
         def ours() -> None:
             scored = [row for rows in stream.rows(detector, folder, names, batch_size=batch_size) for row in rows]
@@ -58,7 +58,7 @@ def predict(model: str, side_px: int, n: int, quick: bool) -> Timing:
 
         def decode() -> None:
             with ThreadPoolExecutor(stream.THREADS) as pool:
-                for _ in pool.map(lambda name: upload.read(folder / name, shape), names):
+                for _ in pool.map(lambda name: upload.read(folder / name, spec.image_shape, spec.frame), names):
                     pass
 
         return compare(

@@ -182,9 +182,9 @@ def _too_large(said: Outputs, count: int) -> str | None:
 
 
 def shapes(spec: Spec, params: PyTree, normalise: Normalise) -> Outputs:
-    """Shapes of all that the network says of two images."""
+    """Shapes of all that the network says of two images; of the parameters the shapes are enough."""
     images = jax.ShapeDtypeStruct((2, *spec.image_shape), jnp.uint8)
-    return jax.eval_shape(lambda images: parts(spec).method.outputs(params, normalise(images)), images)
+    return jax.eval_shape(lambda params, images: parts(spec).method.outputs(params, normalise(images)), params, images)
 
 
 def further(

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from rich.console import Console
 
@@ -46,6 +47,21 @@ class Outcome(NamedTuple):
     comparisons: dict[str, Any]
 
 
+class Others(NamedTuple):
+    """Scorers beside the detector's own.
+
+    Attributes:
+      scorers: name -> (scorer, options).
+      optional: those of them that only "all" asks for.
+    """
+
+    scorers: Mapping[str, Any]
+    optional: frozenset[str]
+
+
+NONE = Others({}, frozenset())
+
+
 class Setting(NamedTuple):
     """All that judging reads, made once a run."""
 
@@ -56,6 +72,7 @@ class Setting(NamedTuple):
     loaded: Loaded
     table: Members
     settings: list[dict[str, float]]
+    others: Others
     trained: Trained
 
     @property
@@ -64,12 +81,27 @@ class Setting(NamedTuple):
         return list(itertools.product(range(len(self.settings)), range(len(self.loaded.study.trials))))
 
 
+def others(config: Config, built: Built, normalise: Normalise, table: Members) -> Others:
+    """What `--scorers` asks for, from the shapes of the network's outputs alone: it is refused before any training.
+
+    Raises:
+      ValueError: a scorer that they can't feed.
+    """
+    paper: Mapping[str, Any] = evaluate.PAPER_FORM if built.spec.scorer.startswith("mahalanobis") else {}
+    if not config.scorers:
+        return Others(paper, frozenset())
+    hparams = {name: values[0] for name, values in table.hparams.items()}
+    params = jax.eval_shape(lambda: built.method.init(jax.random.key(0), hparams)["params"])
+    named = tuple(name for name in config.scorers if name != evaluate.ODIN)
+    found = evaluate.further(built.spec, params, normalise, named)
+    return Others({**paper, **found}, frozenset(found) - frozenset(named))
+
+
 def judge(run: Setting, console: Console) -> Outcome:
     """Judges one member after another, its outputs extracted once for all scorers; prints a line for each."""
-    others, optional = _further(run)
     trials, judged = run.loaded.study.trials, []
     for m, (s, t) in enumerate(run.pairs):
-        judged.append(_judge(run, run.trained.params, m, others, optional))
+        judged.append(_judge(run, run.trained.params, m, run.others))
         name = " ".join(filter(None, (setting_name(run.settings[s], run.settings), member_name(trials[t].name))))
         console.print(f"{name}: {figures.brief(judged[-1].metrics)}", highlight=False)
     rows: list[dict[str, Any]] = [
@@ -126,20 +158,7 @@ def compare(run: Setting, outcome: Outcome, console: Console, directory: Path) -
     return outcome._replace(comparisons=found)
 
 
-def _further(run: Setting) -> tuple[Mapping[str, Any], set[str]]:
-    """Scorers beside the detector's own, and those of them that only "all" asks for."""
-    spec, config = run.built.spec, run.config
-    others: Mapping[str, Any] = evaluate.PAPER_FORM if spec.scorer.startswith("mahalanobis") else {}
-    if not config.scorers:
-        return others, set()
-    named = tuple(name for name in config.scorers if name != evaluate.ODIN)
-    found = evaluate.further(spec, member(run.trained.params, 0), run.normalise, named)
-    return {**others, **found}, set(found) - set(named)
-
-
-def _judge(
-    run: Setting, params: PyTree, m: int, others: Mapping[str, Any] | None = None, optional: set[str] | None = None
-) -> evaluate.Judged:
+def _judge(run: Setting, params: PyTree, m: int, others: Others = NONE) -> evaluate.Judged:
     config, loaded = run.config, run.loaded
     rule = evaluate.Rule(config.threshold, config.quantile, log_odds(run.table, m))
     trial = loaded.study.trials[run.pairs[m][1]]
@@ -151,8 +170,8 @@ def _judge(
         trial,
         rule,
         loaded.prefix,
-        others or {},
-        optional or set(),
+        others.scorers,
+        others.optional,
     )
 
 

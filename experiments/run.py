@@ -58,6 +58,7 @@ def run(config: Config, console: Console) -> int:
     normalise = built.normalise(loaded.study.images)
     if built.weights is not None and built.weights.params is None:
         notes.append("RANDOM WEIGHTS: this network was not pre-trained")
+    others = judging.others(config, built, normalise, table)
     note = "; ".join(filter(None, notes))
     announce(console, config, loaded, table, settings, steps if built.method.step else 0, note)
 
@@ -68,7 +69,7 @@ def run(config: Config, console: Console) -> int:
     if jax.process_index() > 0:
         return 0
 
-    done = judging.Setting(config, given, built, normalise, loaded, table, settings, trained)
+    done = judging.Setting(config, given, built, normalise, loaded, table, settings, others, trained)
     outcome = judging.compare(done, judging.judge(done, console), console, directory)
     detector = outcome.judged[outcome.first].detector
     test_images = loaded.study.test_images[loaded.study.trials[0].test]

@@ -312,7 +312,7 @@ def test_a_method_that_learns_classes():
 @pytest.mark.slow
 def test_a_method_that_learns_from_labelled_anomalies():
     y = np.where(Y[:300] == 0, 0, -1)
-    with pytest.warns(UserWarning, match=r"15 rows .* can promise .* of 6\.2%"):  # half of the normal ones
+    with pytest.warns(UserWarning, match=r"15 different rows .* can promise .* of 6\.2%"):  # half of the normal ones
         made = ImageOutlierDetector("classifier", pixel_max=16, epochs=4).fit(X[:300], y)
     assert made.false_positive_rate_ == 1 / 16
     assert made.detector_.spec.classes == ("normal",)
