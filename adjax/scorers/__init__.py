@@ -118,16 +118,34 @@ __all__ = [
 
 
 def make(name: str, **options) -> Scorer:
-    """The scorer of that name.
+    """Builds a scorer by its name in `SCORERS`.
+
+    Args:
+      name: a key of `SCORERS`.
+      **options: keyword arguments of its factory.
+
+    Returns:
+      The `Scorer`.
 
     Raises:
-      ValueError: no such scorer, or one that has no such option.
+      ValueError: unknown name, or an option that the factory does not have.
     """
     return factories.make("scorer", SCORERS, name, options=options)
 
 
 def fit(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, batch_size: int = 2048) -> PyTree:
-    """Fits a scorer to outputs that lie in memory: the state of the statistics of `gather`, with its arguments."""
+    """Fits a scorer to outputs in memory.
+
+    Args:
+      scorer: as of `make`.
+      outputs: named arrays with N rows each.
+      labels: int[N], classes 0 … K−1; rows with other labels are left out.
+      classes: K ≥ 1.
+      batch_size: rows per compiled update, ≥ 1.
+
+    Returns:
+      The scorer's state: `finalize` of the statistics that `gather` returns.
+    """
     return scorer.finalize(gather(scorer, outputs, labels, classes, batch_size))
 
 

@@ -1,11 +1,11 @@
-"""fDBD: how far an image's features are from the nearest changes of mind, for how far they are from the middle.
+"""fDBD: mean feature distance to the decision boundaries, divided by the distance to the training mean.
 
     score(f, z) = −1/(L − 1) Σ_{k ≠ k*} (z_k* − z_k) / ‖w_k* − w_k‖ / ‖f − μ‖        k* the predicted class
 
-Each term is the distance to the boundary where class k is as likely as k*, divided by the distance from the mean of
-the training features, with which it grows for all images alike. Liu & Qin, "Fast decision boundary based
+Each term is the distance to the boundary where class k is as likely as k*, divided by the distance from the mean of the
+training features, with which it grows for all images alike. Liu & Qin, "Fast decision boundary based
 out-of-distribution detector" (ICML 2024). W is recovered from features and logits (`adjax.scorers.head`), and μ is the
-mean of the same sample. Classes of the same weights have no boundary and count 0.
+mean of the same sample. Classes with equal weights have no boundary and count 0.
 """
 
 from __future__ import annotations

@@ -52,10 +52,19 @@ class Head(NamedTuple):
 
 
 def init(capacity: int, dim: int, classes: int, logits: int | None = None) -> Sample:
-    """The sample of no image, for D = `dim` features and `logits` logits; None: as many as classes.
+    """Makes an empty sample for D features and L logits.
+
+    Args:
+      capacity: rows that the sample may keep, > D.
+      dim: D ≥ 1.
+      classes: K ≥ 1.
+      logits: L ≥ 1; None: as many as classes.
+
+    Returns:
+      A `Sample` of rows float32[capacity, D + L].
 
     Raises:
-      ValueError: a sample too small to tell D weights a logit and a bias.
+      ValueError: capacity ≤ D, too few rows to determine D weights and a bias per logit.
     """
     if capacity <= dim:
         raise ValueError(f"capacity {capacity}: a layer of {dim} features is known from more than {dim} images only")
@@ -65,10 +74,21 @@ def init(capacity: int, dim: int, classes: int, logits: int | None = None) -> Sa
 def update(
     stats: Sample, outputs: Outputs, labels: jax.Array, mask: jax.Array, feature: str, logits: int | None = None
 ) -> Sample:
-    """Adds images; those with a feature or logit that is not finite (or beyond 1e15) count for nothing.
+    """Adds images; those with a feature or logit that is not finite (or beyond 1e15) are ignored.
+
+    Args:
+      stats: the sample so far.
+      outputs: `feature` [N, D] and "logits" [N, L], float.
+      labels: int[N], 0 … K−1; other rows are ignored.
+      mask: bool[N], rows that count.
+      feature: name of the features among the outputs.
+      logits: L, as given to `init`.
+
+    Returns:
+      The sample with the images added.
 
     Raises:
-      ValueError: another number of features or logits than `init` was told of.
+      ValueError: D or L differ from those given to `init`.
     """
     x, z = outputs[feature].astype(jnp.float32), outputs["logits"].astype(jnp.float32)
     wide = stats.counts.size if logits is None else logits
@@ -82,20 +102,33 @@ def update(
 
 
 def rows(stats: Sample, logits: int | None = None) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Features float32[capacity, D], logits float32[capacity, L] and which of them are real, bool[capacity]."""
+    """Splits the sample into features and logits.
+
+    Args:
+      stats: the sample.
+      logits: L, as given to `init`.
+
+    Returns:
+      Features float32[capacity, D], logits float32[capacity, L], and which rows are filled, bool[capacity].
+    """
     dim = stats.rows.shape[1] - (stats.counts.size if logits is None else logits)
     return stats.rows[:, :dim], stats.rows[:, dim:], sample.kept(stats)
 
 
 def solve(x: jax.Array, z: jax.Array, known: jax.Array, kernel: ArrayLike | None = None) -> Head:
-    """The head of features float32[M, D] and logits float32[M, L], from the rows that are `known`, bool[M].
+    """Solves for the head by least squares.
 
     Args:
-      x, z, known: the rows.
-      kernel: float[D, L], the network's own W, to be trusted where the rows agree with it; None: it is recovered.
+      x: float32[M, D], features.
+      z: float32[M, L], logits.
+      known: bool[M], rows to use.
+      kernel: float[D, L], the network's own W, used where the rows agree with it; None: W is recovered.
+
+    Returns:
+      The `Head`. Its bias is NaN where logits are not linear in the features, −inf without a row.
 
     Raises:
-      ValueError: a kernel of another shape.
+      ValueError: a kernel of another shape than [D, L].
     """
     shape = x.shape[1], z.shape[1]
     if kernel is not None and np.shape(kernel) != shape:
@@ -119,7 +152,15 @@ def solve(x: jax.Array, z: jax.Array, known: jax.Array, kernel: ArrayLike | None
 
 
 def apply(head: Head, x: jax.Array) -> jax.Array:
-    """Logits float32[N, L] of features float32[N, D]."""
+    """Computes logits from features.
+
+    Args:
+      head: as of `solve`.
+      x: float32[N, D], features.
+
+    Returns:
+      float32[N, L], W f + b, the product clipped to ±1e15.
+    """
     z = jnp.matmul(x - head.origin[None], head.kernel, precision=_EXACT)
     return jnp.clip(z, -LIMIT, LIMIT) + head.bias[None]
 

@@ -46,15 +46,18 @@ class Without(NamedTuple):
 def without(
     r: jax.Array, z: jax.Array, whiten: jax.Array, count: jax.Array, own: jax.Array, shrinkage: float
 ) -> Without:
-    """Leaves each row out.
+    """Computes, for each row, what leaving it out changes.
 
     Args:
       r: float32[N, D], residuals to the mean of the row's class.
       z: float32[N, D], r W.
       whiten: float32[D, D], W.
-      count: float32[], n, rows that the covariance is of.
-      own: float32[N], n_k, of the row's class.
-      shrinkage: s.
+      count: float32[], n, rows behind the covariance.
+      own: float32[N], n_k, rows of the row's class.
+      shrinkage: s, in [0, 1].
+
+    Returns:
+      A `Without`; NaN for a row without which float32 can't tell the covariance.
     """
     dim = r.shape[-1]
     residual = own / jnp.maximum(own - 1, 1)
@@ -77,5 +80,13 @@ def without(
 
 
 def own_square(gone: Without, z: jax.Array) -> jax.Array:
-    """float32[N], squared distance of each row from the mean of its class, both without it."""
+    """Computes the squared distance of each row to the mean of its class, mean and covariance without the row.
+
+    Args:
+      gone: as of `without`.
+      z: float32[N, D], r W.
+
+    Returns:
+      float32[N], ≥ 0 or NaN.
+    """
     return jnp.square(gone.residual) * gone.rounder * jnp.square(z).sum(-1) / gone.left / gone.grown

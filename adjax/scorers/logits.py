@@ -12,10 +12,19 @@ from adjax.types import Outputs, Scorer
 
 
 def read(outputs: Outputs, least: int = 1) -> jax.Array:
-    """float32[N, K], held within ± 1e15: a class at −inf has probability 0, and 0 · −inf is not a NaN.
+    """Reads the logits in float32, clipped to ±1e15.
+
+    A class at −inf then has probability 0, and 0 · −inf is not a NaN.
+
+    Args:
+      outputs: "logits" float[N, K].
+      least: smallest K to accept, ≥ 1.
+
+    Returns:
+      float32[N, K]; NaN stays NaN.
 
     Raises:
-      ValueError: fewer classes than `least`.
+      ValueError: K < `least`.
     """
     classes = outputs["logits"].shape[-1]
     if classes < least:
@@ -34,7 +43,15 @@ def answer(z: jax.Array) -> jax.Array:
 
 
 def energy(z: jax.Array, temperature: float = 1.0) -> jax.Array:
-    """−T log Σ_k exp(z_k / T), float32[N, K] -> [N]: low where any logit is high."""
+    """Free energy −T log Σ_k exp(z_k / T) (Liu et al., NeurIPS 2020): low where any logit is high.
+
+    Args:
+      z: float32[N, K], logits.
+      temperature: T > 0.
+
+    Returns:
+      float32[N].
+    """
     return -temperature * jax.nn.logsumexp(z / temperature, -1)
 
 
@@ -49,8 +66,17 @@ def positive(temperature: float) -> None:
 
 
 def guarded(score: jax.Array, outputs: Outputs, *names: str) -> jax.Array:
-    """Scores in which what is no number is never normal: NaN for an image with a NaN in a named output, +inf for one
-    with an infinity. Only a logit may be −inf: that class is out of the question, and others are not."""
+    """Replaces the scores of images whose outputs are not finite.
+
+    Args:
+      score: float32[N].
+      outputs: holds each of `names`, float[N, D].
+      *names: outputs to look at.
+
+    Returns:
+      float32[N]: NaN for a row with a NaN in a named output, else +inf for one with an infinity. A logit of −inf is
+      allowed: it rules its class out.
+    """
     for name in names:
         infinite = outputs[name] == jnp.inf if name == "logits" else jnp.isinf(outputs[name])
         score = jnp.where(infinite.any(-1), jnp.inf, score)

@@ -29,12 +29,30 @@ class Means(NamedTuple):
 
 
 def init(dim: int, classes: int) -> Means:
-    """Of no image at all."""
+    """Makes the statistics before any image.
+
+    Args:
+      dim: D ≥ 1.
+      classes: K ≥ 1.
+
+    Returns:
+      `Means` of zeros.
+    """
     return Means(*(jnp.zeros(shape, jnp.float32) for shape in ((dim,), (classes,), (classes, dim))))
 
 
 def update(means: Means, x: jax.Array, labels: jax.Array, mask: jax.Array) -> Means:
-    """Adds rows float [N, D]; those masked, labelled out of 0 … K−1, not finite or beyond 1e15 count for nothing."""
+    """Adds rows; those not finite or beyond 1e15 are ignored.
+
+    Args:
+      means: the statistics so far, for D features and K classes.
+      x: float[N, D].
+      labels: int[N], 0 … K−1; other rows are ignored.
+      mask: bool[N], rows that count.
+
+    Returns:
+      The `Means` with the rows added.
+    """
     x = x.astype(jnp.float32)
     classes = means.counts.size
     keep = (mask & (labels >= 0) & (labels < classes) & (jnp.abs(x) <= LIMIT).all(-1))[:, None]
@@ -49,7 +67,14 @@ def update(means: Means, x: jax.Array, labels: jax.Array, mask: jax.Array) -> Me
 
 
 def merge(a: Means, b: Means) -> Means:
-    """The means of both."""
+    """Merges two sets of statistics.
+
+    Args:
+      a, b: of the same D and K.
+
+    Returns:
+      The `Means` of both.
+    """
     anchor = jnp.where(a.counts.sum() > 0, a.anchor, b.anchor)
     count = a.counts + b.counts
     step = b.mean + (b.anchor - anchor)[None] - a.mean

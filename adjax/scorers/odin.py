@@ -53,10 +53,18 @@ def perturbed(
 def odin(
     network: Network, params: PyTree, images: jax.Array, epsilon: float = 0.0014, temperature: float = 1000.0
 ) -> jax.Array:
-    """ODIN scores, float32[N], higher = more anomalous, of images moved as by `perturbed`; its arguments.
+    """Computes ODIN scores: the surprise at a temperature of images moved by `perturbed`.
+
+    Args:
+      network: `(params, images) -> outputs` with "logits" [N, K], K ≥ 2.
+      params: its parameters.
+      images: float32[N, H, W, C], as the network takes them.
+      epsilon: size of the step, ≥ 0, in units of `images`.
+      temperature: T > 0.
 
     Returns:
-      Scores in [−log K, 0]. A NaN among an image's logits is one, +inf scores +inf.
+      float32[N] in [−log K, 0], higher = more anomalous. NaN for an image with a NaN among its logits, +inf for one
+      with +inf.
     """
     outputs = network(params, perturbed(network, params, images, epsilon, temperature))
     return guarded(_surprise(read(outputs, least=2), temperature), outputs, "logits")

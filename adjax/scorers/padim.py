@@ -122,7 +122,15 @@ def padim(
 
 
 def padim_maps(state: State, patches: jax.Array) -> jax.Array:
-    """How anomalous each place is: float [N, h, w, C] -> float32[N, h, w], in standard deviations."""
+    """Computes the map of Mahalanobis distances.
+
+    Args:
+      state: as of `padim`'s `finalize`.
+      patches: float[N, h, w, C], C as in the fit.
+
+    Returns:
+      float32[N, h, w], in standard deviations.
+    """
     inner = mahalanobis("tied", feature="places")
     x = patches.astype(jnp.float32).reshape(patches.shape[0], -1, patches.shape[-1])
     largest = jnp.abs(x).max(-1)

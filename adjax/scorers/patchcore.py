@@ -117,7 +117,15 @@ def patchcore(
 
 
 def patchcore_maps(state: State, patches: jax.Array) -> jax.Array:
-    """How anomalous each place is: float [N, h, w, C] -> float32[N, h, w], not weighted."""
+    """Computes the map of distances to the nearest patch in memory, without the weight w.
+
+    Args:
+      state: as of `patchcore`'s `finalize`.
+      patches: float[N, h, w, C], C as in the fit.
+
+    Returns:
+      float32[N, h, w], ≥ 0; +inf if the memory is empty.
+    """
     distance, _ = _nearest(state, patches.reshape(patches.shape[0], -1, patches.shape[-1]))
     return jnp.where(state.known.any() | jnp.isnan(distance), distance, jnp.inf).reshape(patches.shape[:-1])
 

@@ -91,7 +91,15 @@ def patchwise(
 
 
 def highest(maps: jax.Array, top: float) -> jax.Array:
-    """The mean of the highest `top` of float[N, ...], at least one, float[N]; NaN where there is a NaN."""
+    """Averages the highest share of each map, at least one value.
+
+    Args:
+      maps: float[N, ...].
+      top: share in [0, 1].
+
+    Returns:
+      float[N]; NaN for a map with a NaN.
+    """
     flat = maps.reshape(maps.shape[0], -1)
     count = max(round(top * flat.shape[1]), 1)
     if count == 1:

@@ -35,13 +35,32 @@ class Sample(NamedTuple):
 
 
 def init(capacity: int, dim: int, classes: int) -> Sample:
-    """The sample of no row at all."""
+    """Makes an empty sample.
+
+    Args:
+      capacity: rows to keep at most, ≥ 1.
+      dim: D ≥ 1.
+      classes: K ≥ 1.
+
+    Returns:
+      A `Sample` without a row.
+    """
     rows, hashes = jnp.zeros((capacity, dim), jnp.float32), jnp.full((capacity, 2), _LAST, jnp.uint32)
     return Sample(rows, hashes, jnp.zeros(classes, jnp.float32))
 
 
 def update(sample: Sample, x: jax.Array, labels: jax.Array, mask: jax.Array) -> Sample:
-    """Adds rows float [N, D]; those masked, labelled out of 0 … K−1, not finite or beyond 1e15 count for nothing."""
+    """Adds rows; those not finite or beyond 1e15 are ignored.
+
+    Args:
+      sample: the sample so far, for D features and K classes.
+      x: float[N, D].
+      labels: int[N], 0 … K−1; other rows are ignored.
+      mask: bool[N], rows that count.
+
+    Returns:
+      The `Sample` of all rows so far.
+    """
     x = x.astype(jnp.float32)
     classes = sample.counts.size
     keep = mask & (labels >= 0) & (labels < classes) & (jnp.abs(x) <= _LIMIT).all(-1)
@@ -52,7 +71,15 @@ def update(sample: Sample, x: jax.Array, labels: jax.Array, mask: jax.Array) -> 
 
 
 def merge(a: Sample, b: Sample) -> Sample:
-    """The sample of both, as large as the first."""
+    """Merges two samples.
+
+    Args:
+      a: sets the capacity.
+      b: of the same D and K.
+
+    Returns:
+      The `Sample` of the rows of both, of the capacity of `a`.
+    """
     capacity = len(a.rows)
     hashes = jnp.concatenate([a.hashes, b.hashes])
     place = jnp.arange(len(hashes), dtype=jnp.int32)
@@ -68,7 +95,15 @@ def kept(sample: Sample) -> jax.Array:
 
 
 def holds(sample: Sample, x: jax.Array) -> jax.Array:
-    """bool[N]: which of the rows float [N, D], all seen by the sample, are in it: their hashes are no higher."""
+    """Tells which rows are in the sample: their hashes are no higher than its highest.
+
+    Args:
+      sample: one that has seen all of `x`.
+      x: float[N, D].
+
+    Returns:
+      bool[N].
+    """
     x = x.astype(jnp.float32)
     hashes, highest = _hash(jnp.where(x != 0, x, 0)), sample.hashes[-1]
     return (hashes[:, 0] < highest[0]) | ((hashes[:, 0] == highest[0]) & (hashes[:, 1] <= highest[1]))

@@ -43,9 +43,17 @@ def fit_stream(
 
 
 def merge_all(scorer: Scorer, stats: PyTree, axis_name: str) -> PyTree:
-    """The statistics of all devices of an axis, on each of them: what `lax.psum` is for sums.
+    """Merges the statistics of all devices of an axis, as `lax.psum` adds sums.
 
-    Inside of `jax.shard_map` or `jax.pmap`, with each device's own `stats`.
+    Called inside `jax.shard_map` or `jax.pmap`.
+
+    Args:
+      scorer: gives `merge`.
+      stats: this device's own statistics.
+      axis_name: of the mapped axis.
+
+    Returns:
+      The merged statistics, on each device.
     """
     parts = lax.all_gather(stats, axis_name)
     first, others = (jax.tree.map(lambda x, part=part: x[part], parts) for part in (0, slice(1, None)))

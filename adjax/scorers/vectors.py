@@ -16,7 +16,15 @@ _ROWS = 256
 
 
 def within(outputs: Outputs, feature: str) -> jax.Array:
-    """The named output in float32, infinities far out but finite; NaN stays NaN."""
+    """Reads an output in float32, clipped to ±1e15 so that infinities are finite.
+
+    Args:
+      outputs: named arrays.
+      feature: name of the one to read, float[N, ...].
+
+    Returns:
+      float32[N, ...]; NaN stays NaN.
+    """
     return jnp.clip(outputs[feature].astype(jnp.float32), -LIMIT, LIMIT)
 
 
@@ -36,8 +44,17 @@ def direction(x: jax.Array) -> jax.Array:
 
 
 def directed(distance: jax.Array, x: jax.Array) -> jax.Array:
-    """Distances [N] or [N, K] of the directions of x [N, D]: +inf for infinities, that would drown all other features
-    and pass for an image that has no others; NaN stays NaN."""
+    """Replaces distances between directions by +inf where a feature is infinite.
+
+    An infinity would outweigh all other features, as if the image had no others.
+
+    Args:
+      distance: float[N] or [N, K].
+      x: float[N, D], the features.
+
+    Returns:
+      As `distance`; NaN stays NaN.
+    """
     infinite = jnp.isinf(x).any(-1).reshape(-1, *[1] * (distance.ndim - 1))
     return jnp.where(infinite & ~jnp.isnan(distance), jnp.inf, distance)
 

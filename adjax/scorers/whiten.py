@@ -53,10 +53,17 @@ def whitening(covariance: jax.Array, means: jax.Array) -> tuple[jax.Array, jax.A
 
 
 def triangular(covariance: jax.Array, means: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """As `whitening`, several times as fast, where covariances are soon replaced: W upper triangular.
+    """Computes an upper triangular W with Σ⁻¹ = W Wᵀ, several times as fast as `whitening`.
 
-    By a Cholesky decomposition of R + ε I, with ε the noise of the largest eigenvalue that R may have, D: combinations
-    of features that hardly vary count as if they did so a little more.
+    A Cholesky decomposition of R + ε I, for covariances that are soon replaced. ε is the noise of the largest
+    eigenvalue that R may have, D: combinations of features that hardly vary count a little more.
+
+    Args:
+      covariance: float32[K, D, D].
+      means: float32[..., D], of the features as they came.
+
+    Returns:
+      W, float32[K, D, D], and log det Σ, float32[K].
     """
     variances, deviations, correlations = _split(covariance, means)
     dim = deviations.shape[-1]
