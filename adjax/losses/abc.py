@@ -1,4 +1,4 @@
-"""ABC: an anomaly should be reconstructed badly.
+"""ABC loss: rewards a large reconstruction error of labelled anomalies.
 
 Kim, Jeong, Choi, Seo, "GAN-based Anomaly Detection in Imbalance Problems" (ECCV workshops 2020), after Yamanaka et al.,
 "Autoencoding Binary Classifiers for Supervised Anomaly Detection" (PRICAI 2019): if exp(−d) is the probability that an

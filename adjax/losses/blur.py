@@ -30,14 +30,32 @@ def blur(images: jax.Array, sigma_px: float) -> jax.Array:
 
 
 def separable(images: jax.Array, down: np.ndarray, across: np.ndarray) -> jax.Array:
-    """Weighs rows and columns: images [..., H, W, C], down [H, U], across [W, V] -> [..., U, V, C]."""
+    """Weighs rows and columns of images.
+
+    Args:
+      images: float[..., H, W, C].
+      down: float32[H, U], weights of the rows.
+      across: float32[W, V], weights of the columns.
+
+    Returns:
+      float[..., U, V, C].
+    """
     exact = jax.lax.Precision.HIGHEST  # differences of what comes out are taken
     y = jnp.einsum("...hwc,wv->...hcv", images, across, precision=exact)
     return jnp.einsum("...hcv,hu->...uvc", y, down, precision=exact)
 
 
 def bands(side: int, window_px: int, sigma_px: float) -> np.ndarray:
-    """float32[side, side − window + 1]: column j weighs the pixels of the window that starts at pixel j; sums are 1."""
+    """Builds Gaussian weights of a sliding window as a matrix.
+
+    Args:
+      side: pixels of a row or column, ≥ `window_px`.
+      window_px: odd, ≥ 1.
+      sigma_px: standard deviation in pixels, > 0.
+
+    Returns:
+      float32[side, side − window_px + 1]: column j weighs the window that starts at pixel j; its sum is 1.
+    """
     offsets = np.arange(window_px) - window_px // 2
     weights = np.exp(-0.5 * (offsets / sigma_px) ** 2)
     places = np.arange(side - window_px + 1)

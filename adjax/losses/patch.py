@@ -1,4 +1,4 @@
-"""Patch loss: the error where it is largest, since a mean over an image forgives a small wrong place.
+"""Patch loss: the mean error of the worst patches, where a mean over the image hides a small defect.
 
 Kim, Jeong, Choi, Seo, "GAN-based Anomaly Detection in Imbalance Problems" (ECCV workshops 2020): the mean of |x − y|
 over each of overlapping patches, then the mean over the n patches with the largest.

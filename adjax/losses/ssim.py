@@ -1,4 +1,4 @@
-"""Structural similarity: how alike two images are in local brightness, contrast and structure.
+"""Structural similarity of two images in local brightness, contrast and structure.
 
 Wang, Bovik, Sheikh, Simoncelli, "Image quality assessment: from error visibility to structural similarity" (IEEE
 Transactions on Image Processing 2004), equation 13, under a Gaussian window of 11×11 px with σ = 1.5 px:

@@ -1,4 +1,4 @@
-"""What training optimises. A new method is one file here and one line in `METHODS`."""
+"""Training methods. A new method is one file here and one line in `METHODS`."""
 
 from __future__ import annotations
 
@@ -50,10 +50,18 @@ def entry(name: str) -> MethodEntry:
 
 
 def make(name: str, *args, **options) -> Method:
-    """The method of that name; arguments are those of its factory.
+    """Builds a method by its name in `METHODS`.
+
+    Args:
+      name: a key of `METHODS`.
+      *args: positional arguments of its factory: network, image shape, classes.
+      **options: keyword arguments of its factory, `steps` among them.
+
+    Returns:
+      The `Method`.
 
     Raises:
-      ValueError: no such method, or one that has no such option.
+      ValueError: unknown name, or an option that the factory does not have.
     """
     steps = {"steps": options.pop("steps")} if "steps" in options else {}
     return factories.make("method", METHODS, name, *args, options=options, supplied=("steps",), **steps)

@@ -1,4 +1,4 @@
-"""Adam's moments, in the form that goes over memory least often.
+"""Adam, computed with the fewest passes through memory.
 
 Kingma and Ba, "Adam: a method for stochastic optimization" (ICLR 2015), algorithm 1. optax has the same, and XLA makes
 two sets of copies of it on CPU, which large weights and small batches feel:
@@ -24,6 +24,9 @@ def scale_by_adam(b1: float = 0.9, b2: float = 0.999, eps: float = 1e-8) -> opta
     Args:
       b1, b2: what the moments keep of themselves at each step, in [0, 1).
       eps: added to the root of the second moment.
+
+    Returns:
+      An optax transformation of gradients; its state is `optax.ScaleByAdamState`.
     """
 
     def update(grads, state, params=None):
@@ -46,6 +49,9 @@ def when_all_are_there(grads: PyTree, value: jax.Array) -> jax.Array:
     Args:
       grads: arrays, none empty.
       value: a float that what has to wait is made with: a learning rate, say.
+
+    Returns:
+      `value`, unchanged; NaN if the first number of a gradient is NaN.
     """
     first = sum((leaf.ravel()[0] for leaf in jax.tree.leaves(grads)), jnp.float32(0))
     return jnp.where(jnp.isnan(first), jnp.nan, value)

@@ -31,12 +31,15 @@ class AdamW(NamedTuple):
 
 
 def adamw(network: Network, steps: int, warmup_steps: int = 200) -> AdamW:
-    """Makes the optimiser.
+    """Builds the optimiser.
 
     Args:
       network: whose weights it moves.
       steps: of the whole training, over which the learning rate decays.
       warmup_steps: over which it rises from zero; at most a tenth of `steps` is taken.
+
+    Returns:
+      An `AdamW`: `init` and `update`.
 
     Raises:
       ValueError: no steps, or a negative warm-up.

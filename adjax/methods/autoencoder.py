@@ -1,4 +1,4 @@
-"""An autoencoder learns normal images alone, and is wrong about others: the score is its reconstruction error.
+"""Autoencoder, trained on normal images only: the score is its reconstruction error.
 
 Sakurada and Yairi, "Anomaly detection using autoencoders with nonlinear dimensionality reduction" (MLSDA 2014). The
 error is the mean over the pixels of the squared difference ("mse") or of the binary cross-entropy ("bce"); one minus
@@ -53,7 +53,10 @@ def autoencoder(
       gamma: exponent > 0 of the pixels, before all else; `reconstruction` is given without it. 1 changes nothing.
       blur_px: standard deviation of the Gaussian that blurs the difference when "mse" scores, ≥ 0; not in training.
 
-    Hyper-parameters (arrays, one a member): `learning_rate` > 0, its peak; `weight_decay` ≥ 0, decoupled.
+    Hyper-parameters (arrays, per member): `learning_rate` > 0, its peak; `weight_decay` ≥ 0, decoupled.
+
+    Returns:
+      A `Method` whose `score` [N] is the reconstruction error.
 
     Raises:
       ValueError: no steps; an unknown error; an exponent or a blur out of range.

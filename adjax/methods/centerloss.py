@@ -1,4 +1,4 @@
-"""Center loss: a classifier whose classes lie close round learned centers, so that strangers are far from all of them.
+"""Center loss: a classifier that draws the features of each class to a learned center.
 
 Loss = softmax cross-entropy + λ · ½ · mean over the batch of ‖f(x) − c_y‖², with f the last hidden layer (equations 1
 and 2 of "Anomaly Detection in Image Datasets Using CNN, Center Loss, and Mahalanobis Distance"). The centers c follow
@@ -44,8 +44,11 @@ def centerloss(
       warmup_steps: steps over which the learning rate rises from zero; at most a tenth of `steps` is taken.
       center_rate: α above, in (0, 1].
 
-    Hyper-parameters (arrays, one a member): `lam`, the weight λ ≥ 0 of the center loss; `learning_rate` > 0, its peak;
+    Hyper-parameters (arrays, per member): `lam`, the weight λ ≥ 0 of the center loss; `learning_rate` > 0, its peak;
     `weight_decay` ≥ 0, decoupled, of weights and biases.
+
+    Returns:
+      A `Method` whose params hold `network` and `centers` float32[K, D].
 
     Raises:
       ValueError: fewer than two classes; no steps; a rate outside of (0, 1].
@@ -143,7 +146,18 @@ def center_loss_gradients(
 def moved_centers(
     centers: jax.Array, features: jax.Array, labels: jax.Array, rate: float, axis_name: str | None = None
 ) -> jax.Array:
-    """The centers float32[K, D] after a batch, by the rule above; rows labelled K or more count for nothing."""
+    """Moves the centers after a batch, by the rule of Wen et al. (2016), equation 4.
+
+    Args:
+      centers: float32[K, D].
+      features: float32[B, D].
+      labels: int32[B]; rows labelled K or more are ignored.
+      rate: α in (0, 1].
+      axis_name: of the devices that share the batch; None: one device.
+
+    Returns:
+      float32[K, D].
+    """
     member = jax.nn.one_hot(labels, len(centers))
     sums, counts = collective.total((member.T @ features, member.sum(0)), axis_name)
     return centers - rate * (counts[:, None] * centers - sums) / (1 + counts[:, None])

@@ -1,6 +1,6 @@
 """A binary classifier of normal images against labelled anomalies, weighted so that the rarer kind counts as much.
 
-Binary cross-entropy with a weight a class; with w_c = N / (2 N_c), for N images of which N_c are of class c, both
+Binary cross-entropy with a weight per class; with w_c = N / (2 N_c), for N images of which N_c are of class c, both
 classes weigh the same (King and Zeng, "Logistic regression in rare events data", Political Analysis 2001). Where
 labelled anomalies of every kind are at hand this plain way is the ceiling for all others.
 
@@ -42,11 +42,14 @@ def classifier(
       classes: not used: there are two, whatever the normal images are.
       steps: optimiser steps of the whole training, over which the learning rate decays.
       warmup_steps: steps over which the learning rate rises from zero; at most a tenth of `steps` is taken.
-      networks: how many are trained, each on every batch. Of several the outputs are the mean `logits`, and `features`
-        side by side [N, networks · D].
+      networks: how many are trained, each on every batch. The outputs of several are the mean `logits`, and
+        `features` side by side [N, networks · D].
 
-    Hyper-parameters (arrays, one a member): `learning_rate` > 0, its peak; `weight_decay` ≥ 0, decoupled;
+    Hyper-parameters (arrays, per member): `learning_rate` > 0, its peak; `weight_decay` ≥ 0, decoupled;
     `weight_normal`, `weight_anomalous` ≥ 0, what an image of that kind counts (see `class_weights`).
+
+    Returns:
+      A `Method` whose `score` [N] is the logit of class 1, and `probability` [N] its sigmoid.
 
     Raises:
       ValueError: no steps, or no network.
@@ -90,7 +93,7 @@ def classifier(
 
 
 def _together(init, step, outputs, networks: int):
-    """The functions of a classifier -> those of so many, one after another; their states stacked [networks, ...]."""
+    """Wraps a classifier's functions to run `networks` of them in turn; their states are stacked [networks, ...]."""
 
     def init_all(key, hparams):
         return lax.map(lambda own: init(own, hparams), jax.random.split(key, networks))
@@ -115,10 +118,17 @@ HPARAMS = {"learning_rate": 1e-3, "weight_decay": 0.0, "weight_normal": 1.0, "we
 
 
 def class_weights(normal: int, anomalous: int) -> dict[str, float]:
-    """The hyper-parameters `weight_normal` and `weight_anomalous` for so many training images: N / (2 N_c).
+    """Computes `weight_normal` and `weight_anomalous` for a training set: N / (2 N_c) for N_c images of a class.
+
+    Args:
+      normal: number of normal images, ≥ 1.
+      anomalous: number of anomalies, ≥ 1.
+
+    Returns:
+      The two hyper-parameters by name.
 
     Raises:
-      ValueError: none of a kind.
+      ValueError: no image of a class.
 
     Example:
       >>> class_weights(5923, 504)["weight_anomalous"]

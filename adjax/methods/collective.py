@@ -1,4 +1,4 @@
-"""Sums and means over the devices that share a batch: what makes a step data-parallel under any named axis."""
+"""Sums and means over the devices that share a batch, which make a step data-parallel under a named axis."""
 
 from __future__ import annotations
 
@@ -10,12 +10,28 @@ from adjax.types import PyTree
 
 
 def mean(tree: PyTree, axis_name: str | None) -> PyTree:
-    """Averages every leaf over the named axis of devices; without an axis there is one device and nothing to do."""
+    """Averages every leaf over a named axis of devices.
+
+    Args:
+      tree: arrays.
+      axis_name: of the axis; None: one device, and the tree is returned as it is.
+
+    Returns:
+      A tree like `tree`.
+    """
     return lax.pmean(tree, axis_name) if shared(axis_name) else tree
 
 
 def total(tree: PyTree, axis_name: str | None) -> PyTree:
-    """Adds every leaf over the named axis of devices."""
+    """Adds every leaf over a named axis of devices.
+
+    Args:
+      tree: arrays.
+      axis_name: of the axis; None: one device, and the tree is returned as it is.
+
+    Returns:
+      A tree like `tree`.
+    """
     return lax.psum(tree, axis_name) if shared(axis_name) else tree
 
 
@@ -25,6 +41,15 @@ def shared(axis_name: str | None) -> bool:
 
 
 def keys(key: jax.Array, rows: int, axis_name: str | None) -> jax.Array:
-    """A key for each image of the whole batch, this device's `rows` of them: draws don't depend on the devices."""
+    """Derives a key for each image of this device, so that draws don't depend on the number of devices.
+
+    Args:
+      key: a random key, the same on each device.
+      rows: images on this device.
+      axis_name: of the devices that share the batch; None: one device.
+
+    Returns:
+      Random keys [rows].
+    """
     first = 0 if axis_name is None else lax.axis_index(axis_name) * rows
     return jax.vmap(jax.random.fold_in, (None, 0))(key, first + jnp.arange(rows))

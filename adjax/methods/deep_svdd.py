@@ -1,4 +1,4 @@
-"""Deep SVDD: map the normal images as near to one center as the weights can; the score is the distance from it.
+"""Deep SVDD: maps normal images close to one center; the score is the squared distance from it.
 
 Ruff et al., "Deep one-class classification" (ICML 2018), equation 4, the one-class objective:
 
@@ -45,14 +45,17 @@ def deep_svdd(
       classes: not used: all that it learns is normal.
       steps: optimiser steps of the whole training, over which the learning rate decays.
       warmup_steps: steps over which the learning rate rises from zero; at most a tenth of `steps` is taken.
-      center_steps: the first so many steps only average features into the center, ≥ 1; at most a tenth of `steps` (but
-        one) is taken.
+      center_steps: number of first steps that only average features into the center, ≥ 1; at most a tenth of `steps`,
+        and at least 1, is taken.
       center_gap: ε, the least size of a component of the center, ≥ 0.
       gamma: exponent > 0 of the pixels, before all else; 1 changes nothing.
       blur_px: then blur the image by a Gaussian of that standard deviation, ≥ 0.
       contrast: then take each image's mean away and make its mean absolute deviation 1, as in the paper.
 
-    Hyper-parameters (arrays, one a member): `learning_rate` > 0, its peak; `weight_decay` ≥ 0, decoupled.
+    Hyper-parameters (arrays, per member): `learning_rate` > 0, its peak; `weight_decay` ≥ 0, decoupled.
+
+    Returns:
+      A `Method` whose `score` [N] is the squared distance of the features to the center.
 
     Raises:
       ValueError: no steps, no steps for the center; a gap, an exponent or a blur out of range.

@@ -1,4 +1,4 @@
-"""The step that every method takes down its gradient: weight decay decoupled, as in AdamW; statistics left alone."""
+"""The descent step of all methods: decoupled weight decay, as in AdamW; running statistics are left as they are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from adjax.types import PyTree
 def descend(
     network: Network, params: PyTree, updates: PyTree, rate: jax.Array | float, decay: jax.Array | float = 0.0
 ) -> PyTree:
-    """w − rate · (update + decay · w) for what is trainable; running statistics stay as `network.train` moved them.
+    """Takes one step, w − rate · (update + decay · w), for trainable leaves.
+
+    Running statistics stay as `network.train` returned them.
 
     Args:
       network: whose params they are.
@@ -19,6 +21,9 @@ def descend(
       updates: of the same structure, an optax transformation's answer to the gradients.
       rate: learning rate, ≥ 0.
       decay: decoupled weight decay, ≥ 0.
+
+    Returns:
+      The new params.
     """
 
     def move(w, update, trainable):

@@ -1,4 +1,4 @@
-"""A network that is not trained: pre-trained features, or hand-made ones such as HOG, for a scorer to fit.
+"""Frozen features for a scorer to fit: a pre-trained network, or hand-made ones such as HOG.
 
 "Pre-trained features + one Gaussian" and "HOG + one-class SVM" are this method with two networks and two scorers.
 """
@@ -17,13 +17,16 @@ def frozen(
     steps: int = 0,
     scorer: str = "gmm",
 ) -> Method:
-    """Features as the network is initialised to give them; `step` is None.
+    """Wraps a network that is not trained as a `Method`; its `step` is None.
 
     Args:
-      network: gives `features` [N, D]; its `init` is what decides: weights read from a file (see
+      network: gives `features` [N, D]. Its `init` decides on the weights: those of a file (see
         `adjax.models.pretrained`), or random ones.
-      image_shape, classes, steps: not needed; every factory takes them.
-      scorer: the scorer that the combination is known by.
+      image_shape, classes, steps: not used; every factory takes them.
+      scorer: name of the scorer that the combination is known by.
+
+    Returns:
+      A `Method` of the network's outputs.
     """
     del image_shape, classes, steps
 

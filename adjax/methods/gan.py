@@ -69,7 +69,10 @@ def gan(
         many of each cost half of what a share of 1 costs, and lose the few that are too many.
       width, norm, compute: of the discriminators, see `adjax.models.discriminator`.
 
-    Hyper-parameters (arrays, one a member): the weights above and `learning_rate` > 0, its peak.
+    Hyper-parameters (arrays, per member): the weights above and `learning_rate` > 0, its peak.
+
+    Returns:
+      A `Method` whose `score` [N] is the mean absolute error of the reconstruction.
 
     Raises:
       ValueError: no steps; a share out of range; an unknown loss.
@@ -143,7 +146,7 @@ def gan(
         rate = w["learning_rate"] * schedule(state["optimizer"]["network"].count)
 
         def learned(kind, names, terms_of, *at):
-            """What the batch teaches by its images of one kind; nothing, if it has none on any device.
+            """The gradients of the terms over images of one kind; zeros if no device has any.
 
             Batches of an image or a few often have none, and a pass through a discriminator is not cheap.
 

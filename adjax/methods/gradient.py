@@ -28,7 +28,7 @@ in parts of 16 or 32 (of 8 to 128): both took 30 % less time than whole."""
 
 
 class Gradient(NamedTuple):
-    """What one pass over a batch gives.
+    """Gradient and metrics of one pass through a batch.
 
     Attributes:
       of: the gradient, a tree like the weights.
@@ -51,16 +51,19 @@ def gradient(
     key: jax.Array,
     axis_name: str | None = None,
 ) -> Gradient:
-    """The gradient by the weights of the mean of a loss over a batch, averaged over the named axis of devices.
+    """Computes the gradient of a batch's mean loss, averaged over the named axis of devices.
 
     Args:
-      network: to be trained.
-      weights: of it.
+      network: the network to train.
+      weights: its params.
       rows: `images` float32[B, H, W, C], and whatever else [B, ...] the loss needs of an image.
-      loss: `(outputs, rows) -> (each, kept)`: float32[B, ...] by name, whose means are wanted, the one called "loss"
-        with its gradient; and a tree of arrays [B, ...] to be kept.
+      loss: `(outputs, rows) -> (each, kept)`. `each` holds float32[B, ...] by name: each is averaged, and "loss" is
+        differentiated. `kept` is a tree of arrays [B, ...] to return.
       key: of the network's training pass.
-      axis_name: over which the batch is spread.
+      axis_name: of the devices that share the batch; None: one device.
+
+    Returns:
+      A `Gradient`.
     """
 
     def whole(weights: PyTree, rows: Mapping[str, jax.Array]) -> Gradient:

@@ -1,4 +1,4 @@
-"""A supervised OOD head: a small classifier on the deep features, trained on examples of what does not belong.
+"""A supervised OOD head: a small classifier on the deep features, trained on examples of OOD images.
 
 Two stages, after "Anomaly Detection in Image Datasets Using CNN, Center Loss, and Mahalanobis Distance". First the body
 is trained as a classifier with center loss (see `centerloss`), on in-distribution images alone. Then it is frozen, and
@@ -8,7 +8,7 @@ against OOD:
     − mean over the batch of  y log σ(h(f(x))) + (1 − y) log(1 − σ(h(f(x)))),   y = 1 for OOD
 
 (the paper's own labels are the opposite, y = 1 for what belongs). Center loss draws features of a class together, and
-with them what tells strangers apart: the paper finds the head best at λ = 0.
+with them what tells out-of-distribution images apart: the paper finds the head best at λ = 0.
 """
 
 from __future__ import annotations
@@ -52,10 +52,13 @@ def ood_head(
       warmup_steps: steps over which each learning rate rises from zero; at most a tenth of the stage is taken.
       center_rate: how fast the centers follow, in (0, 1].
 
-    Hyper-parameters (arrays, one a member): `lam`, the weight λ ≥ 0 of the center loss; `learning_rate` > 0, its peak,
+    Hyper-parameters (arrays, per member): `lam`, the weight λ ≥ 0 of the center loss; `learning_rate` > 0, its peak,
     and `weight_decay` ≥ 0, decoupled, of the body; `head_learning_rate`, `head_weight_decay`, those of the head.
 
     Metrics: `stage`, 1 or 2; `loss` and `accuracy`, of the classes in stage 1, of OOD or not in stage 2.
+
+    Returns:
+      A `Method` whose `score` [N] is the head's logit of an OOD image.
 
     Raises:
       ValueError: fewer than two classes; no steps; a share outside of (0, 1); a rate outside of (0, 1].

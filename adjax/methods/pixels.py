@@ -1,4 +1,4 @@
-"""What one-class methods do to an image before they look at it: so that bright ones count no more than dim."""
+"""Gamma correction of images for one-class methods, so that bright ones count no more than dim."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ import jax.numpy as jnp
 
 
 def powered(images: jax.Array, gamma: float) -> jax.Array:
-    """Pixels in 0..1 to the power `gamma` > 0; at 0, where a root has none, with a slope of zero."""
+    """Raises pixels to a power; at 0 the slope is 0, where a root has none.
+
+    Args:
+      images: float[N, H, W, C] in 0..1.
+      gamma: exponent > 0; 1 changes nothing.
+
+    Returns:
+      As `images`.
+    """
     if gamma == 1:
         return images
     positive = images > 0

@@ -1,4 +1,4 @@
-"""Scores drawn at random: the AUROC of 0.5 that every other method has to leave behind.
+"""Random scores: the baseline, an AUROC of 0.5.
 
 The draw is a hash of the image's pixels and a seed, not of where the image stands: the same image has the same score in
 every batch, on every device. Nothing is trained.
@@ -14,12 +14,15 @@ from adjax.types import Method
 
 
 def random(network: Network | None, image_shape: tuple[int, int, int], classes: int = 1, *, steps: int = 1) -> Method:
-    """Uniform scores in [0, 1), float32[N], multiples of 2⁻²⁴.
+    """Draws uniform scores in [0, 1), multiples of 2⁻²⁴.
 
     Args:
       network: not used.
       image_shape: (height px, width px, channels).
       classes, steps: not used.
+
+    Returns:
+      A `Method` without a step, whose `score` is float32[N].
     """
     del network, classes, steps
     pixels = image_shape[0] * image_shape[1] * image_shape[2]

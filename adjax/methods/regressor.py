@@ -33,7 +33,10 @@ def regressor(
       steps: optimiser steps of the whole training, over which the learning rate decays.
       warmup_steps: steps over which the learning rate rises from zero; at most a tenth of `steps` is taken.
 
-    Hyper-parameters (arrays, one a member): `learning_rate` > 0, its peak; `weight_decay` ≥ 0, decoupled.
+    Hyper-parameters (arrays, per member): `learning_rate` > 0, its peak; `weight_decay` ≥ 0, decoupled.
+
+    Returns:
+      A `Method` whose `score` [N] is the network's output.
 
     Raises:
       ValueError: no steps.
@@ -74,9 +77,14 @@ HPARAMS = {"learning_rate": 1e-3, "weight_decay": 0.0}
 
 
 def r2(mse: jax.Array, share: jax.Array) -> jax.Array:
-    """R² from the mean squared error and the share of anomalies, whose variance is share · (1 − share).
+    """Coefficient of determination R² of predicted labels 0 and 1.
 
-    A batch of one kind has no variance to explain: its R² is 0.
+    Args:
+      mse: float32[], mean squared error.
+      share: float32[], share of anomalies, in [0, 1]; the variance of the labels is share · (1 − share).
+
+    Returns:
+      float32[], at most 1; 0 for a batch of one class, which has no variance to explain.
     """
     variance = share * (1 - share)
     return jnp.where(variance > 0, 1 - mse / jnp.where(variance > 0, variance, 1), 0)

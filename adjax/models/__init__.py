@@ -62,6 +62,9 @@ def make(
         network's own.
       **options: keyword arguments of the module.
 
+    Returns:
+      The `Network`.
+
     Raises:
       ValueError: no such model, it has no such option, or it can't take such images.
     """

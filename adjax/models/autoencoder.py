@@ -1,4 +1,4 @@
-"""Autoencoders: an encoder to a few numbers and a decoder back; what is unlike the training images comes out wrong.
+"""Autoencoders: an encoder to a few numbers, and a decoder back to the image.
 
 Hinton and Salakhutdinov, "Reducing the dimensionality of data with neural networks" (Science 2006); the convolutional
 one has the layers of Masci et al., "Stacked convolutional auto-encoders" (ICANN 2011): two convolutions with ReLU and

@@ -1,4 +1,4 @@
-"""What the ImageNet networks have in common: the images they take, and how they draw weights and pool features."""
+"""Shared parts of the ImageNet networks: preparation of images, initialisers and pooling."""
 
 from __future__ import annotations
 
@@ -41,10 +41,17 @@ def check(
 
 
 def prepare(images: jax.Array, side_px: int | None, multiple: int = 1) -> jax.Array:
-    """float32[N, H, W, 1 or 3] -> float32[N, side_px or H, side_px or W, 3], the sides at a multiple of `multiple`.
+    """Resizes images to the sides that a network takes, and repeats a grey channel three times.
 
-    Bilinear, anti-aliased when it shrinks, to the multiple that is nearest (of two the larger; at least one). Grey
-    becomes three equal channels; a `Normalise` of three means has done that already.
+    Bilinear, anti-aliased when it shrinks. A `Normalise` of three means has given three channels already.
+
+    Args:
+      images: float32[N, H, W, 1 or 3].
+      side_px: both sides; None: H and W.
+      multiple: sides are rounded to the nearest multiple, at least one; of two equally near, the larger.
+
+    Returns:
+      float32[N, h, w, 3].
     """
     n, height, width, channels = images.shape
     wanted = (height, width) if side_px is None else (side_px, side_px)
@@ -55,7 +62,16 @@ def prepare(images: jax.Array, side_px: int | None, multiple: int = 1) -> jax.Ar
 
 
 def dropout(module: nnx.Dropout, x: jax.Array, rngs: nnx.Rngs | None) -> jax.Array:
-    """`module(x)`, or x itself in inference and where no key is given."""
+    """Applies dropout in training.
+
+    Args:
+      module: the layer.
+      x: float[N, ...].
+      rngs: keys; None, as in inference: x is returned as it is.
+
+    Returns:
+      As `x`.
+    """
     return x if rngs is None else module(x, rngs=rngs)
 
 

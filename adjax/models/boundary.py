@@ -1,4 +1,4 @@
-"""The one door between Flax modules and pure functions.
+"""The boundary between Flax modules and pure functions.
 
 Outside this file nobody splits or merges a module: the rest of adjax sees pure functions and a pytree of arrays.
 (Dispatching `nnx.jit` costs milliseconds for deep modules; `jax.jit` over pure state does not.)

@@ -1,4 +1,4 @@
-"""ConvNeXt-T: a convolutional network in the dress of a transformer.
+"""ConvNeXt-T: a convolutional network with the design of a vision transformer.
 
 Liu et al., "A ConvNet for the 2020s" (CVPR 2022). Pixels are taken in blocks of 4×4, and of 2×2 between the stages;
 each block filters every channel by itself (7×7, depthwise), and then mixes the channels of a pixel:

@@ -1,4 +1,4 @@
-"""Discriminator: tells images from a generator's.
+"""Discriminator: classifies images as real or generated.
 
 The layers of Kim, Jeong, Choi, Seo, "GAN-based Anomaly Detection in Imbalance Problems" (ECCV workshops 2020): three
 convolutions of stride 2 and two of stride 1, kernel 4, pad 1, no bias, ReLU, norm from the second on; 1.71 million

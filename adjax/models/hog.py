@@ -2,8 +2,8 @@
 
 Dalal & Triggs, "Histograms of oriented gradients for human detection" (CVPR 2005). Central differences give each pixel
 a gradient; each cell sums gradient lengths by direction, in bins of 180°/orientations; each block of cells, one at
-every cell, is scaled to length 1, cut off at 0.2 and scaled again (L2-Hys). Of several channels a pixel counts the one
-with the longest gradient.
+every cell, is scaled to length 1, cut off at 0.2 and scaled again (L2-Hys). With several channels, a pixel counts the
+channel with the longest gradient.
 
 A direction's bin is found by the signs of cross products with the bins' edges, so there is no arctangent: exact at the
 edges where pixel values put it, and several times faster.
@@ -20,7 +20,7 @@ from flax import nnx
 _EPS = 1e-5
 _CLIP = 0.2
 _SLACK = 3e-5
-"""Of a radian: what rounding does to the direction of a gradient of one grey level in 255, over-estimated."""
+"""In radians: what rounding does to the direction of a gradient of one grey level in 255, over-estimated."""
 
 
 class HOG(nnx.Module):

@@ -1,4 +1,4 @@
-"""Normalisation of convolutions' outputs, by name: what is taken to mean 0 and variance 1 together.
+"""Normalisation layers for convolutions, by name: the axes brought to mean 0 and variance 1.
 
 "instance": each channel of each image over its pixels (Ulyanov et al. 2016); "group": groups of channels of each
 image (Wu and He, ECCV 2018); "batch": each channel over all images of the batch (Ioffe and Szegedy, ICML 2015), which
@@ -17,10 +17,18 @@ _GROUP = 16
 
 
 def norm(kind: str, channels: int, *, rngs: nnx.Rngs) -> nnx.Module:
-    """The layer of that name for so many channels: [N, H, W, C] -> [N, H, W, C]; its scales are drawn from N(1, 0.02).
+    """Builds the normalisation layer of a name, [N, H, W, C] -> [N, H, W, C].
+
+    Args:
+      kind: a name in `NORMS`.
+      channels: C ≥ 1.
+      rngs: keys; scales are drawn from N(1, 0.02).
+
+    Returns:
+      A module.
 
     Raises:
-      ValueError: no such normalisation.
+      ValueError: unknown kind.
     """
     if kind not in NORMS:
         raise ValueError(f"normalisation {kind!r}: must be one of {', '.join(NORMS)}")

@@ -1,4 +1,4 @@
-"""Patch features of several layers, aligned: what PatchCore and PaDiM look at.
+"""Patch features of several layers, aligned, for PatchCore and PaDiM.
 
     patches(x)_p = (mean over 3 × 3 of layer₁(x), …, mean over 3 × 3 of layer_L(x)) at p
 
@@ -21,14 +21,17 @@ from adjax.types import Outputs, PyTree
 
 
 def aligned(network: Network, layers: Sequence[str]) -> Network:
-    """The network with `patches` [N, h, w, ΣC] made of these of its maps [N, h_l, w_l, C_l]: h × w of the first.
+    """Adds `patches` [N, h, w, ΣC] to a network's outputs, made of its maps [N, h_l, w_l, C_l].
 
     Args:
       network: gives the maps by name.
-      layers: their names, at least one.
+      layers: their names, at least one; h × w is the size of the first.
+
+    Returns:
+      The network with the further output.
 
     Raises:
-      ValueError: when called: no such output, or one without places.
+      ValueError: when called: no output of that name, or one that is not a map.
     """
 
     def with_patches(outputs: Outputs) -> Outputs:

@@ -34,7 +34,15 @@ class Plan(NamedTuple):
     inner: int = STEM
 
     def block(self, stage: int, stride: int) -> tuple[tuple[int, int, int], ...]:
-        """(channels, kernel px, stride) of the convolutions of a block."""
+        """Lists the convolutions of a block.
+
+        Args:
+          stage: 0 … 3.
+          stride: of the block, 1 or 2.
+
+        Returns:
+          (channels, kernel px, stride) of each.
+        """
         inner, features = self.inner * 2**stage, self.channels(stage)
         if self.bottleneck:
             return (inner, 1, 1), (inner, 3, stride), (features, 1, 1)

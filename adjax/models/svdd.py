@@ -1,4 +1,4 @@
-"""The bias-free LeNet of Deep SVDD: no constant that could map every image to the center.
+"""The bias-free LeNet of Deep SVDD: without a constant that could map every image to the center.
 
 Ruff et al., "Deep one-class classification" (ICML 2018), section 3.3: with a bias anywhere (or an activation bounded on
 one side that saturates) the network can reach a loss of zero without looking at the image. So no layer has one, batch

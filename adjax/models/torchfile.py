@@ -45,7 +45,7 @@ _DTYPES: dict[str, Any] = {
 
 
 class WeightsError(DataError):
-    """A file of weights that can't be had, isn't safe, or doesn't fit the model; names the value and the mend."""
+    """A file of weights is missing, unsafe, or doesn't fit the model; the message says what to do."""
 
 
 class _Name(NamedTuple):
@@ -156,7 +156,7 @@ def _open_legacy(content: bytes) -> tuple[Any, Fetch]:
         raise WeightsError("no PyTorch file: neither a zip archive nor PyTorch's magic number")
     _, version, system, loaded, keys = parts
     if version != _LEGACY_VERSION or not isinstance(system, dict) or system.get("little_endian") is not True:
-        raise WeightsError("of another format version, or not little-endian: save it anew by today's torch.save")
+        raise WeightsError("of another format version, or not little-endian: save it again with a current torch.save")
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
         raise WeightsError("its list of storages is none")
     # How long a value is follows from the dict, not from the count that stands before the values.

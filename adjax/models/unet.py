@@ -22,13 +22,29 @@ weights = nnx.initializers.normal(0.02)
 
 
 def enlarged(images: jax.Array, multiple: int = _SIDE) -> jax.Array:
-    """Images whose sides are multiples of so many pixels: resized to the next, bilinear; or as they are."""
+    """Resizes images up to the next multiple of a side, bilinear.
+
+    Args:
+      images: float[N, H, W, C].
+      multiple: in pixels, ≥ 1.
+
+    Returns:
+      float[N, h, w, C]; the images as they are if both sides are multiples.
+    """
     height, width = (-(-side // multiple) * multiple for side in images.shape[1:3])
     return resized(images, (height, width))
 
 
 def resized(images: jax.Array, sides: tuple[int, int]) -> jax.Array:
-    """Images [N, H, W, C] of other sides, bilinear; as they are if they have them."""
+    """Resizes images, bilinear.
+
+    Args:
+      images: float[N, H, W, C].
+      sides: (height px, width px).
+
+    Returns:
+      float[N, *sides, C]; the images as they are if they have these sides.
+    """
     if images.shape[1:3] == tuple(sides):
         return images
     return jax.image.resize(images, (images.shape[0], *sides, images.shape[3]), "bilinear")

@@ -71,15 +71,18 @@ class Embedding(nnx.Module):
 
 
 def cubic_weights(old: int, new: int, antialias: bool, offset: float = 0.0) -> np.ndarray:
-    """The matrix float32[new, old] that interpolates `old` equidistant values at `new` places, as PyTorch does.
+    """Builds the matrix of PyTorch's cubic interpolation from `old` equidistant values to `new`.
 
     Keys, "Cubic convolution interpolation for digital image processing" (1981), a cubic kernel with parameter a.
 
     Args:
-      old, new: at least 1.
-      antialias: the kernel (a = −½) grows by the factor that the picture shrinks, and ends at the border; else it
-        always sees 4 values (a = −¾), and those at the border go on beyond it.
-      offset: as if there were room for `new + offset` places.
+      old, new: numbers of values, at least 1.
+      antialias: the kernel (a = −½) grows by the factor of reduction, and ends at the border. Otherwise it always sees
+        4 values (a = −¾), and values at the border are repeated beyond it.
+      offset: the scale is that of `new + offset` values.
+
+    Returns:
+      float32[new, old], whose rows have a sum of 1.
     """
     step = old / (new + offset)
     centre = (np.arange(new)[:, None] + 0.5) * step - 0.5

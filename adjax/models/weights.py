@@ -85,19 +85,22 @@ WEIGHTS: dict[str, Published] = {
         "BSD, by the package's licence file; ImageNet terms hold for the training images",
     ),
 }
-"""Model -> weights that can be had by a package client. For the other models the user gives a file."""
+"""Model -> weights that a package client can download. For the other models the user gives a file."""
 
 
 def resolve(spec: str | Path | None, model: str) -> Weights:
-    """The weights that a user asks for.
+    """Finds and reads the weights that a user asks for.
 
     Args:
-      spec: None for those in `WEIGHTS`; the path of a file; or "random", to draw them, which has to be said.
+      spec: None: those in `WEIGHTS`; the path of a file; or "random", to draw them.
       model: a model that weights are published for.
 
+    Returns:
+      The `Weights`; their `params` are None for "random".
+
     Raises:
-      WeightsError: an unknown model; no such file, or one that isn't what it should be; no way to the published
-        weights. The message names the choices.
+      WeightsError: an unknown model; a missing or invalid file; no way to the published weights. The message names the
+        choices.
     """
     if model not in MODELS:
         raise WeightsError(f"no weights are known for {model!r}, only for {', '.join(MODELS)}")
@@ -150,6 +153,9 @@ def load_weights(file: Path, model: str) -> Weights:
         wrote.
       model: a key of `adjax.models.names.MODELS`.
 
+    Returns:
+      The `Weights`.
+
     Raises:
       WeightsError: a file that can't be read safely; names that are missing or left over, shapes that differ, values
         that are not finite: named.
@@ -184,7 +190,12 @@ def load_weights(file: Path, model: str) -> Weights:
 
 
 def convert(file: Path, model: str, out: Path) -> Weights:
-    """Reads a file of any kind and writes it as safetensors in our names, with all that `Weights` says.
+    """Converts a file of weights to safetensors in adjax's names, with all that `Weights` holds.
+
+    Args:
+      file: as of `load_weights`.
+      model: a key of `adjax.models.names.MODELS`.
+      out: path of the new file, ending in .safetensors.
 
     Returns:
       The weights, as read from `file`.
@@ -218,6 +229,9 @@ def pretrained(network: Network, weights: Weights) -> Network:
     Args:
       network: made with `**weights.options`; may stop at an earlier layer than the weights.
       weights: of `resolve`. Random ones leave the network as it is.
+
+    Returns:
+      The network with another `init`; random weights leave it as it is.
 
     Raises:
       WeightsError: the network isn't the one that the weights are of.

@@ -1,4 +1,4 @@
-"""What a network says of an image, to one number. A new scorer is one file here and one line in `SCORERS`."""
+"""Scorers: a network's outputs to one number per image. A new scorer is one file and one line in `SCORERS`."""
 
 from __future__ import annotations
 

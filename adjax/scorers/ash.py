@@ -1,4 +1,4 @@
-"""ASH: most of an image's features removed, the rest sharpened, then the energy.
+"""ASH: the energy of activations pruned to the largest and rescaled.
 
     score(f) = −T log Σ_k exp(z_k / T)        z = W g(f) + b
 

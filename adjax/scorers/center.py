@@ -1,4 +1,4 @@
-"""Distance to the nearest class mean: what center loss makes small, and the simplest distance there is.
+"""Euclidean distance to the nearest class mean, which center loss makes small.
 
     d_k(f) = ‖f − μ_k‖
 

@@ -1,4 +1,4 @@
-"""Angle to the nearest class mean: what an image is, whatever its features' length.
+"""Cosine distance to the nearest class mean.
 
     d_k(f) = 1 − cos(f, μ_k) = ½ ‖f/‖f‖ − μ_k/‖μ_k‖‖²
 

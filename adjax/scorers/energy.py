@@ -1,4 +1,4 @@
-"""Free energy of the logits: the classifier read as a density.
+"""Free energy of the logits.
 
     score(z) = −T log Σ_k exp(z_k / T)
 

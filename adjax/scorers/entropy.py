@@ -1,4 +1,4 @@
-"""Entropy of the predicted probabilities: how undecided the classifier is among all classes.
+"""Entropy of the predicted probabilities.
 
     score(z) = −Σ_k p_k log p_k        p = softmax(z)
 

@@ -1,4 +1,4 @@
-"""Several scorers of one network, made alike by normal images that none of them was fitted to; the highest decides.
+"""Maximum of several scorers of one network, each standardised on held-out normal images.
 
     score(f) = max_i (s_i(f) − m_i) / d_i
 

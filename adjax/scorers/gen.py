@@ -1,4 +1,4 @@
-"""Generalised entropy: a measure of indecision that feels small probabilities, of the M likeliest classes.
+"""GEN: generalised entropy of the M likeliest classes, which is sensitive to small probabilities.
 
     score(z) = Σ_{k among the M largest} p_k^γ (1 − p_k)^γ        p = softmax(z)
 

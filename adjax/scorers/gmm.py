@@ -1,4 +1,4 @@
-"""Gaussian mixture: how unlikely an image's features are among those of the training images.
+"""Gaussian mixture: negative log-likelihood of an image's features.
 
     score(f) = −log Σ_k π_k N(f; μ_k, Σ_k)
 
@@ -8,7 +8,7 @@ sample of the rows (`adjax.scorers.sample`), from a k-means start.
 
 Every covariance may be shrunk towards the mean variance v of all features over all images, Σ_k ← (1 − s) Σ_k + s v I,
 so that no component can close in on a single image. Float32 carries it as in `adjax.scorers.mahalanobis`: means about
-an anchor amidst the data, differences before squares, and a floor for variances.
+an anchor among the data, differences before squares, and a floor for variances.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def gmm(
 
     Args:
       components: M ≥ 1.
-      covariance: "full", one a component; "tied", one for all; "diag", variances only.
+      covariance: "full", one per component; "tied", one for all; "diag", variances only.
       shrinkage: s above, in [0, 1].
       iterations: of expectation maximisation, ≥ 1; always that many.
       capacity: rows that a fit of several components may keep.

@@ -1,4 +1,4 @@
-"""The classifier's last layer, recovered from what it says: logits are linear in features.
+"""The classifier's last layer, recovered from features and logits by least squares.
 
     minimise over W, b:  Σ_n ‖W f_n + b − z_n‖²
 

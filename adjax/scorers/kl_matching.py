@@ -1,4 +1,4 @@
-"""KL matching: how unlike the typical answer of any class an image's whole answer is.
+"""KL matching: divergence of the predicted probabilities from the nearest class's mean prediction.
 
     score(z) = min_k KL(p ‖ d_k) = min_k Σ_j p_j log(p_j / d_kj)        p = softmax(z)
 

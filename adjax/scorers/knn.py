@@ -1,4 +1,4 @@
-"""k-th nearest neighbour: how far the training images are, without any shape assumed.
+"""Distance to the k-th nearest training image.
 
     score(f) = ‖f/‖f‖ − r_k‖        r_k the k-th nearest of the training images' features, also of length 1
 

@@ -1,4 +1,4 @@
-"""Several layers of a network, each with a scorer of its own; the scores, made alike, are added.
+"""Feature ensemble: sum of the standardised scores of several layers.
 
     score(f) = Σ_l w_l (s_l(f_l) − m_l) / d_l
 

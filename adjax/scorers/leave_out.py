@@ -5,7 +5,7 @@ the covariance shrunk by s as in `adjax.scorers.mahalanobis`, and τ = n / (n �
 
     Σ' = τ (Σ − δ I − β r rᵀ),   β = (1 − s) a / n,   δ = s a ‖r‖² / (n D)
 
-and Σ⁻¹ = W Wᵀ is at hand: the rank-one part by Sherman & Morrison (1950), and the shrinkage's, δ, which is a 1/n of Σ,
+and Σ⁻¹ = W Wᵀ is known: the rank-one part by Sherman & Morrison (1950), and the shrinkage's, δ, which is a 1/n of Σ,
 by its first terms and the geometric series that they begin. Cook & Weisberg, "Residuals and influence in regression"
 (1982), section 2.2, have the unshrunk case.
 """

@@ -1,4 +1,4 @@
-"""What a classifier says: logits in float32 without overflow, and scorers that have nothing to fit."""
+"""A classifier's logits in float32 without overflow, and scorers of them that have nothing to fit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mahalanobis distance to class means in feature space, one covariance a class or one for all.
+"""Mahalanobis distance to class means in feature space, one covariance per class or one for all.
 
     d_i(f) = sqrt((f − μ_i)ᵀ Σ_i⁻¹ (f − μ_i))
 
@@ -11,7 +11,7 @@ longer drown all others.
 Float32 carries it because nothing large is ever subtracted from something as large:
 
 * Fitting is one pass of mergeable sums, counts, means and scatter about the means (Chan, Golub, LeVeque
-  1979), never Σ f fᵀ − n μ μᵀ; and means are kept relative to an anchor amidst the data. What rounding takes
+  1979), never Σ f fᵀ − n μ μᵀ; and means are kept relative to an anchor among the data. What rounding takes
   from each sum is kept beside it: after millions of merges it would be more than what is added.
 * Scoring whitens by one matmul, Σ⁻¹ = W Wᵀ, and then takes differences to the means before squaring. The
   square expanded, ‖z‖² − 2 z·m + ‖m‖², would lose a small distance from a mean that is far out; the compiler
@@ -36,7 +36,7 @@ from adjax.scorers.whiten import triangular, whitening
 from adjax.types import Outputs, Scorer
 
 _MANY, _NEAR = 64, 4
-"""So many classes are many, and so many of them are near."""
+"""From 64 classes on, only the 4 nearest are taken by differences."""
 _ROWS = 8192
 """Images of which a CPU takes the distances at a time: of 1024 to 16,384, and all 100,000 × 512, what took least."""
 _EXACT = lax.Precision.HIGHEST  # accelerators round matmul inputs otherwise
@@ -57,7 +57,7 @@ class Stats(NamedTuple):
     """Running sums.
 
     Attributes:
-      anchor: float32[D], a point amidst the data; the mean of the first batch.
+      anchor: float32[D], a point among the data; the mean of the first batch.
       counts: float32[K].
       mean: float32[K, D], class means less the anchor.
       scatter: float32[K or 1, D, D], about the class means.
@@ -112,7 +112,7 @@ def _add(a: jax.Array, b: jax.Array, lost: jax.Array) -> tuple[jax.Array, jax.Ar
 def _squares(z: jax.Array, means: jax.Array) -> jax.Array:
     """Squared distances float32[N, K] of rows float32[N, D] from each of the means float32[K, D].
 
-    From differences. Of many classes only to the nearest few, where ‖z‖² − 2 z·m + ‖m‖², which is a matmul, would
+    From differences. With many classes only to the nearest few, where ‖z‖² − 2 z·m + ‖m‖², which is a matmul, would
     cancel: to the others it is as good, and up to ten times as fast.
     """
     if len(means) < _MANY:
@@ -125,7 +125,7 @@ def _squares(z: jax.Array, means: jax.Array) -> jax.Array:
 
 
 def _by_blocks(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
-    """`function` of many rows [N, …] -> [N, K]; on CPU of so many at a time, whose temporaries its process keeps."""
+    """`function` of many rows [N, …] -> [N, K]; on CPU in blocks, so that a process keeps few temporaries."""
     n = x.shape[0]
     if not isinstance(n, int) or n <= _ROWS:  # a number that is not known yet (`jax.export`) is taken for small
         return function(x)

@@ -1,4 +1,4 @@
-"""Maximum logit: how strongly any class is called for, without the comparison between classes that softmax makes.
+"""Maximum logit, without the normalisation over classes that softmax does.
 
     score(z) = −max_k z_k
 

@@ -1,4 +1,4 @@
-"""Maximum softmax probability: how sure the classifier is of its answer.
+"""Maximum softmax probability.
 
     score(z) = 1 − max_k p_k        p = softmax(z)
 

@@ -18,7 +18,7 @@ class Means(NamedTuple):
     """Running means.
 
     Attributes:
-      anchor: float32[D], a point amidst the data; the mean of the first batch.
+      anchor: float32[D], a point among the data; the mean of the first batch.
       counts: float32[K].
       mean: float32[K, D], class means less the anchor, so that large common offsets cost no digits.
     """

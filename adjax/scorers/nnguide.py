@@ -1,4 +1,4 @@
-"""NNGuide: the classifier's energy, believed as far as training images that it is sure of are near.
+"""NNGuide: the classifier's energy, weighted by similarity to training images of high energy.
 
     score(f, z) = −E(z) · 1/k Σ_{i among the k largest} E(z_i) cos(f, f_i)        E(z) = log Σ_k exp z_k
 

@@ -1,4 +1,4 @@
-"""ODIN: an image moved a small step towards what the classifier believes it to be, then its softmax at a temperature.
+"""ODIN: max-softmax at a temperature, of an image moved a small step towards its predicted class.
 
     x̃ = x + ε sign(∇_x log max_k p_k(x; T))        score = log Σ_k exp((z_k(x̃) − max z(x̃)) / T) − log K
 

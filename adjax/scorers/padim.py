@@ -1,4 +1,4 @@
-"""A Gaussian for each place of an image: where a patch does not look as it does in other images.
+"""PaDiM: a Gaussian for each place of an image, and the Mahalanobis distance of its patch.
 
     map(f)_p = sqrt((f_p − μ_p)ᵀ Σ_p⁻¹ (f_p − μ_p))        score(f) = max_p map(f)_p
 

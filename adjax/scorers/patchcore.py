@@ -1,12 +1,12 @@
-"""A memory of normal patches: how unlike each of them an image's oddest patch is.
+"""PatchCore: distance of an image's most anomalous patch to a memory of normal patches.
 
     map(f)_p = min_m ‖f_p − m‖        score(f) = w(f) max_p map(f)_p
 
 Roth et al., "Towards total recall in industrial anomaly detection" (CVPR 2022). The memory is a *coreset* of the
 training images' patches: greedily, the patch furthest from all chosen so far, so that rare normal patches are
 remembered as well as common ones. The paper thins all patches; here they are first sampled without regard to what they
-show (`adjax.scorers.sample`), which bounds memory and merges. w = 1, or the paper's weight: with p* the oddest patch,
-m* its nearest in memory and N_b(m*) the b nearest to that, itself among them,
+show (`adjax.scorers.sample`), which bounds memory and merges. w = 1, or the paper's weight: with p* the most anomalous
+patch, m* its nearest in memory and N_b(m*) the b nearest to that, itself among them,
 
     w(f) = 1 − exp ‖f_p* − m*‖ / Σ_{m ∈ N_b(m*)} exp ‖f_p* − m‖
 
@@ -143,7 +143,7 @@ def _nearest(state: State, x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _furthest(rows: jax.Array, known: jax.Array, count: int, first: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Greedy k-center: places of so many rows, each the furthest from those before; and whether it is a new one."""
+    """Greedy k-center: indices of rows, each the furthest from those before; and whether it is a new one."""
 
     def step(square: jax.Array, _) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         place = square.argmax()

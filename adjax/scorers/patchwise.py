@@ -1,4 +1,4 @@
-"""Any scorer of features, at every place of a map: what it was fitted to are the patches of all training images.
+"""Patchwise scoring: any scorer of features at every place of a map, fitted to the patches of all training images.
 
     map(f)_p = s(f_p)        score(f) = mean of the highest `top` of the map, or its maximum
 

@@ -1,4 +1,4 @@
-"""Principal components: what of an image's features lies outside of where training images vary.
+"""PCA residual: norm of the features outside the training images' principal subspace.
 
     score(f) = ‖(I − V Vᵀ)(f − μ)‖
 

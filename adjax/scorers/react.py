@@ -1,4 +1,4 @@
-"""ReAct: features cut off at what training images hardly exceed, then the energy.
+"""ReAct: the energy of activations clipped at a high quantile of the training images'.
 
     score(f) = −T log Σ_k exp(z_k / T)        z = W min(f, c) + b
 

@@ -1,4 +1,4 @@
-"""Mahalanobis distance to a class, less that to all images together: only what sets a class apart counts.
+"""Relative Mahalanobis distance: that to a class, less that to all images together.
 
     d_k(f) = (f − μ_k)ᵀ Σ⁻¹ (f − μ_k) − (f − μ)ᵀ Σ_all⁻¹ (f − μ)
 

@@ -1,4 +1,4 @@
-"""The scorer of methods that score by themselves: `outputs["score"]` as it is, a distance from one class.
+"""Identity scorer for methods that score by themselves: `outputs["score"]` as it is.
 
 There is nothing to fit: calibration (`adjax.thresholds`) learns from the scores of the training images.
 """

@@ -1,4 +1,4 @@
-"""SHE: how little an image's features resemble the pattern stored for the class it is said to be.
+"""SHE: Hopfield energy of the features against the pattern stored for the predicted class.
 
     score(f, z) = −f · S_k*        k* the predicted class
 

@@ -1,4 +1,4 @@
-"""Extract once, score many: which scorers a network's outputs can feed, and the options that their shapes ask for."""
+"""The scorers that a network's outputs can feed, with the options that their shapes need."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from adjax.types import Outputs, Scorer
 
 _TAKEN = {"logits", "reconstruction", "score"}
-"""Outputs that are no layer to fit a scorer to."""
+"""Outputs other than layers, which no scorer is fitted to."""
 _BY_NAME = {f"layer{i}" for i in range(1, 5)}
 """Maps of the ImageNet networks at four depths, for scorers that name them: of photographs they are large."""
 

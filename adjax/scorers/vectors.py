@@ -1,4 +1,4 @@
-"""Lengths, directions and neighbours of feature vectors, in float32 and without a NaN that was not there."""
+"""Lengths, directions and neighbours of feature vectors, in float32; no NaN arises from finite numbers."""
 
 from __future__ import annotations
 

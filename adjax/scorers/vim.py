@@ -1,4 +1,4 @@
-"""ViM: what of the features no logit sees, as the logit of one more class, against the energy.
+"""ViM: the residual of the features as a virtual logit, against the energy.
 
     score(f, z) = α ‖(I − V Vᵀ)(f − u)‖ − log Σ_k exp z_k        α = mean max_k z_k / mean ‖(I − V Vᵀ)(f − u)‖
 

@@ -1,10 +1,10 @@
-"""Covariances to what scoring needs: W with Σ⁻¹ = W Wᵀ, and log det Σ, as far as float32 can tell.
+"""Whitening of covariances: W with Σ⁻¹ = W Wᵀ, and log det Σ, in float32.
 
     Σ = S R S,  R = V Λ Vᵀ  ⇒  W = S⁻¹ V Λ^(−½)        S the deviations, R the correlations
 
-An eigendecomposition is off by 2⁻²³ of the *largest* eigenvalue. Of the correlations, not of the covariance, that is
-little for every feature: one that hardly ever fires may have a millionth of another's variance, and an inverse that
-counts (van der Sluis, "Condition numbers and equilibration of matrices", 1969).
+An eigendecomposition is off by 2⁻²³ of the *largest* eigenvalue. For correlations, unlike covariances, that is little
+for every feature: one that hardly ever fires may have a millionth of another's variance, and an inverse that counts
+(van der Sluis, "Condition numbers and equilibration of matrices", 1969).
 
 What float32 can't tell from nothing counts as the noise that it may be, so that distances are finite: a feature without
 a variance of its own gets D · 2⁻²³ of the largest variance, or the square of how coarse its values are if that is more;

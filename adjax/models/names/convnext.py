@@ -10,7 +10,7 @@ from adjax.models import convnext
 from adjax.models.names.naming import IMAGENET, Layer, Naming
 
 _PARTS = {"depthwise": "depthwise", "norm": "norm", "widen": "dense", "narrow": "dense", "scale": "value"}
-"""Of a block: our name, its kind; theirs in the same order:"""
+"""Parts of a block: our name, its kind; their names follow in the same order."""
 _TORCHVISION = "block.0", "block.2", "block.3", "block.5", "layer_scale"
 _TIMM = "conv_dw", "norm", "mlp.fc1", "mlp.fc2", "gamma"
 

@@ -9,7 +9,15 @@ from adjax.models.names.naming import IMAGENET, LITE, Layer, Naming
 
 
 def namings(lite: bool, file_name: str) -> Iterator[Naming]:
-    """Those of EfficientNet-Lite0 or -B0; what trained it shows in the names within, and for timm in `file_name`."""
+    """Lists how libraries name EfficientNet's arrays.
+
+    Args:
+      lite: EfficientNet-Lite0, else -B0.
+      file_name: of the file; timm's names of training recipes stand in it.
+
+    Yields:
+      A `Naming` per library.
+    """
     blocks = [
         (f"block{number}{letter}", number, place, stage)
         for number, stage in enumerate(efficientnet.STAGES, 1)

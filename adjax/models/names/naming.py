@@ -70,15 +70,18 @@ _KERAS = {
 def translate(
     model: str, namings: Iterable[Naming], arrays: Mapping[str, np.ndarray]
 ) -> tuple[dict[str, np.ndarray], Naming]:
-    """Their arrays as ours, float32, by path such as "stem/conv/kernel"; shapes are checked elsewhere.
+    """Translates a library's arrays to ours.
 
     Args:
       model: name of the network, for messages.
-      namings: how its files may be named; the first whose marker is among the arrays is taken.
-      arrays: by their names.
+      namings: candidates; the first whose marker is among the arrays is taken.
+      arrays: by the library's names.
+
+    Returns:
+      Arrays float32 by path such as "stem/conv/kernel", and the naming. Shapes are checked elsewhere.
 
     Raises:
-      WeightsError: no naming fits; names left over.
+      WeightsError: no naming fits, or names are left over.
     """
     known = tuple(namings)
     naming = next((n for n in known if n.marker in arrays), None)

@@ -12,7 +12,15 @@ Theirs = Callable[[int, int, int], tuple[str, str]]
 
 
 def namings(plan: Plan, _: str) -> Iterator[Naming]:
-    """Those of a ResNet of this plan."""
+    """Lists how libraries name a ResNet's arrays.
+
+    Args:
+      plan: of the network.
+      _: name of the file; not used.
+
+    Yields:
+      A `Naming` per library, with and without a prefix.
+    """
     yield Naming(
         "torchvision or timm", True, "conv1.weight", _layers(plan, ("conv1", "bn1"), _torchvision, "fc"), *IMAGENET
     )
