@@ -28,14 +28,14 @@ if TYPE_CHECKING:
     from adjax import scorers as scorers
     from adjax import thresholds as thresholds
     from adjax import train as train
-    from adjax.artefact import ArtefactError as ArtefactError
-    from adjax.artefact import load as load
-    from adjax.artefact import save as save
+    from adjax.auto.arrays import train_detector as train_detector
+    from adjax.custom import detector_from as detector_from
     from adjax.detector import Detector as Detector
     from adjax.detector import Spec as Spec
     from adjax.detector import fit as fit
-    from adjax.foreign import detector_from as detector_from
-    from adjax.teach.arrays import train_detector as train_detector
+    from adjax.serialization import ArtefactError as ArtefactError
+    from adjax.serialization import load as load
+    from adjax.serialization import save as save
 
 
 _MODULES = (
@@ -52,14 +52,14 @@ _MODULES = (
     "train",
 )
 _HOMES = {
-    "ArtefactError": "artefact",
+    "ArtefactError": "serialization",
     "Detector": "detector",
     "Spec": "detector",
-    "detector_from": "foreign",
+    "detector_from": "custom",
     "fit": "detector",
-    "load": "artefact",
-    "save": "artefact",
-    "train_detector": "teach.arrays",
+    "load": "serialization",
+    "save": "serialization",
+    "train_detector": "auto.arrays",
 }
 """Public name -> the module that defines it."""
 

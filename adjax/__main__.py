@@ -9,7 +9,7 @@ from adjax import surface
 
 COMMANDS = {
     "data": ("adjax.data.cli", "list and fetch data sets"),
-    "train": ("adjax.teach.cli", "make a detector of a folder of normal images"),
+    "train": ("adjax.auto.cli", "make a detector of a folder of normal images"),
     "predict": ("adjax.predict.cli", "score the picture files of a folder with a detector"),
     "doctor": ("adjax.doctor.cli", "look at this machine, and at a folder of pictures"),
     "export": ("adjax.export_cli", "write a detector as a program that runs without adjax's networks"),

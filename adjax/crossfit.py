@@ -16,10 +16,10 @@ has it for many n and D. A bound whatever the data, as held-out rows give, it is
 from the rows: of one that has, hold rows out instead.
 
 Where it fails: a covariance that is not shrunk, of about as many features as rows or more. Along directions in which
-its rows don't vary at all, distances are in units of what float32 can't tell from nothing (`adjax.scorers.whiten`), and
-both those units and the number of such directions change with the rows that are left out. Of fresh rows of one Gaussian
-an α of 5 % flagged anything from less than 1 % to 9 % (docs/results.md); shrunk by 0.1, 4 to 5 %.
-`fit` warns of it.
+its rows don't vary at all, distances are in units of what float32 can't tell from nothing (`adjax.scorers._whiten`),
+and both those units and the number of such directions change with the rows that are left out. Of fresh rows of one
+Gaussian an α of 5 % flagged anything from less than 1 % to 9 % (docs/results.md); shrunk by 0.1, 4 to 5 %. `fit` warns
+of it.
 
 References:
   Stone, "Cross-validatory choice and assessment of statistical predictions" (1974); Vovk, "Cross-conformal predictors"

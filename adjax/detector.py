@@ -27,7 +27,7 @@ from adjax.data.stratify import copies
 from adjax.extraction import check, extractor, seen
 from adjax.extraction import extract as extract
 from adjax.extraction import read_by as read_by
-from adjax.scorers.logits import answer
+from adjax.scorers._logits import answer
 from adjax.spec import Given, parts
 from adjax.spec import Spec as Spec
 from adjax.types import Outputs, PyTree
@@ -178,10 +178,10 @@ class Detector:
         return dataclasses.replace(self, threshold=thresholds.conformal(self.normal_levels, alpha))
 
     def save(self, directory: str | os.PathLike) -> None:
-        """Writes the detector to a directory; see `adjax.artefact.save`."""
-        from adjax import artefact  # to the right of this layer: for the user's sake, when called
+        """Writes the detector to a directory; see `adjax.serialization.save`."""
+        from adjax import serialization  # to the right of this layer: for the user's sake, when called
 
-        artefact.save(self, directory)
+        serialization.save(self, directory)
 
     def export(self, directory: str | os.PathLike) -> None:
         """Writes it as a StableHLO program that runs without adjax's networks; see `adjax.export.save`."""

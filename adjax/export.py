@@ -1,6 +1,6 @@
 """A detector as a program: images in, score, p-value and decision out; to run it takes JAX alone.
 
-    DIR/manifest.json             format, schema, and the SHA-256 of the two others (see `adjax.sealed`)
+    DIR/manifest.json             format, schema, and the SHA-256 of the two others (see `adjax.manifest`)
     DIR/program-SUM.stablehlo     what `jax.export` serialised: network, scorer, calibration and threshold as constants,
                                   for CPU, CUDA and TPU, for batches of any size
     DIR/about-SUM.json            what it is made of, for people
@@ -26,7 +26,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from adjax import features
-from adjax.sealed import ArtefactError, Seal, to_json
+from adjax.manifest import ArtefactError, Seal, to_json
 
 if TYPE_CHECKING:
     from adjax.detector import Detector

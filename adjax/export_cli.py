@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adjax import artefact
+from adjax import serialization
 from adjax.cli.export import parser
-from adjax.sealed import MANIFEST
+from adjax.manifest import MANIFEST
 
 
 def main(arguments: list[str]) -> int:
     """Runs `python -m adjax export ARGUMENTS`; returns the exit code."""
     chosen = parser().parse_args(arguments)
     folder = find(chosen.run)
-    detector = artefact.load(folder)
+    detector = serialization.load(folder)
     if chosen.to == "onnx":
         from adjax import onnx
 

@@ -27,7 +27,7 @@ from adjax.checkpoint import Checkpoints
 from adjax.data.pixels import Frame
 from adjax.detector import Detector
 from adjax.models import weights
-from adjax.models.names import MODELS as WEIGHTED
+from adjax.models.weight_maps import MODELS as WEIGHTED
 from adjax.models.weights import Weights
 from adjax.sharding import to_host
 from adjax.spec import Spec

@@ -22,9 +22,9 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from adjax import crossfit, methods
+from adjax.custom import detector_from
 from adjax.data.stratify import copies, validation_split
 from adjax.detector import Detector
-from adjax.foreign import detector_from
 from adjax.pipeline import Recipe, train_one
 
 ANOMALOUS = -1

@@ -5,7 +5,7 @@ data set they see and with which labels). Seeds, λ values, one-vs-rest classes 
 compiled program trains the whole table: over the mesh's "member" axis in parallel, and within a device by `vmap`
 (accelerators, whose kernels one small network does not fill) or one after another by `lax.map` (CPU, where vmap-ed
 convolutions were measured 2-4 times slower). The data set lies on the device as uint8 (or on the host, from where
-batches are sent ahead, see `adjax.feed`); shuffling, augmentation and normalising are compiled in; the step counter
+batches are sent ahead, see `adjax.prefetch`); shuffling, augmentation and normalising are compiled in; the step counter
 lives on the device, so an epoch moves nothing between host and device but the metrics, which are fetched while the next
 steps run.
 
@@ -28,8 +28,8 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from adjax.augment import Augment, Normalise
-from adjax.feed import Feed
-from adjax.methods import collective
+from adjax.methods import _collective
+from adjax.prefetch import Feed
 from adjax.sharding import DATA, MEMBER, make_mesh, to_host
 from adjax.types import Method, PyTree
 
@@ -269,7 +269,7 @@ def functions(
         key, augment_key = jax.random.split(key)
         batch = images[rows] if resident else lax.dynamic_index_in_dim(images, place, keepdims=False)
         if any(augment):
-            batch = augment(collective.keys(augment_key, rows.size, DATA), batch)
+            batch = augment(_collective.keys(augment_key, rows.size, DATA), batch)
         return method_step(state, {"images": normalise(batch), "labels": labels}, key, axis_name=DATA)
 
     def run(state: State, seed, order, images, until):

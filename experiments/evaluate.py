@@ -17,7 +17,7 @@ from adjax import features, metrics, scorers, thresholds
 from adjax.augment import Normalise
 from adjax.data.trials import Study, Trial
 from adjax.detector import Detector, Spec, read_by
-from adjax.scorers.logits import answer
+from adjax.scorers._logits import answer
 from adjax.spec import parts
 from adjax.types import Outputs, PyTree
 from experiments.config import LIMITS

@@ -10,7 +10,7 @@ import numpy as np
 import optax
 import pytest
 
-from adjax.methods.adam import scale_by_adam, when_all_are_there
+from adjax.methods._adam import scale_by_adam, when_all_are_there
 
 pytestmark = pytest.mark.rounding
 

@@ -16,7 +16,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from adjax import models
-from adjax.models import names, resnet, vit, weights
+from adjax.models import resnet, vit, weight_maps, weights
 
 FOLDER = Path(__file__).parent / "golden_backbones"
 GOLDEN = {file.stem: json.loads(file.read_text()) for file in sorted(FOLDER.iterdir())}
@@ -51,7 +51,7 @@ def short_ones(monkeypatch):
         plan = resnet.Plan((1, 1, 1, 1), bottleneck=kind == "bottleneck")
         name, make = f"resnet_short_{kind}", functools.partial(resnet.ResNet, plan=plan)
         monkeypatch.setitem(models.MODELS, name, make)
-        monkeypatch.setitem(names.MODELS, name, (make, functools.partial(names.resnet.namings, plan)))
+        monkeypatch.setitem(weight_maps.MODELS, name, (make, functools.partial(weight_maps.resnet.namings, plan)))
 
 
 @pytest.mark.parametrize(("case", "number"), CASES)

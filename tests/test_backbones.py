@@ -11,7 +11,7 @@ from jax import lax
 from tiers import daily
 
 from adjax import models, nn
-from adjax.models import backbone, efficientnet, resnet, squeezenet, vit
+from adjax.models import _backbone, efficientnet, resnet, squeezenet, vit
 
 BACKBONES = ("efficientnet_lite0", "squeezenet", "vgg16")
 
@@ -130,13 +130,13 @@ def test_features_are_the_mean_of_patches(name, options):
 
 def test_grey_is_three_equal_channels_resized_as_jax_does():
     x = np.random.default_rng(0).normal(size=(2, 5, 7, 1)).astype(np.float32)
-    grey = backbone.prepare(x, 9)
-    colour = backbone.prepare(np.repeat(x, 3, -1), 9)
+    grey = _backbone.prepare(x, 9)
+    colour = _backbone.prepare(np.repeat(x, 3, -1), 9)
     np.testing.assert_allclose(grey, colour, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(grey[..., :1], jax.image.resize(x, (2, 9, 9, 1), "bilinear"), rtol=1e-5, atol=1e-6)
-    assert backbone.prepare(x, None).shape == (2, 5, 7, 3)
+    assert _backbone.prepare(x, None).shape == (2, 5, 7, 3)
     square = np.zeros((1, 9, 9, 3), np.float32)
-    assert backbone.prepare(square, 9) is square
+    assert _backbone.prepare(square, 9) is square
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_grey_is_three_equal_channels_resized_as_jax_does():
 )
 def test_sides_go_to_the_nearest_multiple(sides, side_px, seen):
     x = np.random.default_rng(0).normal(size=(1, *sides, 3)).astype(np.float32)
-    found = backbone.prepare(x, side_px, vit.PATCH_PX)
+    found = _backbone.prepare(x, side_px, vit.PATCH_PX)
     np.testing.assert_allclose(found, jax.image.resize(x, (1, *seen, 3), "bilinear"), rtol=1e-5, atol=1e-6)
 
 

@@ -11,11 +11,11 @@ from sklearn.covariance import EmpiricalCovariance
 from tiers import daily
 
 import adjax
-from adjax import data, export, foreign, scorers
+from adjax import custom, data, export, scorers
 from adjax import detector as detectors
 from adjax.augment import Normalise, normalise_of
-from adjax.scorers.logits import unfitted
-from adjax.sealed import ArtefactError
+from adjax.manifest import ArtefactError
+from adjax.scorers._logits import unfitted
 
 IMAGES, LABELS = data.load("digits", "train")[:2]
 TRAIN, HELD_OUT, NEW = IMAGES[:300], IMAGES[300:400], IMAGES[400:440]
@@ -236,6 +236,6 @@ def test_what_does_not_fit_is_refused(changed, told):
 
 @pytest.mark.slow
 def test_the_example_runs():
-    result = doctest.testmod(foreign)
+    result = doctest.testmod(custom)
     assert result.attempted > 4
     assert result.failed == 0

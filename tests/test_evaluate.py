@@ -7,7 +7,7 @@ import pytest
 from adjax import augment, data
 from adjax.data.trials import Study, Trial
 from adjax.detector import NoDistance
-from adjax.scorers import head
+from adjax.scorers import _head
 from adjax.spec import Spec, parts
 from experiments import evaluate
 
@@ -36,7 +36,7 @@ def judge():
 
 @pytest.mark.slow
 def test_what_cannot_be_fitted_is_passed_over_with_the_reason(judge, monkeypatch):
-    monkeypatch.setattr(head, "_NONLINEAR", -1.0)  # as if these logits were not linear in the features
+    monkeypatch.setattr(_head, "_NONLINEAR", -1.0)  # as if these logits were not linear in the features
     judged = judge(CROOKED, CROOKED)
     assert list(judged.scorers) == ["max_logit", "padim"]
     assert list(judged.passed_over) == ["vim"]

@@ -14,11 +14,11 @@ from tiers import daily
 
 import adjax
 from adjax import __main__ as command_line
-from adjax import artefact, data, distribution, export, scorers, sealed
+from adjax import data, distribution, export, manifest, scorers, serialization
 from adjax import detector as detectors
 from adjax.augment import normalise_of
 from adjax.detector import Spec
-from adjax.sealed import ArtefactError
+from adjax.manifest import ArtefactError
 
 IMAGES = data.load("digits", "train").images
 LABELS = data.load("digits", "train").labels
@@ -102,7 +102,7 @@ def test_every_scorer_says_the_same(name, detector, tmp_path):
 def test_a_scorer_can_be_exported(name):
     """Traced and lowered, nothing is fitted or run: of zeros for what it would have learnt."""
     spec = Spec("centerloss", "lenet5", name, (8, 8, 1), "0123456789", OPTIONS.get(name, {}))
-    shapes = artefact._template(spec, 3)
+    shapes = serialization._template(spec, 3)
     serves_all(export.program(jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)))
 
 
@@ -323,6 +323,6 @@ def test_the_example_runs():
 
 
 def test_the_manifest_is_readable(directory):
-    manifest = json.loads((directory / sealed.MANIFEST).read_text())
-    assert manifest["format"] == "adjax exported detector"
-    assert set(manifest["sha256"]) == {"program", "about"}
+    content = json.loads((directory / manifest.MANIFEST).read_text())
+    assert content["format"] == "adjax exported detector"
+    assert set(content["sha256"]) == {"program", "about"}

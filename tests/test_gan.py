@@ -15,8 +15,8 @@ from adjax.losses.abc import abc
 from adjax.losses.patch import patch
 from adjax.losses.ssim import ssim
 from adjax.methods.gan import HPARAMS, gan
-from adjax.models.discriminator import Discriminator
-from adjax.models.norm import norm
+from adjax.models._discriminator import Discriminator
+from adjax.models._norm import norm
 from adjax.models.unet import UNet, enlarged
 
 SHAPE, STEPS = (28, 28, 1), 50

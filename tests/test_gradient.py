@@ -11,8 +11,8 @@ from tiers import daily
 from training import compiled, pair, small_method, table
 
 from adjax import models
+from adjax.methods._gradient import _parts
 from adjax.methods.centerloss import center_loss_gradients
-from adjax.methods.gradient import _parts
 
 SHAPE, CLASSES = (28, 28, 1), 10
 

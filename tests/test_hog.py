@@ -6,7 +6,7 @@ import pytest
 from skimage.feature import hog
 from sklearn.datasets import load_sample_image
 
-from adjax import artefact, data, detector, models
+from adjax import data, detector, models, serialization
 from adjax.augment import normalise_for
 from adjax.detector import Spec
 
@@ -92,4 +92,4 @@ def test_hog_and_a_one_class_svm_make_a_detector(tmp_path):
     )
     assert np.mean(fitted.score(zeros[100:]) > np.median(fitted.score(split.images[split.labels > 0]))) < 0.02
     fitted.save(tmp_path / "d")
-    np.testing.assert_array_equal(artefact.load(tmp_path / "d").score(zeros), fitted.score(zeros))
+    np.testing.assert_array_equal(serialization.load(tmp_path / "d").score(zeros), fitted.score(zeros))

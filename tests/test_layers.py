@@ -21,7 +21,7 @@ LAYERS = [
     {"augment"},
     {"models"},
     {"methods"},
-    {"sharding", "feed"},
+    {"sharding", "prefetch"},
     {"checkpoint", "train"},
     {"loop"},
     {"features"},
@@ -31,16 +31,17 @@ LAYERS = [
     {"spec"},
     {"extraction"},
     {"detector"},
-    {"foreign", "localise", "sealed"},
-    {"artefact", "export"},
+    {"custom", "localise", "manifest"},
+    {"serialization", "export"},
     {"pipeline"},
     {"onnx", "sklearn"},
     {"metrics"},
     {"pixel_metrics"},
     {"report"},
     {"export_cli"},
-    {"predict", "teach", "doctor"},
+    {"predict", "auto", "doctor"},
     {"__main__"},
+    {"artefact", "foreign"},
 ]
 """From left to right. A new module takes its place here."""
 ALONE = {
@@ -53,11 +54,11 @@ ALONE = {
     "thresholds": set(),
     "metrics": set(),
     "pixel_metrics": {"metrics"},
-    "sealed": {"atomic"},
+    "manifest": {"atomic"},
     "report": {"atomic"},
 }
 """Layers that know nothing of others, but for what is named."""
-WHEN_CALLED = {("detector", "artefact"), ("detector", "export"), ("detector", "localise")}
+WHEN_CALLED = {("detector", "serialization"), ("detector", "export"), ("detector", "localise")}
 """The arrows that point right, for the user's sake: `Detector.save`, `.export` and `.maps`, imported when called."""
 
 PLACE = {layer: place for place, names in enumerate(LAYERS) for layer in names}
@@ -138,7 +139,7 @@ def test_the_imports_are_seen_at_all():
     assert {
         ("detector", "scorers"),
         ("detector", "augment"),
-        ("artefact", "detector"),
+        ("serialization", "detector"),
         ("models", "nn"),
     } <= seen
     assert {(layer_of(a), layer_of(b)) for a, b, late in all_imports() if late} >= WHEN_CALLED
@@ -189,9 +190,9 @@ def test_every_public_name_is_there_and_no_other():
         assert getattr(adjax, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'detect'; it has ArtefactError, Detector"):
         adjax.detect  # noqa: B018
-    from adjax import artefact
+    from adjax import serialization
 
-    assert adjax.load is artefact.load
+    assert adjax.load is serialization.load
 
 
 def test_type_checkers_see_what_is_there():

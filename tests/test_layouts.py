@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from adjax.auto import layout
 from adjax.cli import train
 from adjax.data import DataError, words
 from adjax.data.folder import list_folder
 from adjax.data.table import load_table
-from adjax.teach import layout
 
 PAGE = (Path(__file__).parents[1] / "docs" / "layouts.md").read_text(encoding="utf-8")
 

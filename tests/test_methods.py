@@ -17,7 +17,7 @@ from training import CLASSES, SHAPE, Small, digits
 
 from adjax import models
 from adjax.augment import normalise_for
-from adjax.methods import METHODS, collective, entry, make
+from adjax.methods import METHODS, _collective, entry, make
 from adjax.types import Method
 
 
@@ -326,7 +326,7 @@ def test_make_names_the_known_methods():
 
 def test_keys_do_not_depend_on_the_devices():
     key = jax.random.key(3)
-    whole = jax.random.key_data(collective.keys(key, 6, None))
-    halves = jax.vmap(lambda _: collective.keys(key, 3, "data"), axis_name="data")(jnp.arange(2))
+    whole = jax.random.key_data(_collective.keys(key, 6, None))
+    halves = jax.vmap(lambda _: _collective.keys(key, 3, "data"), axis_name="data")(jnp.arange(2))
     np.testing.assert_array_equal(whole, jax.random.key_data(halves).reshape(whole.shape))
     assert len({tuple(k) for k in np.asarray(whole)}) == 6

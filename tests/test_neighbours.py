@@ -11,7 +11,7 @@ from sklearn.metrics.pairwise import cosine_distances, euclidean_distances
 from sklearn.neighbors import NearestNeighbors
 
 from adjax import scorers
-from adjax.scorers import vectors
+from adjax.scorers import _vectors
 from adjax.scorers.mahalanobis import _squares
 
 N, D, K = 300, 5, 3
@@ -107,7 +107,7 @@ def test_a_direction_has_no_length(scale):
 def test_the_memory_that_neighbours_take_is_flat():
     def bytes_of(n):
         shapes = [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((n, 16), (10_000, 16))]
-        find = jax.jit(lambda x, rows: vectors.nearest(x, rows, jnp.ones(len(rows), bool), 5))
+        find = jax.jit(lambda x, rows: _vectors.nearest(x, rows, jnp.ones(len(rows), bool), 5))
         return find.lower(*shapes).compile().memory_analysis().temp_size_in_bytes
 
     assert bytes_of(8192) < 1.5 * bytes_of(1024)

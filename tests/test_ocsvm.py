@@ -10,7 +10,7 @@ from scipy.stats import kstest
 from sklearn.svm import OneClassSVM
 
 from adjax import scorers
-from adjax.scorers import sample
+from adjax.scorers import _reservoir
 
 RNG = np.random.default_rng(0)
 X = (RNG.normal(size=(300, 5)) * [1, 2, 3, 4, 5] + [0, 1, 2, 3, 4]).astype(np.float32)
@@ -84,18 +84,18 @@ def test_options_out_of_range_are_refused(options, told):
 # The sample
 
 
-add = jax.jit(sample.update)
+add = jax.jit(_reservoir.update)
 
 
 def taken(x, capacity, labels=None):
     labels = np.zeros(len(x), np.int32) if labels is None else labels
-    return add(sample.init(capacity, x.shape[1], 2), x, labels, np.ones(len(x), bool))
+    return add(_reservoir.init(capacity, x.shape[1], 2), x, labels, np.ones(len(x), bool))
 
 
 def test_a_sample_holds_every_row_once_while_there_is_room():
     x = np.concatenate([X, X[:7]])
     found = taken(x, 400)
-    kept = np.asarray(sample.kept(found))
+    kept = np.asarray(_reservoir.kept(found))
     assert kept.sum() == 307
     rows = np.asarray(found.rows)[kept]
     np.testing.assert_array_equal(rows[np.lexsort(rows.T)], x[np.lexsort(x.T)])
@@ -104,11 +104,11 @@ def test_a_sample_holds_every_row_once_while_there_is_room():
 
 def test_a_sample_forgets_order_and_parts():
     whole = taken(X, 50)
-    assert sample.kept(whole).all()
+    assert _reservoir.kept(whole).all()
     order = RNG.permutation(len(X))
     jax.tree.map(np.testing.assert_array_equal, taken(X[order], 50), whole)
     parts = [taken(X[order[i::3]], 50) for i in range(3)]
-    merged = sample.merge(parts[2], sample.merge(parts[0], parts[1]))
+    merged = _reservoir.merge(parts[2], _reservoir.merge(parts[0], parts[1]))
     jax.tree.map(np.testing.assert_array_equal, merged, whole)
 
 
@@ -129,7 +129,7 @@ def test_a_sample_is_a_random_one():
 def test_minus_zero_is_zero_and_rows_out_of_range_are_left_out():
     x = np.float32([[0, 1], [-0.0, 1], [np.nan, 0], [np.inf, 0], [2e15, 0], [1, 1], [2, 2]])
     found = taken(x, 9, np.int32([0, 0, 0, 0, 0, 7, 1]))
-    assert sample.kept(found).sum() == 3
+    assert _reservoir.kept(found).sum() == 3
     np.testing.assert_array_equal(found.counts, [2, 1])
     rows = np.asarray(found.rows)[:3]
     assert np.isin(rows, [0, 1, 2]).all()

@@ -14,9 +14,9 @@ from training import digits
 
 import adjax
 from adjax import methods, models, pipeline, surface
+from adjax.auto import plan
 from adjax.models import weights
 from adjax.pipeline import Recipe, member
-from adjax.teach import plan
 
 NAMES = tuple("0123456789")
 

@@ -10,12 +10,12 @@ from PIL import Image
 import adjax
 from adjax import detector as detectors
 from adjax import localise, models, scorers
+from adjax.auto import fit
 from adjax.data import defects, pixels, upload
-from adjax.models.patches import aligned
-from adjax.predict import where
+from adjax.models._patches import aligned
+from adjax.predict import regions
 from adjax.scorers.patchwise import highest
 from adjax.spec import Spec
-from adjax.teach import fit
 
 RNG = np.random.default_rng(0)
 N, H, W, C = 30, 3, 4, 5
@@ -201,18 +201,18 @@ SPEC = Spec("gmm", "efficientnet_lite0", "padim", (16, 24, 1), ["normal"], frame
 def test_boxes_are_px_of_the_picture_highest_first():
     places = np.zeros((4, 6), np.float32)
     places[0, 0], places[2, 3], places[3, 4] = 2, 3, 5  # the last two touch at a corner
-    assert where.boxes(places, 1.0, (40, 120), SPEC) == [(60, 20, 40, 20, 5.0), (0, 0, 20, 10, 2.0)]
+    assert regions.boxes(places, 1.0, (40, 120), SPEC) == [(60, 20, 40, 20, 5.0), (0, 0, 20, 10, 2.0)]
     middle = dataclasses.replace(SPEC, frame="middle")  # of 40 × 120 px it sees 60, between 30 and 90
-    (box,) = where.boxes(places, 2.5, (40, 120), middle)
+    (box,) = regions.boxes(places, 2.5, (40, 120), middle)
     assert box == (60, 20, 20, 20, 5.0)
-    assert where.boxes(np.full((4, 6), np.nan, np.float32), 1.0, (40, 120), SPEC)[0].peak == np.inf
-    assert where.told(where.boxes(places, 1.0, (40, 120), SPEC)) == "60,20,40,20,5; 0,0,20,10,2"
+    assert regions.boxes(np.full((4, 6), np.nan, np.float32), 1.0, (40, 120), SPEC)[0].peak == np.inf
+    assert regions.told(regions.boxes(places, 1.0, (40, 120), SPEC)) == "60,20,40,20,5; 0,0,20,10,2"
 
 
 def test_what_is_flagged_as_a_whole_has_its_highest_places():
     places = np.zeros((4, 6), np.float32)
     places[1, 1], places[1, 2], places[3, 5] = 0.8, 0.6, 0.3
-    assert where.boxes(places, 1.0, (40, 120), SPEC) == [(20, 10, 40, 10, pytest.approx(0.8))]
+    assert regions.boxes(places, 1.0, (40, 120), SPEC) == [(20, 10, 40, 10, pytest.approx(0.8))]
 
 
 def test_a_map_and_an_overlay_are_written_at_full_size(tmp_path):
@@ -221,7 +221,7 @@ def test_a_map_and_an_overlay_are_written_at_full_size(tmp_path):
     Image.fromarray(np.full((40, 120), 100, np.uint8)).save(tmp_path / "a.png")
     places = np.zeros((4, 6), np.float32)
     places[1, 1] = 3
-    where.write(tmp_path / "a.png", tmp_path / "maps" / "a.png", places, 1.0, (40, 120), SPEC)
+    regions.write(tmp_path / "a.png", tmp_path / "maps" / "a.png", places, 1.0, (40, 120), SPEC)
     scores = tifffile.imread(tmp_path / "maps" / "a.png.map.tif")
     assert (scores.shape, scores.dtype) == ((40, 120), np.float32)
     assert 10 <= scores.argmax() // 120 < 20
@@ -230,7 +230,7 @@ def test_a_map_and_an_overlay_are_written_at_full_size(tmp_path):
     assert shown.shape == (40, 120, 3)
     assert (shown == (255, 40, 40)).all(-1).any()  # the outline
     assert (shown[30:, 80:] == 100).all()
-    half = where.enlarged(places, (40, 120), dataclasses.replace(SPEC, frame="middle"))
+    half = regions.enlarged(places, (40, 120), dataclasses.replace(SPEC, frame="middle"))
     assert np.isnan(half[:, :29]).all()
     assert np.isfinite(half[:, 31:89]).all()
 

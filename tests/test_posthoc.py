@@ -11,7 +11,7 @@ from scipy.special import log_softmax, logsumexp, softmax
 from scipy.stats import entropy as scipy_entropy
 
 from adjax import scorers
-from adjax.scorers import head
+from adjax.scorers import _head
 
 N, D, K = 300, 12, 4
 RNG = np.random.default_rng(0)
@@ -271,9 +271,9 @@ def test_a_network_may_know_other_classes():
 
 @functools.partial(jax.jit, static_argnums=2)
 def recovered(x, z, logits=None):
-    stats = head.init(N, x.shape[1], K, logits)
-    stats = head.update(stats, {"features": x, "logits": z}, Y, np.ones(N, bool), "features", logits)
-    return head.solve(*head.rows(stats, logits))
+    stats = _head.init(N, x.shape[1], K, logits)
+    stats = _head.update(stats, {"features": x, "logits": z}, Y, np.ones(N, bool), "features", logits)
+    return _head.solve(*_head.rows(stats, logits))
 
 
 def test_the_last_layer_of_a_network_that_knows_other_classes():
@@ -289,7 +289,7 @@ def test_the_last_layer_is_recovered(offset, scales):
     kernel = KERNEL / scale[:, None]
     layer = recovered(x, logits_of(x, kernel))
     np.testing.assert_allclose(layer.kernel * scale[:, None], KERNEL, atol=2e-5 if offset else 3e-6)
-    np.testing.assert_allclose(head.apply(layer, x), logits_of(x, kernel), atol=1e-4 if offset else 2e-5)
+    np.testing.assert_allclose(_head.apply(layer, x), logits_of(x, kernel), atol=1e-4 if offset else 2e-5)
 
 
 def test_nearly_parallel_features_keep_their_own_weights():
@@ -300,7 +300,7 @@ def test_nearly_parallel_features_keep_their_own_weights():
     np.testing.assert_allclose(layer.kernel.sum(1)[2:], KERNEL.sum(1)[2:], atol=1e-4)
     other = X.copy()
     other[:, 1] = other[:, 0] + 0.1 * other[:, 1]
-    np.testing.assert_allclose(head.apply(layer, other), logits_of(other), atol=0.2)
+    np.testing.assert_allclose(_head.apply(layer, other), logits_of(other), atol=0.2)
 
 
 def test_of_many_last_layers_the_smallest():
@@ -311,7 +311,7 @@ def test_of_many_last_layers_the_smallest():
     layer = recovered(x, logits_of(x))
     shared = (KERNEL[0] + KERNEL[1]) / 2
     np.testing.assert_allclose(layer.kernel[:4], np.stack([shared, shared, 0 * shared, 0 * shared]), atol=1e-5)
-    np.testing.assert_allclose(head.apply(layer, x), logits_of(x), atol=2e-5)
+    np.testing.assert_allclose(_head.apply(layer, x), logits_of(x), atol=2e-5)
 
 
 @pytest.mark.parametrize(("name", "equation"), [("ash", ash), ("fdbd", fdbd), ("react", react), ("vim", vim)])

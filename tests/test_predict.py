@@ -28,9 +28,9 @@ import adjax
 from adjax import __main__, process, thresholds
 from adjax.data import DataError, upload, walk
 from adjax.data.picture import read_pixels, read_square
-from adjax.predict import stream, tables
-from adjax.predict.journal import Journal
-from adjax.predict.judge import judge
+from adjax.predict import stream, writers
+from adjax.predict.batch import judge
+from adjax.predict.resume_log import Journal
 from adjax.spec import parts
 
 SHAPE = (8, 8, 1)
@@ -107,7 +107,7 @@ def test_three_formats_hold_the_same(saved, folder, tmp_path):
         assert run(saved, folder, "--out", tmp_path / f"s.{suffix}") == 0
     one, two, three = (table(tmp_path / f"s.{suffix}") for suffix in ("csv", "jsonl", "parquet"))
     assert [row["path"] for row in one] == [row["path"] for row in two] == [row["path"] for row in three]
-    assert list(one[0]) == list(two[0]) == list(three[0]) == list(tables.COLUMNS)
+    assert list(one[0]) == list(two[0]) == list(three[0]) == list(writers.COLUMNS)
     scores = [np.array([row["score"] for row in rows], np.float32) for rows in (one, two, three)]
     np.testing.assert_array_equal(scores[0], scores[1])
     np.testing.assert_array_equal(scores[0], scores[2])
@@ -613,9 +613,9 @@ def test_the_networks_own_probability_goes_before_a_p_value():
 def test_a_format_that_can_not_be_written_is_said_first(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     with pytest.raises(DataError, match=r"pip install .*\[parquet\]'"):
-        tables.check(tmp_path / "s.parquet")
+        writers.check(tmp_path / "s.parquet")
     with pytest.raises(DataError, match=r"\.csv, \.jsonl, \.parquet"):
-        tables.check(tmp_path / "s.xlsx")
+        writers.check(tmp_path / "s.xlsx")
 
 
 def test_memory_is_a_window_whatever_the_number_of_files(detector, folder, monkeypatch):

@@ -10,7 +10,7 @@ import untrained
 from PIL import Image
 
 from adjax import __main__, process
-from adjax.predict import stream, where
+from adjax.predict import regions, stream
 from adjax.spec import Spec
 
 SHAPE = (16, 24, 1)
@@ -104,4 +104,7 @@ def test_what_a_detector_of_the_middle_does_not_see_is_told(saved, folder, tmp_p
 
 def test_no_more_boxes_than_a_person_reads():
     spec = Spec("gmm", "lenet5", "padim", (40, 40, 1), ["normal"])
-    assert len(where.boxes(np.indices((40, 40)).sum(0) % 2 * np.eye(40)[::-1], 0.5, (40, 40), spec)) <= where.MOST_BOXES
+    assert (
+        len(regions.boxes(np.indices((40, 40)).sum(0) % 2 * np.eye(40)[::-1], 0.5, (40, 40), spec))
+        <= regions.MOST_BOXES
+    )

@@ -22,7 +22,7 @@ from adjax import __main__, process
 from adjax.data import upload
 from adjax.detector import Spec
 from adjax.predict import page
-from adjax.predict.journal import Journal
+from adjax.predict.resume_log import Journal
 from adjax.predict.stream import Row
 from adjax.report import MAX_BYTES, render
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 import pytest
 
-from adjax import artefact, data
+from adjax import data, serialization
 from adjax import detector as detectors
 from adjax.augment import normalise_for
 from adjax.detector import Detector, Spec
@@ -34,7 +34,7 @@ def test_a_score_alone_makes_a_detector(tmp_path):
     assert detector.predict(IMAGES[300:]).mean() == pytest.approx(0.025, abs=2e-3)
     assert detector.with_false_positive_rate(0.1).predict(IMAGES[:300]).mean() <= 0.1
     detector.save(tmp_path / "d")
-    np.testing.assert_array_equal(artefact.load(tmp_path / "d").score(IMAGES), detector.score(IMAGES))
+    np.testing.assert_array_equal(serialization.load(tmp_path / "d").score(IMAGES), detector.score(IMAGES))
 
 
 def test_what_knows_no_classes_tells_none_apart():

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from adjax.auto import plan, select
+from adjax.auto.select import Found
 from adjax.models import weights
-from adjax.teach import plan, select
-from adjax.teach.select import Found
 
 
 def stripes(n, side=96):

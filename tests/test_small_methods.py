@@ -16,9 +16,9 @@ from adjax import models
 from adjax.losses.blur import blur
 from adjax.losses.ssim import ssim
 from adjax.methods import METHODS
-from adjax.methods.adamw import adamw
+from adjax.methods._adamw import adamw
+from adjax.methods._contrast import contrast_normalised
 from adjax.methods.classifier import class_weights
-from adjax.methods.pixels import contrast_normalised
 from adjax.methods.regressor import r2
 
 RNG = np.random.default_rng(0)

@@ -17,13 +17,13 @@ from PIL import Image
 
 import adjax
 from adjax import __main__, metrics, process, surface
+from adjax.auto import cli, fit, layout, page, plan, record
+from adjax.auto.plan import Asked
 from adjax.data import DataError, gather
 from adjax.data.upload import Header
 from adjax.models import weights
-from adjax.models.torchfile import WeightsError
+from adjax.models._read_torch import WeightsError
 from adjax.report import card
-from adjax.teach import cli, fit, layout, page, plan, record
-from adjax.teach.plan import Asked
 
 QUICK = ("--method", "hog_ocsvm", "--side-px", "8")
 

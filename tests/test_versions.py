@@ -15,7 +15,7 @@ from training import compiled, table
 import adjax
 from adjax import export
 from adjax.checkpoint import Checkpoints
-from adjax.sealed import ArtefactError
+from adjax.manifest import ArtefactError
 
 HERE = Path(__file__).parent / "artefacts"
 sys.path.append(str(HERE))

@@ -18,10 +18,10 @@ from safetensors.numpy import save_file
 
 from adjax import models
 from adjax.data import clients
-from adjax.models import efficientnet, torchfile, weights
-from adjax.models.kerasfile import read_keras
-from adjax.models.names import MODELS
-from adjax.models.torchfile import WeightsError, read_torch
+from adjax.models import _read_torch, efficientnet, weights
+from adjax.models._read_keras import read_keras
+from adjax.models._read_torch import WeightsError, read_torch
+from adjax.models.weight_maps import MODELS
 
 # --- PyTorch's files, written without PyTorch: stand-ins of the names that its pickles mention
 
@@ -86,7 +86,7 @@ def write_legacy(path, obj, tensors):
 @pytest.fixture(autouse=True)
 def _torch(monkeypatch):
     torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
-    for kind in torchfile._DTYPES:
+    for kind in _read_torch._DTYPES:
         setattr(torch, kind, type(kind, (), {"__module__": "torch"}))
 
     def _rebuild_tensor_v2(*_):
@@ -287,7 +287,7 @@ def test_damaged_files_give_this_error_and_no_other(tmp_path, tensors, write):
 
 def test_a_file_too_large_is_refused_and_a_missing_one_named(tmp_path, tensors, monkeypatch):
     file = write_zip(tmp_path / "a.pth", dict(tensors), tensors.values())
-    monkeypatch.setattr(torchfile, "MAX_FILE_BYTES", 100)
+    monkeypatch.setattr(_read_torch, "MAX_FILE_BYTES", 100)
     with pytest.raises(WeightsError, match="larger than 100 bytes"):
         read_torch(file)
     with pytest.raises(WeightsError, match=r"cannot read .*none\.pth"):

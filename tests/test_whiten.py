@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from adjax import scorers
-from adjax.scorers.whiten import floored, triangular, whitening
+from adjax.scorers._whiten import floored, triangular, whitening
 
 N, D = 4000, 8
 

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from functools import partial
 
 from adjax import factories
+from adjax.methods._entry import MethodEntry
 from adjax.methods.autoencoder import autoencoder
 from adjax.methods.centerloss import centerloss
 from adjax.methods.classifier import classifier
 from adjax.methods.deep_svdd import deep_svdd
-from adjax.methods.entry import MethodEntry
-from adjax.methods.frozen import frozen
+from adjax.methods.feature_extractor import frozen
 from adjax.methods.gan import gan
 from adjax.methods.ood_head import ood_head
 from adjax.methods.random import random

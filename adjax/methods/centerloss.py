@@ -18,9 +18,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from adjax.methods import collective
-from adjax.methods.descent import descend
-from adjax.methods.gradient import Gradient, gradient
+from adjax.methods import _collective
+from adjax.methods._descent import descend
+from adjax.methods._gradient import Gradient, gradient
 from adjax.models import Network
 from adjax.types import Method, PyTree
 
@@ -159,5 +159,5 @@ def moved_centers(
       float32[K, D].
     """
     member = jax.nn.one_hot(labels, len(centers))
-    sums, counts = collective.total((member.T @ features, member.sum(0)), axis_name)
+    sums, counts = _collective.total((member.T @ features, member.sum(0)), axis_name)
     return centers - rate * (counts[:, None] * centers - sums) / (1 + counts[:, None])

@@ -15,9 +15,9 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from adjax.methods import collective
-from adjax.methods.adamw import adamw
-from adjax.methods.gradient import gradient
+from adjax.methods import _collective
+from adjax.methods._adamw import adamw
+from adjax.methods._gradient import gradient
 from adjax.models import Network
 from adjax.types import Method
 
@@ -69,7 +69,7 @@ def classifier(
 
     def step(state, batch, key, axis_name=None):
         weights, hparams = state["params"]["network"], state["hparams"]
-        key = collective.keys(key, 1, axis_name)[0]  # dropout of its own on each device
+        key = _collective.keys(key, 1, axis_name)[0]  # dropout of its own on each device
 
         def loss(outputs, rows):
             labels, logit = rows["labels"], logit_of(outputs["logits"])

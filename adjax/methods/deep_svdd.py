@@ -16,10 +16,10 @@ import jax
 import jax.numpy as jnp
 
 from adjax.losses.blur import blur
-from adjax.methods import collective
-from adjax.methods.adamw import adamw
-from adjax.methods.gradient import gradient
-from adjax.methods.pixels import contrast_normalised, powered
+from adjax.methods import _collective
+from adjax.methods._adamw import adamw
+from adjax.methods._contrast import contrast_normalised, powered
+from adjax.methods._gradient import gradient
 from adjax.models import Network
 from adjax.types import Method
 
@@ -82,7 +82,7 @@ def deep_svdd(
     def step(state, batch, key, axis_name=None):
         images, hparams, old = _seen(batch["images"]), state["hparams"], state["params"]
         averaged = state["optimizer"]["averaged"]
-        key = collective.keys(key, 1, axis_name)[0]
+        key = _collective.keys(key, 1, axis_name)[0]
 
         def loss(outputs, _):
             features = outputs["features"]

@@ -32,12 +32,12 @@ from jax import lax
 from adjax.losses.abc import abc
 from adjax.losses.patch import patch
 from adjax.losses.ssim import ssim
-from adjax.methods import collective
-from adjax.methods.adam import scale_by_adam, when_all_are_there
-from adjax.methods.descent import descend
+from adjax.methods import _collective
+from adjax.methods._adam import scale_by_adam, when_all_are_there
+from adjax.methods._descent import descend
 from adjax.models import Network
 from adjax.models import network as as_network
-from adjax.models.discriminator import Discriminator
+from adjax.models._discriminator import Discriminator
 from adjax.models.unet import enlarged, resized
 from adjax.types import Method
 
@@ -67,7 +67,7 @@ def gan(
       share: the share of a batch that each discriminator sees, and the second pass of the encoder, in (0, 1]. They want
         images of one label only: at ½ they see the half of the batch where theirs come first, so that batches with as
         many of each cost half of what a share of 1 costs, and lose the few that are too many.
-      width, norm, compute: of the discriminators, see `adjax.models.discriminator`.
+      width, norm, compute: of the discriminators, see `adjax.models._discriminator`.
 
     Hyper-parameters (arrays, per member): the weights above and `learning_rate` > 0, its peak.
 
@@ -111,7 +111,7 @@ def gan(
         own = {"normal": slice(0, rows), "anomaly": slice(len(x) - rows, len(x))}
         masks = {"normal": labels == 0, "anomaly": labels > 0}
         counts = {
-            kind: collective.total((mask.sum(), mask[own[kind]].sum()), axis_name) for kind, mask in masks.items()
+            kind: _collective.total((mask.sum(), mask[own[kind]].sum()), axis_name) for kind, mask in masks.items()
         }
 
         def mean(values, kind):
@@ -180,7 +180,7 @@ def gan(
                 by_y += through_fake(by_fake)[1]
                 (by_real, by_fake), term = jax.grad(discriminator_loss, (0, 1), has_aux=True)(real, fake)
                 gradient = jax.tree.map(jnp.add, through_real(by_real)[0], through_fake(by_fake)[0])
-                gradient, term = collective.total((gradient, term), axis_name)
+                gradient, term = _collective.total((gradient, term), axis_name)
                 updates, after = adam.update(gradient, moments)
                 judge_after = descend(discriminator, moved, updates, when_all_are_there((by_y, gradient), rate))
                 return (by_y, *by), terms, (judge_after, after), term
@@ -197,7 +197,7 @@ def gan(
         grads = jax.tree.map(jnp.add, through_y, direct)
         terms = {**normal_terms, **anomaly_terms}
         metrics = {"loss": sum(w[f"w_{name}"] * term for name, term in terms.items()), **terms}
-        grads, metrics = collective.total((grads, metrics), axis_name)
+        grads, metrics = _collective.total((grads, metrics), axis_name)
         updates, moments = adam.update(grads, state["optimizer"]["network"])
         judges = {"normal": normal, "anomaly": anomaly}
         state = {

@@ -20,10 +20,10 @@ from flax import nnx
 from jax import lax
 
 from adjax import models
-from adjax.methods import collective
-from adjax.methods.adamw import adamw
+from adjax.methods import _collective
+from adjax.methods._adamw import adamw
+from adjax.methods._gradient import gradient
 from adjax.methods.centerloss import center_loss_gradients, moved_centers
-from adjax.methods.gradient import gradient
 from adjax.models import Network
 from adjax.types import Method
 
@@ -98,7 +98,7 @@ def ood_head(
     def train_body(state, batch, key, axis_name):
         params, hparams = state["params"], state["hparams"]
         images, labels, counts = in_distribution(batch["images"], batch["labels"], classes)
-        weight = counts / jnp.maximum(collective.mean(counts.mean(), axis_name), 1e-6)  # a batch may have none at all
+        weight = counts / jnp.maximum(_collective.mean(counts.mean(), axis_name), 1e-6)  # a batch may have none at all
         known = {"images": images, "labels": jnp.where(counts > 0, labels, 0), "weight": weight}
         found = center_loss_gradients(
             network, params["network"], params["centers"], hparams["lam"], known, key, axis_name

@@ -9,9 +9,9 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from adjax.methods import collective
-from adjax.methods.adamw import adamw
-from adjax.methods.gradient import gradient
+from adjax.methods import _collective
+from adjax.methods._adamw import adamw
+from adjax.methods._gradient import gradient
 from adjax.models import Network
 from adjax.types import Method
 
@@ -54,7 +54,7 @@ def regressor(
 
     def step(state, batch, key, axis_name=None):
         weights, hparams = state["params"]["network"], state["hparams"]
-        key = collective.keys(key, 1, axis_name)[0]  # dropout of its own on each device
+        key = _collective.keys(key, 1, axis_name)[0]  # dropout of its own on each device
 
         def loss(outputs, rows):
             return {"loss": jnp.square(outputs["logits"][:, 0] - rows["target"]), "share": rows["target"]}, ()

@@ -9,14 +9,14 @@ from flax import nnx
 
 from adjax import factories
 from adjax.models import weights
+from adjax.models._functional import Network, network
+from adjax.models._patches import aligned
 from adjax.models.autoencoder import ConvAutoencoder, DeepAutoencoder
-from adjax.models.boundary import Network, network
 from adjax.models.cnn import CNN
 from adjax.models.convnext import ConvNeXt
 from adjax.models.efficientnet import EfficientNet
 from adjax.models.hog import HOG
 from adjax.models.lenet import LeNet5
-from adjax.models.patches import aligned
 from adjax.models.resnet import RESNET18, RESNET50, WIDE_RESNET50_2, ResNet
 from adjax.models.squeezenet import SqueezeNet
 from adjax.models.svdd import SVDDLeNet
@@ -58,7 +58,7 @@ def make(
       name: a key of `MODELS`.
       image_shape: (height px, width px, channels).
       classes: how many, at least 1.
-      patch_layers: outputs with places that make `patches`, side by side, see `adjax.models.patches`; none: the
+      patch_layers: outputs with places that make `patches`, side by side, see `adjax.models._patches`; none: the
         network's own.
       **options: keyword arguments of the module.
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from adjax import nn
-from adjax.models import backbone
+from adjax.models import _backbone
 
 STAGES = ((3, 96), (3, 192), (9, 384), (3, 768))
 """Blocks and channels of each stage."""
@@ -59,9 +59,9 @@ class ConvNeXt(nnx.Module):
     """
 
     def __init__(self, image_shape: tuple[int, int, int], classes: int, *, rngs: nnx.Rngs, side_px: int | None = None):
-        backbone.check("ConvNeXt", image_shape, classes, side_px, smallest_px=32)
+        _backbone.check("ConvNeXt", image_shape, classes, side_px, smallest_px=32)
         self.side_px = side_px
-        channels = backbone.CHANNELS
+        channels = _backbone.CHANNELS
         for stage, (blocks, features) in enumerate(STAGES, 1):
             px = 4 if stage == 1 else 2
             down = _conv(channels, features, (px, px), strides=px, padding="VALID", rngs=rngs)
@@ -76,7 +76,7 @@ class ConvNeXt(nnx.Module):
     def __call__(self, images: jax.Array) -> dict[str, jax.Array]:
         """`layer1` … `layer4`, maps [N, h, w, C] at strides 4, 8, 16, 32 with 96, 192, 384, 768 channels; `patches`,
         the last of them, of which `features` [N, 768] are the mean; `logits` [N, K], of the features normed."""
-        x = backbone.prepare(images, self.side_px)
+        x = _backbone.prepare(images, self.side_px)
         maps = {}
         for stage, (blocks, _) in enumerate(STAGES, 1):
             down, norm = getattr(self, f"down{stage}"), getattr(self, f"norm{stage}")

@@ -20,7 +20,7 @@ import jax
 from flax import nnx
 
 from adjax import nn
-from adjax.models import backbone
+from adjax.models import _backbone
 
 STEM, TOP = 32, 1280
 SQUEEZE = 0.25  # of a block's input channels
@@ -118,7 +118,7 @@ class Block(nnx.Module):
         if self.se is not None:
             y = self.se(y)
         y = self.project(y)
-        return x + backbone.dropout(self.drop, y, rngs) if self.residual else y
+        return x + _backbone.dropout(self.drop, y, rngs) if self.residual else y
 
 
 class EfficientNet(nnx.Module):
@@ -152,13 +152,13 @@ class EfficientNet(nnx.Module):
         symmetric: bool = False,
         epsilon: float = 1e-3,
     ):
-        backbone.check("EfficientNet", image_shape, classes, side_px)
+        _backbone.check("EfficientNet", image_shape, classes, side_px)
         for name, share in (("dropout", dropout), ("drop_connect", drop_connect)):
             if not 0 <= share < 1:
                 raise ValueError(f"{name} {share}: must lie in [0, 1)")
         convolution = partial(ConvNorm, symmetric=symmetric, epsilon=epsilon, rngs=rngs)
         self.side_px, self.lite = side_px, lite
-        self.stem = convolution(backbone.CHANNELS, STEM, 3, 2)
+        self.stem = convolution(_backbone.CHANNELS, STEM, 3, 2)
         channels, done, total = STEM, 0, sum(stage.blocks for stage in STAGES)
         self.names: tuple[str, ...] = ()
         for number, stage in enumerate(STAGES, 1):
@@ -184,7 +184,7 @@ class EfficientNet(nnx.Module):
         """`patches` [N, h, w, 1280], of which `features` [N, 1280] are the mean; `logits` [N, K]; and the last map at
         each size, `layer1` to `layer4` of 24, 40, 112 and 320 channels, at 1/4, 1/8, 1/16 and 1/32 of the side."""
         act = nnx.relu6 if self.lite else nnx.silu
-        x = act(self.stem(backbone.prepare(images, self.side_px)))
+        x = act(self.stem(_backbone.prepare(images, self.side_px)))
         layers = {}
         for name in self.names:
             x = getattr(self, name)(x, rngs)
@@ -192,5 +192,5 @@ class EfficientNet(nnx.Module):
                 layers[LAYERS[name]] = x
         patches = act(self.top(x))
         features = patches.mean((1, 2))
-        logits = self.head(backbone.dropout(self.drop, features, rngs))
+        logits = self.head(_backbone.dropout(self.drop, features, rngs))
         return {**layers, "patches": patches, "features": features, "logits": logits}

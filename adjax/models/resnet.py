@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from adjax.models import backbone
+from adjax.models import _backbone
 from adjax.models.efficientnet import ConvNorm
 
 STEM = 64
@@ -118,11 +118,11 @@ class ResNet(nnx.Module):
         plan: Plan = RESNET50,
         side_px: int | None = None,
     ):
-        backbone.check("ResNet", image_shape, classes, side_px)
+        _backbone.check("ResNet", image_shape, classes, side_px)
         convolution = partial(ConvNorm, symmetric=True, epsilon=1e-5, rngs=rngs)
         self.side_px = side_px
         self.depths = plan.depths
-        self.stem = convolution(backbone.CHANNELS, STEM, 7, 2)
+        self.stem = convolution(_backbone.CHANNELS, STEM, 7, 2)
         channels = STEM
         for stage, depth in enumerate(plan.depths):
             for block in range(depth):
@@ -136,8 +136,8 @@ class ResNet(nnx.Module):
     def __call__(self, images: jax.Array) -> dict[str, jax.Array]:
         """`layer1` … `layer4`, maps [N, h, w, C] at strides 4, 8, 16, 32 (≥ 0); `patches`, the last of them, of which
         `features` [N, D] are the mean; `logits` [N, K]. D is 512 of ResNet-18, else 2048."""
-        x = nnx.relu(self.stem(backbone.prepare(images, self.side_px)))
-        x = backbone.max_pool_3x3(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))))  # x ≥ 0: zeros are no maxima
+        x = nnx.relu(self.stem(_backbone.prepare(images, self.side_px)))
+        x = _backbone.max_pool_3x3(jnp.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))))  # x ≥ 0: zeros are no maxima
         maps = {}
         for stage, depth in enumerate(self.depths, 1):
             for block in range(depth):

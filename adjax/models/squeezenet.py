@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from adjax import nn
-from adjax.models import backbone
+from adjax.models import _backbone
 
 FIRES = {"fire2": 16, "fire3": 16, "fire4": 32, "fire5": 32, "fire6": 48, "fire7": 48, "fire8": 64, "fire9": 64}
 """Name -> squeezed channels; each expansion has four times as many."""
@@ -60,7 +60,7 @@ class SqueezeNet(nnx.Module):
         dropout: float = 0.5,
         ceil: bool = False,
     ):
-        backbone.check("SqueezeNet", image_shape, classes, side_px, smallest_px=MIN_SIDE_PX)
+        _backbone.check("SqueezeNet", image_shape, classes, side_px, smallest_px=MIN_SIDE_PX)
         if not 0 <= dropout < 1:
             raise ValueError(f"dropout {dropout}: must lie in [0, 1)")
         convolution = partial(
@@ -71,7 +71,7 @@ class SqueezeNet(nnx.Module):
             rngs=rngs,
         )
         self.side_px, self.ceil = side_px, ceil
-        self.stem = convolution(backbone.CHANNELS, 64, (3, 3), strides=2)
+        self.stem = convolution(_backbone.CHANNELS, 64, (3, 3), strides=2)
         channels = 64
         for name, squeezed in FIRES.items():
             setattr(self, name, Fire(channels, squeezed, convolution))
@@ -83,14 +83,14 @@ class SqueezeNet(nnx.Module):
         """`layer1` … `layer3`, the maps before each pooling (of the stem, fire3, fire5), and `layer4`, of fire9: at
         strides 2, 4, 8, 16, with 64, 128, 256, 512 channels, ≥ 0; `patches`, the last of them, of which `features`
         [N, 512] are the mean; `logits` [N, K] (≥ 0 and not linear in features, as published)."""
-        x = nnx.relu(self.stem(backbone.prepare(images, self.side_px)))
+        x = nnx.relu(self.stem(_backbone.prepare(images, self.side_px)))
         maps = {}
         for name in FIRES:
             if name in _MAPS:
                 maps[_MAPS[name]] = x
                 x = _max_pool_3x3(x, self.ceil)
             x = getattr(self, name)(x)
-        logits = nnx.relu(self.head(backbone.dropout(self.drop, x, rngs))).mean((1, 2))
+        logits = nnx.relu(self.head(_backbone.dropout(self.drop, x, rngs))).mean((1, 2))
         return {**maps, "layer4": x, "patches": x, "features": x.mean((1, 2)), "logits": logits}
 
 
@@ -98,4 +98,4 @@ def _max_pool_3x3(x: jax.Array, ceil: bool) -> jax.Array:
     """`backbone.max_pool_3x3`, with a cut-off last window or without. x ≥ 0, so 0 pads."""
     if ceil:
         x = jnp.pad(x, ((0, 0), *((0, (n - 3) % 2) for n in x.shape[1:3]), (0, 0)))
-    return backbone.max_pool_3x3(x)
+    return _backbone.max_pool_3x3(x)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from adjax import nn
-from adjax.models.norm import norm as make_norm
+from adjax.models._norm import norm as make_norm
 
 _SIDE = 16  # four halvings
 _MIN_SIDE_PX = 17  # what is enlarged to 32 px; of 16 px one latent pixel is left, which "instance" norm turns into 0
@@ -68,7 +68,7 @@ class UNet(nnx.Module):
           image_shape: (height px, width px, channels); sides that are no multiples of 16 are enlarged to the next.
           classes: not used; there because every model takes it.
           width: channels of the first level, ≥ 1; doubled at each of the next three.
-          norm: see `adjax.models.norm`.
+          norm: see `adjax.models._norm`.
           compute: dtype that the operands of convolutions are rounded to, such as "bfloat16"; sums are float32.
           rngs: draws the weights, from N(0, 0.02).
 

@@ -11,7 +11,7 @@ import jax
 from flax import nnx
 
 from adjax import nn
-from adjax.models import backbone
+from adjax.models import _backbone
 
 BLOCKS = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 """Convolutions and channels of each block."""
@@ -45,10 +45,10 @@ class VGG16(nnx.Module):
     ):
         if layer not in LAYERS:
             raise ValueError(f"layer {layer!r}: must be one of {', '.join(LAYERS)}")
-        backbone.check("VGG16", image_shape, classes, side_px, smallest_px=2 ** (int(layer[5]) - 1))
+        _backbone.check("VGG16", image_shape, classes, side_px, smallest_px=2 ** (int(layer[5]) - 1))
         self.side_px = side_px
         self.names = tuple(LAYERS)[: tuple(LAYERS).index(layer) + 1]
-        channels = backbone.CHANNELS
+        channels = _backbone.CHANNELS
         for name in self.names:
             convolution = nnx.Conv(
                 channels,
@@ -67,7 +67,7 @@ class VGG16(nnx.Module):
         """`layer1` … `layer4`, the last maps of block2 … block5 before they are pooled, as far as they are computed:
         at strides 2, 4, 8, 16, with 128, 256, 512, 512 channels, ≥ 0; `patches` [N, h, w, channels of the layer], of
         which `features` [N, channels] are the mean; `logits` [N, K]."""
-        x = backbone.prepare(images, self.side_px)
+        x = _backbone.prepare(images, self.side_px)
         block, maps = "block1", {}
         for name in self.names:
             if name[:6] != block:

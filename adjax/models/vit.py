@@ -22,7 +22,7 @@ import numpy as np
 from flax import nnx
 
 from adjax import nn
-from adjax.models import backbone
+from adjax.models import _backbone
 
 PATCH_PX = 14
 GRID = 37  # patches each way that positions are learnt for: 518 px
@@ -39,7 +39,7 @@ class Embedding(nnx.Module):
     def __init__(self, dim: int, registers: int, antialias: bool, offset: float, *, rngs: nnx.Rngs):
         self.antialias, self.offset = antialias, offset
         self.patches = nnx.Conv(
-            backbone.CHANNELS,
+            _backbone.CHANNELS,
             dim,
             (PATCH_PX, PATCH_PX),
             strides=PATCH_PX,
@@ -156,7 +156,7 @@ class DINOv2(nnx.Module):
         antialias: bool = True,
         offset: float = 0.0,
     ):
-        backbone.check("DINOv2", image_shape, classes, side_px)
+        _backbone.check("DINOv2", image_shape, classes, side_px)
         if registers < 0:
             raise ValueError(f"registers {registers}: must be at least 0; published weights have 0 or 4")
         if dim < 64 or dim % 64:
@@ -171,7 +171,7 @@ class DINOv2(nnx.Module):
     def __call__(self, images: jax.Array) -> dict[str, jax.Array]:
         """`layer1` … `layer4`, patches [N, h, w, dim] after blocks 3, 6, 9 and 12, all at stride 14 and as they are;
         `patches`, the last of them normed; `features` [N, dim], the class token, normed; `logits` [N, K]."""
-        images = backbone.prepare(images, self.side_px, PATCH_PX)
+        images = _backbone.prepare(images, self.side_px, PATCH_PX)
         n, height, width = images.shape[0], images.shape[1] // PATCH_PX, images.shape[2] // PATCH_PX
         x = self.embed(images)
 

@@ -26,10 +26,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as save_safetensors
 
 from adjax.data import cache, clients
-from adjax.models.boundary import Network, shapes
-from adjax.models.kerasfile import read_keras
-from adjax.models.names import IMAGENET, MODELS, translate
-from adjax.models.torchfile import MAX_FILE_BYTES, WeightsError, read_torch
+from adjax.models._functional import Network, shapes
+from adjax.models._read_keras import read_keras
+from adjax.models._read_torch import MAX_FILE_BYTES, WeightsError, read_torch
+from adjax.models.weight_maps import IMAGENET, MODELS, translate
 from adjax.surface import words
 from adjax.types import PyTree
 
@@ -149,9 +149,9 @@ def load_weights(file: Path, model: str) -> Weights:
 
     Args:
       file: .safetensors, .h5 or .pth (also .pt, .bin), with the names of Keras, torchvision, timm, Hugging Face,
-        facebookresearch or efficientnet_pytorch, whichever `adjax.models.names` has for this model; or what `convert`
-        wrote.
-      model: a key of `adjax.models.names.MODELS`.
+        facebookresearch or efficientnet_pytorch, whichever `adjax.models.weight_maps` has for this model; or what
+        `convert` wrote.
+      model: a key of `adjax.models.weight_maps.MODELS`.
 
     Returns:
       The `Weights`.
@@ -194,7 +194,7 @@ def convert(file: Path, model: str, out: Path) -> Weights:
 
     Args:
       file: as of `load_weights`.
-      model: a key of `adjax.models.names.MODELS`.
+      model: a key of `adjax.models.weight_maps.MODELS`.
       out: path of the new file, ending in .safetensors.
 
     Returns:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from adjax import artefact, features, localise, process, thresholds
+from adjax import features, localise, process, serialization, thresholds
 from adjax.cli.predict import parser
 from adjax.data import depth, upload, walk
 from adjax.data.probabilities import write_probabilities
@@ -22,12 +22,12 @@ from adjax.data.split import DataError
 from adjax.detector import Detector
 from adjax.export_cli import find
 from adjax.loop import StopSignal
-from adjax.predict import page, stream, tables
-from adjax.predict.journal import Journal
+from adjax.manifest import MANIFEST
+from adjax.predict import page, stream, writers
+from adjax.predict.resume_log import Journal
 from adjax.predict.stream import Row
 from adjax.progress import ImageProgress
 from adjax.report import write as write_report
-from adjax.sealed import MANIFEST
 
 
 def main(arguments: list[str]) -> int:
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
     upload.quiet()
     process.prepare()
     console = Console(width=None if sys.stdout.isatty() else 160)
-    tables.check(chosen.out)
+    writers.check(chosen.out)
     detector, sha256, alpha = _detector(chosen.detector, chosen.false_positive_rate)
     doubt = None if alpha is None else thresholds.band(detector.normal_levels, alpha)
     if chosen.submission and not detector.normal_levels.shape[0]:
@@ -103,7 +103,7 @@ def main(arguments: list[str]) -> int:
             for name, why in found.unlisted.items()
             if name not in journal.done
         )
-        tables.write(chosen.out, journal.rows(), shared)
+        writers.write(chosen.out, journal.rows(), shared)
         if stop.received is not None:
             console.print(f"stopped; {chosen.out} has what is done, and the same command continues", markup=False)
             return 128 + stop.received
@@ -129,7 +129,7 @@ def main(arguments: list[str]) -> int:
 def _detector(run: Path, false_positive_rate: float | None) -> tuple[Detector, str, float | None]:
     """The detector, the SHA-256 of its manifest (which holds those of its files), and the rate of its threshold."""
     directory = find(run)
-    detector = artefact.load(directory)
+    detector = serialization.load(directory)
     sha256 = hashlib.sha256((directory / MANIFEST).read_bytes()).hexdigest()
     if false_positive_rate is not None:
         _check_rate(len(detector.normal_levels), false_positive_rate)

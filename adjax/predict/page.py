@@ -23,7 +23,7 @@ from adjax import distribution, localise
 from adjax.data import upload
 from adjax.data.split import DataError
 from adjax.detector import Detector
-from adjax.predict.journal import Journal
+from adjax.predict.resume_log import Journal
 from adjax.report import Figure, Pictures, Report, Table, View, choose
 
 NAME = "report.html"

@@ -19,8 +19,8 @@ from adjax.data.depth import Depths
 from adjax.data.pixels import unseen
 from adjax.data.split import DataError
 from adjax.detector import Detector
-from adjax.predict import where
-from adjax.predict.judge import NONE, judge
+from adjax.predict import regions
+from adjax.predict.batch import NONE, judge
 from adjax.spec import Given, Spec
 
 WINDOW = 3
@@ -91,7 +91,7 @@ def rows(
       threads: that decode.
       doubt: scores that are uncertain.
       depths: told of each picture.
-      maps: folder for the maps of pictures that are flagged, see `adjax.predict.where`; of a scorer with places.
+      maps: folder for the maps of pictures that are flagged, see `adjax.predict.regions`; of a scorer with places.
 
     Yields:
       Rows, `batch_size` of them but for the last time.
@@ -158,9 +158,9 @@ def _rows(
         size, flagged, boxes = (header.height, header.width), bool(said["anomalous"][slot]), None
         if flagged and "places" in said:
             places = said["places"][slot]
-            boxes = where.told(where.boxes(places, threshold, size, spec))
+            boxes = regions.told(regions.boxes(places, threshold, size, spec))
             if maps is not None:
-                where.write(folder / name, maps / name, places, threshold, size, spec)
+                regions.write(folder / name, maps / name, places, threshold, size, spec)
         found.append(
             Row(
                 name,

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from adjax import factories
+from adjax.scorers._stream import fit_stream, merge_all
+from adjax.scorers._suite import suite
 from adjax.scorers.ash import ash
 from adjax.scorers.center import center
 from adjax.scorers.cosine import cosine
@@ -36,8 +38,6 @@ from adjax.scorers.react import react
 from adjax.scorers.relative_mahalanobis import relative_mahalanobis
 from adjax.scorers.score import score
 from adjax.scorers.she import she
-from adjax.scorers.stream import fit_stream, merge_all
-from adjax.scorers.suite import suite
 from adjax.scorers.vim import vim
 from adjax.types import Outputs, PyTree, Scorer
 
@@ -73,7 +73,7 @@ SCORERS: dict[str, Callable[..., Scorer]] = {
 }
 """Name -> factory; its keyword arguments configure it."""
 WITH_HEAD = "ash", "fdbd", "react", "vim"
-"""Those that recover the last layer, for which logits must be linear in the features: see `adjax.scorers.head`."""
+"""Those that recover the last layer, for which logits must be linear in the features: see `adjax.scorers._head`."""
 
 __all__ = [
     "SCORERS",

@@ -5,7 +5,7 @@
 g keeps the largest features of each image, 10 % of them, and sets the others to 0. With s₁ the sum of all features and
 s₂ that of those kept, g multiplies these by exp(s₁ / s₂) ("s"), leaves them as they are ("p"), or makes them all equal,
 their sum s₁ ("b"). Djurisic et al., "Extremely simple activation shaping for out-of-distribution detection" (ICLR
-2023). W and b are recovered from features and logits (`adjax.scorers.head`).
+2023). W and b are recovered from features and logits (`adjax.scorers._head`).
 
 It is made for features ≥ 0, for which s₁ / s₂ lies between 1 and D / kept; others are held to that.
 """
@@ -19,11 +19,11 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from adjax.scorers import head
-from adjax.scorers.head import Head
-from adjax.scorers.logits import energy, guarded, positive
-from adjax.scorers.sample import Sample, merge
-from adjax.scorers.vectors import within
+from adjax.scorers import _head
+from adjax.scorers._head import Head
+from adjax.scorers._logits import energy, guarded, positive
+from adjax.scorers._reservoir import Sample, merge
+from adjax.scorers._vectors import within
 from adjax.types import Outputs, Scorer
 
 
@@ -66,13 +66,13 @@ def ash(
     positive(temperature)
 
     def init(dim: int, classes: int) -> Sample:
-        return head.init(capacity, dim, classes, logits)
+        return _head.init(capacity, dim, classes, logits)
 
     def update(stats: Sample, outputs: Outputs, labels: jax.Array, mask: jax.Array) -> Sample:
-        return head.update(stats, outputs, labels, mask, feature, logits)
+        return _head.update(stats, outputs, labels, mask, feature, logits)
 
     def finalize(stats: Sample) -> Head:
-        return head.solve(*head.rows(stats, logits), kernel)
+        return _head.solve(*_head.rows(stats, logits), kernel)
 
     def shaped(x: jax.Array) -> jax.Array:
         dim = x.shape[1]
@@ -90,7 +90,7 @@ def ash(
         return some * jnp.exp(jnp.clip(ratio, 1, dim / count))
 
     def score(state: Head, outputs: Outputs) -> jax.Array:
-        z = head.apply(state, shaped(within(outputs, feature)))
+        z = _head.apply(state, shaped(within(outputs, feature)))
         return guarded(energy(z, temperature), outputs, feature, "logits")
 
     return Scorer.single(init, update, merge, finalize, score)

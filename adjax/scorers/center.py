@@ -12,9 +12,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from adjax.scorers import means
-from adjax.scorers.means import Means
-from adjax.scorers.vectors import length, within
+from adjax.scorers import _class_means
+from adjax.scorers._class_means import Means
+from adjax.scorers._vectors import length, within
 from adjax.types import Outputs, Scorer
 
 
@@ -44,7 +44,7 @@ def center(feature: str = "features") -> Scorer:
     """
 
     def update(stats: Means, outputs: Outputs, labels: jax.Array, mask: jax.Array) -> Means:
-        return means.update(stats, outputs[feature], labels, mask)
+        return _class_means.update(stats, outputs[feature], labels, mask)
 
     def finalize(stats: Means) -> State:
         return State(stats.anchor, stats.mean, stats.counts > 0)
@@ -56,4 +56,4 @@ def center(feature: str = "features") -> Scorer:
     def score(state: State, outputs: Outputs) -> jax.Array:
         return distances(state, outputs).min(-1)
 
-    return Scorer(means.init, update, means.merge, finalize, score, distances)
+    return Scorer(_class_means.init, update, _class_means.merge, finalize, score, distances)

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from adjax.scorers import means
-from adjax.scorers.means import Means
-from adjax.scorers.vectors import directed, direction, within
+from adjax.scorers import _class_means
+from adjax.scorers._class_means import Means
+from adjax.scorers._vectors import directed, direction, within
 from adjax.types import Outputs, Scorer
 
 
@@ -45,7 +45,7 @@ def cosine(feature: str = "features") -> Scorer:
     """
 
     def update(stats: Means, outputs: Outputs, labels: jax.Array, mask: jax.Array) -> Means:
-        return means.update(stats, outputs[feature], labels, mask)
+        return _class_means.update(stats, outputs[feature], labels, mask)
 
     def finalize(stats: Means) -> State:
         return State(direction(stats.anchor[None] + stats.mean), stats.counts > 0)
@@ -59,4 +59,4 @@ def cosine(feature: str = "features") -> Scorer:
     def score(state: State, outputs: Outputs) -> jax.Array:
         return distances(state, outputs).min(-1)
 
-    return Scorer(means.init, update, means.merge, finalize, score, distances)
+    return Scorer(_class_means.init, update, _class_means.merge, finalize, score, distances)

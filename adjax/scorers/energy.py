@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import jax
 
-from adjax.scorers import logits
+from adjax.scorers import _logits
 from adjax.types import Outputs, Scorer
 
 
@@ -25,9 +25,9 @@ def energy(temperature: float = 1.0) -> Scorer:
     Raises:
       ValueError: T not positive.
     """
-    logits.positive(temperature)
+    _logits.positive(temperature)
 
     def score(outputs: Outputs) -> jax.Array:
-        return logits.guarded(logits.energy(logits.read(outputs), temperature), outputs, "logits")
+        return _logits.guarded(_logits.energy(_logits.read(outputs), temperature), outputs, "logits")
 
-    return logits.unfitted(score)
+    return _logits.unfitted(score)

@@ -4,7 +4,7 @@
 
 Each term is the distance to the boundary where class k is as likely as k*, divided by the distance from the mean of the
 training features, with which it grows for all images alike. Liu & Qin, "Fast decision boundary based
-out-of-distribution detector" (ICML 2024). W is recovered from features and logits (`adjax.scorers.head`), and μ is the
+out-of-distribution detector" (ICML 2024). W is recovered from features and logits (`adjax.scorers._head`), and μ is the
 mean of the same sample. Classes with equal weights have no boundary and count 0.
 """
 
@@ -17,10 +17,10 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from adjax.scorers import head
-from adjax.scorers.logits import guarded, read
-from adjax.scorers.sample import Sample, merge
-from adjax.scorers.vectors import length, within
+from adjax.scorers import _head
+from adjax.scorers._logits import guarded, read
+from adjax.scorers._reservoir import Sample, merge
+from adjax.scorers._vectors import length, within
 from adjax.types import Outputs, Scorer
 
 _TINY = 1e-30
@@ -68,13 +68,13 @@ def fdbd(
     """
 
     def init(dim: int, classes: int) -> Sample:
-        return head.init(capacity, dim, classes, logits)
+        return _head.init(capacity, dim, classes, logits)
 
     def update(stats: Sample, outputs: Outputs, labels: jax.Array, mask: jax.Array) -> Sample:
-        return head.update(stats, outputs, labels, mask, feature, logits)
+        return _head.update(stats, outputs, labels, mask, feature, logits)
 
     def finalize(stats: Sample) -> State:
-        layer = head.solve(*head.rows(stats, logits), kernel)
+        layer = _head.solve(*_head.rows(stats, logits), kernel)
         weights = layer.kernel.T
         gaps = lax.map(lambda w: length(weights - w[None]), weights)
         return State(layer.origin, jnp.where(jnp.isnan(layer.bias)[None], jnp.nan, gaps), ~jnp.isneginf(layer.bias[:1]))

@@ -4,7 +4,7 @@
 
 A pooled feature sees a picture that shows something else, a map of patches a small defect: either is enough. m_i and
 d_i are location and scale of scorer i's scores over *unseen* normal images, since training scores are too low by as
-much as a scorer overfits: `adjax.teach.select` finds them, and they are options, as all that is decided before
+much as a scorer overfits: `adjax.auto.select` finds them, and they are options, as all that is decided before
 fitting.
 """
 

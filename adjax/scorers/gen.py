@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from adjax.scorers.logits import guarded, predicted, read, unfitted
+from adjax.scorers._logits import guarded, predicted, read, unfitted
 from adjax.types import Outputs, Scorer
 
 

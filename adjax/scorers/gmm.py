@@ -4,7 +4,7 @@
 
 With one component the fit is in closed form, from the running sums of `adjax.scorers.mahalanobis`: every image counts,
 and none is kept. With more, expectation maximisation (Dempster, Laird & Rubin, 1977) runs on the device, on a bounded
-sample of the rows (`adjax.scorers.sample`), from a k-means start.
+sample of the rows (`adjax.scorers._reservoir`), from a k-means start.
 
 Every covariance may be shrunk towards the mean variance v of all features over all images, Σ_k ← (1 − s) Σ_k + s v I,
 so that no component can close in on a single image. Float32 carries it as in `adjax.scorers.mahalanobis`: means about
@@ -22,11 +22,11 @@ from jax import lax
 
 from adjax.anchor import anchor_of
 from adjax.kmeans import kmeans
-from adjax.scorers import sample
-from adjax.scorers.leave_out import own_square, without
+from adjax.scorers import _reservoir
+from adjax.scorers._leave_one_out import own_square, without
+from adjax.scorers._reservoir import Sample
+from adjax.scorers._whiten import floored, triangular, whitening
 from adjax.scorers.mahalanobis import Stats, mahalanobis
-from adjax.scorers.sample import Sample
-from adjax.scorers.whiten import floored, triangular, whitening
 from adjax.types import Outputs, PyTree, Scorer
 
 _EXACT = lax.Precision.HIGHEST  # accelerators round matmul inputs otherwise
@@ -102,12 +102,12 @@ def gmm(
 
     def init(dim: int, classes: int) -> Sums | Sample:
         if components > 1:
-            return sample.init(capacity, dim, classes)
+            return _reservoir.init(capacity, dim, classes)
         return Sums(jnp.zeros(classes, jnp.float32), one.init(dim, 1))
 
     def update(stats: Sums | Sample, outputs: Outputs, labels: jax.Array, mask: jax.Array) -> Sums | Sample:
         if isinstance(stats, Sample):
-            return sample.update(stats, outputs[feature], labels, mask)
+            return _reservoir.update(stats, outputs[feature], labels, mask)
         classes = stats.counts.size
         known = (labels >= 0) & (labels < classes)
         member = jnp.where((mask & known)[:, None], jax.nn.one_hot(labels, classes, dtype=jnp.float32), 0)
@@ -116,7 +116,7 @@ def gmm(
 
     def merge(a: PyTree, b: PyTree) -> Sums | Sample:
         if isinstance(a, Sample):
-            return sample.merge(a, b)
+            return _reservoir.merge(a, b)
         return Sums(a.counts + b.counts, one.merge(a.all, b.all))
 
     def finalize(stats: Sums | Sample) -> State:
@@ -144,7 +144,7 @@ def gmm(
         return State(origin, means, whiten, offset)
 
     def _maximise(stats: Sample) -> State:
-        known = sample.kept(stats)
+        known = _reservoir.kept(stats)
         weight = known.astype(jnp.float32)
         total = jnp.maximum(weight.sum(), 1)
         anchor = anchor_of(stats.rows, total)

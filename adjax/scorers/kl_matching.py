@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from adjax.scorers.logits import guarded, read
+from adjax.scorers._logits import guarded, read
 from adjax.types import Outputs, Scorer
 
 _EXACT = lax.Precision.HIGHEST  # accelerators round matmul inputs otherwise

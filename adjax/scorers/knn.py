@@ -4,8 +4,8 @@
 
 Sun et al., "Out-of-distribution detection with deep nearest neighbors" (ICML 2022). The length of a feature vector says
 how sure a classifier is more than what it sees, hence directions; for features that no classifier made, lengths may
-count as well. The images remembered are a random sample (`adjax.scorers.sample`), and k belongs to its size: the paper
-takes 50 for 50,000 images of CIFAR-10, and a k a hundredth as large for a hundredth of the images.
+count as well. The images remembered are a random sample (`adjax.scorers._reservoir`), and k belongs to its size: the
+paper takes 50 for 50,000 images of CIFAR-10, and a k a hundredth as large for a hundredth of the images.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from adjax.scorers import sample
-from adjax.scorers.sample import Sample
-from adjax.scorers.vectors import directed, direction, length, nearest, within
+from adjax.scorers import _reservoir
+from adjax.scorers._reservoir import Sample
+from adjax.scorers._vectors import directed, direction, length, nearest, within
 from adjax.types import Outputs, Scorer
 
 
@@ -57,13 +57,13 @@ def knn(k: int = 10, normalise: bool = True, capacity: int = 10_000, feature: st
         raise ValueError(f"k={k} nearest of at most capacity={capacity} images: must lie between 1 and that")
 
     def init(dim: int, classes: int) -> Sample:
-        return sample.init(capacity, dim, classes)
+        return _reservoir.init(capacity, dim, classes)
 
     def update(stats: Sample, outputs: Outputs, labels: jax.Array, mask: jax.Array) -> Sample:
-        return sample.update(stats, outputs[feature], labels, mask)
+        return _reservoir.update(stats, outputs[feature], labels, mask)
 
     def finalize(stats: Sample) -> State:
-        known = sample.kept(stats)
+        known = _reservoir.kept(stats)
         rows = direction(stats.rows) if normalise else stats.rows
         origin = rows[0]  # any of them; a mean, compiled into both its uses, would differ between them by a digit
         return State(origin, jnp.where(known[:, None], rows - origin[None], 0), known)
@@ -82,7 +82,7 @@ def knn(k: int = 10, normalise: bool = True, capacity: int = 10_000, feature: st
         raw = within(outputs, feature)
         x = (direction(raw) if normalise else raw) - state.origin[None]
         place = nearest(x, state.rows, state.known, min(k + 1, capacity))
-        own = sample.holds(stats, outputs[feature]).astype(jnp.int32)
+        own = _reservoir.holds(stats, outputs[feature]).astype(jnp.int32)
         others = state.known.sum() - own
         last = jnp.minimum(jnp.minimum(others, k) - 1 + own, place.shape[1] - 1)
 
@@ -92,4 +92,4 @@ def knn(k: int = 10, normalise: bool = True, capacity: int = 10_000, feature: st
         # Itself is among them, mostly the first; where rounding put it last, what lies before it counts.
         return jnp.where(others > 0, jnp.maximum(away(last), away(last - own)), jnp.inf)[:, None]
 
-    return Scorer.single(init, update, sample.merge, finalize, score, unseen)
+    return Scorer.single(init, update, _reservoir.merge, finalize, score, unseen)

@@ -5,7 +5,8 @@
 Lee et al., "A simple unified framework for detecting out-of-distribution samples and adversarial attacks" (NeurIPS
 2018), add Mahalanobis distances so; any other scorer will do. m_l and d_l are mean and standard deviation of layer l's
 scores over training images, so that no layer drowns another. A scorer scores only when it is fitted, and fitting is one
-pass: so each layer keeps a bounded sample of what it was fitted to (`adjax.scorers.sample`), to be scored in the end.
+pass: so each layer keeps a bounded sample of what it was fitted to (`adjax.scorers._reservoir`), to be scored in the
+end.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adjax.scorers import sample
-from adjax.scorers.sample import Sample
-from adjax.scorers.vectors import LIMIT
+from adjax.scorers import _reservoir
+from adjax.scorers._reservoir import Sample
+from adjax.scorers._vectors import LIMIT
 from adjax.types import Outputs, PyTree, Scorer
 
 _EPS = 2.0**-23
@@ -91,7 +92,7 @@ def layers(
         wide = dims or [dim] * len(names)
         return Stats(
             tuple(part.init(d, classes) for part, d in zip(parts, wide, strict=True)),
-            tuple(sample.init(capacity, d, classes) for d in wide),
+            tuple(_reservoir.init(capacity, d, classes) for d in wide),
         )
 
     def update(stats: Stats, outputs: Outputs, labels: jax.Array, mask: jax.Array) -> Stats:
@@ -100,18 +101,18 @@ def layers(
             mask = mask & (jnp.abs(layer) <= LIMIT).all(-1)
         return Stats(
             tuple(part.update(own, x, labels, mask) for part, own in zip(parts, stats.own, strict=True)),
-            tuple(sample.update(s, x[name], labels, mask) for name, s in zip(names, stats.samples, strict=True)),
+            tuple(_reservoir.update(s, x[name], labels, mask) for name, s in zip(names, stats.samples, strict=True)),
         )
 
     def merge(a: Stats, b: Stats) -> Stats:
         return Stats(
             tuple(part.merge(*own) for part, *own in zip(parts, a.own, b.own, strict=True)),
-            tuple(map(sample.merge, a.samples, b.samples)),
+            tuple(map(_reservoir.merge, a.samples, b.samples)),
         )
 
     def finalize(stats: Stats) -> State:
         own = tuple(part.finalize(s) for part, s in zip(parts, stats.own, strict=True))
-        known = jnp.stack([sample.kept(s) for s in stats.samples])
+        known = jnp.stack([_reservoir.kept(s) for s in stats.samples])
         rows = {name: s.rows for name, s in zip(names, stats.samples, strict=True)}
         scores = jnp.where(known, _scores(own, rows), 0)
         count = jnp.maximum(known.sum(-1), 1).astype(jnp.float32)

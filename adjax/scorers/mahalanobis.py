@@ -16,7 +16,7 @@ Float32 carries it because nothing large is ever subtracted from something as la
 * Scoring whitens by one matmul, Σ⁻¹ = W Wᵀ, and then takes differences to the means before squaring. The
   square expanded, ‖z‖² − 2 z·m + ‖m‖², would lose a small distance from a mean that is far out; the compiler
   fuses the differences into the sum, so they cost a quarter more time on CPU and no memory.
-* What has no variance that float32 can tell from none counts as noise (`adjax.scorers.whiten`). So a singular
+* What has no variance that float32 can tell from none counts as noise (`adjax.scorers._whiten`). So a singular
   covariance (duplicate or dead features, fewer images than features) gives large finite distances.
 """
 
@@ -31,8 +31,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from adjax.anchor import anchor_of
-from adjax.scorers.leave_out import own_square, without
-from adjax.scorers.whiten import triangular, whitening
+from adjax.scorers._leave_one_out import own_square, without
+from adjax.scorers._whiten import triangular, whitening
 from adjax.types import Outputs, Scorer
 
 _MANY, _NEAR = 64, 4

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import jax
 
-from adjax.scorers.logits import guarded, read, unfitted
+from adjax.scorers._logits import guarded, read, unfitted
 from adjax.types import Outputs, Scorer
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
-from adjax.scorers.logits import guarded, predicted, read, unfitted
+from adjax.scorers._logits import guarded, predicted, read, unfitted
 from adjax.types import Outputs, Scorer
 
 

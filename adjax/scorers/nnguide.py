@@ -3,8 +3,8 @@
     score(f, z) = −E(z) · 1/k Σ_{i among the k largest} E(z_i) cos(f, f_i)        E(z) = log Σ_k exp z_k
 
 over a bank of training images i. Park, Jung & Teoh, "Nearest neighbor guidance for out-of-distribution detection" (ICCV
-2023). The bank is a random sample (`adjax.scorers.sample`): the paper takes 1 % of ImageNet, about 13,000 images. Both
-factors are meant to be positive: the energy of a trained classifier is, where it recognises anything.
+2023). The bank is a random sample (`adjax.scorers._reservoir`): the paper takes 1 % of ImageNet, about 13,000 images.
+Both factors are meant to be positive: the energy of a trained classifier is, where it recognises anything.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from adjax.scorers import sample
-from adjax.scorers.logits import energy, guarded, read
-from adjax.scorers.sample import Sample
-from adjax.scorers.vectors import direction, within
+from adjax.scorers import _reservoir
+from adjax.scorers._logits import energy, guarded, read
+from adjax.scorers._reservoir import Sample
+from adjax.scorers._vectors import direction, within
 from adjax.types import Outputs, Scorer
 
 _EXACT = lax.Precision.HIGHEST  # accelerators round matmul inputs otherwise
@@ -58,15 +58,15 @@ def nnguide(k: int = 10, capacity: int = 10_000, feature: str = "features") -> S
         raise ValueError(f"k={k} nearest of at most capacity={capacity} images: must lie between 1 and that")
 
     def init(dim: int, classes: int) -> Sample:
-        return sample.init(capacity, dim + 1, classes)
+        return _reservoir.init(capacity, dim + 1, classes)
 
     def update(stats: Sample, outputs: Outputs, labels: jax.Array, mask: jax.Array) -> Sample:
         sure = guarded(energy(read(outputs)), outputs, "logits")
         rows = jnp.concatenate([outputs[feature].astype(jnp.float32), sure[:, None]], -1)
-        return sample.update(stats, rows, labels, mask)
+        return _reservoir.update(stats, rows, labels, mask)
 
     def finalize(stats: Sample) -> State:
-        return State(direction(stats.rows[:, :-1]) * -stats.rows[:, -1:], sample.kept(stats))
+        return State(direction(stats.rows[:, :-1]) * -stats.rows[:, -1:], _reservoir.kept(stats))
 
     def score(state: State, outputs: Outputs) -> jax.Array:
         counted = jnp.minimum(state.known.sum(), k)
@@ -80,4 +80,4 @@ def nnguide(k: int = 10, capacity: int = 10_000, feature: str = "features") -> S
         value = energy(read(outputs)) * near / jnp.maximum(counted, 1).astype(jnp.float32)
         return guarded(jnp.where(counted > 0, value, jnp.inf), outputs, feature, "logits")
 
-    return Scorer.single(init, update, sample.merge, finalize, score)
+    return Scorer.single(init, update, _reservoir.merge, finalize, score)

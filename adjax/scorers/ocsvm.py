@@ -6,8 +6,9 @@ Schölkopf et al., "Estimating the support of a high-dimensional distribution" (
 region of feature space, in the kernel's sense, that leaves out a share ν of the images. The score is scikit-learn's
 −decision_function. It never exceeds ρ: images so far out that no support vector is near score the same.
 
-libsvm's time grows as the square of the rows, so rows beyond `capacity` are sampled (`adjax.scorers.sample`). It runs
-on the host, by a callback: fitting works inside `jit` like any other scorer's, only not where there is no host Python.
+libsvm's time grows as the square of the rows, so rows beyond `capacity` are sampled (`adjax.scorers._reservoir`). It
+runs on the host, by a callback: fitting works inside `jit` like any other scorer's, only not where there is no host
+Python.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from adjax.scorers import sample
-from adjax.scorers.sample import Sample
+from adjax.scorers import _reservoir
+from adjax.scorers._reservoir import Sample
 from adjax.types import Outputs, Scorer
 
 _EXACT = lax.Precision.HIGHEST  # accelerators round matmul inputs otherwise
@@ -73,13 +74,13 @@ def ocsvm(
         raise ValueError(f"capacity {capacity} must be at least 1 row")
 
     def init(dim: int, classes: int) -> Sample:
-        return sample.init(capacity, dim, classes)
+        return _reservoir.init(capacity, dim, classes)
 
     def update(stats: Sample, outputs: Outputs, labels: jax.Array, mask: jax.Array) -> Sample:
-        return sample.update(stats, outputs[feature], labels, mask)
+        return _reservoir.update(stats, outputs[feature], labels, mask)
 
     def finalize(stats: Sample) -> State:
-        known = sample.kept(stats)
+        known = _reservoir.kept(stats)
         count = jnp.maximum(known.sum(), 1).astype(jnp.float32)
         origin = stats.rows.sum(0) / count
         rows = jnp.where(known[:, None], stats.rows - origin[None], 0)
@@ -104,7 +105,7 @@ def ocsvm(
         kernel = jnp.exp(-jnp.maximum(square, 0))
         return state.rho - jnp.matmul(kernel, state.weights[:, None], precision=_EXACT)[:, 0]
 
-    return Scorer.single(init, update, sample.merge, finalize, score)
+    return Scorer.single(init, update, _reservoir.merge, finalize, score)
 
 
 def _fit(given: ArrayLike, known: ArrayLike, nu: ArrayLike) -> tuple[np.ndarray, np.float32]:

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from adjax.scorers.logits import guarded, positive, read
+from adjax.scorers._logits import guarded, positive, read
 from adjax.types import Outputs, PyTree
 
 Network = Callable[[PyTree, jax.Array], Outputs]

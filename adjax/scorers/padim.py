@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from adjax.scorers._vectors import LIMIT
 from adjax.scorers.mahalanobis import State as One
 from adjax.scorers.mahalanobis import Stats as Sums
 from adjax.scorers.mahalanobis import mahalanobis, pooled
-from adjax.scorers.vectors import LIMIT
 from adjax.types import Outputs, Scorer
 
 

@@ -5,8 +5,8 @@
 Roth et al., "Towards total recall in industrial anomaly detection" (CVPR 2022). The memory is a *coreset* of the
 training images' patches: greedily, the patch furthest from all chosen so far, so that rare normal patches are
 remembered as well as common ones. The paper thins all patches; here they are first sampled without regard to what they
-show (`adjax.scorers.sample`), which bounds memory and merges. w = 1, or the paper's weight: with p* the most anomalous
-patch, m* its nearest in memory and N_b(m*) the b nearest to that, itself among them,
+show (`adjax.scorers._reservoir`), which bounds memory and merges. w = 1, or the paper's weight: with p* the most
+anomalous patch, m* its nearest in memory and N_b(m*) the b nearest to that, itself among them,
 
     w(f) = 1 − exp ‖f_p* − m*‖ / Σ_{m ∈ N_b(m*)} exp ‖f_p* − m‖
 
@@ -22,9 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from adjax.scorers import sample
-from adjax.scorers.sample import Sample
-from adjax.scorers.vectors import LIMIT, length, nearest
+from adjax.scorers import _reservoir
+from adjax.scorers._reservoir import Sample
+from adjax.scorers._vectors import LIMIT, length, nearest
 from adjax.types import Outputs, Scorer
 
 
@@ -72,7 +72,7 @@ def patchcore(
         raise ValueError(f"neighbours={neighbours}, coreset={coreset}, capacity={capacity}: must be ≥ 1 and ascend")
 
     def init(shape: int | tuple[int, ...], classes: int) -> Sample:
-        return sample.init(capacity, dim or np.atleast_1d(shape)[-1], classes)
+        return _reservoir.init(capacity, dim or np.atleast_1d(shape)[-1], classes)
 
     def update(stats: Sample, outputs: Outputs, labels: jax.Array, mask: jax.Array) -> Sample:
         x = outputs[feature].astype(jnp.float32)
@@ -84,10 +84,10 @@ def patchcore(
         x = x.reshape(len(labels), -1, x.shape[-1])
         mask = mask & (jnp.abs(x) <= LIMIT).all((1, 2))  # all of an image, or nothing
         each = x.shape[1]
-        return sample.update(stats, x.reshape(-1, x.shape[-1]), jnp.repeat(labels, each), jnp.repeat(mask, each))
+        return _reservoir.update(stats, x.reshape(-1, x.shape[-1]), jnp.repeat(labels, each), jnp.repeat(mask, each))
 
     def finalize(stats: Sample) -> State:
-        known = sample.kept(stats)
+        known = _reservoir.kept(stats)
         count = known.sum()
         origin = stats.rows[0]  # any of them; a mean, compiled into both its uses, would differ between them by a digit
         rows = jnp.where(known[:, None], stats.rows - origin[None], 0)
@@ -113,7 +113,7 @@ def patchcore(
     def maps(state: State, outputs: Outputs) -> jax.Array:
         return patchcore_maps(state, outputs[feature])
 
-    return Scorer.single(init, update, sample.merge, finalize, score, maps=maps, sized_by=feature)
+    return Scorer.single(init, update, _reservoir.merge, finalize, score, maps=maps, sized_by=feature)
 
 
 def patchcore_maps(state: State, patches: jax.Array) -> jax.Array:

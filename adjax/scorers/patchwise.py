@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from adjax.scorers.vectors import LIMIT
+from adjax.scorers._vectors import LIMIT
 from adjax.types import Outputs, PyTree, Scorer
 
 

@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from adjax.scorers._vectors import length, within
 from adjax.scorers.mahalanobis import Stats, mahalanobis, pooled
-from adjax.scorers.vectors import length, within
 from adjax.types import Outputs, PyTree, Scorer
 
 _EXACT = lax.Precision.HIGHEST  # accelerators round matmul inputs otherwise

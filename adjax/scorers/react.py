@@ -4,7 +4,7 @@
 
 with c the 90 % quantile of all features of all training images. Sun, Guo & Li, "ReAct: Out-of-distribution detection
 with rectified activations" (NeurIPS 2021): outliers make a few features very large, and so the classifier very sure.
-W and b are recovered from features and logits (`adjax.scorers.head`).
+W and b are recovered from features and logits (`adjax.scorers._head`).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from adjax.scorers import head
-from adjax.scorers.head import Head
-from adjax.scorers.logits import energy, guarded, positive
-from adjax.scorers.sample import Sample, merge
-from adjax.scorers.vectors import within
+from adjax.scorers import _head
+from adjax.scorers._head import Head
+from adjax.scorers._logits import energy, guarded, positive
+from adjax.scorers._reservoir import Sample, merge
+from adjax.scorers._vectors import within
 from adjax.types import Outputs, Scorer
 
 
@@ -64,18 +64,18 @@ def react(
     positive(temperature)
 
     def init(dim: int, classes: int) -> Sample:
-        return head.init(capacity, dim, classes, logits)
+        return _head.init(capacity, dim, classes, logits)
 
     def update(stats: Sample, outputs: Outputs, labels: jax.Array, mask: jax.Array) -> Sample:
-        return head.update(stats, outputs, labels, mask, feature, logits)
+        return _head.update(stats, outputs, labels, mask, feature, logits)
 
     def finalize(stats: Sample) -> State:
-        x, z, known = head.rows(stats, logits)
+        x, z, known = _head.rows(stats, logits)
         limit = jnp.nanquantile(jnp.where(known[:, None], x, jnp.nan), quantile)
-        return State(head.solve(x, z, known, kernel), jnp.where(known.any(), limit, 0))
+        return State(_head.solve(x, z, known, kernel), jnp.where(known.any(), limit, 0))
 
     def score(state: State, outputs: Outputs) -> jax.Array:
-        z = head.apply(state.head, jnp.minimum(within(outputs, feature), state.limit))
+        z = _head.apply(state.head, jnp.minimum(within(outputs, feature), state.limit))
         return guarded(energy(z, temperature), outputs, feature, "logits")
 
     return Scorer.single(init, update, merge, finalize, score)

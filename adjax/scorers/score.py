@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 
-from adjax.scorers.logits import unfitted
+from adjax.scorers._logits import unfitted
 from adjax.types import Scorer
 
 

@@ -14,10 +14,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from adjax.scorers import means
-from adjax.scorers.logits import guarded, read
-from adjax.scorers.means import Means
-from adjax.scorers.vectors import within
+from adjax.scorers import _class_means
+from adjax.scorers._class_means import Means
+from adjax.scorers._logits import guarded, read
+from adjax.scorers._vectors import within
 from adjax.types import Outputs, Scorer
 
 
@@ -54,7 +54,7 @@ def she(feature: str = "features") -> Scorer:
         if z.shape[-1] != stats.counts.size:
             raise ValueError(f"{z.shape[-1]} logits for {stats.counts.size} classes: SHE needs one for each")
         right = (z.argmax(-1) == labels) & ~jnp.isnan(z).any(-1)
-        return means.update(stats, outputs[feature], labels, mask & right)
+        return _class_means.update(stats, outputs[feature], labels, mask & right)
 
     def finalize(stats: Means) -> State:
         return State(stats.anchor[None] + stats.mean, stats.counts > 0)
@@ -64,4 +64,4 @@ def she(feature: str = "features") -> Scorer:
         value = -(within(outputs, feature) * state.patterns[answer]).sum(-1)
         return guarded(jnp.where(state.present[answer], value, jnp.inf), outputs, feature, "logits")
 
-    return Scorer.single(means.init, update, means.merge, finalize, score)
+    return Scorer.single(_class_means.init, update, _class_means.merge, finalize, score)

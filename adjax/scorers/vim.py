@@ -4,7 +4,7 @@
 
 Wang et al., "ViM: Out-of-distribution with virtual-logit matching" (CVPR 2022). V spans the leading directions of the
 training features about u = −W⁺ b, the smallest features whose logits are all 0; α brings the residual to the size of a
-logit over the training images. W and b are recovered from features and logits (`adjax.scorers.head`).
+logit over the training images. W and b are recovered from features and logits (`adjax.scorers._head`).
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
 
-from adjax.scorers import head
-from adjax.scorers.logits import energy, guarded, read
-from adjax.scorers.sample import Sample, merge
-from adjax.scorers.vectors import LIMIT, length, within
+from adjax.scorers import _head
+from adjax.scorers._logits import energy, guarded, read
+from adjax.scorers._reservoir import Sample, merge
+from adjax.scorers._vectors import LIMIT, length, within
 from adjax.types import Outputs, Scorer
 
 _EXACT = lax.Precision.HIGHEST  # accelerators round matmul inputs otherwise
@@ -79,14 +79,14 @@ def vim(
     def init(dim: int, classes: int) -> Sample:
         if leading(dim) >= dim:
             raise ValueError(f"{components} components of {dim} features leave no residual: must be fewer")
-        return head.init(capacity, dim, classes, logits)
+        return _head.init(capacity, dim, classes, logits)
 
     def update(stats: Sample, outputs: Outputs, labels: jax.Array, mask: jax.Array) -> Sample:
-        return head.update(stats, outputs, labels, mask, feature, logits)
+        return _head.update(stats, outputs, labels, mask, feature, logits)
 
     def finalize(stats: Sample) -> State:
-        x, z, known = head.rows(stats, logits)
-        layer = head.solve(x, z, known, kernel)
+        x, z, known = _head.rows(stats, logits)
+        layer = _head.solve(x, z, known, kernel)
         bias = layer.bias - jnp.matmul(layer.origin, layer.kernel, precision=_EXACT)
         bias = jnp.where(known.any(), bias, 0)
         u = jnp.clip(-jnp.linalg.lstsq(layer.kernel.T, bias)[0], -LIMIT, LIMIT)

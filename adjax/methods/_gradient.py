@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from adjax.methods import collective
+from adjax.methods import _collective
 from adjax.models import Network
 from adjax.types import Metrics, Outputs, PyTree
 
@@ -90,7 +90,7 @@ def gradient(
 
     parts = _parts(network, weights, rows["images"])
     found = whole(weights, rows) if parts == 1 else lax.platform_dependent(weights, rows, cpu=in_parts, default=whole)
-    of, metrics = collective.mean((found.of, found.metrics), axis_name)
+    of, metrics = _collective.mean((found.of, found.metrics), axis_name)
     return found._replace(of=of, metrics=metrics)
 
 

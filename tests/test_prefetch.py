@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from adjax.feed import Feed
+from adjax.prefetch import Feed
 
 IMAGES = np.arange(50, dtype=np.uint8).reshape(50, 1, 1, 1)
 HERE = jax.sharding.SingleDeviceSharding(jax.devices()[0])

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import optax
 
-from adjax.methods.descent import descend
+from adjax.methods._descent import descend
 from adjax.models import Network
 from adjax.types import PyTree
 

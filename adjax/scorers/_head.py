@@ -2,8 +2,8 @@
 
     minimise over W, b:  Σ_n ‖W f_n + b − z_n‖²
 
-A scorer sees features f and logits z, and not the network. A bounded sample of both (`adjax.scorers.sample`) gives W
-and b exactly, up to rounding, by a singular value decomposition: the normal equations would square the condition
+A scorer sees features f and logits z, and not the network. A bounded sample of both (`adjax.scorers._reservoir`) gives
+W and b exactly, up to rounding, by a singular value decomposition: the normal equations would square the condition
 number, and float32 has no digits for that. Columns are centred and brought to one scale first.
 
 * Where training features leave a direction out (duplicate or dead features, fewer images than features), nothing tells
@@ -25,9 +25,9 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from adjax.scorers import sample
-from adjax.scorers.sample import Sample
-from adjax.scorers.vectors import LIMIT
+from adjax.scorers import _reservoir
+from adjax.scorers._reservoir import Sample
+from adjax.scorers._vectors import LIMIT
 from adjax.types import Outputs
 
 _EXACT = lax.Precision.HIGHEST  # accelerators round matmul inputs otherwise
@@ -68,7 +68,7 @@ def init(capacity: int, dim: int, classes: int, logits: int | None = None) -> Sa
     """
     if capacity <= dim:
         raise ValueError(f"capacity {capacity}: a layer of {dim} features is known from more than {dim} images only")
-    return sample.init(capacity, dim + (classes if logits is None else logits), classes)
+    return _reservoir.init(capacity, dim + (classes if logits is None else logits), classes)
 
 
 def update(
@@ -98,7 +98,7 @@ def update(
             f"{x.shape[1]} features and {z.shape[1]} logits where {dim} and {wide} are expected: "
             f"give the scorer logits={z.shape[1]} if there are not as many as classes"
         )
-    return sample.update(stats, jnp.concatenate([x, z], -1), labels, mask)
+    return _reservoir.update(stats, jnp.concatenate([x, z], -1), labels, mask)
 
 
 def rows(stats: Sample, logits: int | None = None) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -112,7 +112,7 @@ def rows(stats: Sample, logits: int | None = None) -> tuple[jax.Array, jax.Array
       Features float32[capacity, D], logits float32[capacity, L], and which rows are filled, bool[capacity].
     """
     dim = stats.rows.shape[1] - (stats.counts.size if logits is None else logits)
-    return stats.rows[:, :dim], stats.rows[:, dim:], sample.kept(stats)
+    return stats.rows[:, :dim], stats.rows[:, dim:], _reservoir.kept(stats)
 
 
 def solve(x: jax.Array, z: jax.Array, known: jax.Array, kernel: ArrayLike | None = None) -> Head:

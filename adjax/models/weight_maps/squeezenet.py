@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from adjax.models import squeezenet
-from adjax.models.names.naming import CAFFE, IMAGENET, Layer, Naming
+from adjax.models.weight_maps.naming import CAFFE, IMAGENET, Layer, Naming
 
 
 def namings(_: str) -> Iterator[Naming]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from adjax import distribution
-from adjax.models.torchfile import MAX_FILE_BYTES, WeightsError
+from adjax.models._read_torch import MAX_FILE_BYTES, WeightsError
 
 
 def read_keras(file: Path) -> dict[str, np.ndarray]:

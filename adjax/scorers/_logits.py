@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from adjax.scorers.vectors import within
+from adjax.scorers._vectors import within
 from adjax.types import Outputs, Scorer
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from adjax import localise, thresholds
 from adjax.detector import Detector, outputs_of
-from adjax.scorers.logits import answer
+from adjax.scorers._logits import answer
 from adjax.spec import parts
 
 NONE = -1

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 import numpy as np
 
 from adjax.models import convnext
-from adjax.models.names.naming import IMAGENET, Layer, Naming
+from adjax.models.weight_maps.naming import IMAGENET, Layer, Naming
 
 _PARTS = {"depthwise": "depthwise", "norm": "norm", "widen": "dense", "narrow": "dense", "scale": "value"}
 """Parts of a block: our name, its kind; their names follow in the same order."""

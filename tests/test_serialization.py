@@ -20,11 +20,11 @@ import pytest
 from safetensors.numpy import load, save
 
 import adjax
-from adjax import artefact, data, export, scorers, sealed
+from adjax import data, export, manifest, scorers, serialization
 from adjax import detector as detectors
-from adjax.artefact import ArtefactError
 from adjax.augment import Normalise, normalise_of
 from adjax.detector import Spec
+from adjax.serialization import ArtefactError
 
 IMAGES = data.load("digits", "train").images[:60]
 
@@ -90,7 +90,7 @@ def file_of(directory: Path, kind: str) -> Path:
 @pytest.fixture
 def known_shapes(monkeypatch):
     """Traces a network once, and not for each detector of one spec that is saved or loaded."""
-    monkeypatch.setattr(artefact, "_template", functools.cache(artefact._template))
+    monkeypatch.setattr(serialization, "_template", functools.cache(serialization._template))
 
 
 KINDS = "manifest", "detector", "arrays"
@@ -104,8 +104,8 @@ def forge(directory: Path, **contents: bytes) -> None:
         old.unlink()
     sums = {kind: hashlib.sha256(contents[kind]).hexdigest() for kind in ("arrays", "detector")}
     for kind, content in sums.items():
-        (directory / artefact.SEAL.file_name(kind, content)).write_bytes(contents[kind])
-    (directory / "manifest.json").write_bytes(artefact.SEAL.manifest(sums))
+        (directory / serialization.SEAL.file_name(kind, content)).write_bytes(contents[kind])
+    (directory / "manifest.json").write_bytes(serialization.SEAL.manifest(sums))
 
 
 def forge_facts(directory: Path, change) -> None:
@@ -130,14 +130,14 @@ def test_what_is_loaded_is_what_was_saved(detector, tmp_path):
 def test_a_loaded_detector_compiles_nothing_anew(tied, saved):
     tied.score(IMAGES)
     before = detectors._jitted(detectors._score)._cache_size()
-    artefact.load(saved).score(IMAGES)
+    serialization.load(saved).score(IMAGES)
     assert detectors._jitted(detectors._score)._cache_size() == before
 
 
 def test_without_held_out_images_and_with_another_threshold(tied, tmp_path):
     bare = dataclasses.replace(tied.with_quantile(0.9), normal_levels=jnp.zeros(0))
     bare.save(tmp_path / "d")
-    assert identical(artefact.load(str(tmp_path / "d")), bare)
+    assert identical(serialization.load(str(tmp_path / "d")), bare)
 
 
 def test_a_pretty_manifest_a_reader_of_json_understands(saved):
@@ -170,9 +170,9 @@ def test_every_flipped_bit_is_refused(saved, kind):
             broken[place] ^= 1 << bit
             file.write_bytes(broken)
             with pytest.raises(ArtefactError):
-                artefact.load(saved)
+                serialization.load(saved)
     file.write_bytes(content)
-    artefact.load(saved)
+    serialization.load(saved)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -182,26 +182,26 @@ def test_truncated_lengthened_or_missing_files_are_refused(saved, kind):
     for broken in (b"", content[:-1], content[: len(content) // 2], content + b"\0", content + b"\n"):
         file.write_bytes(broken)
         with pytest.raises(ArtefactError):
-            artefact.load(saved)
+            serialization.load(saved)
     file.unlink()
     with pytest.raises(ArtefactError, match=f"no {kind}"):
-        artefact.load(saved)
+        serialization.load(saved)
     file.mkdir()
     with pytest.raises(ArtefactError, match=f"no {kind}"):
-        artefact.load(saved)
+        serialization.load(saved)
 
 
 def test_no_detector_at_all_is_told(tmp_path):
     with pytest.raises(ArtefactError, match=r"nowhere is no whole detector: no manifest\.json"):
-        artefact.load(tmp_path / "nowhere")
+        serialization.load(tmp_path / "nowhere")
 
 
 def test_a_newer_schema_says_what_to_do(saved):
-    newer = dataclasses.replace(artefact.SEAL, schema=7)
+    newer = dataclasses.replace(serialization.SEAL, schema=7)
     manifest = newer.manifest(json.loads((saved / "manifest.json").read_text())["sha256"])
     (saved / "manifest.json").write_bytes(manifest)
     with pytest.raises(ArtefactError, match="schema 7, this adjax reads up to 1: update adjax"):
-        artefact.load(saved)
+        serialization.load(saved)
 
 
 # Forgery: every sum agrees
@@ -210,7 +210,7 @@ def test_a_newer_schema_says_what_to_do(saved):
 def test_a_forgery_without_change_is_no_forgery(saved, tied):
     """Else the tests below would prove nothing."""
     forge_facts(saved, lambda facts: None)
-    assert identical(artefact.load(saved), tied)
+    assert identical(serialization.load(saved), tied)
 
 
 WRONG_ARRAYS = {
@@ -230,7 +230,7 @@ def test_arrays_that_the_spec_does_not_ask_for_are_refused(saved, change):
     change(arrays)
     forge(saved, arrays=save(arrays))
     with pytest.raises(ArtefactError, match=r"does not hold the arrays of its spec: .* is .*, must be "):
-        artefact.load(saved)
+        serialization.load(saved)
 
 
 WRONG_FACTS = {
@@ -267,7 +267,7 @@ WRONG_FACTS = {
 def test_a_spec_that_this_adjax_does_not_know_is_refused(saved, change):
     forge_facts(saved, change)
     with pytest.raises(ArtefactError, match=r"holds no detector that this adjax knows|arrays of its spec"):
-        artefact.load(saved)
+        serialization.load(saved)
 
 
 class Bomb:
@@ -281,11 +281,11 @@ def test_a_pickle_in_place_of_a_file_is_not_opened(saved, kind, monkeypatch):
     for content in (pickle.dumps(Bomb()), b"[" * 100_000, b"[]", b"{}", b"\xff\xfe", b"null"):
         forge(saved, **{kind: content})
         with pytest.raises(ArtefactError):
-            artefact.load(saved)
+            serialization.load(saved)
     assert not Path("bombed").exists()
 
 
-@pytest.mark.parametrize("module", [artefact, sealed, export])
+@pytest.mark.parametrize("module", [serialization, manifest, export])
 def test_nothing_here_can_unpickle(module):
     tree = ast.parse(Path(module.__file__).read_text())
     imported = {
@@ -320,13 +320,13 @@ def test_nothing_here_can_unpickle(module):
     ],
 )
 def test_a_manifest_leads_nowhere(saved, forged, monkeypatch):
-    manifest = json.loads((saved / "manifest.json").read_text())
-    forged(manifest)
-    (saved / "manifest.json").write_bytes(sealed.to_json(manifest))
+    content = json.loads((saved / "manifest.json").read_text())
+    forged(content)
+    (saved / "manifest.json").write_bytes(manifest.to_json(content))
     read = []
     monkeypatch.setattr(Path, "read_bytes", lambda self, f=Path.read_bytes: read.append(self) or f(self))
     with pytest.raises(ArtefactError, match="damaged, or no detector's manifest"):
-        artefact.load(saved)
+        serialization.load(saved)
     assert read == [saved / "manifest.json"]
 
 
@@ -334,7 +334,7 @@ def test_other_manifests_are_not_taken_for_ours(saved):
     for content in (b"{}", b"[]", b"3", b"null", b"[" * 100_000, b"\xff", b'{"format": "adjax detector"}'):
         (saved / "manifest.json").write_bytes(content)
         with pytest.raises(ArtefactError, match="damaged, or no detector's manifest"):
-            artefact.load(saved)
+            serialization.load(saved)
 
 
 # Saving, all or nothing
@@ -372,7 +372,7 @@ def save_dying_everywhere(monkeypatch, tmp_path, prepare, detector):
         directory = tmp_path / str(n)
         prepare(directory)
         with dying(monkeypatch, n) as calls:
-            artefact.save(detector, directory)
+            serialization.save(detector, directory)
         yield directory
         if calls() < n:
             assert n > 8
@@ -384,11 +384,11 @@ def test_a_save_that_dies_leaves_the_old_detector_or_the_new_one(tied, tmp_path,
     other = _detector("mahalanobis", seed=1)
     outcome = []
     for directory in save_dying_everywhere(monkeypatch, tmp_path, tied.save, other):
-        loaded = artefact.load(directory)
+        loaded = serialization.load(directory)
         assert identical(loaded, tied) or identical(loaded, other)
         outcome.append("new" if identical(loaded, other) else "old")
         tied.save(directory)  # what was left behind is in nobody's way, and cleared up
-        assert identical(artefact.load(directory), tied)
+        assert identical(serialization.load(directory), tied)
         assert len(list(directory.iterdir())) == 3
     assert outcome == sorted(outcome, reverse=True)
     assert {*outcome} == {"old", "new"}
@@ -398,9 +398,9 @@ def test_a_save_that_dies_leaves_the_old_detector_or_the_new_one(tied, tmp_path,
 def test_a_first_save_that_dies_leaves_nothing_that_hinders_the_next(tied, tmp_path, monkeypatch):
     for directory in save_dying_everywhere(monkeypatch, tmp_path, lambda _: None, tied):
         with suppress(ArtefactError):
-            assert identical(artefact.load(directory), tied)
+            assert identical(serialization.load(directory), tied)
         tied.save(directory)
-        assert identical(artefact.load(directory), tied)
+        assert identical(serialization.load(directory), tied)
         assert len(list(directory.iterdir())) == 3
 
 
@@ -416,7 +416,7 @@ def test_the_manifest_comes_last_and_every_byte_is_on_disk_before_it(tied, tmp_p
 def test_saving_over_a_damaged_file_mends_it(tied, saved):
     file_of(saved, "arrays").write_bytes(b"")
     tied.save(saved)
-    assert identical(artefact.load(saved), tied)
+    assert identical(serialization.load(saved), tied)
 
 
 def test_what_is_no_detector_is_never_written_over(tied, saved, tmp_path):
@@ -437,7 +437,7 @@ def test_files_beside_a_detector_are_left_alone(tied, saved):
     (saved / "README.md").write_text("mine")
     (saved / "arrays-mine.safetensors").write_text("mine, too")
     tied.with_quantile(0.5).save(saved)
-    assert artefact.load(saved).threshold == 0.5
+    assert serialization.load(saved).threshold == 0.5
     assert (saved / "README.md").read_text() == "mine"
     assert (saved / "arrays-mine.safetensors").exists()
     assert len(list(saved.iterdir())) == 5
@@ -445,13 +445,13 @@ def test_files_beside_a_detector_are_left_alone(tied, saved):
 
 def test_an_empty_directory_will_do(tied, tmp_path):
     tied.save(tmp_path)
-    assert identical(artefact.load(tmp_path), tied)
+    assert identical(serialization.load(tmp_path), tied)
 
 
 def test_a_stack_of_detectors_is_refused(tied, tmp_path):
     stack = jax.tree.map(lambda x: jnp.stack([x, x]), tied)
     with pytest.raises(ArtefactError, match="does not hold the arrays of its spec"):
-        artefact.save(stack, tmp_path / "d")
+        serialization.save(stack, tmp_path / "d")
     assert not (tmp_path / "d").exists()
 
 
@@ -466,12 +466,14 @@ def test_each_registered_scorer_is_saved(name):
     """A scorer whose state can't be told from its spec would be found here. Shapes alone: compiling takes seconds."""
     images = jax.ShapeDtypeStruct((50, 8, 8, 1), np.float32)
     spec = _spec(name)
-    template = artefact._template(spec, 10)
+    template = serialization._template(spec, 10)
     method, scorer = detectors.parts(spec)
     outputs = jax.eval_shape(method.outputs, template.params, images)
     labels, classes = jnp.zeros(50, jnp.int32), len(spec.classes)
     state = jax.eval_shape(lambda x: scorers.fit(scorer, x, labels, classes, 20), outputs)
-    shapes = [{k: (x.shape, x.dtype) for k, x in artefact._named(tree).items()} for tree in (state, template.scorer)]
+    shapes = [
+        {k: (x.shape, x.dtype) for k, x in serialization._named(tree).items()} for tree in (state, template.scorer)
+    ]
     assert shapes[0] == shapes[1]
 
 
@@ -482,9 +484,9 @@ def test_a_grey_image_that_a_colour_network_sees(tmp_path):
     normalise = Normalise(np.float32([0.5, 0.4, 0.3]), np.float32([0.2, 0.2, 0.3]))
     labels = np.zeros(50, np.int32)
     detector = detectors.fit(spec, {"network": {}}, normalise, IMAGES[:50], labels)
-    artefact.save(detector, tmp_path / "d")
-    loaded = artefact.load(tmp_path / "d")
+    serialization.save(detector, tmp_path / "d")
+    loaded = serialization.load(tmp_path / "d")
     assert identical(loaded, detector)
     np.testing.assert_array_equal(loaded.score(IMAGES[:5]), detector.score(IMAGES[:5]))
-    with pytest.raises(artefact.ArtefactError, match="2 channels for images of 1: must be"):
-        artefact.save(dataclasses.replace(detector, normalise=Normalise(np.zeros(2), np.ones(2))), tmp_path / "e")
+    with pytest.raises(serialization.ArtefactError, match="2 channels for images of 1: must be"):
+        serialization.save(dataclasses.replace(detector, normalise=Normalise(np.zeros(2), np.ones(2))), tmp_path / "e")

@@ -9,12 +9,12 @@ from flax import nnx
 
 from adjax.models.convnext import ConvNeXt
 from adjax.models.efficientnet import EfficientNet
-from adjax.models.names import convnext, efficientnet, resnet, squeezenet, vgg16, vit
-from adjax.models.names.naming import IMAGENET, Layer, Naming, translate
 from adjax.models.resnet import RESNET18, RESNET50, WIDE_RESNET50_2, ResNet
 from adjax.models.squeezenet import SqueezeNet
 from adjax.models.vgg16 import VGG16
 from adjax.models.vit import DINOv2
+from adjax.models.weight_maps import convnext, efficientnet, resnet, squeezenet, vgg16, vit
+from adjax.models.weight_maps.naming import IMAGENET, Layer, Naming, translate
 
 MODELS: dict[str, tuple[Callable[..., nnx.Module], Callable[[str], Iterator[Naming]]]] = {
     "convnext_tiny": (ConvNeXt, convnext.namings),

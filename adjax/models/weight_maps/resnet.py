@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from adjax.models.names.naming import IMAGENET, Layer, Naming
 from adjax.models.resnet import Plan
+from adjax.models.weight_maps.naming import IMAGENET, Layer, Naming
 
 Theirs = Callable[[int, int, int], tuple[str, str]]
 """(stage, block, convolution; 0 the shortcut) -> their convolution, their norm."""

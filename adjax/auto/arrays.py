@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from adjax.auto import fit, plan, select
 from adjax.data import words
 from adjax.data.split import DataError
 from adjax.data.upload import Header
 from adjax.detector import Detector
-from adjax.teach import fit, plan, select
 
 
 def train_detector(
@@ -33,7 +33,7 @@ def train_detector(
     """Trains a detector on normal images, and sets a threshold that keeps its promise on images that it has not seen.
 
     What is not named is chosen as `python -m adjax train` chooses it, from the number, size and classes of the images
-    (`adjax.teach.plan`): a pre-trained network's features for fewer than 1,000 images or above 64 px, else center loss
+    (`adjax.auto.plan`): a pre-trained network's features for fewer than 1,000 images or above 64 px, else center loss
     for classes and an autoencoder without.
 
     Args:

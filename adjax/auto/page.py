@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from adjax.auto.fit import Judged
 from adjax.data import upload
 from adjax.detector import Detector
 from adjax.report import Figure, Pictures, Report, View, choose
-from adjax.teach.fit import Judged
 
 NAME = "report.html"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from adjax.models import efficientnet
-from adjax.models.names.naming import IMAGENET, LITE, Layer, Naming
+from adjax.models.weight_maps.naming import IMAGENET, LITE, Layer, Naming
 
 
 def namings(lite: bool, file_name: str) -> Iterator[Naming]:

@@ -13,15 +13,15 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from adjax import artefact, localise, process
+from adjax import localise, process, serialization
+from adjax.auto import fit, layout, page, plan, record, select
 from adjax.cli.train import parser
 from adjax.data import depth, gather, masks, upload
 from adjax.data.split import DataError
+from adjax.manifest import MANIFEST
 from adjax.progress import ImageProgress
 from adjax.report import Report
 from adjax.report import write as write_report
-from adjax.sealed import MANIFEST
-from adjax.teach import fit, layout, page, plan, record, select
 
 
 def main(arguments: list[str]) -> int:
@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False, soft_wrap=True)
     found = layout.chosen_by(chosen)
     out = chosen.out or Path("runs") / (chosen.folder.resolve().name or "detector")
-    artefact.SEAL.check_target(out)
+    serialization.SEAL.check_target(out)
     console.print(found.about)
     if found.passed_over:
         kinds = ", ".join(f"{why} {count:,}" for why, count in found.passed_over.most_common())

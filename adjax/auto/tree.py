@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from adjax.auto import doubt
+from adjax.auto.doubt import Folders, Place
 from adjax.data import words
 from adjax.data.labels import check_names
 from adjax.data.words import ANOMALOUS, MASK, NORMAL, TEST, TRAIN, VALIDATION
-from adjax.teach import doubt
-from adjax.teach.doubt import Folders, Place
 
 
 class Sorted(NamedTuple):

@@ -3,7 +3,7 @@
 | what there is | what is trained |
 |---|---|
 | fewer than 1,000 images, or images above 64 px | a pre-trained network's features and a Gaussian (one a class); \
-from 96 px on that, or a scorer of patches: the one that finds made defects (`adjax.teach.select`) |
+from 96 px on that, or a scorer of patches: the one that finds made defects (`adjax.auto.select`) |
 | the same, and no weights to be had | HOG and a one-class SVM; from 1,000 images on as below, shrunk |
 | 1,000 small images or more, of classes | LeNet-5 with center loss, Mahalanobis distance to the classes |
 | 1,000 small images or more | a convolutional autoencoder's error |
@@ -25,7 +25,7 @@ from adjax.cli.train import METHODS
 from adjax.data.split import DataError
 from adjax.data.upload import Header
 from adjax.models import weights
-from adjax.models.names import MODELS as WEIGHTED
+from adjax.models.weight_maps import MODELS as WEIGHTED
 from adjax.pipeline import Recipe
 from adjax.surface import words
 
@@ -73,7 +73,7 @@ class Plan:
       pretrained: the weights that it starts from.
       batch_size, learning_rate, shift_px: of training, if there is any; learning_rate None: the method's own.
       why: a sentence for each choice.
-      selects: nobody named a scorer, and the network has maps: made defects decide, see `adjax.teach.select`.
+      selects: nobody named a scorer, and the network has maps: made defects decide, see `adjax.auto.select`.
     """
 
     method: str

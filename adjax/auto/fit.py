@@ -17,12 +17,12 @@ import numpy as np
 
 from adjax import crossfit, localise, loop, metrics, pixel_metrics, thresholds
 from adjax.augment import Augment
+from adjax.auto.plan import FROZEN, Plan
 from adjax.data.split import DataError
 from adjax.data.stratify import copies, validation_split
 from adjax.detector import Detector
 from adjax.pipeline import train_one
 from adjax.surface import words
-from adjax.teach.plan import FROZEN, Plan
 
 FEWEST, FEWEST_CROSSED = 50, 10
 """The least that can be learned from: where images are held out, and where they are cross-fitted."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from adjax.models import vgg16
-from adjax.models.names.naming import CAFFE, IMAGENET, Layer, Naming
+from adjax.models.weight_maps.naming import CAFFE, IMAGENET, Layer, Naming
 
 
 def namings(_: str) -> Iterator[Naming]:

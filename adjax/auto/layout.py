@@ -21,12 +21,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from adjax.auto import tree
+from adjax.auto.tree import Given
 from adjax.data import labels as meanings
 from adjax.data import walk, words
 from adjax.data.split import DataError
 from adjax.data.table import Table, read_table, test_beside
-from adjax.teach import tree
-from adjax.teach.tree import Given
 
 ONE_CLASS = ("normal",)
 NOTHING_GIVEN = Given()

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from adjax import data, distribution
+from adjax.auto.fit import Fitted, Judged, Parts
+from adjax.auto.layout import Layout
+from adjax.auto.plan import Plan
 from adjax.data import upload
+from adjax.manifest import to_json
 from adjax.report import Table, card
-from adjax.sealed import to_json
-from adjax.teach.fit import Fitted, Judged, Parts
-from adjax.teach.layout import Layout
-from adjax.teach.plan import Plan
 
 NAME = "train.json"
 

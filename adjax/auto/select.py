@@ -18,10 +18,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from adjax import metrics, scorers
+from adjax.auto.plan import LAYERS, PATCHES, Plan
 from adjax.data.defects import defects, foreign
 from adjax.detector import extract
 from adjax.pipeline import member, train_members
-from adjax.teach.plan import LAYERS, PATCHES, Plan
 from adjax.types import Outputs, PyTree
 
 SHARES = (0.005, 0.05)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from adjax.anchor import anchor_of
-from adjax.scorers.vectors import LIMIT
+from adjax.scorers._vectors import LIMIT
 
 _EXACT = lax.Precision.HIGHEST  # accelerators round matmul inputs otherwise
 

@@ -13,8 +13,8 @@ from functools import partial
 import numpy as np
 
 from adjax.models import vit
-from adjax.models.names.naming import IMAGENET, Layer, Naming
-from adjax.models.torchfile import WeightsError
+from adjax.models._read_torch import WeightsError
+from adjax.models.weight_maps.naming import IMAGENET, Layer, Naming
 
 _PARTS = {
     "norm1": ("norm1", "norm"),

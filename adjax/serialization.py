@@ -1,0 +1,118 @@
+"""A detector on disk: safetensors, JSON and a manifest of their SHA-256 sums. Nothing is unpickled.
+
+    DIR/manifest.json             format, schema, and the SHA-256 of the two others (see `adjax.manifest`)
+    DIR/arrays-SUM.safetensors    every leaf of the detector, by name; SUM is where its SHA-256 begins
+    DIR/detector-SUM.json         the spec
+
+`load` believes nothing: beyond the sums, arrays are taken if they are exactly those, by name, shape and dtype, that the
+spec's own functions ask for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+
+from adjax import scorers, thresholds
+from adjax.augment import Normalise
+from adjax.detector import Detector
+from adjax.manifest import ArtefactError as ArtefactError
+from adjax.manifest import Seal, to_json
+from adjax.spec import Spec, parts
+from adjax.types import PyTree
+
+SEAL = Seal("detector", "adjax detector", 1, (("arrays", ".safetensors"), ("detector", ".json")))
+
+
+def save(detector: Detector, directory: str | os.PathLike) -> None:
+    """Writes `detector` to `directory`, all or nothing; a detector that is there already is replaced.
+
+    Args:
+      detector: a single one, not a stack.
+      directory: created if missing. Files beside the detector's own are left alone.
+
+    Raises:
+      ArtefactError: `directory` exists and is something else than a detector; `detector` is a stack, or made of
+        someone's own functions, see `adjax.detector_from`.
+    """
+    if not isinstance(detector.spec, Spec) or detector.normalise is None:
+        raise ArtefactError(
+            f"{detector} is made of your own functions, and files hold no code: write the program with "
+            "detector.export(directory), or keep arrays and code apart"
+        )
+    arrays = {name: np.asarray(x, order="C") for name, x in _named(jax.device_get(detector)).items()}
+    held_out = int(detector.normal_levels.shape[-1])
+    channels = int(jnp.shape(detector.normalise.mean)[-1])  # 3 for a grey image that a colour network sees
+    _check_arrays(arrays, _template(detector.spec, held_out, channels), "this detector")
+    facts = {"spec": dataclasses.asdict(detector.spec), "held_out": held_out, "channels": channels}
+    SEAL.write(directory, {"arrays": save_arrays(arrays), "detector": to_json(facts)})
+
+
+def load(directory: str | os.PathLike) -> Detector:
+    """Reads a detector that `save` wrote.
+
+    Raises:
+      ArtefactError: no detector there; a file is missing or damaged; it was written by a newer adjax; its
+        arrays aren't those that its spec asks for.
+    """
+    contents = SEAL.read(directory)
+    try:
+        facts = json.loads(contents["detector"])
+        template = _template(Spec(**facts["spec"]), facts["held_out"], facts["channels"])
+        arrays = load_arrays(contents["arrays"])
+    except Exception as error:  # a spec may name anything, and fail in any way
+        raise ArtefactError(f"{directory} holds no detector that this adjax knows: {error}") from error
+    _check_arrays(arrays, template, str(directory))
+    leaves = [jnp.asarray(arrays[name]) for name in _named(template)]
+    return jax.tree.unflatten(jax.tree.structure(template), leaves)
+
+
+def _template(spec: Spec, held_out: int, channels: int | None = None) -> Detector:
+    """The shapes and dtypes of a detector of that spec; nothing is computed.
+
+    Args:
+      spec: of the detector.
+      held_out: how many images were held out.
+      channels: of its normalisation; None: those of its images.
+    """
+    method, scorer = parts(spec)
+    classes, own = len(spec.classes), spec.image_shape[-1]
+    channels = own if channels is None else channels
+    if channels not in (own, 3):
+        raise ArtefactError(f"a normalisation of {channels} channels for images of {own}: must be as many, or 3")
+
+    def build() -> Detector:
+        hparams = {name: jnp.float32(value) for name, value in method.hparams.items()}
+        params = method.init(jax.random.key(0), hparams)["params"]
+        outputs = method.outputs(params, jnp.zeros((1, *spec.image_shape)))
+        state = scorers.fit(scorer, outputs, jnp.zeros(1, jnp.int32), classes)
+        calibration = thresholds.calibrate(scorer.distances(state, outputs), jnp.zeros(1, jnp.int32))
+        normalise = Normalise(jnp.zeros(channels), jnp.zeros(channels))
+        return Detector(normalise, params, state, calibration, jnp.zeros(held_out), jnp.float32(0), spec)
+
+    return jax.eval_shape(build)
+
+
+def _named(tree: PyTree) -> dict[str, Any]:
+    """Leaves by path, in the order of the tree."""
+    paths = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in paths}
+
+
+def _check_arrays(arrays: Mapping[str, np.ndarray], template: Detector, whose: str) -> None:
+    expected = {name: f"{x.dtype}{list(x.shape)}" for name, x in _named(template).items()}
+    given = {name: f"{x.dtype}{list(x.shape)}" for name, x in arrays.items()}
+    wrong = sorted(name for name in {*expected, *given} if expected.get(name) != given.get(name))
+    if wrong:
+        each = (f"{n} is {given.get(n, 'missing')}, must be {expected.get(n, 'absent')}" for n in wrong[:3])
+        more = f"; and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise ArtefactError(f"{whose} does not hold the arrays of its spec: {'; '.join(each)}{more}")
