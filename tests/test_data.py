@@ -278,7 +278,7 @@ def test_folder_of_links_only_says_so(tmp_path):
     image = save(tmp_path / "a.png", np.zeros((4, 5, 1), np.uint8))
     (tmp_path / "root/good").mkdir(parents=True)
     (tmp_path / "root/good/0.png").symlink_to(image)
-    with pytest.raises(DataError, match=r"no images.*symbolic links are passed over"):
+    with pytest.raises(DataError, match=r"no images.*symbolic links are skipped"):
         load(str(tmp_path / "root"), "train")
 
 

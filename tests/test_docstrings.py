@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "adjax"
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CODE = [p for room in ("adjax", "experiments", "benchmarks") for p in sorted((ROOT / room).rglob("*.py"))]
-PENDING = {"adjax", "adjax/data", "adjax/predict", "adjax/report", "adjax/auto"}
+PENDING = {"adjax", "adjax/predict", "adjax/report", "adjax/auto"}
 PENDING |= {"adjax/cli", "adjax/doctor"}
 ROOMS = sorted({p.parent.relative_to(ROOT).as_posix() for p in PACKAGE.rglob("*.py")} - PENDING)
 
@@ -33,7 +33,7 @@ DIALECT = {
     r"anew": "again",
     r"to be had": "available",
     r"parted by": "separated by",
-    r"one an? (class|member|component|row|column|value|file|image|dispatch|page|network|detector|option)": "one per …",
+    r"one ((?!of|is|in|to|as)\w+ ){0,2}an? (class|member|component|row|column|value|file|image|dispatch|page|network|detector)": "one per …",
     r"(what|that|which) (is|are) no (number|image|picture)s?": "NaN, not an image",
     r"so many": "at most n, at least n",
     r"changes of mind": "decision boundaries",

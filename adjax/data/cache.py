@@ -1,4 +1,4 @@
-"""The cache: where fetched files are kept, written whole or not at all, by one process at a time."""
+"""The cache of fetched files, written atomically, by one process at a time."""
 
 from __future__ import annotations
 
@@ -28,7 +28,12 @@ def given_dir(data_dir: Path | None) -> Path | None:
 
 
 def install(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Writes `files` (name → content) into `folder`, each by a rename: no reader ever sees half a file."""
+    """Writes files into a folder, each atomically, by a rename.
+
+    Args:
+      folder: created if it is missing.
+      files: name → content.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         atomic.write(folder / name, content)

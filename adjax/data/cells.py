@@ -1,4 +1,4 @@
-"""The cells of a table of labels: its separator, its header, which column holds files, and which their labels."""
+"""The cells of a table of labels: separator, header, and the columns of files and labels."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def _splits(about: str, column: list[str]) -> list[str] | None:
 
 
 def _lines(path: Path) -> list[tuple[int, list[str]]]:
-    """(number of the line, its cells), without empty lines; cells are parted by commas, tabs or semicolons."""
+    """(number of the line, its cells), without empty lines; cells are separated by commas, tabs or semicolons."""
     lines = _parted(path, _separator(path))
     first = lines[0][1]
     parts = first[0].split()
@@ -181,7 +181,7 @@ def _parted(path: Path, delimiter: str) -> list[tuple[int, list[str]]]:
                     lines.append((line, cells))
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(
-            f"cannot read {path} after line {line}: {error}; save it as CSV, UTF-8, cells parted by commas"
+            f"cannot read {path} after line {line}: {error}; save it as CSV, UTF-8, cells separated by commas"
         ) from error
     if not lines:
         raise DataError(f"{path} is empty: write a line for each image, file,label")

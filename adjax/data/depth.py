@@ -1,4 +1,4 @@
-"""Which part of their range 16-bit pictures use: a camera's 10 or 12 bits in files of 16 keep few levels.
+"""Range that 16-bit pictures use: a camera's 10 or 12 bits in files of 16 keep few levels.
 
 Nothing in such a file says that its white is 4095, and a dark picture looks the same, so nothing is guessed of a
 picture: `doctor`, `train` and `predict` say what they saw.
@@ -15,7 +15,7 @@ from adjax.data.upload import Picture
 
 WHOLE = 16
 NARROW = 32
-"""Of 256 levels: pictures that stay below use at most an eighth of their range, 13 bits."""
+"""Among 256 levels: pictures that stay below use at most an eighth of their range, 13 bits."""
 
 
 class Depths:

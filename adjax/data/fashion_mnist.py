@@ -1,4 +1,4 @@
-"""Fashion-MNIST (Xiao, Rasul, Vollgraf 2017): 70,000 clothes, 28×28 grey; and where it can be had."""
+"""Fashion-MNIST (Xiao, Rasul, Vollgraf 2017): 70,000 clothes, 28×28 grey; and where it is available."""
 
 from __future__ import annotations
 

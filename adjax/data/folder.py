@@ -1,11 +1,11 @@
-"""A user's own image folder: one folder a class, images of one size or brought to one.
+"""A user's own image folder: one folder per class, images of one size or resized to one.
 
     root/train/<class>/...  and  root/test/<class>/...    or ImageNet-30's one_class_train and one_class_test
     root/<class>/...                                      split here, by `stratify.own_split`
 
 Classes are numbered in the order of their names: first those that have training images, then those that only
 turn up in testing, such as the defects of an inspection set. Hidden files, symbolic links and masks, by the words of
-`adjax.data.words`, are passed over; so are "Train" and "testing" known for what they are.
+`adjax.data.words`, are skipped; "Train" and "testing" are read likewise.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ def load_folder(root: Path, split: str, side_px: int | None = None, classes: Seq
     Args:
       root: the folder; see above.
       split: "train" or "test".
-      side_px: None: all images must have one size. Else bring each to so many pixels square, RGB: the shorter
-        side is resized to it (bilinear, antialiased), the middle is kept.
+      side_px: None: all images must have one size. Else bring each to a square of this side, RGB: the shorter side
+        is resized to it (bilinear, antialiased), the middle is kept.
       classes: read images of these classes only; they keep their labels. None: all.
 
     Returns:
@@ -116,7 +116,7 @@ def _classes_in(folder: Path) -> dict[str, list[Path]]:
     if not named:
         raise DataError(
             f"{folder} has no images: put them into {folder}/<class>/ as {', '.join(sorted(SUFFIXES))} "
-            "(hidden files and symbolic links are passed over)"
+            "(hidden files and symbolic links are skipped)"
         )
     return named
 

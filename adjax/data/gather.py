@@ -1,4 +1,4 @@
-"""Many files, some of which may be broken: what they say of themselves, and their pixels; decoded by a few threads."""
+"""Decoding of many files, some of them broken: headers and pixels, by a few threads."""
 
 from __future__ import annotations
 

@@ -26,7 +26,15 @@ class WrongHash(DataError):
 
 
 def find_files(folder: Path, stems: tuple[str, ...]) -> dict[str, Path] | None:
-    """The files of these standard names in `folder`, raw before .gz; None unless all are there."""
+    """Finds IDX files by their standard names, raw before .gz.
+
+    Args:
+      folder: to look in.
+      stems: standard names without ending.
+
+    Returns:
+      Stem → path; None unless all are there.
+    """
     found = {}
     for stem in stems:
         dotted = stem.replace("-idx", ".idx")  # as some unpackers leave it
@@ -63,7 +71,7 @@ def read_idx(path: Path, sha256: str | None = None) -> np.ndarray:
     if raw.size - start != math.prod(shape):
         raise DataError(
             f"{path} holds {raw.size - start:,} bytes, but its header tells {shape}: {math.prod(shape):,}; "
-            "it is cut short or damaged, so get it anew"
+            "it is cut short or damaged: download it again"
         )
     return raw[start:].reshape(shape)
 
@@ -75,7 +83,18 @@ def encode_idx(array: np.ndarray) -> bytes:
 
 
 def load_folder(folder: Path, split: str) -> Split:
-    """A user's own folder of IDX files under the standard names; nothing is known of their hashes."""
+    """Loads a user's own folder of IDX files under the standard names; hashes are not checked.
+
+    Args:
+      folder: of the files.
+      split: "train" or "test".
+
+    Returns:
+      The `Split`.
+
+    Raises:
+      DataError: a missing or unreadable file, or arrays that `make_split` refuses.
+    """
     stems = STEMS[split]
     files = find_files(folder, stems)
     if files is None:
@@ -105,4 +124,4 @@ def _read(path: Path) -> np.ndarray:
                     )
             return np.frombuffer(content, np.uint8)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"cannot read {path}: {error}; get it anew") from error
+        raise DataError(f"cannot read {path}: {error}; download it again") from error

@@ -1,4 +1,4 @@
-"""Many normals and few labelled anomalies: tested on the official test images, on a share, or by folds."""
+"""Protocols of many normal images and few labelled anomalies: tested on the official test images, on a share, or by folds."""
 
 from __future__ import annotations
 
@@ -22,13 +22,16 @@ def imbalanced(
     normal: int = 0,
     counts: tuple[int, int] = (5923, 504),
 ) -> Study:
-    """Many normals, few anomalies: trained on the whole of such a set, tested on all test images.
+    """Builds an imbalanced set: all of it is trained on, and all test images are tested.
 
     Args:
       train, test, classes, seeds, learns_from, validation: as in `one_vs_rest`.
       normal: the class that is normal.
       counts: (normals, anomalies) of the set, drawn from `train`, the anomalies evenly over all other
         classes. The default is MNIST's: every zero of its training set, and 56 of each other digit.
+
+    Returns:
+      A `Study` of one trial per seed.
 
     Raises:
       DataError: fewer images than `counts` wants.
@@ -57,7 +60,7 @@ def holdout_fraction(
     counts: tuple[int, int] = (5923, 504),
     fraction: float = 0.1,
 ) -> Study:
-    """The set of `imbalanced`, a share of which is tested on instead of being trained on.
+    """Builds the set of `imbalanced`, a share of which is tested on instead of being trained on.
 
     Without labelled anomalies in training, *all* anomalies are tested on: `counts=(5000, 500)` and
     `fraction=0.1` train an autoencoder on 4,500 normals and test on 500 normals and 500 anomalies.
@@ -66,6 +69,9 @@ def holdout_fraction(
       train, test, classes, seeds, learns_from, validation, normal, counts: as in `imbalanced`; `test` is not
         used: the test pool is the pool.
       fraction: the share of each class to test on, 0 < fraction < 1.
+
+    Returns:
+      A `Study` of one trial per seed.
 
     Raises:
       DataError, ValueError: as in `imbalanced`.
@@ -99,7 +105,7 @@ def folds(
     counts: tuple[int, int] = (5923, 504),
     folds: int = 10,
 ) -> Study:
-    """The set of `imbalanced`, cross-validated: each trial tests on one fold and trains on the others.
+    """Builds the set of `imbalanced`, cross-validated: each trial tests on one fold and trains on the others.
 
     Each class is spread over the folds as evenly as it goes. Results on the official test images are another
     study, `imbalanced`: they are no further fold, and must not enter the mean over folds.
@@ -108,6 +114,9 @@ def folds(
       train, test, classes, seeds, learns_from, validation, normal, counts: as in `imbalanced`; `test` is not
         used: the test pool is the pool. `validation` is a share of the other folds.
       folds: how many, at least 2.
+
+    Returns:
+      A `Study` of one trial per seed and fold.
 
     Raises:
       DataError: fewer images than `counts` wants, or fewer anomalies or normals than folds.

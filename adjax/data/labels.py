@@ -1,4 +1,4 @@
-"""Which labels of a column are normal: by its name, by words and numbers in it, or as somebody said; never guessed."""
+"""Normal labels of a column: by its name, by words and numbers in it, or as the user says; never guessed."""
 
 from __future__ import annotations
 
@@ -45,19 +45,22 @@ def understand(
     anomalous: Sequence[str] = (),
     classes: bool = False,
 ) -> Labels:
-    """Finds out which labels are normal.
+    """Determines which labels are normal.
 
     Args:
       where: of the table, for errors.
-      column: its name, "" if it has none. `is_normal` and `defect` tell what 1 and True mean; others leave 0 to be
+      column: its name, "" if it has none. `is_normal` and `defect` say what 1 and True mean. With other names, 0 is
         normal of 0 and 1, and 1 of 1 and −1.
       labels: the training table's.
       normal: these are normal, and all others anomalous.
       anomalous: these are anomalous, and all others normal; with `normal`, labels in neither are left out.
-      classes: all labels are classes of normal pictures, but those that say anomalous.
+      classes: all labels are classes of normal pictures, except those whose words mean anomalous.
+
+    Returns:
+      The `Labels`.
 
     Raises:
-      DataError: it can't be told, or none is normal; a label that isn't there.
+      DataError: it is undecidable, or none is normal; a label that isn't there.
     """
     known = sorted(set(labels))
     if classes:
@@ -96,7 +99,18 @@ def understand(
 def check_names(
     where: object, what: str, known: Sequence[str], normal: Sequence[str], anomalous: Sequence[str]
 ) -> None:
-    """Raises DataError unless all names that --normal and --anomalous give are known, and none stands in both."""
+    """Checks the names that --normal and --anomalous give.
+
+    Args:
+      where: the path, for errors.
+      what: "labels", "folders" or the like, for errors.
+      known: names to choose from.
+      normal: names given as normal.
+      anomalous: names given as anomalous.
+
+    Raises:
+      DataError: an unknown name, or one given as both.
+    """
     for option, names in (("--normal", normal), ("--anomalous", anomalous)):
         if missing := [name for name in names if name not in known]:
             raise DataError(f"{option} {', '.join(missing)}: the {what} of {where} are {', '.join(known[:20])}")

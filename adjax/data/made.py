@@ -1,4 +1,4 @@
-"""Images made to not belong: crops of scikit-learn's photographs, and digits spoiled in several ways.
+"""Synthetic OOD images: crops of scikit-learn's photographs, and digits corrupted in several ways.
 
 They stand in for OOD images that no training has seen and no published test set holds: for choosing settings without
 touching a test set, and for asking how a detector trained on labelled OOD images does on kinds it was never shown.

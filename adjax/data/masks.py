@@ -1,4 +1,4 @@
-"""The mask of an anomalous picture, which says where: found by the layouts of MVTec AD, BTAD, VisA and plain folders.
+"""Masks of anomalous pictures, found by the layouts of MVTec AD, BTAD, VisA and plain folders.
 
 | the picture | its mask |
 |---|---|
@@ -23,11 +23,14 @@ NAMES = "{}_mask", "{}", "{}_gt"
 
 
 def find(picture: Path, root: Path) -> Path | None:
-    """The file of its mask; None: there is none.
+    """Finds the file of a picture's mask.
 
     Args:
       picture: a file in `root`, or in a folder of it.
       root: folders of masks are looked for here and between here and the picture.
+
+    Returns:
+      The path; None: there is no mask.
     """
     for folder in picture.parents:
         if not folder.is_relative_to(root):
@@ -46,12 +49,15 @@ def find(picture: Path, root: Path) -> Path | None:
 def of_pictures(
     pictures: Sequence[Path], root: Path, shape: tuple[int, ...], frame: Frame
 ) -> tuple[dict[int, np.ndarray], dict[Path, str]]:
-    """The masks that pictures have, bool[H, W] by the picture's number; file → reason of those that can't be read.
+    """Reads the masks that pictures have.
 
     Args:
       pictures: anomalous ones.
       root: as of `find`.
       shape, frame: as of `read`.
+
+    Returns:
+      bool[H, W] by the picture's number, and file → reason of masks that can't be read.
     """
     found, errors = {}, {}
     for number, picture in enumerate(pictures):
@@ -64,7 +70,15 @@ def of_pictures(
 
 
 def read(file: Path, shape: tuple[int, ...], frame: Frame) -> np.ndarray:
-    """bool[H, W]: where the mask is not black, brought to the size that a detector sees its picture in.
+    """Reads a mask, resized to what a detector sees of its picture.
+
+    Args:
+      file: of the mask.
+      shape: (H px, W px, …) of the detector's images.
+      frame: "middle" or "whole", see `adjax.data.pixels.pixels`.
+
+    Returns:
+      bool[H, W]: where the mask is not black.
 
     Raises:
       DataError: a file that can't be read.

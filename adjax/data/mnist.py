@@ -1,4 +1,4 @@
-"""MNIST (LeCun, Cortes, Burges 1998): 70,000 handwritten digits, 28×28 grey; and where it can be had."""
+"""MNIST (LeCun, Cortes, Burges 1998): 70,000 handwritten digits, 28×28 grey; and where it is available."""
 
 from __future__ import annotations
 

@@ -15,12 +15,15 @@ HALVES = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}
 
 
 def load_npz(path: Path, split: str) -> Split:
-    """One split of an .npz file.
+    """Loads one split of an .npz file.
 
     Args:
       path: the file; see the module's first line. Images uint8 [N, H, W] or [N, H, W, C], labels integers
         [N].
       split: "train" or "test". A file of `images` and `labels` is split by `stratify.own_split`.
+
+    Returns:
+      The `Split`.
 
     Raises:
       DataError: unreadable, other arrays, other dtypes or shapes, or pickled objects, which are never loaded.

@@ -1,4 +1,4 @@
-"""One class is normal, and all others or one other are its anomalies."""
+"""One-vs-rest and one-vs-other protocols: one class is normal, all others or one other are its anomalies."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def one_vs_rest(
     normal_classes: Sequence[int] | None = None,
     balanced_test: bool = False,
 ) -> Study:
-    """Each class is normal once, and all others are its anomalies.
+    """Builds one-vs-rest trials: each class is normal once, and all others are its anomalies.
 
     Args:
       train, test: Splits of one set; `train` is the pool.
@@ -39,6 +39,9 @@ def one_vs_rest(
       normal_classes: the classes that take their turn; None: all.
       balanced_test: test on as many anomalies as there are normals, drawn evenly over the other classes,
         instead of on all test images.
+
+    Returns:
+      A `Study` of one trial per seed and normal class.
 
     Raises:
       DataError: a class without training or test images, or fewer anomalies than wanted.
@@ -89,12 +92,15 @@ def one_vs_other(
     anomalies_per_normal: float = 1.0,
     clusters: int = 1,
 ) -> Study:
-    """One class is normal and one other the anomalies; the remaining classes are used nowhere.
+    """Builds one-vs-other trials: one class is normal, one other anomalous; the rest are not used.
 
     Args:
       train, test, classes, seeds, learns_from, validation, clusters: as in `one_vs_rest`.
       normal, anomalous: numbers of two classes.
       anomalies_per_normal: as in `one_vs_rest`, but no more than there are.
+
+    Returns:
+      A `Study` of one trial per seed.
 
     Raises:
       DataError, ValueError: as in `one_vs_rest`; or one class twice.

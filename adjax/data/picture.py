@@ -1,8 +1,8 @@
-"""One image file to uint8 pixels, and never a silent loss: what doesn't fit 8-bit grey or RGB is refused.
+"""Strict decoding of one image file to uint8 pixels: what doesn't fit 8-bit grey or RGB is refused.
 
 What a picture that is taken looks like, a camera's orientation tag applied, is decided in `adjax.data.pixels`, for
 training and scoring alike. `open_image` is where files become images, there and here: what Pillow is known to read
-wrongly it mends, or hands to `adjax.data.tiff`.
+wrongly it fixes, or hands to `adjax.data.tiff`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A decoded picture to the pixels that a detector takes: the one place, so that training and scoring see the same.
+"""A decoded picture to a detector's pixels, in one place, so that training and scoring see the same.
 
     fitted(upright(flat(image, channels)), height, width)
 
@@ -34,7 +34,15 @@ def orientation(image: Any) -> int:
 
 
 def seen_size(image: Any, turned: int) -> tuple[int, int]:
-    """(width, height) as a viewer shows it, of an image as it is stored."""
+    """Size of a stored image as a viewer shows it.
+
+    Args:
+      image: Pillow's.
+      turned: its orientation tag, 1 … 8.
+
+    Returns:
+      (width px, height px).
+    """
     width, height = image.size
     return (height, width) if turned in QUARTER_TURNED else (width, height)
 
@@ -60,7 +68,15 @@ def decode_small(image: Any, size: tuple[int, int] | None, most_pixels: int | No
 
 
 def stored(height: int, width: int, turned: int) -> tuple[int, int]:
-    """(width, height) before it is turned."""
+    """Size of an image before it is turned.
+
+    Args:
+      height, width: in px, after it is turned.
+      turned: the orientation tag, 1 … 8.
+
+    Returns:
+      (width px, height px).
+    """
     return (height, width) if turned in QUARTER_TURNED else (width, height)
 
 
@@ -72,18 +88,17 @@ def pixels(
     width: int | None = None,
     frame: Frame = "middle",
 ) -> np.ndarray:
-    """What a detector sees of an 8-bit image without transparency.
+    """Converts an 8-bit image without transparency to a detector's pixels.
 
-    Grey is made of colours by ITU-R 601's weights. To get to another size, the image is resized (bilinear, with the
-    wider support that shrinking needs not to alias): all of it, or the largest middle part of the wanted proportions,
-    which of a square keeps the shorter side whole. It is cut before it is resized, so that a file of 1 × 16,000,000
-    pixels costs no more than another. A JPEG that is far larger is decoded small, see `decode_small`.
+    Colours become grey by ITU-R 601's weights. The image is resized bilinearly, anti-aliased when it shrinks: all of
+    it, or the largest middle part of the wanted proportions. It is cut before it is resized, so that a file of 1 ×
+    16,000,000 pixels costs no more than another. A JPEG that is far larger is decoded small, see `decode_small`.
 
     Args:
       image: Pillow's, as stored.
       channels: 1 or 3.
       turned: its orientation tag, which is applied.
-      height, width: wanted; None: as it is.
+      height, width: wanted, in px; None: as it is.
       frame: "middle" or "whole".
 
     Returns:
@@ -102,13 +117,31 @@ def pixels(
 
 
 def unseen(height: int, width: int, shape: tuple[int, ...], frame: Frame) -> float:
-    """The share of a picture's area, in [0, 1), that a detector of images [height px, width px, …] does not see."""
+    """Computes the share of a picture's area that a detector does not see.
+
+    Args:
+      height, width: of the picture, in px.
+      shape: (height px, width px, …) of the detector's images.
+      frame: "middle" or "whole".
+
+    Returns:
+      In [0, 1).
+    """
     *_, tall, wide = seen_part(height, width, shape, frame)
     return max(1 - tall * wide / (height * width), 0.0)
 
 
 def seen_part(height: int, width: int, shape: tuple[int, ...], frame: Frame) -> tuple[float, float, float, float]:
-    """(top, left, height, width), px of the picture, of what a detector of these proportions sees of it."""
+    """Computes the part of a picture that a detector sees.
+
+    Args:
+      height, width: of the picture, in px.
+      shape: (height px, width px, …) of the detector's images.
+      frame: "middle" or "whole".
+
+    Returns:
+      (top, left, height, width), in px of the picture.
+    """
     if frame == "whole":
         return 0.0, 0.0, height, width
     left, top, right, bottom = _middle((width, height), (shape[1], shape[0]))
@@ -116,7 +149,15 @@ def seen_part(height: int, width: int, shape: tuple[int, ...], frame: Frame) -> 
 
 
 def upright(image: Any, turned: int) -> Any:
-    """Pillow's image turned as its orientation tag says; as it is, if that is none of 2 … 8."""
+    """Turns an image as its orientation tag says.
+
+    Args:
+      image: Pillow's.
+      turned: the tag; other than 2 … 8, nothing is done.
+
+    Returns:
+      Pillow's image.
+    """
     from PIL import Image
 
     turn = Image.Transpose

@@ -1,4 +1,4 @@
-"""A CSV of probabilities: how likely each image is anomalous."""
+"""A CSV of the probability that each image is anomalous."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def write_probabilities(
     probabilities: Sequence[float] | np.ndarray,
     columns: tuple[str, str] = ("file", "probability"),
 ) -> None:
-    """Writes a CSV (RFC 4180) of how likely each image is anomalous; whole or not at all.
+    """Writes a CSV (RFC 4180) of the probability that each image is anomalous, atomically.
 
     A name that a spreadsheet would run as a formula (it begins with = + - @, tab or return) gets a ' before
     it.

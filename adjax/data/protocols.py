@@ -1,4 +1,4 @@
-"""Who is normal: data sets to tasks, with images that belong and images that don't."""
+"""OOD tasks of data sets: in-distribution images and OOD images."""
 
 from __future__ import annotations
 
@@ -47,8 +47,11 @@ def task(
       resize: bring OOD images of another size or colour to the in-distribution shape (see `conform`).
       side_px: as in `adjax.data.find`, for `dataset`, and for `ood` if its images can be brought to a size.
 
+    Returns:
+      The `Task`.
+
     Raises:
-      DataError: a set that can't be had, classes that don't exist, or shapes that differ without `resize`.
+      DataError: a set that is not available, classes that don't exist, or shapes that differ without `resize`.
 
     Example:
       >>> digits = task("digits", "holdout:0")
@@ -75,18 +78,33 @@ def task(
 
 
 def pair(train: Split, test: Split, ood: Split, resize: bool = False) -> tuple[Split, Split, Split]:
-    """Two unrelated sets: (train, test, OOD), with all of `ood` brought to the shape of `train`."""
+    """Pairs two unrelated sets.
+
+    Args:
+      train, test: Splits of the in-distribution set.
+      ood: Split of the other, all of which is used.
+      resize: bring its images to the shape of `train`, see `conform`.
+
+    Returns:
+      (train, test, OOD).
+
+    Raises:
+      DataError: shapes that differ without `resize`.
+    """
     images = conform(ood.images, train.images.shape[1:], resize)
     return train, test, Split(images, ood.labels)
 
 
 def holdout(train: Split, test: Split, classes: Sequence[int] = (0,)) -> tuple[Split, Split, Split]:
-    """Holds classes out: (train, test, OOD), the remaining classes relabelled 0..K-1 in their order.
+    """Holds classes out; the remaining classes are relabelled 0..K-1 in their order.
 
     Args:
       train, test: Splits of one set.
       classes: the classes to hold out. Their *test* images are the OOD set and keep their labels; their
         training images are used nowhere.
+
+    Returns:
+      (train, test, OOD).
 
     Raises:
       DataError: a class that isn't in the set or has no test images, or nothing left to train or test on.

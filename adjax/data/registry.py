@@ -1,4 +1,4 @@
-"""`DATASETS`: the sets by name. A new one is one file and one line here."""
+"""`DATASETS`: data sets by name. A new one is one file and one line here."""
 
 from __future__ import annotations
 
@@ -62,18 +62,21 @@ DATASETS: dict[str, Dataset] = {
 
 
 def find(name: str, data_dir: str | Path | None = None, side_px: int | None = None) -> Dataset:
-    """The data set of this name.
+    """Finds a data set by its name.
 
     Args:
-      name: one of `DATASETS`; "tfds:NAME"; or a path: an .npz file (see `adjax.data.npz`), a .csv of labels
-        (see `adjax.data.table`), a folder of IDX files under the standard names, or an image folder (see
+      name: one of `DATASETS`; "tfds:NAME"; or a path: an .npz file (see `adjax.data.npz`), a .csv of labels (see
+        `adjax.data.table`), a folder of IDX files under the standard names, or an image folder (see
         `adjax.data.folder`).
       data_dir: where tfds may keep its sets.
-      side_px: for sets of image files: bring each image to so many pixels square (see `adjax.data.folder`).
+      side_px: for sets of image files: resize each image to a square of this side (see `adjax.data.folder`).
+
+    Returns:
+      The `Dataset`.
 
     Raises:
-      DataError: unknown name, with the nearest known one; a path where nothing is; a tfds set that can't be
-        had; `side_px` for a set whose images have one size as they are.
+      DataError: unknown name, with the nearest known one; an empty path; a tfds set that is not available; `side_px`
+        for a set whose images have one size.
     """
     dataset = _find(name, data_dir)
     if side_px is None:

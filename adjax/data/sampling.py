@@ -3,7 +3,7 @@
 K-means sampling (of the Fashion-MNIST one-vs-rest protocol): cluster the pooled anomalies by their
 pixels and draw the same number from each cluster, so that rare looks are not drowned by common ones.
 
-Every draw takes the rows with the smallest of one 64-bit key a row. The keys are raw bits of NumPy's PCG64,
+Every draw takes the rows with the smallest of one 64-bit key per row. The keys are raw bits of NumPy's PCG64,
 a stream promised for ever, seeded by a number and a word that says what the draw is for: two draws with one
 seed are independent of each other and of the order in which they are made.
 """
@@ -16,7 +16,7 @@ import math
 import numpy as np
 
 FIT_VALUES = 1 << 22
-"""K-means sees as many images as have so many pixel values together, 5,248 of 28×28, but at least so many:"""
+"""Pixel values that k-means sees together, 5,248 images of 28×28; below it, the least number of images."""
 MIN_FIT_IMAGES = 2048
 """All images are then put to the nearest center."""
 SAME_PROGRAM = 128
@@ -26,7 +26,7 @@ ITERATIONS = 20
 
 
 def row_keys(count: int, seed: int, purpose: str) -> np.ndarray:
-    """One key a row.
+    """Draws a random key per row.
 
     Args:
       count: rows of the pool, N.
@@ -46,7 +46,16 @@ def row_keys(count: int, seed: int, purpose: str) -> np.ndarray:
 
 
 def smallest(rows: np.ndarray, keys: np.ndarray, count: int) -> np.ndarray:
-    """The `count` of `rows` with the smallest keys, sorted by row; all of them if there are no more."""
+    """Takes the rows with the smallest keys.
+
+    Args:
+      rows: int[n], row numbers.
+      keys: uint64, a key per row of the pool.
+      count: rows to take; at least n takes all.
+
+    Returns:
+      int[min(count, n)], sorted.
+    """
     order = np.argsort(keys[rows], kind="stable")
     return np.sort(rows[order[:count]])
 

@@ -1,4 +1,4 @@
-"""What every source of images hands over: a `Split`, its digest, and the error that says what to mend."""
+"""The form that every source of images returns, a `Split`; its digest; and the error of data sets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SPLITS = ("train", "test")
 
 
 class DataError(ValueError):
-    """A data set that can't be had or isn't what it should be; the message names value, limit and mend."""
+    """A data set is not available or invalid; the message names the value, what is allowed and what to do."""
 
 
 class Split(NamedTuple):
@@ -51,12 +51,15 @@ def check_split_name(split: str) -> None:
 
 
 def make_split(images: np.ndarray, labels: np.ndarray, where: object) -> Split:
-    """A Split from what a file held, checked.
+    """Checks what a file held, and makes a Split of it.
 
     Args:
       images: uint8 [N, H, W] or [N, H, W, C].
       labels: integers [N] or [N, 1], none negative.
       where: what to name in an error: a path or a data set.
+
+    Returns:
+      The `Split`, images [N, H, W, C] and labels int32[N].
 
     Raises:
       DataError: other dtypes, ranks or lengths, an empty set, or a channel count that isn't 1 or 3.

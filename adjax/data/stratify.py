@@ -1,4 +1,4 @@
-"""Setting a share of the images aside, class by class, the same on every machine."""
+"""Stratified splits: a share of each class set aside, the same on every machine."""
 
 from __future__ import annotations
 
@@ -106,9 +106,16 @@ OWN_SEED = 0
 
 
 def own_split(labels: np.ndarray, split: str) -> np.ndarray:
-    """Rows of "train" or "test" for a set that has no such halves: a fifth of each class is for testing.
+    """Splits a set that has no halves: a fifth of each class is for testing.
 
     It is `validation_split(labels, OWN_TEST_FRACTION, OWN_SEED)`, the same each time for the same labels.
+
+    Args:
+      labels: int[N], classes.
+      split: "train" or "test".
+
+    Returns:
+      The rows of that half.
     """
     train, test = validation_split(labels, OWN_TEST_FRACTION, OWN_SEED)
     return train if split == "train" else test

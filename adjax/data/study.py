@@ -1,4 +1,4 @@
-"""A study: one pool of images and many trials on it, as tables of row numbers.
+"""Studies: one pool of images and many trials on it, as tables of row numbers.
 
 A trial holds no image, only rows of the pool: which are trained on, held out, tested. So one program trains all
 trials of a study, on one copy of its images. Who is normal is said by the protocols in `adjax.data.trials`; here
@@ -78,7 +78,22 @@ def make_trial(
     test: np.ndarray,
     truth: np.ndarray,
 ) -> Trial:
-    """Sets the validation share of `rows` aside, class by class; without labelled anomalies, drops them."""
+    """Sets the validation share of `rows` aside, class by class; without labelled anomalies, drops them.
+
+    Args:
+      labels: int[N] of the pool.
+      name: what tells the trial from others, by key.
+      seed: of the draw.
+      normal: number of the normal class.
+      rows: int[n], rows of the pool to train on and hold out.
+      learns_from: as of `adjax.types.Method`.
+      validation: share to hold out, in [0, 1).
+      test: int[m], rows of the test images.
+      truth: bool[m], which of them are anomalous.
+
+    Returns:
+      The `Trial`.
+    """
     if not learns_from.endswith("anomalies"):
         rows = rows[labels[rows] == normal]
     aside = take_share(rows, labels, validation, row_keys(len(labels), seed, "validation"))
@@ -98,7 +113,17 @@ def make_trial(
 
 
 def take_share(rows: np.ndarray, labels: np.ndarray, fraction: float, keys: np.ndarray) -> np.ndarray:
-    """A share of each class of `rows`, sorted: at least one and not all, none of a class of one image."""
+    """Draws a share of each class, at least one row and not all; none of a class of one image.
+
+    Args:
+      rows: int[n], rows of the pool.
+      labels: int[N] of the pool.
+      fraction: in [0, 1).
+      keys: uint64[N], of `row_keys`.
+
+    Returns:
+      Rows, sorted.
+    """
     if fraction == 0:
         return rows[:0]
     taken = []
@@ -109,18 +134,57 @@ def take_share(rows: np.ndarray, labels: np.ndarray, fraction: float, keys: np.n
 
 
 def make_study(name: str, pool: Split, test: Split, classes: Sequence[str], trials: Sequence[Trial]) -> Study:
+    """Makes a study of its trials.
+
+    Args:
+      name: of the protocol.
+      pool: Split that trials train on.
+      test: Split that trials are tested on.
+      classes: names, in the order of the labels.
+      trials: at least one.
+
+    Returns:
+      The `Study`.
+
+    Raises:
+      ValueError: no trial.
+    """
     if not trials:
         raise ValueError("no trial is asked for: give at least one seed and one class")
     return Study(name, tuple(classes), pool.images, pool.labels, test.images, test.labels, tuple(trials))
 
 
 def known_class(number: int, classes: Sequence[str]) -> int:
+    """Checks the number of a class.
+
+    Args:
+      number: in 0 … K−1.
+      classes: the K names.
+
+    Returns:
+      `number`.
+
+    Raises:
+      DataError: a number out of range.
+    """
     if not 0 <= number < len(classes):
         raise DataError(f"there is no class {number}: the set has {len(classes)}, 0 to {len(classes) - 1}")
     return number
 
 
 def check_options(train: Split, test: Split, classes: Sequence[str], learns_from: str, validation: float) -> None:
+    """Checks the options that all protocols take.
+
+    Args:
+      train, test: Splits of one set.
+      classes: names, in the order of the labels.
+      learns_from: a value in `LEARNS_FROM`.
+      validation: share in [0, 1).
+
+    Raises:
+      DataError: shapes that differ, or labels without a name.
+      ValueError: an option out of range.
+    """
     if train.images.shape[1:] != test.images.shape[1:]:
         raise DataError(
             f"training images are {train.images.shape[1:]}, test images {test.images.shape[1:]}: both must be of one "

@@ -72,7 +72,19 @@ def load_table(
 def class_names(
     path: Path, test: Path | None = None, file: str | int | None = None, label: str | int | None = None
 ) -> tuple[str, ...]:
-    """The classes of a table: the labels of its training half in order (numbers as numbers), then any others."""
+    """Lists the classes of a table: the labels of its training half in order (numbers as numbers), then any others.
+
+    Args:
+      path: of the training table.
+      test: of the test table; None: found beside it.
+      file, label: names or numbers of the two columns; None: found by their names.
+
+    Returns:
+      The names.
+
+    Raises:
+      DataError: as of `read_table`.
+    """
     return _classes(_tables(path, test, file, label, _without_files))
 
 
@@ -82,7 +94,7 @@ def read_unlabelled(
     """Images to be scored.
 
     Args:
-      path: a table; labels in it are passed over.
+      path: a table; labels in it are ignored.
       side_px, file: as in `load_table`.
 
     Returns:
@@ -97,6 +109,13 @@ def read_unlabelled(
 
 def read_table(path: Path, file: str | int | None = None, label: str | int | None = None) -> Table:
     """Reads a table and finds its files, opening none of them.
+
+    Args:
+      path: of the table.
+      file, label: names or numbers of the two columns; None: found by their names.
+
+    Returns:
+      The `Table`.
 
     Raises:
       DataError: not UTF-8 or no CSV; a row with another number of cells, without a file, or with one outside

@@ -45,7 +45,15 @@ def roots(data_dir: Path | None) -> list[Path]:
 
 
 def prepared(name: str, data_dir: Path | None) -> Path | None:
-    """The newest prepared version of "set", "set/config" or "set:version"; None if there is none."""
+    """Finds the newest prepared version of a set.
+
+    Args:
+      name: "set", "set/config" or "set:version".
+      data_dir: where tfds may keep its sets; None: its usual places.
+
+    Returns:
+      Its folder; None if there is none.
+    """
     base, _, wanted = name.partition(":")
     for root in roots(data_dir):
         versions = [path.parent for path in (root / base).glob("*/dataset_info.json")]
@@ -59,6 +67,13 @@ def prepared(name: str, data_dir: Path | None) -> Path | None:
 
 def prepare(name: str, data_dir: Path | None) -> Path:
     """Downloads and prepares a set, if that is possible here.
+
+    Args:
+      name: as of `prepared`.
+      data_dir: where to; None: the first of the usual places.
+
+    Returns:
+      The folder of the prepared set.
 
     Raises:
       Unavailable: TensorFlow isn't installed, the host doesn't answer, or tfds failed.
@@ -106,7 +121,14 @@ def class_names(folder: Path) -> tuple[str, ...]:
 
 
 def read(folder: Path, split: str) -> Split:
-    """One split of a prepared set, in the order of tfds.
+    """Reads one split of a prepared set, in the order of tfds.
+
+    Args:
+      folder: as of `prepared`.
+      split: "train" or "test".
+
+    Returns:
+      The `Split`.
 
     Raises:
       DataError: no such split, no features "image" and "label", images of several sizes, or a form that only
@@ -137,7 +159,11 @@ def unordered_digest(split: Split) -> str:
 
 
 def published_order(count: int, split: str) -> np.ndarray:
-    """For each row of tfds its row as published: tfds sorts rows by the MD5 of split name and row number.
+    """Computes, for each row of tfds, its row as published: tfds sorts rows by the MD5 of split name and row number.
+
+    Args:
+      count: rows of the split, ≥ 0.
+      split: "train" or "test".
 
     Returns:
       int64 [count], a permutation.

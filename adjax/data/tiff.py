@@ -30,7 +30,7 @@ MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 MOST_PAGES = 64
 """A pyramid has a few; more are pages of a document or a film."""
 MOST_BANDS, MOST_PIXELS = 8, 4096 * 4096
-"""Of a page, and of a tile: what is decoded is in memory as a whole."""
+"""Limit for a page, and for a tile: each is decoded in memory as a whole."""
 _BOUNDED = (1, 5, 8, 32773, 32946, 34925, 50000)
 """Compressions that give no more than they are asked for: none, LZW, Deflate, PackBits, LZMA, Zstandard."""
 _GREY, _COLOURS = (0, 1), {0: 1, 1: 1, 2: 3, 3: 1, 5: 4}
@@ -166,7 +166,15 @@ class Page:
 
 
 def to_eight(samples: np.ndarray, bits: int) -> np.ndarray:
-    """Unsigned samples of 1 to 16 bits to uint8, white to 255: of more than 8 bits the upper 8."""
+    """Scales unsigned samples to uint8, white to 255; of more than 8 bits, the upper 8 are taken.
+
+    Args:
+      samples: unsigned integers of any shape.
+      bits: bits per sample, 1 to 16.
+
+    Returns:
+      uint8 of the same shape.
+    """
     if bits >= 8:
         return (samples >> (bits - 8)).astype(np.uint8)
     return (samples.astype(np.uint16) * 255 // ((1 << bits) - 1)).astype(np.uint8)
@@ -196,7 +204,7 @@ def _find(file: BinaryIO) -> tuple[Any, int]:
 
 
 def _plain(image: Any) -> bool:
-    """Whether Pillow reads this page as its tags say. Mends a palette of 8-bit entries."""
+    """Whether Pillow reads this page as its tags say. Fixes a palette of 8-bit entries."""
     tag = image.tag_v2.get
     depths, raw, colour = tag(258, (1,)), tag(259, 1) == 1, tag(262)
     separate, signed = tag(284, 1) == 2, set(tag(339, (1,))) != {1}

@@ -1,4 +1,4 @@
-"""Who is normal, many times over: one-vs-rest classes, folds and seeds as tables of row numbers.
+"""Protocols: one-vs-rest classes, folds and seeds as tables of row numbers.
 
     one_vs_rest        each class normal once, all others anomalies (the Fashion-MNIST protocol)
     one_vs_other       one class normal, one other class the anomalies ("1" against "7")

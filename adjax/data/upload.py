@@ -1,4 +1,4 @@
-"""Whatever people upload: any picture file to uint8 pixels, or the reason why not.
+"""Decoding of uploads: any picture file to uint8 pixels, or the reason why not.
 
 | the file | becomes |
 |---|---|
@@ -6,7 +6,7 @@
 | camera's orientation tag (EXIF) | turned as a viewer turns it |
 | transparent (RGBA, LA, a palette's or a key colour) | laid on white, as a page or a printer does |
 | 16 bits a channel | the upper 8 bits: all of 0 … 65535 becomes all of 0 … 255, nothing is clipped |
-| 2, 4, 10, 12, 14, … bits a sample | scaled likewise, by the white that so many bits have |
+| 2, 4, 10, 12, 14, … bits a sample | scaled likewise, by the white of that depth |
 | 16 bits that hold fewer (a camera's 10 or 12) | the upper 8 of 16, nearly black; `adjax.data.depth` says so |
 | TIFF with white as zero | turned over |
 | TIFF palette whose table has no entry above 255 | taken for one of 8 bits |
@@ -91,7 +91,10 @@ def read(path: str | os.PathLike, shape: tuple[int, ...], frame: Frame = "middle
     Args:
       path: of the file.
       shape: (height px, width px, channels 1 or 3).
-      frame: what of the picture is brought to that, "middle" or "whole".
+      frame: the part of the picture to take, "middle" or "whole".
+
+    Returns:
+      The `Picture`.
 
     Raises:
       DataError: the reason, without the path.

@@ -1,4 +1,4 @@
-"""Finding picture files in a folder: in one order on every machine, and saying what was passed over."""
+"""Finding picture files in a folder: in one order on every machine, with a count of skipped ones."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Found(NamedTuple):
     """What a folder holds.
 
     Attributes:
-      names: paths relative to the folder, parted by "/", sorted folder by folder; bytes that are no UTF-8 as Python's
+      names: paths relative to the folder, separated by "/", sorted folder by folder; bytes that are no UTF-8 as Python's
         surrogates (`os.fsdecode`).
       passed_over: why → how many: "hidden", "symbolic links", "no file", and extensions that no picture has.
       unlisted: folders that can't be listed → why.
@@ -38,6 +38,9 @@ def find(root: Path, *, links: bool = False, hidden: bool = False, any_name: boo
       links: follow symbolic links, each folder once, so that a ring of links ends.
       hidden: take files and folders whose name begins with a dot.
       any_name: take files of any extension, or none. Only regular files, in any case: reading a pipe may never end.
+
+    Returns:
+      What was found and what was skipped, a `Found`.
 
     Raises:
       DataError: no such folder.
@@ -73,7 +76,7 @@ def find(root: Path, *, links: bool = False, hidden: bool = False, any_name: boo
 
 
 def _why_not(entry: os.DirEntry[str], links: bool, hidden: bool, any_name: bool) -> str | None:
-    """Why an entry is passed over; None for a folder and for a file that is wanted."""
+    """Why an entry is skipped; None for a folder and for a file that is wanted."""
     if entry.name.startswith(".") and not hidden:
         return "hidden"
     try:

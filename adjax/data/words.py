@@ -1,6 +1,6 @@
 """The words by which people name folders, labels and columns: one grammar for all that reads them.
 
-Words are whole tokens in any case, parted by anything that is no letter ("0_normal", "OK-parts"), or by capitals if
+Words are whole tokens in any case, separated by anything but letters ("0_normal", "OK-parts"), or by capitals if
 each part is known ("NormalImages"): "abnormal" says nothing of normal, "goodyear" nothing of good. The spellings are
 those of MVTec, VisA, BTAD, Real-IAD, anomalib, PyOD and scikit-learn; docs/layouts.md shows what becomes of them.
 """
@@ -119,11 +119,14 @@ def read(name: str, beside: Collection[str] = ()) -> Meaning:
 
 
 def verdict(said: list[str], beside: Collection[str] = ()) -> str | None:
-    """NORMAL or ANOMALOUS by words, "no defect" and "defect-free" being normal; None: neither is said, or both.
+    """Decides by words whether a name means normal or anomalous; "no defect" and "defect-free" are normal.
 
     Args:
       said: a name's `tokens`.
       beside: all names there.
+
+    Returns:
+      NORMAL or ANOMALOUS; None: neither, or both.
     """
     found = {_turned(said, at, which) for at, word in enumerate(said) for which in _OTHER if word in WORDS[which]}
     plain = [word for word in said if word not in _FILLER | WORDS[TRAIN] | WORDS[TEST]]
@@ -200,7 +203,7 @@ def mask_files(names: Iterable[str]) -> set[str]:
     """Pictures that are masks of others by their names: 7_mask.png beside 7.png, or in a folder of its own below it.
 
     Args:
-      names: paths, parted by "/".
+      names: paths, separated by "/".
 
     Returns:
       those that are masks.
