@@ -33,7 +33,7 @@ DIALECT = {
     r"anew": "again",
     r"to be had": "available",
     r"parted by": "separated by",
-    r"one ((?!of|is|in|to|as)\w+ ){0,2}an? (class|member|component|row|column|value|file|image|dispatch|page|network|detector)": "one per …",
+    r"one ((?!of|is|in|to|as)\w+ ){0,2}an? (class|member|component|row|column|value|file|image|network)": "one per …",
     r"(what|that|which) (is|are) no (number|image|picture)s?": "NaN, not an image",
     r"so many": "at most n, at least n",
     r"changes of mind": "decision boundaries",

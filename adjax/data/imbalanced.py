@@ -1,4 +1,4 @@
-"""Protocols of many normal images and few labelled anomalies: tested on the official test images, on a share, or by folds."""
+"""Imbalanced protocols: many normal images and few labelled anomalies, tested on test images, a share, or folds."""
 
 from __future__ import annotations
 

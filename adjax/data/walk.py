@@ -19,7 +19,7 @@ class Found(NamedTuple):
     """What a folder holds.
 
     Attributes:
-      names: paths relative to the folder, separated by "/", sorted folder by folder; bytes that are no UTF-8 as Python's
+      names: paths relative to the folder, separated by "/", sorted folder by folder; bytes other than UTF-8 as Python's
         surrogates (`os.fsdecode`).
       passed_over: why → how many: "hidden", "symbolic links", "no file", and extensions that no picture has.
       unlisted: folders that can't be listed → why.
