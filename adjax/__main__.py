@@ -17,13 +17,19 @@ COMMANDS = {
 """Command → (module with `main(arguments) -> exit code`, what it does)."""
 
 
+DEBUG_HELP = "  --debug    an error ends in a traceback, not in one line"
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Runs one command.
 
     Returns:
       0 if all went well, 1 after an error that a message explains, 2 for a command line that makes no sense.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
+    return surface.run(_command, sys.argv[1:] if arguments is None else arguments)
+
+
+def _command(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
         return 0 if arguments else 2
@@ -33,20 +39,13 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     if command != "data":  # whose own options come without JAX
         importlib.import_module(f"adjax.cli.{command}").parser().parse_args(rest)  # help, and mistakes, at once
-    try:
-        with surface.command_line():
-            return importlib.import_module(COMMANDS[command][0]).main(rest)
-    except (ValueError, OSError) as error:  # a user's mistake, with the mend in the message
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
+    return importlib.import_module(COMMANDS[command][0]).main(rest)
 
 
 def usage() -> str:
     """The list of commands."""
     lines = [f"  {name:10}{about}" for name, (_, about) in COMMANDS.items()]
-    return "\n".join(["usage: python -m adjax COMMAND [--help]", "", *lines])
+    return "\n".join(["usage: python -m adjax COMMAND [--help] [--debug]", "", *lines, "", DEBUG_HELP])
 
 
 if __name__ == "__main__":

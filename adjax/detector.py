@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 import os
 import warnings
 from collections.abc import Callable, Collection, Iterator
@@ -227,7 +228,8 @@ def fit(
       params: of the trained method, `state["params"]`.
       normalise: as in training.
       images, labels: the training images uint8[N, H, W, C], N ≥ 1, and their classes int[N].
-      held_out: normal images uint8[n, H, W, C] not trained on, for p-values and conformal thresholds.
+      held_out: normal images uint8[n, H, W, C] not trained on, for p-values and conformal thresholds; exact copies of
+        one count once.
       folds: cross-fit the scorer instead, on so many: calibration, p-values and conformal thresholds are from distances
         of the training images by fits that have not seen them (`adjax.crossfit`; 20 is a good number). Only for a
         network that has not learned from these images. None: the calibration is of the training distances, as in the
@@ -271,6 +273,7 @@ def fit(
         raise ValueError("no image to fit a detector to: give at least 1")
     if labels.min() < 0 or labels.max() >= classes:
         raise ValueError(f"labels from {labels.min()} to {labels.max()}: must lie in 0..{classes - 1}")
+    _check_enough(spec.names[-1], parts(spec).scorer.fewest, images, folds)
     none = jnp.zeros(0, jnp.float32)
     if outputs is None and (folds is not None or parts(spec).scorer.maps is None):
         outputs = extract(spec, params, normalise, images)
@@ -281,10 +284,11 @@ def fit(
         state, calibration, distances = _fit(dict(outputs), jnp.asarray(labels, jnp.int32), spec=spec)
         normal = none
     else:
+        groups = copies(images)
         state, unseen, calibration, normal, _ = crossfit.fit(
-            parts(spec).scorer, outputs, labels, classes, copies(images), folds
+            parts(spec).scorer, outputs, labels, classes, groups, folds
         )
-        distances = unseen[:, 0]
+        distances, normal = unseen[:, 0], normal[np.unique(groups)]
     if not np.isfinite(np.asarray(calibration.knots)).any():
         raise NoDistance(_no_distance(spec.names[-1], {} if outputs is None else outputs))
     params = jax.tree.map(jnp.asarray, params)
@@ -295,7 +299,22 @@ def fit(
         detector = dataclasses.replace(detector, threshold=_sigma_level(calibration, distances, sigma, spec))
     if held_out is None:
         return detector
-    return dataclasses.replace(detector, normal_levels=jnp.sort(jnp.asarray(detector.score(held_out))))
+    different = np.unique(copies(held_out))
+    return dataclasses.replace(detector, normal_levels=jnp.sort(jnp.asarray(detector.score(held_out))[different]))
+
+
+def _check_enough(name: str, fewest: int, images: np.ndarray, folds: int | None) -> None:
+    """Refuses more components than different images, which would lie on single ones."""
+    if fewest == 1:
+        return
+    different = len(np.unique(copies(images)))
+    left = different if folds is None else different - math.ceil(different / min(folds, different))
+    if left < fewest:
+        fits = "" if left == different else f", {left} in each fit of {folds} folds"
+        raise ValueError(
+            f"scorer {name!r}: {fewest} components take at least as many different images, and there are "
+            f"{different}{fits}"
+        )
 
 
 def levels(detector: Detector, outputs: Outputs, compare: bool = False) -> jax.Array:

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from adjax import features
+from adjax import features, scorers
 from adjax.augment import Normalise
 from adjax.spec import Given, Spec, parts
 from adjax.types import Outputs, PyTree, Scorer
@@ -42,6 +42,33 @@ def extractor(spec: Spec | Given, also: frozenset[str] = frozenset()) -> Callabl
         return {name: x for name, x in outputs.items() if name in kept}
 
     return jax.jit(function)
+
+
+@functools.lru_cache
+def shapes(spec: Spec) -> Outputs:
+    """All that a network says of two images, shapes for arrays: nothing is computed."""
+    method = parts(spec).method
+    hparams = {name: jnp.float32(value) for name, value in method.hparams.items()}
+
+    def said(key: jax.Array, images: jax.Array) -> Outputs:
+        return method.outputs(method.init(key, hparams)["params"], images)
+
+    return jax.eval_shape(said, jax.random.key(0), jax.ShapeDtypeStruct((2, *spec.image_shape), jnp.float32))
+
+
+def check_scorer(spec: Spec) -> None:
+    """Refuses a scorer that the network can't feed, by shapes alone: before anything is trained.
+
+    Raises:
+      ValueError: which scorers it can feed.
+    """
+    said, classes = shapes(spec), len(spec.classes)
+    if not scorers.feeds(said, parts(spec).scorer, classes):
+        fed = scorers.suite(scorers.SCORERS, said, classes)
+        raise ValueError(
+            f"scorer {spec.scorer!r} can't be fed by method {spec.method!r} with model {spec.model!r}, which gives "
+            f"{', '.join(said)}; these can: {', '.join(fed)}"
+        )
 
 
 class _Asked(dict):

@@ -26,6 +26,7 @@ from adjax.augment import Augment, Normalise, normalise_for
 from adjax.checkpoint import Checkpoints
 from adjax.data.pixels import Frame
 from adjax.detector import Detector
+from adjax.extraction import check_scorer
 from adjax.models import weights
 from adjax.models.weight_maps import MODELS as WEIGHTED
 from adjax.models.weights import Weights
@@ -291,8 +292,12 @@ def train_one(
       seed: of weights, order and augmentation.
       folds: of cross-fitting (`adjax.crossfit`), where nothing is trained and nothing held out; None: none.
       **options: as of `train_members`.
+
+    Raises:
+      ValueError: a scorer that the network can't feed; what `Recipe.build` refuses.
     """
     built = recipe.build(images.shape[1:], classes, steps=max(steps, 1))
+    check_scorer(built.spec)
     table = built.members([rows], [labels[rows]], [seed], hparams)
     normalise = built.normalise(images[rows])
     trained = train_members(built, images, table, normalise, steps, batch_size=min(batch_size, len(rows)), **options)

@@ -73,8 +73,8 @@ class _Outliers(OutlierMixin, BaseEstimator):
     def _auto(self) -> bool:
         return isinstance(self.contamination, str) and self.contamination == "auto"
 
-    def _decide(self, fitted: Detector, X: Any, n: int) -> None:
-        """Sets the threshold, as far as `n` different rows behind `normal_levels` can promise one; and what follows."""
+    def _decide(self, fitted: Detector, X: Any) -> None:
+        """Sets the threshold, as far as the different rows behind `normal_levels` can promise one; and what follows."""
         self.detector_, self.false_positive_rate_ = fitted, math.nan
         if not self._auto:
             scores = self.score_samples(X)
@@ -82,7 +82,7 @@ class _Outliers(OutlierMixin, BaseEstimator):
             least = scores[known].min(initial=np.inf)  # none: nothing is normal
             self.offset_ = float(np.percentile(np.where(known, scores, least), 100 * float(self.contamination)))
             return
-        if len(fitted.normal_levels):
+        if n := len(fitted.normal_levels):
             rate = self.false_positive_rate_ = max(FALSE_POSITIVE_RATE, 1 / (n + 1))
             self.detector_ = fitted.with_false_positive_rate(rate)
             if rate > FALSE_POSITIVE_RATE:
@@ -94,12 +94,17 @@ class _Outliers(OutlierMixin, BaseEstimator):
         self.offset_ = -float(self.detector_.threshold)
 
 
+AS_THEY_ARE: Mapping[str, Mapping[str, Any]] = {"knn": {"normalise": False}}
+"""Options of scorers whose defaults are for the features of networks, of which they take the direction alone."""
+
+
 class OutlierDetector(_Outliers):
     """A scorer of adjax on rows of features.
 
     Args:
       scorer: a name in `adjax.scorers.SCORERS` that takes features alone.
-      options: its keyword arguments, a dict.
+      options: its keyword arguments, a dict. Rows are compared as they are: `knn` by Euclidean distance, unless told
+        `{"normalise": True}`, its default for the features of networks.
       contamination: "auto": the threshold is to flag 5 % of fresh normal rows. It is conformal, from scores of the
         training rows by fits that have not seen them (`adjax.crossfit`; how well that does:
         `experiments/results/calibration_features.json`). With fewer than 19 different rows it can't be so low: see
@@ -161,10 +166,10 @@ class OutlierDetector(_Outliers):
             if y is None:
                 raise ValueError("use_labels=True needs y: a class for each row")
             labels = np.unique(_column(y, len(rows)), return_inverse=True)[1].astype(np.int32)
-        different = _different(rows)
-        unseen = self.folds if self._auto and different > 1 else None
-        fitted = detector_from(None, {}, self.scorer, rows, labels, folds=unseen, scorer_options=self.options)
-        self._decide(fitted, X, different)
+        unseen = self.folds if self._auto and _different(rows) > 1 else None
+        options = {**AS_THEY_ARE.get(self.scorer, {}), **(self.options or {})}
+        fitted = detector_from(None, {}, self.scorer, rows, labels, folds=unseen, scorer_options=options)
+        self._decide(fitted, X)
         return self
 
     def _images(self, X: Any, reset: bool) -> np.ndarray:
@@ -289,7 +294,7 @@ class ImageOutlierDetector(_Outliers):
             seed=self.seed,
             folds=crossfit.FOLDS if self._auto and not self.held_out and _different(images[rows]) > 1 else None,
         )
-        self._decide(fitted, X, _different(images[aside if self.held_out else rows]))
+        self._decide(fitted, X)
         return self
 
     def __sklearn_tags__(self) -> Tags:

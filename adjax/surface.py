@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -34,3 +35,37 @@ def words(command: str, python: str) -> str:
       '--weights FILE'
     """
     return command if _ON_COMMAND_LINE.get() else python
+
+
+DEBUG = "--debug"
+
+
+def run(command: Callable[[list[str]], int], arguments: list[str]) -> int:
+    """Runs a command; an error that ends it is one line with its cause, and a traceback only with `--debug`.
+
+    Args:
+      command: `(arguments) -> exit code`; raises ValueError or OSError for a mistake of its user, with what mends it.
+      arguments: of the command line, `--debug` anywhere among them.
+
+    Returns:
+      The exit code of the command; 1 after an error, 130 after Ctrl-C.
+    """
+    rest = [argument for argument in arguments if argument != DEBUG]
+    try:
+        with command_line():
+            return command(rest)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        if len(rest) < len(arguments):
+            raise
+        if isinstance(error, ValueError | OSError):
+            print(f"error: {error}", file=sys.stderr)
+        else:
+            said = " ".join(str(error).split()) or "no message"
+            print(
+                f"error: {type(error).__name__}: {said}. This was not foreseen: the same command with {DEBUG} says "
+                "where, for a report",
+                file=sys.stderr,
+            )
+        return 1

@@ -79,6 +79,7 @@ class Scorer(NamedTuple):
       maps: `(state, outputs) -> f32[N, h, w]`, how anomalous each place is, in the unit of `distances`; None: it has no
         places.
       sized_by: name of the output that `init` takes the shape of; several, and it takes a tuple of theirs.
+      fewest: different images that a fit takes at least.
     """
 
     init: Callable[[Any, int], PyTree]
@@ -90,6 +91,7 @@ class Scorer(NamedTuple):
     unseen: Callable[[PyTree, PyTree, Outputs, jax.Array], jax.Array] | None = None
     maps: Callable[[PyTree, Outputs], jax.Array] | None = None
     sized_by: str | tuple[str, ...] = "features"
+    fewest: int = 1
 
     def start(self, outputs: Outputs, classes: int) -> PyTree:
         """The statistics of no image, for outputs such as these."""

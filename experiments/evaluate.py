@@ -17,6 +17,7 @@ from adjax import features, metrics, scorers, thresholds
 from adjax.augment import Normalise
 from adjax.data.trials import Study, Trial
 from adjax.detector import Detector, Spec, read_by
+from adjax.extraction import shapes
 from adjax.scorers._logits import answer
 from adjax.spec import parts
 from adjax.types import Outputs, PyTree
@@ -133,7 +134,7 @@ def judge(
         name: dataclasses.replace(spec, scorer=scorer, scorer_options=options)
         for name, (scorer, options) in others.items()
     }
-    said = shapes(spec, params, normalise)
+    said = shapes(spec)
     reads = {one: read_by(parts(one).scorer, said, classes) for one in (spec, *specs.values())}
     count = sum(map(len, rows.values())) + len(trial.test)
     passed_over = {
@@ -181,21 +182,13 @@ def _too_large(said: Outputs, count: int) -> str | None:
     return f"{what} of {count:,} images would take {gib:.1f} GiB, more than {HELD_GIB}: ask for it by name"
 
 
-def shapes(spec: Spec, params: PyTree, normalise: Normalise) -> Outputs:
-    """Shapes of all that the network says of two images; of the parameters the shapes are enough."""
-    images = jax.ShapeDtypeStruct((2, *spec.image_shape), jnp.uint8)
-    return jax.eval_shape(lambda params, images: parts(spec).method.outputs(params, normalise(images)), params, images)
-
-
-def further(
-    spec: Spec, params: PyTree, normalise: Normalise, names: tuple[str, ...]
-) -> dict[str, tuple[str, tuple[tuple[str, Any], ...]]]:
+def further(spec: Spec, names: tuple[str, ...]) -> dict[str, tuple[str, tuple[tuple[str, Any], ...]]]:
     """`others` for `judge`: these scorers, or with "all" every one that the network's outputs can feed.
 
     Raises:
       ValueError: a scorer that they can't feed.
     """
-    fed = scorers.suite(scorers.SCORERS, shapes(spec, params, normalise), len(spec.classes))
+    fed = scorers.suite(scorers.SCORERS, shapes(spec), len(spec.classes))
     if "all" in names:
         names = tuple(fed)
     for name in names:

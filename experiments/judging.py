@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 from rich.console import Console
 
@@ -81,7 +80,7 @@ class Setting(NamedTuple):
         return list(itertools.product(range(len(self.settings)), range(len(self.loaded.study.trials))))
 
 
-def others(config: Config, built: Built, normalise: Normalise, table: Members) -> Others:
+def others(config: Config, built: Built) -> Others:
     """What `--scorers` asks for, from the shapes of the network's outputs alone: it is refused before any training.
 
     Raises:
@@ -90,10 +89,8 @@ def others(config: Config, built: Built, normalise: Normalise, table: Members) -
     paper: Mapping[str, Any] = evaluate.PAPER_FORM if built.spec.scorer.startswith("mahalanobis") else {}
     if not config.scorers:
         return Others(paper, frozenset())
-    hparams = {name: values[0] for name, values in table.hparams.items()}
-    params = jax.eval_shape(lambda: built.method.init(jax.random.key(0), hparams)["params"])
     named = tuple(name for name in config.scorers if name != evaluate.ODIN)
-    found = evaluate.further(built.spec, params, normalise, named)
+    found = evaluate.further(built.spec, named)
     return Others({**paper, **found}, frozenset(found) - frozenset(named))
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from adjax import process
+from adjax import process, surface
 from adjax.report import Figure, Report, Sweep, Table, View, write
 from experiments import intervals, views
 from experiments.console import ANOMALY_COLUMNS, by_member, cells, columns, setting_name
@@ -243,20 +243,20 @@ def read(directory: Path) -> tuple[dict[str, Any], list[View]]:
 
 def main(argv: list[str] | None = None) -> int:
     """Writes the report of the command line; returns the exit status."""
+    return surface.run(_main, sys.argv[1:] if argv is None else argv)
+
+
+def _main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m experiments.report", description=__doc__.split("\n\n")[0])
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="a run directory of experiments.run")
     parser.add_argument("--out", type=Path, help=f"the page. Unset: RUN/{PAGE}, of several runs ./{PAGE}")
     given = parser.parse_args(argv)
-    try:
-        found = {_name(run, given.runs): read(run) for run in given.runs}
-        if len(found) == 1:
-            (one,) = found.values()
-            path = write(of_run(*one), given.out or given.runs[0] / PAGE)
-        else:
-            path = write(of_runs(found), given.out or Path(PAGE))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    found = {_name(run, given.runs): read(run) for run in given.runs}
+    if len(found) == 1:
+        (one,) = found.values()
+        path = write(of_run(*one), given.out or given.runs[0] / PAGE)
+    else:
+        path = write(of_runs(found), given.out or Path(PAGE))
     print(path)
     return 0
 

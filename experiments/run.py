@@ -11,10 +11,8 @@ from typing import Any
 
 import jax
 from rich.console import Console
-from rich.markup import escape
 
-from adjax import data, process, surface
-from adjax.checkpoint import MismatchError
+from adjax import extraction, process, surface
 from adjax.report import write as write_report
 from experiments import evaluate, figures, judging, members, record, report, study, tensorboard, views
 from experiments.config import Config, parse
@@ -24,17 +22,15 @@ from experiments.rundir import environment, write_json
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the experiment of the command line; returns the exit status."""
+    return surface.run(_main, sys.argv[1:] if argv is None else argv)
+
+
+def _main(argv: list[str]) -> int:
     config = parse(argv)
     if config.distributed:
         jax.distributed.initialize()
     width = None if sys.stdout.isatty() else 160  # a log file has no edge to wrap at
-    console = Console(quiet=jax.process_index() > 0, width=width)
-    try:
-        with surface.command_line():
-            return run(config, console)
-    except (data.DataError, MismatchError, ValueError) as error:
-        Console(stderr=True, width=width).print(f"[bold red]error:[/] {escape(str(error))}", highlight=False)
-        return 1
+    return run(config, Console(quiet=jax.process_index() > 0, width=width))
 
 
 def run(config: Config, console: Console) -> int:
@@ -58,7 +54,8 @@ def run(config: Config, console: Console) -> int:
     normalise = built.normalise(loaded.study.images)
     if built.weights is not None and built.weights.params is None:
         notes.append("RANDOM WEIGHTS: this network was not pre-trained")
-    others = judging.others(config, built, normalise, table)
+    extraction.check_scorer(built.spec)
+    others = judging.others(config, built)
     note = "; ".join(filter(None, notes))
     announce(console, config, loaded, table, settings, steps if built.method.step else 0, note)
 

@@ -37,7 +37,8 @@ def train_detector(
     for classes and an autoencoder without.
 
     Args:
-      images: uint8[N, H, W, C], normal, N ≥ 50, C = 1 or 3; N ≥ 10 for a network that is not trained.
+      images: uint8[N, H, W, C], normal, C = 1 or 3; at least 50 different ones, or 10 for a network that is not
+        trained. Copies, exact or near, count once for the threshold and lie on one side of the split.
       labels: the class of each, [N] of numbers or strings; None: one class.
       method: a name in `adjax.methods.METHODS` that learns without labelled anomalies.
       model, scorer: names in `adjax.models.MODELS` and `adjax.scorers.SCORERS`.
@@ -52,6 +53,9 @@ def train_detector(
 
     Returns:
       The detector; `detector.predict` flags what lies above its threshold, `detector.save` keeps it.
+
+    Warns:
+      UserWarning: images that are copies of others; published weights that can't be had.
 
     Raises:
       ValueError: an argument out of its range, too few images, or a method that can't do with them.
@@ -91,6 +95,8 @@ def train_detector(
         if plan.NO_WEIGHTS in why:
             warnings.warn(why, stacklevel=2)
     parts = fit.hold_out(index, false_positive_rate, seed, images, held_out, planned.frozen)
+    if told := parts.told():
+        warnings.warn(told, stacklevel=2)
     if planned.selects and len(parts.train) >= select.FEWEST:
         planned = select.refined(planned, images[parts.train], index[parts.train], classes, seed)
     length = plan.steps(planned.method, len(parts.train), planned.batch_size, steps)

@@ -62,11 +62,8 @@ def main(arguments: list[str]) -> int:
         console.print(warning, style="bold red")
     labels = found.labels[rows]
     parts = fit.hold_out(labels, chosen.false_positive_rate, chosen.seed, images, frozen=planned.frozen)
-    if parts.copies:
-        console.print(
-            f"{parts.copies:,} pictures, as the network sees them, are exact copies of others: each is "
-            f"{'left out' if parts.crossed else 'trained on or held out'} together with what it copies"
-        )
+    if told := parts.told():
+        console.print(told)
     if planned.selects and len(parts.train) >= select.FEWEST:
         console.print("looks for the scorer that finds made defects in these pictures", highlight=False)
         planned = select.refined(planned, images[parts.train], labels[parts.train], found.classes, chosen.seed)

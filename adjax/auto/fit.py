@@ -18,8 +18,9 @@ import numpy as np
 from adjax import crossfit, localise, loop, metrics, pixel_metrics, thresholds
 from adjax.augment import Augment
 from adjax.auto.plan import FROZEN, Plan
+from adjax.data.copies import near_copies
 from adjax.data.split import DataError
-from adjax.data.stratify import copies, validation_split
+from adjax.data.stratify import validation_split
 from adjax.detector import Detector
 from adjax.pipeline import train_one
 from adjax.surface import words
@@ -39,11 +40,12 @@ class Stopped(Exception):
 
 
 class Parts(NamedTuple):
-    """What calibrates.
+    """What is learned from, and what calibrates.
 
     Attributes:
-      train, held_out: rows of the normal images; none held out: the rows to learn from are cross-fitted.
-      copies: how many images are exact copies of another.
+      train: rows of the normal images to learn from.
+      held_out: rows that set the threshold, no two of them copies; none: the rows to learn from are cross-fitted.
+      copies: how many images are copies of another, exact or near (`adjax.data.copies`).
     """
 
     train: np.ndarray
@@ -57,8 +59,8 @@ class Parts(NamedTuple):
 
     @property
     def calibrating(self) -> int:
-        """How many images the threshold is taken from; exact copies in cross-fitting count once."""
-        return len(self.train) - self.copies if self.crossed else len(self.held_out)
+        """How many images the threshold is taken from, no two of them copies."""
+        return len(self.train) if self.crossed else len(self.held_out)
 
     def promise(self, alpha: float) -> str:
         """What the threshold says of fresh normal images, for people; `alpha`: the rate that it was set for."""
@@ -74,6 +76,13 @@ class Parts(NamedTuple):
             f"{self.calibrating:,} held out, which could promise {least:.2%})"
         )
 
+    def told(self) -> str | None:
+        """What became of copies, for people; None: there are none."""
+        if not self.copies:
+            return None
+        done = "left out" if self.crossed else "trained on or held out together with it, and held-out ones count once"
+        return f"{self.copies:,} pictures, as the network sees them, are copies of another, exact or near: {done}"
+
 
 def hold_out(
     labels: np.ndarray,
@@ -85,69 +94,67 @@ def hold_out(
 ) -> Parts:
     """Sets normal images aside, class by class, as many as the promise takes: n ≥ 1/α − 1 (see `thresholds.conformal`).
 
+    Copies of an image count once, and lie on one side: no image calibrates whose copy was trained on, and none twice.
+
     Args:
-      labels: int[N], N ≥ 50; of a frozen network N ≥ 10.
+      labels: int[N], N ≥ 50 of different images; of a frozen network N ≥ 10.
       alpha: the false-positive rate to promise.
       seed: of the draw.
-      images: [N, ...]; exact copies of one go to the same side, so that no image calibrates that was trained on. None:
-        there are none.
+      images: uint8[N, H, W, C]. None: no two of them are copies.
       share: to set aside if the promise takes no more, in (0, 1).
       frozen: the network is not trained: where too few can be held out none is, and all are cross-fitted.
 
     Raises:
       DataError: too few images, or too few for that rate.
     """
-    n = len(labels)
     if not 0 < alpha < 1:
         given = words(f"--false-positive-rate {alpha}", f"false_positive_rate={alpha}")
         raise DataError(f"{given}: must lie between 0 and 1")
-    needed = thresholds.needed(alpha)
-    spare = n - FEWEST_TRAINED
+    groups = np.arange(len(labels)) if images is None else near_copies(images)
+    different = np.unique(groups)
+    n, copies = len(different), len(labels) - len(different)
+    needed, spare = thresholds.needed(alpha), n - FEWEST_TRAINED
     crossed = frozen and (n < FEWEST or spare < needed)
     if n < (FEWEST_CROSSED if crossed else FEWEST):
-        raise DataError(too_few(n))
+        raise DataError(too_few(n, copies))
     count = max(round(share * n), FEWEST_HELD_OUT, needed)
     if needed <= spare < count and not crossed:
         raise DataError(
             f"holding out {share:g} of {n} images leaves {n - count} to learn from, and {FEWEST_TRAINED} are needed: "
             f"give held_out={math.floor(100 * spare / n) / 100:g} at most"
         )
-    if spare < count and not crossed:
-        raise DataError(
-            f"a false-positive rate of {alpha:g} takes {needed} held-out images, and of {n} only {spare} can be "
-            f"spared: give more images, or {_rate(spare)}"
+    if (n if crossed else spare) < needed:
+        some = f"the {n} different ones" if copies else f"{n}"
+        there = (
+            f"different images to cross-fit, and there are {n}"
+            if crossed
+            else (f"held-out images, and of {some} only {spare} can be spared")
         )
-    classes, counts = np.unique(labels, return_counts=True)
+        raise DataError(
+            f"a false-positive rate of {alpha:g} takes {needed} {there}: give more images, or "
+            f"{_rate(n if crossed else spare)}"
+        )
+    classes, counts = np.unique(labels[different], return_counts=True)
     if counts.min() < 2:
         together = words("take them as one by --one-class", "take them as one class, labels=None")
         raise DataError(f"a class of {counts.min()} image: give each at least 2, or {together}")
-    groups = None if images is None else copies(images)
-    repeated = 0 if groups is None else n - len(np.unique(groups))
     if crossed:
-        if n - repeated < FEWEST_CROSSED:
-            raise DataError(too_few(n - repeated, "different "))
-        if n - repeated < needed:
-            raise DataError(
-                f"a false-positive rate of {alpha:g} takes {needed} different images to cross-fit, and there are "
-                f"{n - repeated}: give more images, or {_rate(n - repeated)}"
-            )
-        return Parts(np.arange(n), np.arange(0), repeated)
+        return Parts(different, different[:0], copies)
     train_rows, held_out = validation_split(labels, count / n, seed, groups)
+    held_out = np.intersect1d(held_out, different)
     if len(held_out) < needed:  # rounded class by class
         train_rows, held_out = validation_split(labels, min((count + len(classes)) / n, 0.5), seed, groups)
-    if min(len(held_out) - needed, len(train_rows) - 1) < 0:
-        raise DataError(
-            f"{repeated:,} of {n:,} normal images are exact copies of others, which are kept together: {len(held_out)} "
-            f"can be held out, and a false-positive rate of {alpha:g} takes {needed}. Give more different images"
-        )
-    return Parts(train_rows, held_out, repeated)
+        held_out = np.intersect1d(held_out, different)
+    return Parts(train_rows, held_out, copies)
 
 
-def too_few(n: int, which: str = "") -> str:
-    """What to say of `n` normal images that are too few; `which`: of them."""
+def too_few(n: int, copies: int = 0) -> str:
+    """What to say of `n` different normal images that are too few, beside so many copies of them."""
+    beside = f" beside {copies:,} copies of them" if copies else ""
     return (
-        f"{n} {which}normal images that can be read: at least {FEWEST} are needed, {FEWEST_HELD_OUT} of them to "
-        f"calibrate, or {FEWEST_CROSSED} where the network is not trained ({', '.join(FROZEN)})"
+        f"{n} {'different ' if copies else ''}normal images that can be read{beside}: at least {FEWEST} are needed, "
+        f"{FEWEST_HELD_OUT} of them to calibrate, or {FEWEST_CROSSED} where the network is not trained "
+        f"({', '.join(FROZEN)})"
     )
 
 

@@ -95,7 +95,7 @@ def _card(training: Training, directory: Path) -> card.Card:
             ("read from", upload.text(training.found.about)),
             ("trained on", f"{len(parts.train):,} images, of {', '.join(training.found.classes[:20])}"),
             ("held out", f"{len(parts.held_out):,} images"),
-            ("exact copies of others", f"{parts.copies:,} images, on the same side as what they copy"),
+            ("copies of others", parts.told() or "none"),
             ("left out, unreadable", f"{len(training.unreadable):,} files"),
             ("pixels and labels (SHA-256)", training.sha256),
         ),

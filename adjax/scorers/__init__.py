@@ -11,7 +11,7 @@ from jax import lax
 
 from adjax import factories
 from adjax.scorers._stream import fit_stream, merge_all
-from adjax.scorers._suite import suite
+from adjax.scorers._suite import feeds, suite
 from adjax.scorers.ash import ash
 from adjax.scorers.center import center
 from adjax.scorers.cosine import cosine
@@ -84,6 +84,7 @@ __all__ = [
     "energy",
     "entropy",
     "fdbd",
+    "feeds",
     "fit",
     "fit_stream",
     "fused",

@@ -41,29 +41,35 @@ def suite(factories: Mapping[str, Callable[..., Scorer]], outputs: Outputs, clas
         except TypeError:  # what is made of options alone, such as `fused`
             continue
         if name == "layers":
-            other = {layer: x for layer, x in layers.items() if layer != "patches"} or layers
+            if not (other := {layer: x for layer, x in layers.items() if layer != "patches"} or layers):
+                continue
             options = {"names": tuple(other), "dims": tuple(x.shape[-1] for x in other.values())}
         elif sized_by == "patches":
             if not maps:
                 continue
             place = max(maps, key=lambda layer: layers[layer].shape[-1])
             options = {"feature": place}
-        if _fed(factory, options, shapes, classes):
+        if feeds(outputs, factory(**options), classes):
             found[name] = options
     return found
 
 
-def _fed(
-    factory: Callable[..., Scorer], options: dict[str, Any], shapes: Mapping[str, jax.ShapeDtypeStruct], classes: int
-) -> bool:
+def feeds(outputs: Outputs, scorer: Scorer, classes: int) -> bool:
+    """Whether these outputs can feed that scorer.
+
+    Args:
+      outputs: named arrays of N rows, or their shapes; nothing is computed.
+      scorer: any.
+      classes: K ≥ 1.
+    """
+
     def run(outputs: Outputs) -> jax.Array:
-        scorer = factory(**options)
         rows = len(next(iter(outputs.values())))
         stats = scorer.update(scorer.start(outputs, classes), outputs, jnp.zeros(rows, jnp.int32), jnp.ones(rows, bool))
         return scorer.distances(scorer.finalize(stats), outputs)
 
     try:
-        jax.eval_shape(run, dict(shapes))
+        jax.eval_shape(run, {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in outputs.items()})
     except (KeyError, ValueError):  # an output that is not there; or too few classes, or no layer
         return False
     return True

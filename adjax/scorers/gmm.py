@@ -74,7 +74,7 @@ def gmm(
     """Gaussian mixture on `outputs[feature]`, float [N, D], one for the images of all classes together.
 
     Args:
-      components: M ≥ 1.
+      components: M ≥ 1; a fit takes as many different images at least.
       covariance: "full", one per component; "tied", one for all; "diag", variances only.
       shrinkage: s above, in [0, 1].
       iterations: of expectation maximisation, ≥ 1; always that many.
@@ -200,4 +200,5 @@ def gmm(
         return (0.5 * (own_square(gone, z) + gone.log_det) - state.offset[0])[:, None]
 
     closed = components == 1 and covariance != "diag"
-    return Scorer.single(init, update, merge, finalize, score, unseen if closed else None)
+    made = Scorer.single(init, update, merge, finalize, score, unseen if closed else None)
+    return made._replace(fewest=components)

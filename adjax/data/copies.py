@@ -1,0 +1,88 @@
+"""Pictures that are copies of one another, exactly or nearly: a saved-again JPEG, the next frame of a still camera.
+
+Copies break a promise that is made by counting pictures: a threshold set by twelve pictures, four times each, is one of
+twelve, not of 48; and a picture whose copy was trained on is no fresh one.
+
+Pictures are *near* copies if they differ by no more than `CAP` grey levels (root mean square, of thumbnails), and each
+by a fraction of how far it is from the next picture that is none: 1/`GAP`. The second condition is what tells copies
+from pictures that are merely alike, such as those of one product under one lamp, which all lie as far from each other.
+Turned, mirrored or shifted copies are not found.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from adjax.data.stratify import copies
+
+THUMBNAIL_PX = 16
+CAP, GAP, NOISE = 4.0, 4.0, 0.25
+"""Grey levels that near copies differ by at most; how many times further the next picture is; and what difference is
+taken for nothing."""
+MOST = 64
+"""Near copies of one picture that are looked for."""
+MOST_PICTURES = 10_000
+"""Of more pictures only exact copies are looked for: all are compared with all."""
+_BLOCK = 1024
+
+
+def near_copies(images: np.ndarray) -> np.ndarray:
+    """Groups of pictures that are copies of one another, exactly or nearly.
+
+    Args:
+      images: uint8[N, H, W, C].
+
+    Returns:
+      int64[N]: for each the number of the first picture of its group; its own, if it has no copy before.
+
+    Example:
+      >>> images = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 1), np.uint8)
+      >>> brighter = np.clip(images[:1].astype(int) + 1, 0, 255).astype(np.uint8)
+      >>> near_copies(np.concatenate([images, brighter, images[1:2]])).tolist()
+      [0, 1, 2, 0, 1]
+    """
+    exact = copies(images)
+    firsts = np.unique(exact)
+    if not 1 < len(firsts) <= MOST_PICTURES:
+        return exact
+    near = _linked(_thumbnails(images[firsts]))
+    return firsts[near][np.searchsorted(firsts, exact)]
+
+
+def _linked(rows: np.ndarray) -> np.ndarray:
+    """int[n]: the first row of each row's group."""
+    n, most = len(rows), min(MOST, len(rows) - 1)
+    own, other = [], []
+    squares = (rows**2).sum(1)
+    for start in range(0, n, _BLOCK):
+        block = rows[start : start + _BLOCK]
+        squared = squares[start : start + _BLOCK, None] + squares[None] - 2 * block @ rows.T
+        distance = np.sqrt(np.maximum(squared, 0) / rows.shape[1])  # root mean square, in grey levels
+        distance[np.arange(len(block)), start + np.arange(len(block))] = np.inf
+        for i in np.flatnonzero((distance <= CAP).any(1)):
+            nearest = np.argpartition(distance[i], most)[: most + 1]
+            nearest = nearest[np.argsort(distance[i, nearest])]
+            d = distance[i, nearest]
+            apart = (d[:-1] <= CAP) & (d[1:] >= GAP * np.maximum(d[:-1], NOISE))
+            if apart.any():
+                found = nearest[: np.flatnonzero(apart)[-1] + 1]
+                own += [start + i] * len(found)
+                other += found.tolist()
+    graph = coo_array((np.ones(len(own), bool), (own, other)), shape=(n, n))
+    _, group = connected_components(graph, directed=False)
+    _, first, member = np.unique(group, return_index=True, return_inverse=True)
+    return first[member]
+
+
+def _thumbnails(images: np.ndarray) -> np.ndarray:
+    """float32[N, D], less their mean: means over a grid of at most 16×16 cells, which noise hardly moves."""
+    small = images
+    for axis in (1, 2):
+        size = images.shape[axis]
+        edges = np.linspace(0, size, min(size, THUMBNAIL_PX) + 1).round().astype(int)
+        small = np.add.reduceat(small, edges[:-1], axis=axis, dtype=np.float32)
+        small /= np.diff(edges).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(4)])
+    rows = small.reshape(len(images), -1)
+    return rows - rows.mean(0)
