@@ -20,6 +20,8 @@ from adjax.pipeline import Recipe, member
 
 NAMES = tuple("0123456789")
 
+SIXTY = np.random.default_rng(0).integers(0, 256, (60, 8, 8, 1), np.uint8)
+
 
 def zeros() -> np.ndarray:
     images, labels = digits()
@@ -203,7 +205,7 @@ def test_it_chooses_as_the_command_does(monkeypatch):
         (np.zeros((60, 8, 8, 1), np.uint8), {"held_out": 1}, r"held_out=1: must be a share in \(0, 1\)"),
         (np.zeros((60, 8, 8, 1), np.uint8), {"false_positive_rate": 0}, "false_positive_rate=0: must be"),
         (
-            np.zeros((60, 8, 8, 1), np.uint8),
+            SIXTY,
             {"false_positive_rate": 0.001, "method": "autoencoder"},
             "takes 999 held-out images",
         ),
@@ -220,7 +222,7 @@ def test_it_chooses_as_the_command_does(monkeypatch):
             {"method": "hog_ocsvm", "weights": "/no"},
             "weights='/no': hog_ocsvm",
         ),
-        (np.zeros((60, 8, 8, 1), np.uint8), {"method": "hog_ocsvm", "held_out": 0.8}, "give held_out=0.5 at most"),
+        (SIXTY, {"method": "hog_ocsvm", "held_out": 0.8}, "give held_out=0.5 at most"),
         (np.zeros((60, 8, 8, 1), np.uint8), {"labels": [-1] * 60}, "labels down to -1: all images are normal here"),
         (np.zeros((60, 8, 8, 1), np.uint8), {"method": "gan"}, "method 'gan': choose one of"),
     ],
