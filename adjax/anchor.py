@@ -8,14 +8,18 @@ from jax import lax
 
 
 def anchor_of(x: jax.Array, count: jax.Array) -> jax.Array:
-    """The mean float32[D] of rows float32[N, D], to 16 bits.
+    """Computes the mean of rows, to 16 bits.
 
-    A compiler computes a mean again in each loop that it is fused into, and where it is subtracted the product with 1/n
-    may never be rounded to float32: what one loop subtracted was not what another stored, and class means near 10,000
-    were off by 5e-4. Of 16 bits it is one number wherever it is computed, and differences from it are exact.
+    A compiler computes a mean again in each loop that it is fused into. Where the mean is subtracted, the product with
+    1/n may never be rounded to float32: what one loop subtracted differed from what another stored, and class means
+    near 10,000 were off by 5e-4. To 16 bits it is one number wherever it is computed, and differences from it are
+    exact.
 
     Args:
-      x: rows; those that don't count are zeros.
+      x: float32[N, D]; rows that don't count are zeros.
       count: float32[], how many count; of none, the anchor is zero.
+
+    Returns:
+      float32[D].
     """
     return lax.reduce_precision(x.sum(0) / jnp.maximum(count, 1), exponent_bits=8, mantissa_bits=16)

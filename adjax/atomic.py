@@ -10,12 +10,15 @@ from pathlib import Path
 
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike, mark: str | None = None) -> Iterator[Path]:
-    """Gives the path to write to; it takes the place of `path` at the end, and is removed after an error.
+    """Yields a path to write to, and renames it to `path` at the end; after an error it is removed.
 
     Args:
       path: of the file, which may exist; its folder must.
       mark: ending of the name until then, hidden beside `path`; None: the number of this process, so that two
         processes write two files.
+
+    Yields:
+      The path to write to.
     """
     path = Path(path)
     fresh = path.with_name(f".{path.name}.{os.getpid() if mark is None else mark}")
@@ -32,7 +35,13 @@ def replacing(path: str | os.PathLike, mark: str | None = None) -> Iterator[Path
 
 
 def write(path: str | os.PathLike, content: bytes | str, mark: str | None = None) -> None:
-    """Writes bytes, or text as UTF-8, as `replacing` does."""
+    """Writes a file atomically, see `replacing`.
+
+    Args:
+      path: of the file, which may exist; its folder must.
+      content: bytes, or text, written as UTF-8.
+      mark: as of `replacing`.
+    """
     with replacing(path, mark) as fresh:
         fresh.write_bytes(content.encode() if isinstance(content, str) else content)
 

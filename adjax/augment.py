@@ -68,9 +68,16 @@ class Normalise(NamedTuple):
 
 
 def normalise_of(images: np.ndarray, floor: float = 1e-3) -> Normalise:
-    """Mean and deviation of each channel over uint8 images [N, H, W, C]; an sd below `floor` becomes 1.
+    """Computes mean and standard deviation of each channel; an sd below `floor` becomes 1.
 
     Exact (from a histogram of the 256 values), on the host.
+
+    Args:
+      images: uint8[N, H, W, C], N ≥ 1.
+      floor: least standard deviation, in units of 0..1.
+
+    Returns:
+      A `Normalise` to mean 0 and standard deviation 1.
 
     Raises:
       ValueError: no image, another dtype or another rank.
@@ -94,6 +101,9 @@ def normalise_for(pixels: str, images: np.ndarray) -> Normalise:
       pixels: "standard", "unit" or "signed".
       images: the training images, uint8[N, H, W, C], N ≥ 1.
 
+    Returns:
+      The `Normalise`.
+
     Raises:
       ValueError: another range; images as `normalise_of`.
     """
@@ -110,16 +120,19 @@ _ROTATE, _VERTICAL, _HORIZONTAL, _CROP, _TURN, _STRETCH, _BEND = range(2, 9)
 
 
 def random_turn(keys: jax.Array, images: jax.Array, rotate: bool, vertical: bool, horizontal: bool) -> jax.Array:
-    """Turns each image by a random multiple of 90° and mirrors it at random; one key an image.
+    """Turns each image by a random multiple of 90° and mirrors it at random; one key per image.
 
     Every such change is a transposition or none, then a mirroring of the rows or none, then of the columns or none:
     three selections, no gather and no branch.
 
     Args:
-      keys: [N].
+      keys: random keys [N].
       images: [N, H, W, C], H = W if `rotate`.
       rotate: by 0, 90, 180 or 270°, each with probability ¼.
       vertical, horizontal: upside down, left to right, each with probability ½.
+
+    Returns:
+      As `images`.
 
     Raises:
       ValueError: `rotate`, and H ≠ W.
@@ -262,9 +275,20 @@ def _sampled(images: jax.Array, y: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def random_shift(keys: jax.Array, images: jax.Array, radius_px: int) -> jax.Array:
-    """Moves each image by up to ±`radius_px` in both directions, filling with zeros; one key an image.
+    """Moves each image by up to ±`radius_px` in both directions, filling with zeros; one key per image.
 
-    A key an image, not a batch: so the draw does not depend on how a batch is spread over devices.
+    With a key per image, draws do not depend on how a batch is spread over devices.
+
+    Args:
+      keys: random keys [N].
+      images: [N, H, W, C].
+      radius_px: ≥ 0, static.
+
+    Returns:
+      As `images`.
+
+    Raises:
+      ValueError: a negative radius.
     """
     if radius_px < 0:
         raise ValueError(f"shift of {radius_px} px: must be 0 or more")

@@ -58,9 +58,13 @@ class Checkpoints:
         self._orbax.close()
 
     def save(self, step: int, state: PyTree) -> None:
-        """Writes the state after `step` steps; returns when it is on the disk. A step that is there already is left.
+        """Writes the state after `step` steps; returns when it is on the disk. An existing step is left as it is.
 
         Checkpoints that `restore` found damaged are deleted: the run has gone on from one before them.
+
+        Args:
+          step: number of steps done, ≥ 0.
+          state: a pytree of arrays.
         """
         for damaged in self._damaged:
             self._orbax.delete(damaged)

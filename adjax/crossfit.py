@@ -73,11 +73,14 @@ def fit(
     Args:
       scorer, outputs, classes: as of `adjax.scorers.fit`.
       labels: int[N] in 0 … classes−1.
-      groups: int[N]: rows of one group are left out together; see `adjax.data.stratify.copies`.
+      groups: int[N]; rows of one group are left out together, see `adjax.data.stratify.copies`.
       folds: k ≥ 2; as many as there are groups, if these are fewer.
 
+    Returns:
+      A `Fitted`.
+
     Warns:
-      UserWarning: fewer rows than features, so that leaving some out leaves a covariance without rows to tell it by.
+      UserWarning: a fold leaves fewer rows than features, too few to determine a covariance.
 
     Raises:
       ValueError: folds < 2, or a single group.
@@ -102,11 +105,14 @@ def fit(
 
 
 def out_of_fold(scorer: Scorer, outputs: Outputs, labels: ArrayLike, classes: int, fold: np.ndarray) -> jax.Array:
-    """float32[N, K]: distances of each row by the fit to all folds but its own.
+    """Computes distances of each row by the fit to all folds but its own.
 
     Args:
       scorer, outputs, labels, classes: as of `adjax.scorers.fit`.
-      fold: int[N], 0 … k−1, each of them there, k ≥ 2.
+      fold: int[N], 0 … k−1, each of them present, k ≥ 2.
+
+    Returns:
+      float32[N, K].
     """
     rows, real = _dealt(fold)
     dealt = _take((outputs, labels), rows)

@@ -83,13 +83,16 @@ class Detector:
         )
 
     def outputs(self, images: ArrayLike, names: Collection[str] | None = None) -> Outputs:
-        """What the network says: `features` [N, D], `logits` [N, K], `score` [N], whichever the method gives, and the
-        model's named intermediates.
+        """Computes the network's outputs: `features` [N, D], `logits` [N, K], `score` [N], as far as the method gives
+        them, and the model's named intermediates.
 
         Args:
           images: as for `score`.
-          names: of the outputs that are wanted; None: all. A map of features takes h × w × C numbers an image: of many
-            images, name what you need, and nothing else is kept.
+          names: of the outputs to keep; None: all. A map of features takes h × w × C numbers per image: with many
+            images, name what you need.
+
+        Returns:
+          The outputs by name, N rows each.
 
         Raises:
           ValueError: images of another shape or dtype; a name that is not there.
@@ -147,9 +150,15 @@ class Detector:
         return self._run(localise.maps_of, images)
 
     def uncertain(self, images: ArrayLike, alpha: float, confidence: float = 0.95) -> jax.Array:
-        """bool[N]: whether a threshold for a false positive rate of alpha might as well have decided otherwise.
+        """Tells which decisions another draw of held-out images might have changed, see `adjax.thresholds.band`.
 
-        It depends on which normal images were held out; see `adjax.thresholds.band`. A NaN is never uncertain.
+        Args:
+          images: as for `score`.
+          alpha: false positive rate of the threshold, in (0, 1).
+          confidence: of the interval, in (0, 1).
+
+        Returns:
+          bool[N]; False for a NaN score.
 
         Raises:
           ValueError: no held-out normal images; alpha or confidence outside of (0, 1).
@@ -318,13 +327,30 @@ def _check_enough(name: str, fewest: int, images: np.ndarray, folds: int | None)
 
 
 def levels(detector: Detector, outputs: Outputs, compare: bool = False) -> jax.Array:
-    """The score from network outputs, float32[N]; a pure function. `compare` as in `thresholds.class_quantiles`."""
+    """Computes scores from network outputs; a pure function.
+
+    Args:
+      detector: a single one.
+      outputs: of its network, N rows each.
+      compare: as in `adjax.thresholds.class_quantiles`.
+
+    Returns:
+      float32[N].
+    """
     distances = parts(detector.spec).scorer.distances(detector.scorer, outputs)
     return thresholds.common_quantile(detector.calibration, distances, compare)
 
 
 def outputs_of(detector: Detector, images: jax.Array) -> Outputs:
-    """All that the network says of images; a pure function."""
+    """Computes the network's outputs; a pure function.
+
+    Args:
+      detector: a single one.
+      images: uint8 or float [N, H, W, C], as for `Detector.score`.
+
+    Returns:
+      The outputs by name, N rows each.
+    """
     return parts(detector.spec).method.outputs(detector.params, seen(detector.normalise, images))
 
 

@@ -139,11 +139,15 @@ def program(detector: Detector) -> jax.export.Exported:
 
 
 def decide(detector: Detector, compare: bool = False) -> Any:
-    """All that an exported detector says of images, as one pure function of them.
+    """Builds the exported program: one pure function from images to score, decision and p-value.
 
     Args:
       detector: a single one.
       compare: as in `adjax.thresholds.class_quantiles`.
+
+    Returns:
+      `images -> {"score": float32[N], "anomalous": bool[N], "p_value": float32[N]}`, the last if there are held-out
+      images.
 
     Raises:
       ValueError: `detector` is a stack.

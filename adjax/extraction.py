@@ -24,15 +24,37 @@ def extract(
     images: ArrayLike,
     also: Set[str] = frozenset(),
 ) -> Outputs:
-    """`features`, `logits`, `score` and whatever else the scorer reads, as far as there is any, of all images, NumPy on
-    the host: extract once, score with many. `also`: further outputs to keep."""
+    """Extracts a network's outputs of all images, to the host: extract once, score with many.
+
+    Args:
+      spec: names the network and its scorer.
+      params: of the network.
+      normalise: pixel values to network input; None: images as they are.
+      images: [N, H, W, C] as `spec` takes them, uint8 or float.
+      also: further outputs to keep.
+
+    Returns:
+      NumPy arrays of N rows by name: `features`, `logits`, `score` and what the scorer reads, as far as the network
+      gives them.
+
+    Raises:
+      ValueError: images of another shape or dtype.
+    """
     check(images, spec)
     return features.apply(extractor(spec, frozenset(also)), (params, normalise), images)
 
 
 @functools.lru_cache
 def extractor(spec: Spec | Given, also: frozenset[str] = frozenset()) -> Callable:
-    """`((params, normalise), images of one batch) -> outputs`, compiled, those of `extract`."""
+    """Compiles the extraction of one batch.
+
+    Args:
+      spec: names the network and its scorer.
+      also: further outputs to keep.
+
+    Returns:
+      `((params, normalise), images) -> outputs`, the outputs of `extract`.
+    """
 
     def function(state, images):
         params, normalise = state
@@ -88,10 +110,18 @@ class _Asked(dict):
 
 
 def read_by(scorer: Scorer, outputs: Outputs, classes: int) -> set[str]:
-    """Names of the outputs that fitting and scoring read; nothing is computed.
+    """Finds the outputs that fitting and scoring read; nothing is computed.
+
+    Args:
+      scorer: the one to trace.
+      outputs: arrays or shapes by name.
+      classes: K ≥ 1.
+
+    Returns:
+      Their names.
 
     Raises:
-      ValueError: one that is not there.
+      ValueError: an output that the network does not give.
     """
     names: set[str] = set()
 
@@ -105,15 +135,27 @@ def read_by(scorer: Scorer, outputs: Outputs, classes: int) -> set[str]:
 
 
 def seen(normalise: Normalise | None, images: jax.Array) -> jax.Array:
-    """What the network sees of images."""
+    """Applies a detector's normalisation.
+
+    Args:
+      normalise: pixel values to network input; None: images are returned as they are.
+      images: [N, H, W, C].
+
+    Returns:
+      The network's input, [N, H, W, C].
+    """
     return images if normalise is None else normalise(images)
 
 
 def check(images: Any, spec: Spec | Given) -> None:
-    """Refuses images of another shape or dtype than the spec's.
+    """Checks images against a detector's spec.
+
+    Args:
+      images: an array of N images.
+      spec: gives the shape of an image and the dtype.
 
     Raises:
-      ValueError: which, and what it takes.
+      ValueError: another shape or dtype; the message says which, and what the detector takes.
     """
     shape, dtype = np.shape(images), getattr(images, "dtype", None)
     if len(shape) != 1 + len(spec.image_shape) or shape[1:] != spec.image_shape:

@@ -14,15 +14,18 @@ Made = TypeVar("Made")
 
 
 def look_up(kind: str, registry: Mapping[str, Made], name: str) -> Made:
-    """The entry of that name.
+    """Looks an entry up by name.
 
     Args:
-      kind: what it is of, for people: "scorer".
+      kind: of the registry, for messages: "scorer".
       registry: name → entry.
       name: wanted.
 
+    Returns:
+      The entry.
+
     Raises:
-      ValueError: no such name.
+      ValueError: unknown name; the message lists the names and the nearest.
     """
     if name not in registry:
         raise ValueError(f"no {kind} {name!r}; there are: {', '.join(sorted(registry))}{_near(name, registry)}")
@@ -38,17 +41,20 @@ def make(
     supplied: Collection[str] = (),
     **keywords: Any,
 ) -> Made:
-    """What the factory of that name makes.
+    """Calls the factory of a name.
 
     Args:
       kind, registry, name: as of `look_up`.
-      *arguments: of the factory, which are no options.
-      options: keyword arguments that somebody chose.
-      supplied: parameters of the factory that are none to choose, beside those of `arguments` and `keywords`.
-      **keywords: keyword arguments that nobody chose.
+      *arguments: positional arguments of the factory, which are not options.
+      options: keyword arguments that the user chose.
+      supplied: parameters that are not the user's to choose, beside those of `arguments` and `keywords`.
+      **keywords: keyword arguments that the user did not choose.
+
+    Returns:
+      What the factory returns.
 
     Raises:
-      ValueError: no such name; an option that the factory doesn't have, one that it needs, or a value that it can't
+      ValueError: unknown name; an option that the factory doesn't have, one that is missing, or a value that it can't
         take.
     """
     factory = look_up(kind, registry, name)

@@ -22,7 +22,15 @@ def batch_size_for(shape: tuple[int, ...]) -> int:
 
 
 def batches(images: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Consecutive batches of exactly `batch_size` rows, zeros after the last row, and how many are real."""
+    """Cuts images into batches of exactly `batch_size` rows, with zeros after the last row.
+
+    Args:
+      images: [N, ...].
+      batch_size: rows per batch, ≥ 1.
+
+    Yields:
+      A batch, and how many of its rows are real.
+    """
     for start in range(0, len(images), batch_size):
         batch = images[start : start + batch_size]
         real = len(batch)

@@ -33,7 +33,18 @@ def kind(detector: Detector) -> Kind | None:
 
 
 def cells(detector: Detector, said: Outputs) -> jax.Array:
-    """float32[N, h, w]: the score of each place, at the resolution of the network; of a "score" detector."""
+    """Computes the score of each place, at the resolution of the network.
+
+    Args:
+      detector: one whose scorer has maps.
+      said: outputs of its network, N rows each.
+
+    Returns:
+      float32[N, h, w], in the unit of the score.
+
+    Raises:
+      ValueError: the scorer has no maps.
+    """
     maps = parts(detector.spec).scorer.maps
     if maps is None:
         raise ValueError(f"scorer {detector.spec.names[-1]!r} has no places: try patchcore, padim or patchwise")
@@ -42,10 +53,17 @@ def cells(detector: Detector, said: Outputs) -> jax.Array:
 
 
 def maps_of(detector: Detector, images: jax.Array) -> jax.Array:
-    """The maps of images [N, H, W, C], float32[N, H, W]; a pure function.
+    """Computes anomaly maps at the resolution of the images; a pure function.
+
+    Args:
+      detector: one whose scorer or network has maps.
+      images: [N, H, W, C].
+
+    Returns:
+      float32[N, H, W]: scores, bilinear, or reconstruction errors.
 
     Raises:
-      ValueError: neither the scorer nor the network has any.
+      ValueError: neither the scorer nor the network has maps.
     """
     said = outputs_of(detector, images)
     if parts(detector.spec).scorer.maps is None and "reconstruction" in said:

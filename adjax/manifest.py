@@ -47,7 +47,11 @@ class Seal:
     kinds: tuple[tuple[str, str], ...]
 
     def write(self, directory: str | os.PathLike, contents: Mapping[str, bytes]) -> None:
-        """Writes one file of each kind, all or nothing; what `directory` held of the same thing is replaced.
+        """Writes one file of each kind atomically; what `directory` held of the same thing is replaced.
+
+        Args:
+          directory: created if it is missing.
+          contents: kind → bytes.
 
         Raises:
           ArtefactError: `directory` exists and is something else.
@@ -95,7 +99,15 @@ class Seal:
             raise ArtefactError(f"{target} is a directory of something else: name another one")
 
     def file_name(self, kind: str, sha256: str) -> str:
-        """Where the file of that kind and sum lies."""
+        """Name of the file of a kind.
+
+        Args:
+          kind: one of `kinds`.
+          sha256: of its bytes, in hexadecimal.
+
+        Returns:
+          KIND-SUM.SUFFIX.
+        """
         return f"{kind}-{sha256[:16]}{dict(self.kinds)[kind]}"
 
     def manifest(self, sums: Mapping[str, str]) -> bytes:

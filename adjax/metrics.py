@@ -112,11 +112,15 @@ def _auroc(r: _Ranks) -> Scalar:
 
 @jax.jit
 def aupr(scores: Scores, labels: Labels, mask: Mask = None) -> Scalar:
-    """Average precision, anomalies being the positive class: the mean precision at each anomaly's score.
+    """Average precision with anomalies as the positive class: the mean precision at each anomaly's score.
 
-    Equal to `sklearn.metrics.average_precision_score`: a step-wise sum, not the optimistic trapezoid. For
-    "AUPR-in", where normal images are positive, pass `-scores` and `1 - labels` (finite scores only: NaN
-    ranks highest here too).
+    Equal to `sklearn.metrics.average_precision_score`: a step-wise sum, not the optimistic trapezoid. For "AUPR-in",
+    where normal images are positive, pass `-scores` and `1 - labels` (finite scores only: NaN ranks highest here too).
+
+    Args:
+      scores: float[n], higher = more anomalous.
+      labels: int or bool [n], 1 = anomalous.
+      mask: bool[n], False for padding.
 
     Returns:
       float32 in [0, 1]; NaN if either class is absent.
@@ -157,6 +161,9 @@ def fpr_at_tpr(
 
     Returns:
       float32 in [0, 1]; NaN if either class is absent.
+
+    Raises:
+      ValueError: another `positive`.
     """
     r = _rank(scores, labels, mask)
     if positive == "normal":
@@ -174,14 +181,32 @@ def fpr_at_tpr(
 
 
 def accuracy(pred: Labels, labels: Labels, mask: Mask = None) -> Scalar:
-    """Share of the rows where `pred == labels`; NaN if there is no row."""
+    """Accuracy: share of the rows where `pred == labels`.
+
+    Args:
+      pred: int or bool [n].
+      labels: int or bool [n].
+      mask: bool[n], False for padding.
+
+    Returns:
+      float32 in [0, 1]; NaN if there is no row.
+    """
     right = jnp.asarray(pred, jnp.int32) == jnp.asarray(labels, jnp.int32)
     kept = jnp.ones_like(right) if mask is None else jnp.asarray(mask)
     return jnp.sum(right & kept).astype(jnp.float32) / jnp.sum(kept).astype(jnp.float32)
 
 
 def f1(pred: Labels, labels: Labels, mask: Mask = None) -> Scalar:
-    """F1 of the anomalous class, 2·TP / (2·TP + FP + FN), in [0, 1]; 0 where that is 0 / 0."""
+    """F1 of the anomalous class, 2·TP / (2·TP + FP + FN).
+
+    Args:
+      pred: int or bool [n], 1 = flagged.
+      labels: int or bool [n], 1 = anomalous.
+      mask: bool[n], False for padding.
+
+    Returns:
+      float32 in [0, 1]; 0 where it is 0 / 0.
+    """
     return _f1_counts(jnp.asarray(pred).astype(bool), jnp.asarray(labels).astype(bool), mask)[0]
 
 
@@ -222,6 +247,9 @@ def auroc_interval(scores: Scores, labels: Labels, mask: Mask = None, *, level: 
     which overstates what few images can show.
 
     Args:
+      scores: float[n], higher = more anomalous.
+      labels: int or bool [n], 1 = anomalous.
+      mask: bool[n], False for padding.
       level: coverage of the interval, static, in (0, 1).
 
     Returns:

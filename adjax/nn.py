@@ -66,9 +66,9 @@ def conv_general_dilated(
     Args:
       lhs: images, [N, H, W, C] for the fast lowerings; any layout that `dimension_numbers` names otherwise.
       rhs: kernel, [kh, kw, C, O] for the fast lowerings.
-      window_strides, padding, lhs_dilation, rhs_dilation, dimension_numbers, feature_group_count, precision:
-        as in `jax.lax.conv_general_dilated`.
-      compute: dtype that operands are rounded to, in the gradients too; the result has the dtype of `lhs` still.
+      window_strides, padding, lhs_dilation, rhs_dilation: as in `jax.lax.conv_general_dilated`.
+      dimension_numbers, feature_group_count, precision: as in `jax.lax.conv_general_dilated`.
+      compute: dtype that operands are rounded to, in the gradients too; the result still has the dtype of `lhs`.
       **options: passed on (`preferred_element_type`, …); any that is not None selects XLA's convolution.
 
     Returns:
@@ -444,7 +444,16 @@ def _gram(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def depthwise(x: jax.Array, kernel: jax.Array, strides: tuple[int, int]) -> jax.Array:
-    """VALID convolution of every channel by itself. x [N, H, W, C], kernel [kh, kw, 1, C], summed as they are."""
+    """VALID convolution of every channel by itself, summed in the dtype of the operands.
+
+    Args:
+      x: float[N, H, W, C].
+      kernel: float[kh, kw, 1, C].
+      strides: (down, across), ≥ 1.
+
+    Returns:
+      float[N, H_out, W_out, C].
+    """
     kh, kw, _, _ = kernel.shape
     h_out, w_out = (x.shape[1] - kh) // strides[0] + 1, (x.shape[2] - kw) // strides[1] + 1
     y = jnp.zeros((x.shape[0], h_out, w_out, x.shape[3]), jnp.result_type(x, kernel))

@@ -97,6 +97,9 @@ class Recipe:
           classes: names of the classes of normal images, at least one.
           steps: of the whole training, for schedules.
 
+        Returns:
+          A `Built`.
+
         Raises:
           ValueError: an unknown name or option, a shape that is none of an image, no classes, or a network that can't
             take such images.
@@ -160,13 +163,16 @@ class Built(NamedTuple):
         seeds: Sequence[int] = (0,),
         hparams: Mapping[str, Any] | None = None,
     ) -> Members:
-        """A table of members, see `adjax.train.members`.
+        """Builds a table of members, see `adjax.train.members`.
 
         Args:
           rows, labels: of each member, int[n]; labels are classes, 0 … K−1, or K for an anomaly if the method learns
             from labelled ones.
           seeds: of each member.
-          hparams: what differs from the method's own: a number for all members, or one for each.
+          hparams: hyper-parameters that differ from the method's own: a number for all members, or one for each.
+
+        Returns:
+          The `Members`.
 
         Raises:
           ValueError: a label that is no class.
@@ -192,7 +198,19 @@ class Built(NamedTuple):
         held_out: np.ndarray | None = None,
         **options: Any,
     ) -> Detector:
-        """A detector of one member's parameters, see `adjax.detector.fit`."""
+        """Makes a detector of one member's parameters, see `adjax.detector.fit`.
+
+        Args:
+          params: the member's own.
+          normalise: pixel values to network input, as in training.
+          images: uint8[N, H, W, C], normal, which the scorer and thresholds are fitted to.
+          labels: int[N], 0 … K−1.
+          held_out: uint8[m, H, W, C], normal and not trained on; None: none.
+          **options: as of `adjax.detector.fit`.
+
+        Returns:
+          The `Detector`.
+        """
         return detectors.fit(self.spec, params, normalise, images, labels, held_out, **options)
 
 
@@ -227,7 +245,7 @@ def train_members(
     after_epoch: Callable[[int, State], bool] = lambda step, state: False,
     **options: Any,
 ) -> Trained:
-    """Trains a table of members as one program; of a method without a step, their parameters as they are drawn.
+    """Trains a table of members as one program; a method without a step gives its parameters as drawn.
 
     Args:
       built: what to train.
@@ -235,11 +253,14 @@ def train_members(
       table: the members.
       normalise: pixel values to network input.
       steps: where to end, in optimiser steps from the start.
-      batch_size: images a step and member.
+      batch_size: images per step and member.
       augment: random changes to the images.
       checkpoints, stop, report, resumed, after_epoch: as of `adjax.loop.train`.
       compiled: called with the program before it runs; may return an earlier step to end at.
       **options: as of `adjax.train.compile_program`: mesh, layout, steps_per_dispatch, resident.
+
+    Returns:
+      A `Trained`.
     """
     if built.method.step is None:
         return Trained(train.initial(built.method, table), 0, None)
@@ -252,7 +273,15 @@ def train_members(
 
 
 def member(params: PyTree, m: int) -> PyTree:
-    """The parameters of member `m` of a stack [M, ...]."""
+    """Takes the parameters of one member out of a stack.
+
+    Args:
+      params: a pytree of arrays [M, ...].
+      m: in 0 … M−1.
+
+    Returns:
+      A pytree of arrays [...].
+    """
     return jax.tree.map(lambda x: x[m], params)
 
 
@@ -292,6 +321,9 @@ def train_one(
       seed: of weights, order and augmentation.
       folds: of cross-fitting (`adjax.crossfit`), where nothing is trained and nothing held out; None: none.
       **options: as of `train_members`.
+
+    Returns:
+      A `One`: the detector, and the steps trained.
 
     Raises:
       ValueError: a scorer that the network can't feed; what `Recipe.build` refuses.

@@ -19,11 +19,14 @@ MEMBER, DATA = "member", "data"
 
 
 def make_mesh(members: int, devices: Sequence[jax.Device] | None = None) -> Mesh:
-    """The mesh on which `members` runs train: gcd(members, devices) rows of devices, each row sharing batches.
+    """Builds the mesh on which `members` runs train: gcd(members, devices) rows of devices, each row sharing batches.
 
     Args:
-      members: how many independent runs, at least 1.
-      devices: all devices of all processes by default.
+      members: number of independent runs, at least 1.
+      devices: None: all devices of all processes.
+
+    Returns:
+      A mesh with the axes ("member", "data").
     """
     devices = jax.devices() if devices is None else list(devices)
     rows = math.gcd(members, len(devices))

@@ -154,11 +154,14 @@ class OutlierDetector(_Outliers):
           X: [N, D] numbers; kept as float32.
           y: classes [N], if `use_labels`.
 
+        Returns:
+          The estimator itself.
+
         Warns:
           UserWarning: too few rows for a false-positive rate of 5 %.
 
         Raises:
-          ValueError: an option out of range, rows that are no finite numbers, a scorer that takes more than features.
+          ValueError: an option out of range, rows that are not finite numbers, a scorer that takes more than features.
         """
         self._check_contamination()
         rows, labels = self._images(X, reset=True), None
@@ -250,6 +253,9 @@ class ImageOutlierDetector(_Outliers):
           X: images, [N, H, W, C] or [N, H · W · C], from 0 to `pixel_max`.
           y: [N]; −1 marks labelled anomalies, anything else is the class of a normal image. A method that learns from
             normal images alone ignores it, as scikit-learn's outlier detectors do: all of `X` is normal then.
+
+        Returns:
+          The estimator itself.
 
         Raises:
           ValueError: an option out of range; images that don't fit, or floats in 0 … 1 where `pixel_max` is 255; a

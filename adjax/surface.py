@@ -21,11 +21,14 @@ def command_line() -> Iterator[None]:
 
 
 def words(command: str, python: str) -> str:
-    """The words of the surface that the reader stands on.
+    """Chooses the words for the surface that the reader uses.
 
     Args:
       command: inside of `command_line`.
       python: everywhere else.
+
+    Returns:
+      One of the two.
 
     Example:
       >>> words("--weights FILE", "weights='FILE'")

@@ -139,7 +139,15 @@ def _table(own: Array, count: Array) -> Calibration:
 
 
 def class_thresholds(calibration: Calibration, level: float | Float[ArrayLike, ""] = 0.975) -> Float[Array, " K"]:
-    """The K thresholds t_k at one common level: quantiles at the next tabulated one; above 1, the tail."""
+    """Reads the K class thresholds at one common level: quantiles at the next tabulated level.
+
+    Args:
+      calibration: of the training set.
+      level: share of training images to accept; above 1, the tail beyond the largest is extrapolated.
+
+    Returns:
+      float32[K], t_k.
+    """
     level = jnp.asarray(level, jnp.float32)
     column = jnp.searchsorted(calibration.levels[:-1], level)
     return calibration.knots[:, column] + jnp.maximum(level - 1, 0) * calibration.scale
@@ -196,10 +204,9 @@ def class_quantiles(
 def common_quantile(
     calibration: Calibration, distances: Float[ArrayLike, "N K"], compare: bool = False
 ) -> Float[Array, " N"]:
-    """The paper's score: the lowest level at which thresholds that move together would accept the image.
+    """Common quantile, the paper's score: the lowest level at which thresholds that move together accept the image.
 
-    `common_quantile(c, d) <= level` equals `any_k d_k <= class_thresholds(c, level)[k]` for every tabulated
-    level.
+    `common_quantile(c, d) <= level` equals `any_k d_k <= class_thresholds(c, level)[k]` for every tabulated level.
 
     Args:
       calibration: of the training set.
@@ -216,28 +223,44 @@ def common_quantile(
 
 
 def nearest(calibration: Calibration, distances: Float[ArrayLike, "N K"]) -> Int[Array, " N"]:
-    """int32 [N]: the class which attains `common_quantile`, the first among equals; NaNs are passed over."""
+    """Finds the class which attains `common_quantile`, the first among equals; NaNs are skipped.
+
+    Args:
+      calibration: of the training set.
+      distances: [N, K], distance of each image from each class.
+
+    Returns:
+      int32[N], in 0 … K−1.
+    """
     value = class_quantiles(calibration, distances)
     return jnp.argmin(jnp.where(jnp.isnan(value), jnp.inf, value), axis=1).astype(jnp.int32)
 
 
 def is_anomalous(scores: Float[ArrayLike, "*n"], threshold: float | Float[ArrayLike, "*#n"]) -> Bool[Array, "*n"]:
-    """`not (score <= threshold)`: what is not shown to be normal is anomalous, a NaN above all.
+    """Decides `not (score <= threshold)`, so that a NaN is anomalous.
 
-    A threshold for each score is as welcome as one for all.
+    Args:
+      scores: float[...], higher = more anomalous.
+      threshold: one for all scores, or one for each.
+
+    Returns:
+      bool[...].
     """
     return ~(jnp.asarray(scores) <= jnp.asarray(threshold))
 
 
 def conformal(scores: Float[ArrayLike, " n"], alpha: float) -> Float[Array, ""]:
-    """Threshold with a guarantee: a new normal image is flagged with probability at most alpha, whatever n.
+    """Conformal threshold: a new normal image is flagged with probability at most alpha, whatever n.
 
-    The ⌈(n+1)(1−α)⌉-th smallest score of n normal images that were not trained on. Where a plain quantile of
-    100 images gives 1.9 % false positives for 1 % asked, this gives 1 %.
+    The ⌈(n+1)(1−α)⌉-th smallest score of n normal images that were not trained on. Where a plain quantile of 100 images
+    gives 1.9 % false positives for 1 % asked, this gives 1 %.
 
     Args:
       scores: [n], normal calibration scores, exchangeable with those to come; NaN counts as +inf.
       alpha: false positive rate to keep below, static, in (0, 1).
+
+    Returns:
+      float32 scalar.
 
     Raises:
       ValueError: alpha outside of (0, 1), or too few images, n < 1/α − 1.
@@ -268,19 +291,19 @@ class Band(NamedTuple):
 
 
 def band(scores: Float[ArrayLike, " n"], alpha: float, confidence: float = 0.95) -> Band:
-    """Where the threshold for a false positive rate of alpha may lie, as far as n normal images can tell.
+    """Confidence interval of the threshold for a false positive rate of alpha, from n normal images.
 
     The share of *all* normal images above a conformal threshold varies with the n that were drawn. This is the
     distribution-free confidence interval of the quantile itself: two order statistics, chosen by the binomial law of
     how many of n scores lie below it. A score in (low, high] is *uncertain*: another draw might have decided otherwise.
 
-    With few scores (below 72 for α = 5 %) the quantile may lie beyond the largest, and no order statistic tells how
-    far. Then `high` is extrapolated: the upper half of the scores is taken to fall off as fast as an exponential, or
-    faster. So what is far beyond all normal images is certain. Heavier tails (a power law) may reach beyond `high`.
+    With few scores (below 72 for α = 5 %) the quantile may lie beyond the largest score. Then `high` is extrapolated:
+    the upper half of the scores is taken to fall off as fast as an exponential, or faster. So what is far beyond all
+    normal images is certain. Heavier tails (a power law) may reach beyond `high`.
 
     Args:
       scores, alpha: as of `conformal`.
-      confidence: at least so often the true quantile lies within, static, in (0, 1).
+      confidence: probability that the true quantile lies within, static, in (0, 1).
 
     Returns:
       A `Band`. low is -inf where n is too small to tell, and high is +inf below 10 scores.
@@ -318,7 +341,11 @@ def band(scores: Float[ArrayLike, " n"], alpha: float, confidence: float = 0.95)
 
 
 def p_value(calibration_scores_sorted: Float[ArrayLike, " n"], scores: Float[ArrayLike, " m"]) -> Float[Array, " m"]:
-    """Conformal p-value (1 + #{calibration >= score}) / (n + 1), from n normal scores in ascending order.
+    """Conformal p-value (1 + #{calibration >= score}) / (n + 1).
+
+    Args:
+      calibration_scores_sorted: float[n], normal scores in ascending order.
+      scores: float[m].
 
     Returns:
       float32 [m] in [1/(n+1), 1]; a NaN score has the smallest, NaN calibration scores (sorted last) count as
@@ -337,6 +364,9 @@ def quantile(scores: Float[ArrayLike, " n"], level: float = 0.975) -> Float[Arra
       scores: [n], of normal images.
       level: share to accept, in [0, 1], static; to four decimals.
 
+    Returns:
+      float32 scalar.
+
     Raises:
       ValueError: level outside of [0, 1].
     """
@@ -350,9 +380,14 @@ def quantile(scores: Float[ArrayLike, " n"], level: float = 0.975) -> Float[Arra
 
 
 def mean_sigma(scores: Float[ArrayLike, " n"], k: float | Float[ArrayLike, ""] = 3.0) -> Float[Array, ""]:
-    """Mean + k·σ (ddof = 0) of the finite normal scores: "log-likelihood below mean − 3σ" turned round.
+    """Threshold mean + k·σ (ddof = 0) of the finite normal scores: "log-likelihood below mean − 3σ", sign reversed.
 
-    NaN, which accepts nothing, if no score is finite.
+    Args:
+      scores: [n], of normal images.
+      k: number of standard deviations.
+
+    Returns:
+      float32 scalar; NaN, which accepts nothing, if no score is finite.
     """
     scores = jnp.asarray(scores, jnp.float32)
     known = jnp.isfinite(scores)
@@ -365,14 +400,18 @@ def best_f1(
     labels: Int[ArrayLike, " n"] | Bool[ArrayLike, " n"],
     mask: Bool[ArrayLike, " n"] | None = None,
 ) -> Float[Array, ""]:
-    """The threshold with the highest F1 for `is_anomalous` on labelled validation images (1 = anomalous).
+    """Threshold with the highest F1 for `is_anomalous` on labelled validation images.
 
-    Half way between the highest score that it accepts and the next one; among equals the highest threshold.
-    So where there is no anomaly to learn from, nothing that was seen is flagged. If flagging everything is
-    best: -inf.
+    Half way between the highest score that it accepts and the next one; among equals the highest threshold. So nothing
+    that was seen is flagged if there is no anomaly. If flagging everything is best: -inf.
+
+    Args:
+      scores: float[n], higher = more anomalous.
+      labels: int or bool [n], 1 = anomalous.
+      mask: bool[n], False for padding.
 
     Returns:
-      float32; never NaN. NaN scores are always flagged, so they count as such.
+      float32 scalar; never NaN. NaN scores are always flagged, so they count as such.
     """
     scores = jnp.asarray(scores, jnp.float32)
     kept = jnp.ones(scores.shape, bool) if mask is None else jnp.asarray(mask)

@@ -56,11 +56,20 @@ class Members(NamedTuple):
 
 
 def members(hparams: dict[str, Any], seeds: Any, rows: Sequence[np.ndarray], labels: Sequence[np.ndarray]) -> Members:
-    """Builds the table; `rows[m]` and `labels[m]` are member m's own, of any length ≥ 1.
+    """Builds the table of members.
+
+    Args:
+      hparams: name → a number per member.
+      seeds: int32[M].
+      rows: `rows[m]`, int[n ≥ 1], the images that member m trains on.
+      labels: `labels[m]`, int[n], their labels.
+
+    Returns:
+      The `Members`, padded to one length.
 
     Raises:
-      ValueError: the columns differ in length; a member has no rows, another number of labels than rows, rows or
-        labels that are no integers ≥ 0.
+      ValueError: columns of different lengths; a member without rows, or with rows and labels of different lengths;
+        rows or labels that are not integers ≥ 0.
     """
     seeds = np.atleast_1d(np.asarray(seeds, np.int32))
     values = {name: np.atleast_1d(np.asarray(value, np.float32)) for name, value in hparams.items()}
@@ -95,7 +104,15 @@ class State(NamedTuple):
 
 
 def initial(method: Method, table: Members) -> PyTree:
-    """The parameters of every member before any step, stacked [M, ...], on the host."""
+    """Draws the parameters of every member before any step, on the host.
+
+    Args:
+      method: gives `init`.
+      table: the M members.
+
+    Returns:
+      A pytree of arrays [M, ...].
+    """
 
     def init(member: Any) -> PyTree:
         seed, hparams = member
@@ -156,13 +173,16 @@ def compile_program(
       images: uint8[N, H, W, C]; replicated on every device, if resident.
       table: the members.
       normalise: pixel values to network input.
-      batch_size: images a step and member, over all devices of a mesh row together.
-      augment: random changes to the images, drawn anew at each step.
-      steps_per_dispatch: optimiser steps a call of the compiled program; changes no result.
+      batch_size: images per step and member, over all devices of a mesh row together.
+      augment: random changes to the images, drawn again at each step.
+      steps_per_dispatch: optimiser steps per call of the compiled program; changes no result.
       layout: how members lie inside a device: "vmap", "map" (one after another) or "auto" (map on CPU, else vmap).
       mesh: by default all devices, see `make_mesh`.
       resident: whether the images lie on the devices. If not, they stay where they are, which may be a `numpy.memmap`,
         and the batches of the next dispatch are sent while this one runs; changes no result.
+
+    Returns:
+      The `Program`.
 
     Raises:
       ValueError: a batch that the devices can't share evenly or that exceeds the images; members that the mesh can't
@@ -234,7 +254,15 @@ def functions(
     layout: str,
     resident: bool = True,
 ) -> Functions:
-    """The program before it is compiled, for a table of any size; arguments as of `compile_program`."""
+    """Builds the program before it is compiled, for a table of any size.
+
+    Args:
+      method, normalise, mesh, batch_size, augment, steps_per_dispatch, layout, resident: as of `compile_program`.
+      steps_per_epoch: optimiser steps per pass through the largest member's rows, ≥ 1.
+
+    Returns:
+      The `Functions`, jitted.
+    """
     each, method_step = _layout(layout, mesh), method.step
     assert method_step is not None  # _check
 
@@ -313,9 +341,17 @@ def functions(
 
 
 def epochs(program: Program, state: State, until_step: int) -> Iterator[tuple[int, State, dict]]:
-    """Trains on to `until_step`, giving `(steps done, state, metrics on the device)` after every dispatch.
+    """Trains on to `until_step`.
 
     The yielded state is donated to the next dispatch: copy or save it before asking for more.
+
+    Args:
+      program: compiled.
+      state: where to go on from.
+      until_step: steps from the start, ≥ those done.
+
+    Yields:
+      (steps done, state, metrics on the device) after every dispatch.
     """
     step, order, order_epoch = int(jax.device_get(state.step)), None, -1
     until = jax.device_put(np.int32(until_step), NamedSharding(program.mesh, P()))

@@ -94,7 +94,15 @@ class Scorer(NamedTuple):
     fewest: int = 1
 
     def start(self, outputs: Outputs, classes: int) -> PyTree:
-        """The statistics of no image, for outputs such as these."""
+        """Makes the statistics before any image.
+
+        Args:
+          outputs: arrays or shapes by name, as `update` will take them.
+          classes: K ≥ 1.
+
+        Returns:
+          The statistics.
+        """
         return self.init(self.row(outputs), classes)
 
     def row(self, outputs: Mapping[str, Any]) -> Any:
@@ -118,7 +126,15 @@ class Scorer(NamedTuple):
         maps: Callable[[PyTree, Outputs], jax.Array] | None = None,
         sized_by: str | tuple[str, ...] = "features",
     ) -> Scorer:
-        """One that knows no classes: the score is its only distance."""
+        """Builds a scorer without classes: the score is its only distance.
+
+        Args:
+          init, update, merge, finalize, score: as of `Scorer`.
+          unseen, maps, sized_by: as of `Scorer`.
+
+        Returns:
+          The `Scorer`.
+        """
 
         def distances(state: PyTree, outputs: Outputs) -> jax.Array:
             return score(state, outputs)[:, None]

@@ -16,9 +16,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "adjax"
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 CODE = [p for room in ("adjax", "experiments", "benchmarks") for p in sorted((ROOT / room).rglob("*.py"))]
-PENDING = {"adjax", "adjax/predict", "adjax/report", "adjax/auto"}
-PENDING |= {"adjax/cli", "adjax/doctor"}
-ROOMS = sorted({p.parent.relative_to(ROOT).as_posix() for p in PACKAGE.rglob("*.py")} - PENDING)
+ROOMS = sorted({p.parent.relative_to(ROOT).as_posix() for p in PACKAGE.rglob("*.py")})
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 

@@ -104,6 +104,9 @@ def hold_out(
       share: to set aside if the promise takes no more, in (0, 1).
       frozen: the network is not trained: where too few can be held out none is, and all are cross-fitted.
 
+    Returns:
+      The `Parts`: rows to train on and rows held out.
+
     Raises:
       DataError: too few images, or too few for that rate.
     """
@@ -149,7 +152,15 @@ def hold_out(
 
 
 def too_few(n: int, copies: int = 0) -> str:
-    """What to say of `n` different normal images that are too few, beside so many copies of them."""
+    """Message that there are too few normal images.
+
+    Args:
+      n: how many different ones there are.
+      copies: copies of them beside, which don't count.
+
+    Returns:
+      The text.
+    """
     beside = f" beside {copies:,} copies of them" if copies else ""
     return (
         f"{n} {'different ' if copies else ''}normal images that can be read{beside}: at least {FEWEST} are needed, "
@@ -186,13 +197,18 @@ def fit(
     """Trains a detector.
 
     Args:
-      plan: what.
-      images: uint8[N, H, W, C], normal; labels: int32[N], of `classes`.
-      parts: which of them are trained on and held out.
+      plan: what to train.
+      images: uint8[N, H, W, C], normal.
+      labels: int32[N], 0 … K−1.
+      classes: the K names.
+      parts: rows trained on and rows held out.
       alpha: the false-positive rate that the threshold promises.
-      steps: of training; nothing for a method that trains nothing.
+      steps: of training; ignored by a method that trains nothing.
       seed: of the weights, the order and the augmentation.
-      report: as of `loop.train`.
+      report: as of `adjax.loop.train`.
+
+    Returns:
+      A `Fitted`.
 
     Raises:
       Stopped: SIGINT or SIGTERM came while it trained.
@@ -262,12 +278,15 @@ def judge(
     anomalous: np.ndarray,
     masks: Mapping[int, np.ndarray] | None = None,
 ) -> Judged:
-    """The figures on uint8 images [n, H, W, C] of both kinds, at least one each.
+    """Computes figures on uint8 images [n, H, W, C] of both kinds, at least one each.
 
     Args:
-      detector: to judge.
+      detector: to evaluate.
       normal, anomalous: the images; normal None: those that calibrated.
       masks: of some of the anomalous ones, bool[H, W] by their number.
+
+    Returns:
+      The figures, a `Judged`.
     """
     levels = detector.normal_levels if normal is None else detector.score(normal)
     scores = np.concatenate([levels, detector.score(anomalous)])

@@ -57,12 +57,15 @@ def of_folder(root: Path, one_class: bool = False, given: Given = NOTHING_GIVEN)
     """Reads a folder's layout, opening no picture.
 
     Args:
-      root: as above; hidden files and symbolic links are passed over.
-      one_class: subfolders of normal pictures are no classes.
-      given: what was said of the subfolders.
+      root: as above; hidden files and symbolic links are skipped.
+      one_class: ignore classes of normal pictures.
+      given: what the user says of the subfolders.
+
+    Returns:
+      The `Layout`.
 
     Raises:
-      DataError: no folder, no normal pictures, or folders of which it can't be told whether they are normal.
+      DataError: not a folder, no normal pictures, or folders whose names don't say whether they are normal.
     """
     if not root.is_dir():
         raise DataError(f"{root} is no folder: name a folder of normal images, or a .csv of labels by --labels")
@@ -130,9 +133,12 @@ def of_table(path: Path, given: Given | Sequence[str] = NOTHING_GIVEN, one_class
     """Reads a CSV of labels beside its images, see `adjax.data.table`.
 
     Args:
-      path: of the table; one beside it whose name begins with "test" is judged by, if it has labels.
-      given: what was said of the labels; a sequence: the normal ones.
-      one_class: labels of normal pictures are no classes.
+      path: of the table; one beside it whose name begins with "test" is evaluated on, if it has labels.
+      given: what the user says of the labels; a sequence: the normal ones.
+      one_class: ignore classes of normal pictures.
+
+    Returns:
+      The `Layout`.
 
     Raises:
       DataError: as `read_table` and `labels.understand`; no labels.

@@ -27,16 +27,20 @@ def of_training(
     calibrated_on: bool,
     sha256: str,
 ) -> Report:
-    """The page of one detector.
+    """Builds the report of one detector.
 
     Args:
-      detector, judged: and how well it does.
-      normal, anomalous: what it was judged by, uint8[n, H, W, C].
-      files: of these, in order.
+      detector: that was trained.
+      judged: its figures.
+      normal, anomalous: what it was evaluated on, uint8[n, H, W, C].
+      files: of these images, in order.
       about: what was trained.
       alpha: the share of normal pictures that the threshold may flag.
-      calibrated_on: the normal pictures are those that the threshold was set by.
+      calibrated_on: whether the normal pictures are those that the threshold was set by.
       sha256: of the detector's manifest.
+
+    Returns:
+      The `Report`.
     """
     scores = np.concatenate([np.asarray(detector.score(x), np.float32) for x in (normal, anomalous)])
     truth = np.repeat([0, 1], [len(normal), len(anomalous)])

@@ -113,17 +113,20 @@ class Plan:
 
 
 def choose(headers: Sequence[Header], classes: int, asked: Asked, shape: tuple[int, int, int] | None = None) -> Plan:
-    """Chooses what was not asked for.
+    """Chooses what the user did not.
 
     Args:
       headers: of the normal images, at least one.
-      classes: how many there are of them.
-      asked: what was.
-      shape: (height px, width px, channels) that the images have to keep; None: they are brought to a square.
+      classes: number of their classes, ≥ 1.
+      asked: what the user chose.
+      shape: (height px, width px, channels) that the images keep; None: they are resized to a square.
+
+    Returns:
+      The `Plan`.
 
     Raises:
-      DataError: a method that can't do with these images.
-      WeightsError: weights were named that can't be had. If none were, there is a way without.
+      DataError: a method that doesn't fit these images.
+      WeightsError: weights were named that are not available.
     """
     n, grey = len(headers), all(header.channels == 1 for header in headers)
     side = int(statistics.median(min(header.height, header.width) for header in headers))
@@ -169,7 +172,17 @@ def choose(headers: Sequence[Header], classes: int, asked: Asked, shape: tuple[i
 
 
 def steps(method: str, images: int, batch_size: int, asked: int | None = None) -> int:
-    """How long to train: 20 passes, but no fewer than 2,000 steps and no more than 20,000; 0 if nothing is trained."""
+    """Chooses the number of training steps: 20 epochs, but at least 2,000 steps and at most 20,000.
+
+    Args:
+      method: its name.
+      images: trained on, ≥ 1.
+      batch_size: images per step.
+      asked: the user's number; None: choose.
+
+    Returns:
+      Optimiser steps; 0 if nothing is trained.
+    """
     if method in FROZEN:
         return 0
     return asked or min(max(EPOCHS * max(images // batch_size, 1), MIN_STEPS), MAX_STEPS)

@@ -54,7 +54,12 @@ class Training(NamedTuple):
 
 
 def write(training: Training, directory: Path) -> None:
-    """Writes both files into a detector's directory."""
+    """Writes both files into a detector's directory.
+
+    Args:
+      training: what was done.
+      directory: of the detector, which is there.
+    """
     (directory / NAME).write_bytes(to_json(_record(training)))
     card.write(_card(training, directory), directory)
 

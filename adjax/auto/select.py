@@ -49,13 +49,17 @@ class Found(NamedTuple):
 
 
 def refined(plan: Plan, images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], seed: int) -> Plan:
-    """The plan with the scorer that finds most, and why.
+    """Chooses the scorer that finds most synthetic defects.
 
     Args:
-      plan: with `selects`: of a network with maps, and a scorer that nobody asked for.
-      images, labels: uint8[N, H, W, C], normal, to be trained on, and int[N], of `classes`.
-      classes: their names.
+      plan: with `selects`: a network with maps, and a scorer that the user did not choose.
+      images: uint8[N, H, W, C], normal, to train on.
+      labels: int[N], 0 … K−1.
+      classes: the K names.
       seed: of the split and the defects.
+
+    Returns:
+      The `Plan` with that scorer, and why.
     """
     found = compare(plan, images, labels, classes, seed)
     most = max(one.value for one in found)
@@ -74,7 +78,14 @@ def refined(plan: Plan, images: np.ndarray, labels: np.ndarray, classes: tuple[s
 
 
 def compare(plan: Plan, images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], seed: int) -> list[Found]:
-    """Each candidate, those with maps first; arguments as of `refined`."""
+    """Evaluates each candidate on synthetic defects, those with maps first.
+
+    Args:
+      plan, images, labels, classes, seed: as of `refined`.
+
+    Returns:
+      A `Found` per candidate.
+    """
     order = np.random.default_rng(seed).permutation(len(images))
     aside = min(max(len(images) // 4, 8), JUDGED)
     rest, fitted = order[:aside], order[aside:][:FITTED]

@@ -40,16 +40,19 @@ class Given(NamedTuple):
 
 
 def sort(root: Path, names: Sequence[str], given: Given) -> Sorted:
-    """Sorts the pictures of a folder.
+    """Sorts the pictures of a folder into training, evaluation and skipped.
 
     Args:
       root: for errors; nothing is opened.
-      names: of pictures under it, parted by "/".
-      given: if there are names of normal folders, all others are anomalous, and the other way round; what both
-        leave out is left out.
+      names: of pictures under it, separated by "/".
+      given: names of normal or anomalous folders. With one of them, all others are the opposite; with both, the rest is
+        left out.
+
+    Returns:
+      The `Sorted`.
 
     Raises:
-      DataError: a folder that may be normal or anomalous, or a mask or a class; a name of no folder.
+      DataError: a folder that may be normal or anomalous, or a mask or a class; a name without a folder.
     """
     passed_over: Counter[str] = Counter()
     masks = words.mask_files(names)

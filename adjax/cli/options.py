@@ -13,7 +13,14 @@ MAX_SEED = 2**31 - 1
 
 
 def whole(low: int, high: int) -> Callable[[str], int]:
-    """A type of argparse: whole numbers in low … high."""
+    """Builds an argparse type for whole numbers in a range.
+
+    Args:
+      low, high: the least and the greatest number allowed.
+
+    Returns:
+      A function from text to int, which raises `argparse.ArgumentTypeError`.
+    """
 
     def number(text: str) -> int:
         try:
@@ -40,7 +47,14 @@ def share(text: str) -> float:
 
 @functools.cache
 def names(package: str, registry: str) -> tuple[str, ...]:
-    """Keys of a registry such as `METHODS` in `adjax.methods`, read from its source: importing it would import JAX.
+    """Reads the keys of a registry such as `METHODS` from its source, since importing it would import JAX.
+
+    Args:
+      package: of the registry, as "adjax.methods".
+      registry: name of the dict.
+
+    Returns:
+      The keys, in order.
 
     Raises:
       LookupError: no such dict in that package's `__init__.py`.

@@ -43,12 +43,15 @@ class Examined:
 def examine(
     root: Path, advance: Callable[[int], None] = lambda files: None, found: walk.Found | None = None
 ) -> Examined:
-    """Decodes every picture file under `root`, and takes its SHA-256.
+    """Decodes every picture file under `root`, and computes its SHA-256.
 
     Args:
       root: the folder.
-      advance: told of each file that is done.
+      advance: called with 1 after each file.
       found: its files, if they are known already.
+
+    Returns:
+      An `Examined`.
 
     Raises:
       DataError: no such folder.

@@ -33,12 +33,15 @@ def devices() -> str:
 def idle_accelerators(
     backend: str, files: Mapping[str, list[str]] | None = None, environment: Mapping[str, str] | None = None
 ) -> list[str]:
-    """Accelerators that the machine shows and JAX does not use, each with the mend.
+    """Lists accelerators that the machine has and JAX does not use, each with what to do.
 
     Args:
       backend: JAX's, "cpu", "gpu" or "tpu".
-      files: pattern → device files; None: as they are.
-      environment: None: the process's own.
+      files: pattern → device files; None: those of the machine.
+      environment: variables; None: the process's own.
+
+    Returns:
+      A line per kind of accelerator.
     """
     files = {pattern: sorted(glob.glob(pattern)) for pattern in (NVIDIA, TPU, AMD)} if files is None else files
     environment = os.environ if environment is None else environment

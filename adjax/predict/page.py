@@ -60,15 +60,19 @@ class Scored(NamedTuple):
 def of_scores(
     detector: Detector, sha256: str, folder: Path, journal: Journal, alpha: float | None, command: str, table: str
 ) -> Report:
-    """The page of a scoring.
+    """Builds the report of a scored folder.
 
     Args:
-      detector, sha256: that scored, and what names it.
-      folder: whose files were.
+      detector: that scored.
+      sha256: of its manifest.
+      folder: whose files were scored.
       journal: with all rows.
       alpha: the share of normal images that the threshold may flag; None: not known.
-      command: makes it again.
+      command: makes the report again.
       table: name of the file that has all rows.
+
+    Returns:
+      The `Report`.
     """
     scored = read(journal, detector.spec.classes)
     held_out, threshold = np.asarray(detector.normal_levels, np.float32), float(detector.threshold)
@@ -117,7 +121,15 @@ def of_scores(
 
 
 def path_beside(out: Path, folder: Path) -> Path:
-    """Where the page of a table goes: report.html beside it, unless that is another's."""
+    """Chooses the path of a table's report: report.html beside it, unless that is another table's.
+
+    Args:
+      out: path of the table.
+      folder: whose files were scored.
+
+    Returns:
+      The path.
+    """
     path = out.with_name(NAME)
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
@@ -128,12 +140,28 @@ def path_beside(out: Path, folder: Path) -> Path:
 
 
 def title(folder: Path, table: str) -> str:
-    """What the page is called, which tells whose it is."""
+    """Title of the report, which tells whose it is.
+
+    Args:
+      folder: whose files were scored.
+      table: name of the file that has all rows.
+
+    Returns:
+      One line.
+    """
     return _short(f"Scores of {upload.line(folder.resolve().name) or 'a folder'}, {upload.line(table)}")
 
 
 def read(journal: Journal, classes: Sequence[str]) -> Scored:
-    """All rows, in a few bytes each."""
+    """Reads all rows, in a few bytes each.
+
+    Args:
+      journal: of the scoring.
+      classes: names, in the order of the labels.
+
+    Returns:
+      A `Scored`.
+    """
     number = {name: k for k, name in enumerate(classes)}
     scores, nearest, kinds = array("f"), array("h"), Counter[str]()
     errors: list[tuple[str, str]] = []
@@ -151,14 +179,32 @@ def read(journal: Journal, classes: Sequence[str]) -> Scored:
 
 
 def near(scores: np.ndarray, threshold: float) -> np.ndarray:
-    """int[k], ascending: the rows to show: the highest, some of all, and those on either side of the threshold."""
+    """Chooses the rows to show: the highest, some of all, and those on either side of the threshold.
+
+    Args:
+      scores: float32[n].
+      threshold: of the score.
+
+    Returns:
+      int[k], ascending.
+    """
     order = np.argsort(np.where(np.isnan(scores), np.inf, scores), kind="stable")
     at = int(np.sum(scores <= threshold))
     return np.union1d(choose(scores), order[max(at - NEAR, 0) : at + NEAR])
 
 
 def pictures(detector: Detector, folder: Path, journal: Journal, rows: np.ndarray) -> Pictures | None:
-    """Reads some of the scored files again; what has gone or changed to something unreadable since is left out."""
+    """Reads some of the scored files again; files that have gone or become unreadable are left out.
+
+    Args:
+      detector: that scored.
+      folder: whose files were scored.
+      journal: of the scoring.
+      rows: int[k], among those with status "ok".
+
+    Returns:
+      The `Pictures`; None if none can be read.
+    """
     wanted, shape, frame = set(rows.tolist()), detector.spec.image_shape, detector.spec.frame
     scale = max(SIDE / max(shape[:2]), 1)
     large = (max(round(shape[0] * scale), 1), max(round(shape[1] * scale), 1), 3)
@@ -182,7 +228,15 @@ def pictures(detector: Detector, folder: Path, journal: Journal, rows: np.ndarra
 
 
 def reconstructions(detector: Detector, images: np.ndarray) -> np.ndarray | None:
-    """What the network makes of images uint8[k, H, W, C], uint8 like them; None if it reconstructs nothing."""
+    """Computes the network's reconstructions.
+
+    Args:
+      detector: to ask.
+      images: uint8[k, H, W, C].
+
+    Returns:
+      uint8[k, H, W, C]; None if the network does not reconstruct.
+    """
     few = jax.eval_shape(detector.outputs, jax.ShapeDtypeStruct((1, *images.shape[1:]), np.uint8))
     if detector.normalise is None or getattr(few.get("reconstruction"), "shape", ())[1:] != images.shape[1:]:
         return None

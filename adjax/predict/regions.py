@@ -30,16 +30,19 @@ class Box(NamedTuple):
 
 
 def boxes(places: np.ndarray, threshold: float, size: tuple[int, int], spec: Spec | Given) -> list[Box]:
-    """Connected places above the threshold, the highest first, at most `MOST_BOXES`.
+    """Finds connected places above the threshold, the highest first, at most `MOST_BOXES`.
 
-    A picture may be flagged as a whole, by a pooled feature, and no place of it alone: then its highest places are
-    given, see `level`, with a score below the threshold.
+    A picture may be flagged as a whole, by a pooled feature, without a place above the threshold. Then its highest
+    places are given, see `level`, with a score below the threshold.
 
     Args:
       places: float32[h, w], scores; a NaN is above every threshold.
       threshold: of the score.
       size: (height px, width px) of the picture.
-      spec: of the detector: what of the picture it saw.
+      spec: of the detector, for the part of the picture that it saw.
+
+    Returns:
+      Boxes in px of the picture.
     """
     scores = np.where(np.isnan(places), np.inf, places)
     labels, _ = ndimage.label(scores > level(places, threshold), np.ones((3, 3)))
@@ -53,7 +56,15 @@ def boxes(places: np.ndarray, threshold: float, size: tuple[int, int], spec: Spe
 
 
 def level(places: np.ndarray, threshold: float) -> float:
-    """What is outlined lies above it: the threshold; where nothing is, halfway from the median place to the highest."""
+    """Chooses the score above which places are outlined.
+
+    Args:
+      places: float32[h, w], scores.
+      threshold: of the score.
+
+    Returns:
+      The threshold; if no place is above it, the middle between the median and the highest score.
+    """
     scores = np.where(np.isnan(places), np.inf, places)
     highest = float(scores.max())
     return threshold if highest > threshold else (float(np.median(scores)) + highest) / 2
@@ -91,7 +102,16 @@ def write(
 
 
 def enlarged(places: np.ndarray, size: tuple[int, int], spec: Spec | Given) -> np.ndarray:
-    """Scores float32[h, w] as a map float32[height, width] of the picture, bilinear; NaN where nobody looked."""
+    """Enlarges scores to a map of the picture, bilinear.
+
+    Args:
+      places: float32[h, w], scores.
+      size: (height px, width px) of the picture.
+      spec: of the detector, for the part of the picture that it saw.
+
+    Returns:
+      float32[height, width]; NaN in parts that the detector did not see.
+    """
     from PIL import Image
 
     top, left, height, width = (round(x) for x in seen_part(*size, spec.image_shape, spec.frame))
@@ -102,7 +122,16 @@ def enlarged(places: np.ndarray, size: tuple[int, int], spec: Spec | Given) -> n
 
 
 def overlay(picture: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
-    """uint8[H, W, 3]: the picture, redder the higher the score, and an outline about what is above the threshold."""
+    """Paints scores on a picture: redder the higher, with an outline of what is above the threshold.
+
+    Args:
+      picture: uint8[H, W, 3].
+      scores: float32[H, W]; NaN in parts that the detector did not see.
+      threshold: of the score.
+
+    Returns:
+      uint8[H, W, 3].
+    """
     known = scores[np.isfinite(scores)]
     low = float(np.median(known)) if known.size else 0.0
     high = max(float(known.max(initial=threshold)), threshold)

@@ -64,7 +64,15 @@ class Card:
 
 
 def write(card: Card, directory: str | os.PathLike) -> Path:
-    """Writes the card of the detector that lies in `directory`, whole or not at all; returns its path."""
+    """Writes the card of the detector in `directory`, atomically.
+
+    Args:
+      card: its contents.
+      directory: of the detector, which is there.
+
+    Returns:
+      The path of the card.
+    """
     folder = Path(directory)
     atomic.write(folder / NAME, render(card, _sums(folder)))
     return folder / NAME
@@ -80,7 +88,15 @@ def speaks_of(directory: str | os.PathLike) -> bool:
 
 
 def render(card: Card, sums: Mapping[str, str]) -> str:
-    """The card in Markdown. `sums`: name -> SHA-256 of the detector's files."""
+    """Renders the card in Markdown.
+
+    Args:
+      card: its contents.
+      sums: name → SHA-256 of the detector's files.
+
+    Returns:
+      The text.
+    """
     files = [(f"{name} (SHA-256)", value) for name, value in sums.items()]
     parts = [
         f"# {escape(card.title)}",

@@ -38,10 +38,18 @@ def pack(report: Report) -> dict[str, Any]:
 
 
 def thin(scores: np.ndarray, truth: np.ndarray | None, most: int) -> np.ndarray:
-    """int[k ≤ most], ascending: rows that stand for all.
+    """Thins scores to rows that stand for all.
 
-    Of each kind every so-manyth score in rank, the lowest and the highest among them, so any share of a kind is off by
+    Rows of each kind are taken evenly by rank, the lowest and the highest among them. So any share of a kind is off by
     less than 1 / (images kept of it).
+
+    Args:
+      scores: float[n].
+      truth: int[n], the kind of each; None: all are of one.
+      most: rows to keep, about.
+
+    Returns:
+      int[k], ascending.
     """
     if len(scores) <= most:
         return np.arange(len(scores))

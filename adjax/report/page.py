@@ -27,7 +27,15 @@ SCRIPTS = (
 
 
 def write(report: Report, path: str | os.PathLike) -> Path:
-    """Writes the page, whole or not at all; returns its path."""
+    """Writes the page atomically.
+
+    Args:
+      report: its contents.
+      path: of the file, which may exist.
+
+    Returns:
+      The path.
+    """
     atomic.write(path, render(report))
     return Path(path)
 
@@ -59,7 +67,15 @@ def render(report: Report) -> str:
 
 
 def fill(template: str, **values: str) -> str:
-    """`{{name}}` replaced, once: what is filled in is not looked at again."""
+    """Replaces each `{{name}}` once; inserted text is not looked at again.
+
+    Args:
+      template: the text.
+      **values: name → text.
+
+    Returns:
+      The filled text.
+    """
     return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)
 
 

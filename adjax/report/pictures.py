@@ -12,12 +12,21 @@ SIDES = (96, 64, 48, 32, 24)
 
 
 def choose(scores: np.ndarray, truth: np.ndarray | None = None, worst: int = 24, between: int = 36) -> np.ndarray:
-    """int[k], ascending: the rows worth looking at.
+    """Chooses the images of the gallery.
 
-    Whatever the threshold, the worst false alarms are the normal images with the highest scores and the worst misses
+    Whatever the threshold, the worst false alarms are the normal images with the highest scores, and the worst misses
     the anomalies with the lowest: `worst` of each. `between` more are spread over the ranks of each kind, most of them
     where the kinds meet, so that there is something on either side of any threshold. Without truth: the highest scores,
     and some of the others.
+
+    Args:
+      scores: float[n]; NaN counts as +inf.
+      truth: int[n], 1 = anomalous; None: not known.
+      worst: images of each kind of error.
+      between: further images.
+
+    Returns:
+      int[k], ascending.
     """
     ranked = np.where(np.isnan(scores), np.inf, scores)
     order = np.argsort(ranked, kind="stable")
@@ -36,7 +45,15 @@ def _spread(rows: np.ndarray, most: int) -> np.ndarray:
 
 
 def uris(images: np.ndarray, side: int) -> list[str]:
-    """A data URI for each of uint8[k, h, w, c], none of its sides longer than `side`."""
+    """Encodes images as data URIs of PNG files.
+
+    Args:
+      images: uint8[k, h, w, c].
+      side: the longest side allowed, in px; larger images are shrunk.
+
+    Returns:
+      k strings.
+    """
     return [_uri(_shrink(image, side)) for image in np.asarray(images)]
 
 
@@ -47,7 +64,15 @@ def extent(maps: np.ndarray) -> tuple[float, float]:
 
 
 def heat(maps: np.ndarray, low: float, high: float) -> np.ndarray:
-    """uint8[k, a, b, 3]: anomaly maps float[k, a, b] in colours from dark, at `low`, to bright, at `high`."""
+    """Colours anomaly maps from dark, at `low`, to bright, at `high`.
+
+    Args:
+      maps: float[k, a, b]; NaN counts as `high`.
+      low, high: in the unit of the maps.
+
+    Returns:
+      uint8[k, a, b, 3].
+    """
     x = np.clip((np.nan_to_num(maps, nan=high) - low) / max(high - low, 1e-12), 0, 1)
     stops = np.array([[8, 8, 30], [90, 20, 110], [200, 60, 70], [250, 150, 40], [255, 250, 190]], float)
     at = np.linspace(0, 1, len(stops))
