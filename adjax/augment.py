@@ -14,17 +14,17 @@ from jax.typing import ArrayLike
 class Augment(NamedTuple):
     """Random changes to training images, drawn anew at each step: `augment(keys, images)`. All off by default.
 
-    Done in the order: quarter turn, mirror, crop, warp (turn, stretch, bend), shift. Each draws from a key of its own,
-    so switching one on changes no other's draws.
+    Done in the order: quarter turn, mirror, crop, warp (rotation, scale, elastic), shift. Each draws from a key of its
+    own, so switching one on changes no other's draws.
 
     Attributes:
       shift_px: moved by up to so many pixels both ways, filled with zeros.
       flip_horizontal, flip_vertical: mirrored, each with probability ½.
       rotate: turned by 0, 90, 180 or 270°, each with probability ¼; images must be square.
       crop_px: 0 … so many pixels cut from each side, resized (bilinear) to the size before.
-      turn_deg: turned about the middle by up to so many degrees either way, filled with zeros; below 180.
-      stretch: made larger or smaller and sheared, by up to such a share in each direction; below ½.
-      bend_px: bent, by up to so many pixels both ways.
+      rotation_deg: turned about the middle by up to so many degrees either way, filled with zeros; below 180.
+      scale: made larger or smaller and sheared, by up to such a share in each direction; below ½.
+      elastic_px: bent, by up to so many pixels both ways.
     """
 
     shift_px: int = 0
@@ -32,9 +32,9 @@ class Augment(NamedTuple):
     flip_vertical: bool = False
     rotate: bool = False
     crop_px: int = 0
-    turn_deg: float = 0.0
-    stretch: float = 0.0
-    bend_px: float = 0.0
+    rotation_deg: float = 0.0
+    scale: float = 0.0
+    elastic_px: float = 0.0
 
     def __call__(self, keys: jax.Array, images: jax.Array) -> jax.Array:
         """Changes each image by its own key.
@@ -52,7 +52,7 @@ class Augment(NamedTuple):
         if self.rotate or self.flip_vertical or self.flip_horizontal:
             images = random_turn(keys, images, self.rotate, self.flip_vertical, self.flip_horizontal)
         images = random_crop(keys, images, self.crop_px)
-        images = random_warp(keys, images, self.turn_deg, self.stretch, self.bend_px)
+        images = random_warp(keys, images, self.rotation_deg, self.scale, self.elastic_px)
         return random_shift(keys, images, self.shift_px)
 
 
@@ -94,11 +94,11 @@ def normalise_of(images: np.ndarray, floor: float = 1e-3) -> Normalise:
     return Normalise(mean.astype(np.float32), np.where(sd < floor, 1, sd).astype(np.float32))
 
 
-def normalise_for(pixels: str, images: np.ndarray) -> Normalise:
-    """The normalisation to the range that a method takes, see `adjax.types.Method.pixels`.
+def normalise_for(input_range: str, images: np.ndarray) -> Normalise:
+    """The normalisation to the range that a method takes, see `adjax.types.Method.input_range`.
 
     Args:
-      pixels: "standard", "unit" or "signed".
+      input_range: "standard", "unit" or "signed".
       images: the training images, uint8[N, H, W, C], N ≥ 1.
 
     Returns:
@@ -107,12 +107,12 @@ def normalise_for(pixels: str, images: np.ndarray) -> Normalise:
     Raises:
       ValueError: another range; images as `normalise_of`.
     """
-    if pixels == "standard":
+    if input_range == "standard":
         return normalise_of(images)
     constants = {"unit": (0.0, 1.0), "signed": (0.5, 0.5)}
-    if pixels not in constants:
-        raise ValueError(f"pixels {pixels!r}: must be 'standard', 'unit' or 'signed'")
-    return Normalise(*(np.full(images.shape[-1], c, np.float32) for c in constants[pixels]))
+    if input_range not in constants:
+        raise ValueError(f"input_range {input_range!r}: must be 'standard', 'unit' or 'signed'")
+    return Normalise(*(np.full(images.shape[-1], c, np.float32) for c in constants[input_range]))
 
 
 # Streams of an image's key. `random_shift` takes the key itself, which JAX splits into the streams 0 and 1.
@@ -204,21 +204,21 @@ _KNOTS = 4
 """Bends are drawn for so many points a side, from edge to edge, and interpolated between them."""
 
 
-def random_warp(keys: jax.Array, images: jax.Array, turn_deg: float, stretch: float, bend_px: float) -> jax.Array:
+def random_warp(keys: jax.Array, images: jax.Array, rotation_deg: float, scale: float, elastic_px: float) -> jax.Array:
     """Turns, stretches, shears and bends each image, filling with zeros; one key an image.
 
     Pixel p, counted from the middle, comes from place R (I + E) p + d(p), bilinear: R turns by an angle in
-    ±`turn_deg`, the four entries of E lie in ±`stretch`, and d is bilinear between its values at 4×4 points, which
-    lie in ±`bend_px`; each of these numbers is uniform. Small turns and bends are how Simard, Steinkraus and Platt
+    ±`rotation_deg`, the four entries of E lie in ±`scale`, and d is bilinear between its values at 4×4 points, which
+    lie in ±`elastic_px`; each of these numbers is uniform. Small turns and bends are how Simard, Steinkraus and Platt
     ("Best practices for convolutional neural networks applied to visual document analysis", ICDAR 2003) made digits
     out of digits.
 
     Args:
       keys: [N].
       images: [N, H, W, C], any real dtype; zeros beyond their edges.
-      turn_deg: in [0, 180).
-      stretch: in [0, ½), so that nothing is turned inside out.
-      bend_px: at least 0, pixels.
+      rotation_deg: in [0, 180).
+      scale: in [0, ½), so that nothing is turned inside out.
+      elastic_px: at least 0, pixels.
 
     Returns:
       float32[N, H, W, C]; `images` as they are if all three are 0.
@@ -226,10 +226,11 @@ def random_warp(keys: jax.Array, images: jax.Array, turn_deg: float, stretch: fl
     Raises:
       ValueError: one of the three out of its range.
     """
-    for name, value, limit in (("turn_deg", turn_deg, 180), ("stretch", stretch, 0.5), ("bend_px", bend_px, jnp.inf)):
+    limits = {"rotation_deg": (rotation_deg, 180), "scale": (scale, 0.5), "elastic_px": (elastic_px, jnp.inf)}
+    for name, (value, limit) in limits.items():
         if not 0 <= value < limit:
             raise ValueError(f"{name} {value}: must be at least 0 and below {limit}")
-    if turn_deg == stretch == bend_px == 0:
+    if rotation_deg == scale == elastic_px == 0:
         return images
 
     def draw(stream, shape, most):  # of no range, zeros
@@ -239,13 +240,13 @@ def random_warp(keys: jax.Array, images: jax.Array, turn_deg: float, stretch: fl
     height, width = images.shape[1:3]
     middle_y, middle_x = (height - 1) / 2, (width - 1) / 2
     y, x = jnp.arange(height)[:, None] - middle_y, jnp.arange(width) - middle_x
-    e = draw(_STRETCH, (4, 1, 1), stretch)
+    e = draw(_STRETCH, (4, 1, 1), scale)
     y, x = (1 + e[:, 0]) * y + e[:, 1] * x, e[:, 2] * y + (1 + e[:, 3]) * x
-    angle = jnp.deg2rad(draw(_TURN, (1, 1), turn_deg))
+    angle = jnp.deg2rad(draw(_TURN, (1, 1), rotation_deg))
     y, x = jnp.cos(angle) * y - jnp.sin(angle) * x, jnp.sin(angle) * y + jnp.cos(angle) * x
-    if bend_px > 0:
+    if elastic_px > 0:
         down, across = _between_knots(height), _between_knots(width)
-        knots = draw(_BEND, (2, _KNOTS, _KNOTS), bend_px)
+        knots = draw(_BEND, (2, _KNOTS, _KNOTS), elastic_px)
         d = jnp.einsum("hk,nakl,wl->anhw", down, knots, across, precision=lax.Precision.HIGHEST)
         y, x = y + d[0], x + d[1]
     return _sampled(images.astype(jnp.float32), y + middle_y, x + middle_x)

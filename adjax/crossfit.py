@@ -53,15 +53,15 @@ class Fitted(NamedTuple):
       state: fitted to all rows.
       distances: float32[N, K], of each row by a fit without it.
       calibration: quantiles of these distances.
-      levels: float32[N], each row's common quantile, among the distances of other rows. Thresholds from them don't keep
-        their rate where an unshrunk covariance has about as many features as rows, or more: see above.
+      scores: float32[N], each row's class-wise quantile, among the distances of other rows. Thresholds from them don't
+        keep their rate where an unshrunk covariance has about as many features as rows, or more: see above.
       fits: how many there were beside that to all rows: 0 in closed form, else the folds.
     """
 
     state: PyTree
     distances: jax.Array
     calibration: thresholds.Calibration
-    levels: jax.Array
+    scores: jax.Array
     fits: int
 
 
@@ -100,8 +100,8 @@ def fit(
     closed = closed and found == len(labels)
     if not closed:
         distances = out_of_fold(scorer, outputs, number, classes, fold)
-    calibration, levels = _calibrated(distances, number, *_dealt(fold))
-    return Fitted(state, distances, calibration, levels, 0 if closed else int(fold.max()) + 1)
+    calibration, scores = _calibrated(distances, number, *_dealt(fold))
+    return Fitted(state, distances, calibration, scores, 0 if closed else int(fold.max()) + 1)
 
 
 def out_of_fold(scorer: Scorer, outputs: Outputs, labels: ArrayLike, classes: int, fold: np.ndarray) -> jax.Array:
@@ -213,12 +213,12 @@ def _calibrated(
     """
     calibration = thresholds.calibrate(distances, labels)
     if distances.shape[1] == 1:
-        return calibration, thresholds.common_quantile(calibration, distances)
+        return calibration, thresholds.classwise_quantile(calibration, distances)
 
     n = len(distances)
 
     places = jnp.where(real, rows, n)
     left_out = jax.vmap(lambda own: jnp.zeros(n, bool).at[own].set(True, mode="drop"))(places)
     others = thresholds.calibrate_without(distances, labels, left_out)
-    found = jax.vmap(thresholds.common_quantile)(others, distances[rows])
+    found = jax.vmap(thresholds.classwise_quantile)(others, distances[rows])
     return calibration, jnp.zeros(n).at[places].set(found, mode="drop")

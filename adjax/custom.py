@@ -4,8 +4,8 @@
 
 Flax linen's `model.apply`, `lambda state, x: nnx.merge(graph, state)(x)`, Equinox's `lambda m, x: jax.vmap(m)(x)`
 (arrays partitioned off) or a plain function are all of that form. The function becomes a part of the detector's static
-spec (`adjax.spec.Given`): everything a `Detector` does, it does, but for `save`: files hold no code. `export` writes it
-as a program.
+spec (`adjax.spec.FunctionSpec`): everything a `Detector` does, it does, but for `save`: files hold no code. `export`
+writes it as a program.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from jax.typing import ArrayLike
 from adjax import detector as detectors
 from adjax.augment import Normalise, normalise_of
 from adjax.detector import Detector
-from adjax.spec import Given, parts
+from adjax.spec import FunctionSpec, resolve
 from adjax.types import PyTree, Scorer
 
 
@@ -81,7 +81,7 @@ def detector_from(
         labels = np.asarray(labels)
         if labels.size and np.issubdtype(labels.dtype, np.integer) and classes is None:
             classes = ["normal"] if labels.max() < 1 else [str(k) for k in range(int(labels.max()) + 1)]
-    spec = Given(
+    spec = FunctionSpec(
         apply=_hashable(apply_fn),
         scorer=_scorer(scorer, scorer_options),
         image_shape=images.shape[1:],
@@ -91,7 +91,7 @@ def detector_from(
     )
     jax.tree_util.tree_map_with_path(_check_leaf, params)
     chosen = normalise_of(images) if normalise is True else normalise or None
-    scorer_made = parts(spec).scorer  # options are refused before anything is computed
+    scorer_made = resolve(spec).scorer  # options are refused before anything is computed
     outputs: Any = None
     if apply_fn is None and images.ndim == 2 and scorer != "score":
         outputs = {"features": images.astype(np.float32)}

@@ -29,21 +29,21 @@ from adjax.extraction import check, extractor, seen
 from adjax.extraction import extract as extract
 from adjax.extraction import read_by as read_by
 from adjax.scorers._logits import answer
-from adjax.spec import Given, parts
+from adjax.spec import FunctionSpec, resolve
 from adjax.spec import Spec as Spec
 from adjax.types import Outputs, PyTree
 
 
 @partial(
     jax.tree_util.register_dataclass,
-    data_fields=["normalise", "params", "scorer", "calibration", "normal_levels", "threshold"],
+    data_fields=["normalise", "params", "scorer", "calibration", "calibration_scores", "threshold"],
     meta_fields=["spec"],
 )
 @dataclass(frozen=True, eq=False, repr=False)
 class Detector:
     """Scores images: higher = more anomalous. Made by `fit` or `detector_from`, read from disk by `adjax.load`.
 
-    The score is the *common quantile* (see `adjax.thresholds`): the lowest level at which the class
+    The score is the *class-wise quantile* (see `adjax.thresholds`): the lowest level at which the class
     thresholds, moving together, would accept the image; in [0, 1] within the range of the training images of
     some class, above 1 beyond. A threshold of 0.975 on it is the rule of the center-loss paper.
 
@@ -56,8 +56,8 @@ class Detector:
       params: the network's parameters.
       scorer: the scorer's fitted state.
       calibration: quantiles of the training distances, class by class; in cross-fitting, of the out-of-fold ones.
-      normal_levels: float32[n], scores of normal images that the fit had not seen, ascending: held out of training, or
-        out of fold. n may be 0.
+      calibration_scores: float32[n], scores of normal images that the fit had not seen, ascending: held out of
+        training, or out of fold. n may be 0.
       threshold: float32[], scores that are not ≤ it are anomalous.
       spec: what the arrays belong to.
     """
@@ -66,12 +66,18 @@ class Detector:
     params: PyTree
     scorer: PyTree
     calibration: thresholds.Calibration
-    normal_levels: jax.Array
+    calibration_scores: jax.Array
     threshold: jax.Array
-    spec: Spec | Given
+    spec: Spec | FunctionSpec
+
+    @property
+    def normal_levels(self) -> jax.Array:
+        """The old name of `calibration_scores`."""
+        warnings.warn("Detector.normal_levels is now calibration_scores", DeprecationWarning, stacklevel=2)
+        return self.calibration_scores
 
     def __repr__(self) -> str:
-        spec, unseen = self.spec, getattr(self.normal_levels, "shape", "?")[-1:]
+        spec, unseen = self.spec, getattr(self.calibration_scores, "shape", "?")[-1:]
         try:
             threshold = f"{float(self.threshold):.4g}"
         except TypeError:  # traced, or a stack of detectors
@@ -134,7 +140,7 @@ class Detector:
         Raises:
           ValueError: the detector was made without held-out normal images.
         """
-        if self.normal_levels.shape[0] == 0:
+        if self.calibration_scores.shape[0] == 0:
             raise ValueError("no p-values: this detector was fitted without held-out normal images; give `fit` some")
         return self._run(_p_value, images)
 
@@ -150,7 +156,8 @@ class Detector:
         return self._run(localise.maps_of, images)
 
     def uncertain(self, images: ArrayLike, alpha: float, confidence: float = 0.95) -> jax.Array:
-        """Tells which decisions another draw of held-out images might have changed, see `adjax.thresholds.band`.
+        """Tells which decisions another draw of held-out images might have changed, see
+        `adjax.thresholds.threshold_interval`.
 
         Args:
           images: as for `score`.
@@ -163,9 +170,9 @@ class Detector:
         Raises:
           ValueError: no held-out normal images; alpha or confidence outside of (0, 1).
         """
-        if self.normal_levels.shape[0] == 0:
+        if self.calibration_scores.shape[0] == 0:
             raise ValueError("nothing is uncertain without held-out normal images to tell by; give `fit` some")
-        low, high = thresholds.band(self.normal_levels, alpha, confidence)
+        low, high = thresholds.threshold_interval(self.calibration_scores, alpha, confidence)
         scores = self.score(images)
         return (scores > low) & (scores <= high)
 
@@ -185,7 +192,7 @@ class Detector:
           ValueError: alpha outside of (0, 1), or too few held-out normal images to promise it; says how many
             it takes.
         """
-        return dataclasses.replace(self, threshold=thresholds.conformal(self.normal_levels, alpha))
+        return dataclasses.replace(self, threshold=thresholds.conformal(self.calibration_scores, alpha))
 
     def save(self, directory: str | os.PathLike) -> None:
         """Writes the detector to a directory; see `adjax.serialization.save`."""
@@ -218,7 +225,7 @@ class NoDistance(ValueError):
 
 
 def fit(
-    spec: Spec | Given,
+    spec: Spec | FunctionSpec,
     params: PyTree,
     normalise: Normalise | None,
     images: np.ndarray,
@@ -260,7 +267,7 @@ def fit(
       >>> from adjax import augment, data
       >>> digits = data.load("digits", "train")
       >>> spec = Spec("centerloss", "lenet5", "mahalanobis", (8, 8, 1), "0123456789")
-      >>> method = parts(spec).method
+      >>> method = resolve(spec).method
       >>> state = jax.jit(method.init)(jax.random.key(0), dict(method.hparams))  # and adjax.loop.train
       >>> normalise = augment.normalise_of(digits.images)
       >>> detector = fit(spec, state["params"], normalise, digits.images[300:], digits.labels[300:],
@@ -282,9 +289,9 @@ def fit(
         raise ValueError("no image to fit a detector to: give at least 1")
     if labels.min() < 0 or labels.max() >= classes:
         raise ValueError(f"labels from {labels.min()} to {labels.max()}: must lie in 0..{classes - 1}")
-    _check_enough(spec.names[-1], parts(spec).scorer.fewest, images, folds)
+    _check_enough(spec.names[-1], resolve(spec).scorer.fewest, images, folds)
     none = jnp.zeros(0, jnp.float32)
-    if outputs is None and (folds is not None or parts(spec).scorer.maps is None):
+    if outputs is None and (folds is not None or resolve(spec).scorer.maps is None):
         outputs = extract(spec, params, normalise, images)
     if outputs is None:
         state, calibration, distances = _fit_places(spec, params, normalise, images, labels)
@@ -295,7 +302,7 @@ def fit(
     else:
         groups = copies(images)
         state, unseen, calibration, normal, _ = crossfit.fit(
-            parts(spec).scorer, outputs, labels, classes, groups, folds
+            resolve(spec).scorer, outputs, labels, classes, groups, folds
         )
         distances, normal = unseen[:, 0], normal[np.unique(groups)]
     if not np.isfinite(np.asarray(calibration.knots)).any():
@@ -309,7 +316,7 @@ def fit(
     if held_out is None:
         return detector
     different = np.unique(copies(held_out))
-    return dataclasses.replace(detector, normal_levels=jnp.sort(jnp.asarray(detector.score(held_out))[different]))
+    return dataclasses.replace(detector, calibration_scores=jnp.sort(jnp.asarray(detector.score(held_out))[different]))
 
 
 def _check_enough(name: str, fewest: int, images: np.ndarray, folds: int | None) -> None:
@@ -326,7 +333,7 @@ def _check_enough(name: str, fewest: int, images: np.ndarray, folds: int | None)
         )
 
 
-def levels(detector: Detector, outputs: Outputs, compare: bool = False) -> jax.Array:
+def score_outputs(detector: Detector, outputs: Outputs, compare: bool = False) -> jax.Array:
     """Computes scores from network outputs; a pure function.
 
     Args:
@@ -337,8 +344,8 @@ def levels(detector: Detector, outputs: Outputs, compare: bool = False) -> jax.A
     Returns:
       float32[N].
     """
-    distances = parts(detector.spec).scorer.distances(detector.scorer, outputs)
-    return thresholds.common_quantile(detector.calibration, distances, compare)
+    distances = resolve(detector.spec).scorer.distances(detector.scorer, outputs)
+    return thresholds.classwise_quantile(detector.calibration, distances, compare)
 
 
 def outputs_of(detector: Detector, images: jax.Array) -> Outputs:
@@ -351,7 +358,7 @@ def outputs_of(detector: Detector, images: jax.Array) -> Outputs:
     Returns:
       The outputs by name, N rows each.
     """
-    return parts(detector.spec).method.outputs(detector.params, seen(detector.normalise, images))
+    return resolve(detector.spec).method.outputs(detector.params, seen(detector.normalise, images))
 
 
 @functools.lru_cache
@@ -368,18 +375,18 @@ def _named(names: tuple[str, ...]) -> Callable:
 
 @partial(jax.jit, static_argnames="spec")
 def _fit(outputs, labels, spec):
-    scorer = parts(spec).scorer
+    scorer = resolve(spec).scorer
     state = scorers.fit(scorer, outputs, labels, len(spec.classes))
     distances = scorer.distances(state, outputs)
     return state, thresholds.calibrate(distances, labels), distances[:, 0]
 
 
 def _fit_places(
-    spec: Spec | Given, params: PyTree, normalise: Normalise | None, images: np.ndarray, labels: np.ndarray
+    spec: Spec | FunctionSpec, params: PyTree, normalise: Normalise | None, images: np.ndarray, labels: np.ndarray
 ) -> tuple[PyTree, thresholds.Calibration, jax.Array]:
     """As `_fit`, of a scorer of maps, which take far more memory than their images: none but those of a batch is kept,
     and the network sees each image twice."""
-    scorer, classes = parts(spec).scorer, len(spec.classes)
+    scorer, classes = resolve(spec).scorer, len(spec.classes)
     size = features.batch_size_for(spec.image_shape)
     shapes = jax.eval_shape(
         extractor(spec), (params, normalise), jax.ShapeDtypeStruct((size, *spec.image_shape), spec.dtype)
@@ -415,9 +422,9 @@ def _no_distance(scorer: str, outputs: Outputs) -> str:
 
 
 def _sigma_level(
-    calibration: thresholds.Calibration, distances: jax.Array, sigma: float, spec: Spec | Given
+    calibration: thresholds.Calibration, distances: jax.Array, sigma: float, spec: Spec | FunctionSpec
 ) -> jax.Array:
-    """The common quantile of the distance `sigma` standard deviations above the mean one."""
+    """The class-wise quantile of the distance `sigma` standard deviations above the mean one."""
     if not np.isfinite(sigma):
         raise ValueError(f"sigma {sigma}: must be a finite number of standard deviations")
     if len(calibration.knots) > 1:
@@ -426,11 +433,11 @@ def _sigma_level(
             "one a class: set the thresholds by `quantile`"
         )
     limit = thresholds.mean_sigma(distances, sigma)
-    return thresholds.common_quantile(calibration, limit.reshape(1, 1))[0]
+    return thresholds.classwise_quantile(calibration, limit.reshape(1, 1))[0]
 
 
 def _score(detector, images):
-    return levels(detector, outputs_of(detector, images))
+    return score_outputs(detector, outputs_of(detector, images))
 
 
 def _predict(detector, images):
@@ -446,7 +453,7 @@ def _classify(detector, images):
 
 
 def _p_value(detector, images):
-    return thresholds.p_value(detector.normal_levels, _score(detector, images))
+    return thresholds.p_value(detector.calibration_scores, _score(detector, images))
 
 
 _jitted = functools.lru_cache(jax.jit)

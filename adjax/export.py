@@ -26,13 +26,13 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from adjax import features
-from adjax.manifest import ArtefactError, Seal, to_json
+from adjax.manifest import ArtefactError, Manifest, to_json
 
 if TYPE_CHECKING:
     from adjax.detector import Detector
 
 PLATFORMS = ("cpu", "cuda", "tpu")
-SEAL = Seal("exported detector", "adjax exported detector", 1, (("program", ".stablehlo"), ("about", ".json")))
+FORMAT = Manifest("exported detector", "adjax exported detector", 1, (("program", ".stablehlo"), ("about", ".json")))
 _BLOCK = 32
 """Images at a time, where a function can't be traced without knowing how many there are."""
 
@@ -115,7 +115,7 @@ def save(detector: Detector, directory: str | os.PathLike) -> None:
     """
     exported = program(detector)
     about = {"detector": repr(detector), "classes": list(detector.spec.classes), "jax": jax.__version__}
-    SEAL.write(directory, {"program": bytes(exported.serialize()), "about": to_json(about)})
+    FORMAT.write(directory, {"program": bytes(exported.serialize()), "about": to_json(about)})
 
 
 def program(detector: Detector) -> jax.export.Exported:
@@ -160,10 +160,10 @@ def decide(detector: Detector, compare: bool = False) -> Any:
     detector = jax.tree.map(jnp.asarray, detector)
 
     def function(images: jax.Array) -> dict[str, jax.Array]:
-        score = detectors.levels(detector, detectors.outputs_of(detector, images), compare)
+        score = detectors.score_outputs(detector, detectors.outputs_of(detector, images), compare)
         said = {"score": score, "anomalous": thresholds.is_anomalous(score, detector.threshold)}
-        if detector.normal_levels.shape[0] > 0:
-            said["p_value"] = thresholds.p_value(detector.normal_levels, score)
+        if detector.calibration_scores.shape[0] > 0:
+            said["p_value"] = thresholds.p_value(detector.calibration_scores, score)
         return said
 
     return function
@@ -189,7 +189,7 @@ def load(directory: str | os.PathLike) -> Exported:
     """
     from jax import export
 
-    contents = SEAL.read(directory)
+    contents = FORMAT.read(directory)
     try:
         about = json.loads(contents["about"])
         exported = export.deserialize(bytearray(contents["program"]))

@@ -13,12 +13,12 @@ from jax.typing import ArrayLike
 
 from adjax import features, scorers
 from adjax.augment import Normalise
-from adjax.spec import Given, Spec, parts
+from adjax.spec import FunctionSpec, Spec, resolve
 from adjax.types import Outputs, PyTree, Scorer
 
 
 def extract(
-    spec: Spec | Given,
+    spec: Spec | FunctionSpec,
     params: PyTree,
     normalise: Normalise | None,
     images: ArrayLike,
@@ -45,7 +45,7 @@ def extract(
 
 
 @functools.lru_cache
-def extractor(spec: Spec | Given, also: frozenset[str] = frozenset()) -> Callable:
+def extractor(spec: Spec | FunctionSpec, also: frozenset[str] = frozenset()) -> Callable:
     """Compiles the extraction of one batch.
 
     Args:
@@ -58,7 +58,7 @@ def extractor(spec: Spec | Given, also: frozenset[str] = frozenset()) -> Callabl
 
     def function(state, images):
         params, normalise = state
-        method, scorer = parts(spec)
+        method, scorer = resolve(spec)
         outputs = method.outputs(params, seen(normalise, images))
         kept = {"features", "logits", "score"} | also | read_by(scorer, outputs, len(spec.classes))
         return {name: x for name, x in outputs.items() if name in kept}
@@ -69,7 +69,7 @@ def extractor(spec: Spec | Given, also: frozenset[str] = frozenset()) -> Callabl
 @functools.lru_cache
 def shapes(spec: Spec) -> Outputs:
     """All that a network says of two images, shapes for arrays: nothing is computed."""
-    method = parts(spec).method
+    method = resolve(spec).method
     hparams = {name: jnp.float32(value) for name, value in method.hparams.items()}
 
     def said(key: jax.Array, images: jax.Array) -> Outputs:
@@ -85,7 +85,7 @@ def check_scorer(spec: Spec) -> None:
       ValueError: which scorers it can feed.
     """
     said, classes = shapes(spec), len(spec.classes)
-    if not scorers.feeds(said, parts(spec).scorer, classes):
+    if not scorers.feeds(said, resolve(spec).scorer, classes):
         fed = scorers.suite(scorers.SCORERS, said, classes)
         raise ValueError(
             f"scorer {spec.scorer!r} can't be fed by method {spec.method!r} with model {spec.model!r}, which gives "
@@ -147,7 +147,7 @@ def seen(normalise: Normalise | None, images: jax.Array) -> jax.Array:
     return images if normalise is None else normalise(images)
 
 
-def check(images: Any, spec: Spec | Given) -> None:
+def check(images: Any, spec: Spec | FunctionSpec) -> None:
     """Checks images against a detector's spec.
 
     Args:

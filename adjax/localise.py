@@ -1,6 +1,6 @@
 """Where in an image: anomaly maps, in the unit of the score wherever the scorer has places.
 
-    map_p = common quantile of s(f_p)        score = max_p map_p, for a scorer whose image score is its highest place
+    map_p = class-wise quantile of s(f_p)       score = max_p map_p, for a scorer whose image score is its highest place
 
 So the threshold that flags an image also says which places do it, and of normal images no more than the promised share
 has such a place at all. A network that reconstructs has a map as well: the mean absolute error of a pixel's channels,
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from adjax import thresholds
 from adjax.detector import Detector, outputs_of
 from adjax.extraction import seen
-from adjax.spec import parts
+from adjax.spec import resolve
 from adjax.types import Outputs
 
 Kind = Literal["score", "reconstruction"]
@@ -25,7 +25,7 @@ Kind = Literal["score", "reconstruction"]
 
 def kind(detector: Detector) -> Kind | None:
     """What its maps are of: "score", in its unit; "reconstruction", an error; None: it has none."""
-    if parts(detector.spec).scorer.maps is not None:
+    if resolve(detector.spec).scorer.maps is not None:
         return "score"
     image = jax.ShapeDtypeStruct((1, *detector.spec.image_shape), jnp.dtype(detector.spec.dtype))
     said = jax.eval_shape(outputs_of, detector, image)
@@ -45,11 +45,11 @@ def cells(detector: Detector, said: Outputs) -> jax.Array:
     Raises:
       ValueError: the scorer has no maps.
     """
-    maps = parts(detector.spec).scorer.maps
+    maps = resolve(detector.spec).scorer.maps
     if maps is None:
         raise ValueError(f"scorer {detector.spec.names[-1]!r} has no places: try patchcore, padim or patchwise")
     found = maps(detector.scorer, said)
-    return thresholds.common_quantile(detector.calibration, found.reshape(-1, 1)).reshape(found.shape)
+    return thresholds.classwise_quantile(detector.calibration, found.reshape(-1, 1)).reshape(found.shape)
 
 
 def maps_of(detector: Detector, images: jax.Array) -> jax.Array:
@@ -66,7 +66,7 @@ def maps_of(detector: Detector, images: jax.Array) -> jax.Array:
       ValueError: neither the scorer nor the network has maps.
     """
     said = outputs_of(detector, images)
-    if parts(detector.spec).scorer.maps is None and "reconstruction" in said:
+    if resolve(detector.spec).scorer.maps is None and "reconstruction" in said:
         return jnp.abs(seen(detector.normalise, images) - said["reconstruction"]).mean(-1)
     found = cells(detector, said)
     return jax.image.resize(found, (found.shape[0], *images.shape[1:3]), "bilinear")

@@ -1,4 +1,4 @@
-"""Files under a seal: a directory whose manifest has the SHA-256 of each file, believed only if every sum is right.
+"""A directory whose manifest has the SHA-256 of each file, believed only if every sum is right.
 
     DIR/manifest.json         format, schema, and the SHA-256 of all others
     DIR/KIND-SUM.SUFFIX       one file of each kind; SUM is where its SHA-256 begins
@@ -31,7 +31,7 @@ class ArtefactError(ValueError):
 
 
 @dataclass(frozen=True)
-class Seal:
+class Manifest:
     """What a kind of directory is known by.
 
     Attributes:
@@ -62,7 +62,7 @@ class Seal:
         target.mkdir(parents=True, exist_ok=True)
         for kind in sums:
             atomic.write(target / self.file_name(kind, sums[kind]), contents[kind], "new")
-        atomic.write(target / MANIFEST, self.manifest(sums), "new")
+        atomic.write(target / MANIFEST, self.content(sums), "new")
         current = {self.file_name(kind, sums[kind]) for kind in sums}
         for file in target.iterdir():  # of the thing that was, or of a save that died
             if self._is_own(file.name) and file.name not in current:
@@ -110,7 +110,7 @@ class Seal:
         """
         return f"{kind}-{sha256[:16]}{dict(self.kinds)[kind]}"
 
-    def manifest(self, sums: Mapping[str, str]) -> bytes:
+    def content(self, sums: Mapping[str, str]) -> bytes:
         """The manifest of files of these sums."""
         return to_json({"format": self.format, "schema": self.schema, "sha256": dict(sums)})
 
@@ -129,7 +129,7 @@ class Seal:
             sums = {kind: str(manifest["sha256"][kind]) for kind, _ in self.kinds}
         except (TypeError, KeyError):
             sums = {}
-        if content != self.manifest(sums) or not all(map(_SUM.fullmatch, sums.values())):
+        if content != self.content(sums) or not all(map(_SUM.fullmatch, sums.values())):
             raise wrong
         return sums
 

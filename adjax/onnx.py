@@ -40,7 +40,7 @@ def save(detector: Detector, file: str | os.PathLike) -> None:
     except ImportError as error:
         raise ValueError(f"ONNX needs the extra: {distribution.install('onnx')} ({error})") from error
 
-    function, held_out = decide(detector, compare=True), detector.normal_levels.shape[0]
+    function, held_out = decide(detector, compare=True), detector.calibration_scores.shape[0]
     names = ["score", "anomalous", *(["p_value"] if held_out else [])]
     shape: tuple = ("N", *detector.spec.image_shape)
     mend = "StableHLO has it: detector.export(directory)"

@@ -74,8 +74,8 @@ class Recipe:
         return name
 
     def supervision(self, image_shape: tuple[int, int, int]) -> str:
-        """What the method learns from, see `Method.learns_from`; builds nothing if its entry says so."""
-        return methods.entry(self.method).supervision or self.build(image_shape, ("0", "1")).method.learns_from
+        """What the method learns from, see `Method.supervision`; builds nothing if its entry says so."""
+        return methods.entry(self.method).supervision or self.build(image_shape, ("0", "1")).method.supervision
 
     def __post_init__(self) -> None:
         """Refuses names and options of a scorer that are known to be wrong before a network is.
@@ -154,7 +154,7 @@ class Built(NamedTuple):
         W, C]."""
         if self.weights is not None:
             return Normalise(*(np.asarray(x, np.float32) for x in (self.weights.mean, self.weights.sd)))
-        return normalise_for(self.method.pixels, images)
+        return normalise_for(self.method.input_range, images)
 
     def members(
         self,
@@ -177,13 +177,13 @@ class Built(NamedTuple):
         Raises:
           ValueError: a label that is no class.
         """
-        most = len(self.spec.classes) - ("anomalies" not in self.method.learns_from)
+        most = len(self.spec.classes) - ("anomalies" not in self.method.supervision)
         for m, own in enumerate(map(np.asarray, labels)):
             if own.size and not 0 <= own.min() <= own.max() <= most:
                 raise ValueError(
                     f"labels of member {m} from {own.min()} to {own.max()}: must lie in 0..{most}, for "
                     f"{len(self.spec.classes)} classes and {self.spec.method!r}, which learns from "
-                    f"{self.method.learns_from}"
+                    f"{self.method.supervision}"
                 )
         values = {**self.method.hparams, **(hparams or {})}
         each = {name: np.broadcast_to(np.asarray(value, np.float32), len(seeds)) for name, value in values.items()}

@@ -9,7 +9,7 @@ import numpy as np
 from jax.sharding import Sharding
 
 
-class Feed:
+class HostPrefetcher:
     """Blocks of batches, one a dispatch; each is gathered and sent by a thread while the block before it is in use.
 
     At most three blocks are in memory at a time, whatever the size of the set.

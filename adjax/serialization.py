@@ -26,11 +26,13 @@ from adjax import scorers, thresholds
 from adjax.augment import Normalise
 from adjax.detector import Detector
 from adjax.manifest import ArtefactError as ArtefactError
-from adjax.manifest import Seal, to_json
-from adjax.spec import Spec, parts
+from adjax.manifest import Manifest, to_json
+from adjax.spec import Spec, resolve
 from adjax.types import PyTree
 
-SEAL = Seal("detector", "adjax detector", 1, (("arrays", ".safetensors"), ("detector", ".json")))
+FORMAT = Manifest("detector", "adjax detector", 1, (("arrays", ".safetensors"), ("detector", ".json")))
+_SAVED_AS = {"calibration_scores": "normal_levels"}
+"""Attributes that have another name in files, for good."""
 
 
 def save(detector: Detector, directory: str | os.PathLike) -> None:
@@ -50,11 +52,11 @@ def save(detector: Detector, directory: str | os.PathLike) -> None:
             "detector.export(directory), or keep arrays and code apart"
         )
     arrays = {name: np.asarray(x, order="C") for name, x in _named(jax.device_get(detector)).items()}
-    held_out = int(detector.normal_levels.shape[-1])
+    held_out = int(detector.calibration_scores.shape[-1])
     channels = int(jnp.shape(detector.normalise.mean)[-1])  # 3 for a grey image that a colour network sees
     _check_arrays(arrays, _template(detector.spec, held_out, channels), "this detector")
     facts = {"spec": dataclasses.asdict(detector.spec), "held_out": held_out, "channels": channels}
-    SEAL.write(directory, {"arrays": save_arrays(arrays), "detector": to_json(facts)})
+    FORMAT.write(directory, {"arrays": save_arrays(arrays), "detector": to_json(facts)})
 
 
 def load(directory: str | os.PathLike) -> Detector:
@@ -64,7 +66,7 @@ def load(directory: str | os.PathLike) -> Detector:
       ArtefactError: no detector there; a file is missing or damaged; it was written by a newer adjax; its
         arrays aren't those that its spec asks for.
     """
-    contents = SEAL.read(directory)
+    contents = FORMAT.read(directory)
     try:
         facts = json.loads(contents["detector"])
         template = _template(Spec(**facts["spec"]), facts["held_out"], facts["channels"])
@@ -84,7 +86,7 @@ def _template(spec: Spec, held_out: int, channels: int | None = None) -> Detecto
       held_out: how many images were held out.
       channels: of its normalisation; None: those of its images.
     """
-    method, scorer = parts(spec)
+    method, scorer = resolve(spec)
     classes, own = len(spec.classes), spec.image_shape[-1]
     channels = own if channels is None else channels
     if channels not in (own, 3):
@@ -103,9 +105,10 @@ def _template(spec: Spec, held_out: int, channels: int | None = None) -> Detecto
 
 
 def _named(tree: PyTree) -> dict[str, Any]:
-    """Leaves by path, in the order of the tree."""
+    """Leaves by path as files have it, in the order of the tree."""
     paths = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in paths}
+    names = (jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in paths)
+    return {_SAVED_AS.get(name, name): leaf for name, (_, leaf) in zip(names, paths, strict=True)}
 
 
 def _check_arrays(arrays: Mapping[str, np.ndarray], template: Detector, whose: str) -> None:

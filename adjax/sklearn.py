@@ -74,7 +74,7 @@ class _Outliers(OutlierMixin, BaseEstimator):
         return isinstance(self.contamination, str) and self.contamination == "auto"
 
     def _decide(self, fitted: Detector, X: Any) -> None:
-        """Sets the threshold, as far as the different rows behind `normal_levels` can promise one; and what follows."""
+        """Sets the threshold that the different rows behind `calibration_scores` can promise, and what follows."""
         self.detector_, self.false_positive_rate_ = fitted, math.nan
         if not self._auto:
             scores = self.score_samples(X)
@@ -82,7 +82,7 @@ class _Outliers(OutlierMixin, BaseEstimator):
             least = scores[known].min(initial=np.inf)  # none: nothing is normal
             self.offset_ = float(np.percentile(np.where(known, scores, least), 100 * float(self.contamination)))
             return
-        if n := len(fitted.normal_levels):
+        if n := len(fitted.calibration_scores):
             rate = self.false_positive_rate_ = max(FALSE_POSITIVE_RATE, 1 / (n + 1))
             self.detector_ = fitted.with_false_positive_rate(rate)
             if rate > FALSE_POSITIVE_RATE:
@@ -309,26 +309,26 @@ class ImageOutlierDetector(_Outliers):
         tags.target_tags.required = getattr(known, "supervision", None) not in ("normal", None)
         return tags
 
-    def _labels(self, y: Any, n: int, learns_from: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    def _labels(self, y: Any, n: int, supervision: str) -> tuple[np.ndarray, tuple[str, ...]]:
         """int32[N] as the method takes them, −1 for images it may not see, and the names of the classes."""
-        if learns_from == "normal":
+        if supervision == "normal":
             return np.zeros(n, np.int32), ("normal",)
         if y is None:
             raise ValueError(
-                f"{self.method!r} learns from {learns_from}: it requires y to be passed, but the target y is None; "
+                f"{self.method!r} learns from {supervision}: it requires y to be passed, but the target y is None; "
                 f"give y, with {ANOMALOUS} for anomalies"
             )
         y = _column(y, n)
         anomalous = y == ANOMALOUS
-        if "anomalies" in learns_from and not anomalous.any():
-            raise ValueError(f"{self.method!r} learns from {learns_from}, and no y is {ANOMALOUS}: label some")
+        if "anomalies" in supervision and not anomalous.any():
+            raise ValueError(f"{self.method!r} learns from {supervision}, and no y is {ANOMALOUS}: label some")
         if anomalous.all():
             raise ValueError(f"all y are {ANOMALOUS}: there is no normal image")
         self.classes_, index = np.unique(y[~anomalous], return_inverse=True)
         labels = np.full(n, -1, np.int32)
-        labels[~anomalous] = index if "classes" in learns_from else 0
-        classes = tuple(map(str, self.classes_)) if "classes" in learns_from else ("normal",)
-        if "anomalies" in learns_from:
+        labels[~anomalous] = index if "classes" in supervision else 0
+        classes = tuple(map(str, self.classes_)) if "classes" in supervision else ("normal",)
+        if "anomalies" in supervision:
             labels[anomalous] = len(classes)
         return labels, classes
 

@@ -1,7 +1,7 @@
 """Which functions a detector's arrays belong to: static, hashable, known to `jit` as a constant.
 
-A detector is arrays and such a spec. `Spec` names adjax's own functions, so it is all JSON and can be saved; `Given`
-holds someone's own, which no file can hold, but which can be exported as a program (`adjax.export`).
+A detector is arrays and such a spec. `Spec` names adjax's own functions, so it is all JSON and can be saved;
+`FunctionSpec` holds someone's own, which no file can hold, but which can be exported as a program (`adjax.export`).
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Spec:
 
 
 @dataclass(frozen=True)
-class Given:
+class FunctionSpec:
     """Functions of someone else, themselves. Two are equal if they hold the same function objects.
 
     Attributes:
@@ -120,7 +120,7 @@ def _sorted(options: Any) -> tuple[tuple[str, Any], ...]:
     return tuple(sorted((str(k), plain(v)) for k, v in dict(options).items()))
 
 
-class Parts(NamedTuple):
+class Resolved(NamedTuple):
     """The functions of a spec."""
 
     method: Method
@@ -128,18 +128,18 @@ class Parts(NamedTuple):
 
 
 @functools.lru_cache
-def parts(spec: Spec | Given) -> Parts:
+def resolve(spec: Spec | FunctionSpec) -> Resolved:
     """The functions of a spec. Training settings don't matter: it is `outputs` that is used."""
     scorer = spec.scorer
     if isinstance(scorer, str):
         with jax.ensure_compile_time_eval():  # first asked for in a trace, a factory's arrays must not belong to it
             scorer = scorers.make(scorer, **dict(spec.scorer_options))
-    if isinstance(spec, Given):
-        return Parts(_untrained(functools.partial(_outputs, spec.apply)), scorer)
+    if isinstance(spec, FunctionSpec):
+        return Resolved(_untrained(functools.partial(_outputs, spec.apply)), scorer)
     network = models.make(spec.model, spec.image_shape, len(spec.classes), **dict(spec.model_options))
     options = dict(spec.method_options)
     method = methods.make(spec.method, network, spec.image_shape, len(spec.classes), steps=1, **options)
-    return Parts(method, scorer)
+    return Resolved(method, scorer)
 
 
 def _untrained(outputs: Callable[[PyTree, jax.Array], Outputs]) -> Method:

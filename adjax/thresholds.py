@@ -1,8 +1,8 @@
-"""From scores to decisions: one threshold a class, moved by one common quantile; conformal guarantees.
+"""From scores to decisions: one threshold a class, moved by one class-wise quantile; conformal guarantees.
 
 The rule of the center-loss paper: class i's threshold t_i is the 97.5 % quantile of the distances d_i over
 class i's own training images; an image is normal if *any* class has d_i <= t_i. The ROC curve moves all
-thresholds together by one quantile level. Turned round, that is a score: `common_quantile`, the smallest
+thresholds together by one quantile level. Turned round, that is a score: `classwise_quantile`, the smallest
 class-wise quantile level of an image, for which `level <= 0.975` is the paper's rule exactly, to the last
 bit. Calibration is a table of quantiles (`Calibration`) rather than the training distances: 281 numbers a
 class whatever the size of the training set.
@@ -14,8 +14,9 @@ finite are left out of a calibration; only `conformal` counts a NaN, as +inf: it
 from __future__ import annotations
 
 import math
+import warnings
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +31,14 @@ _MEDIAN = 50  # LEVELS[50] == 0.5
 _TINY = float(np.finfo(np.float32).tiny)
 _FEWEST = 10
 """Scores that it takes to say anything of their tail."""
+_RENAMED = {"common_quantile": "classwise_quantile", "band": "threshold_interval", "Band": "ThresholdInterval"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _RENAMED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(f"adjax.thresholds.{name} is now {_RENAMED[name]}", DeprecationWarning, stacklevel=2)
+    return globals()[_RENAMED[name]]
 
 
 class Calibration(NamedTuple):
@@ -201,12 +210,12 @@ def class_quantiles(
 
 
 @partial(jax.jit, static_argnames="compare")
-def common_quantile(
+def classwise_quantile(
     calibration: Calibration, distances: Float[ArrayLike, "N K"], compare: bool = False
 ) -> Float[Array, " N"]:
     """Common quantile, the paper's score: the lowest level at which thresholds that move together accept the image.
 
-    `common_quantile(c, d) <= level` equals `any_k d_k <= class_thresholds(c, level)[k]` for every tabulated level.
+    `classwise_quantile(c, d) <= level` equals `any_k d_k <= class_thresholds(c, level)[k]` for every tabulated level.
 
     Args:
       calibration: of the training set.
@@ -223,7 +232,7 @@ def common_quantile(
 
 
 def nearest(calibration: Calibration, distances: Float[ArrayLike, "N K"]) -> Int[Array, " N"]:
-    """Finds the class which attains `common_quantile`, the first among equals; NaNs are skipped.
+    """Finds the class which attains `classwise_quantile`, the first among equals; NaNs are skipped.
 
     Args:
       calibration: of the training set.
@@ -283,14 +292,14 @@ def needed(alpha: float) -> int:
     return math.ceil((1 / alpha - 1) * (1 - 1e-12))
 
 
-class Band(NamedTuple):
+class ThresholdInterval(NamedTuple):
     """Scores between which a threshold lies; float32 scalars, `low` ≤ `high`."""
 
     low: Array
     high: Array
 
 
-def band(scores: Float[ArrayLike, " n"], alpha: float, confidence: float = 0.95) -> Band:
+def threshold_interval(scores: Float[ArrayLike, " n"], alpha: float, confidence: float = 0.95) -> ThresholdInterval:
     """Confidence interval of the threshold for a false positive rate of alpha, from n normal images.
 
     The share of *all* normal images above a conformal threshold varies with the n that were drawn. This is the
@@ -306,7 +315,7 @@ def band(scores: Float[ArrayLike, " n"], alpha: float, confidence: float = 0.95)
       confidence: probability that the true quantile lies within, static, in (0, 1).
 
     Returns:
-      A `Band`. low is -inf where n is too small to tell, and high is +inf below 10 scores.
+      A `ThresholdInterval`. low is -inf where n is too small to tell, and high is +inf below 10 scores.
 
     Raises:
       ValueError: alpha or confidence outside of (0, 1).
@@ -330,14 +339,14 @@ def band(scores: Float[ArrayLike, " n"], alpha: float, confidence: float = 0.95)
     r = int(binom.ppf(tail, n, 1 - alpha)) if n else 0
     s = int(binom.ppf(1 - tail, n, 1 - alpha)) + 1 if n else 1
     if s <= n or n < _FEWEST:
-        return Band(ordered[r], ordered[s])
+        return ThresholdInterval(ordered[r], ordered[s])
     # Of an exponential the largest of n falls short of the quantile by more than `short` scales with probability tail;
     # and the mean excess of m over the median falls short of the scale by chi2 / 2m.
     m = n // 2
     short = math.log((1 - tail ** (1 / n)) / alpha)
     excess = jnp.mean(ordered[n + 1 - m : n + 1] - ordered[n - m])
     excess = jnp.where(jnp.isnan(excess), jnp.inf, excess)  # where most scores are infinite
-    return Band(ordered[r], ordered[n] + jnp.float32(short * 2 * m / chi2.ppf(tail, 2 * m)) * excess)
+    return ThresholdInterval(ordered[r], ordered[n] + jnp.float32(short * 2 * m / chi2.ppf(tail, 2 * m)) * excess)
 
 
 def p_value(calibration_scores_sorted: Float[ArrayLike, " n"], scores: Float[ArrayLike, " m"]) -> Float[Array, " m"]:

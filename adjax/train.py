@@ -29,7 +29,7 @@ from jax.sharding import PartitionSpec as P
 
 from adjax.augment import Augment, Normalise
 from adjax.methods import _collective
-from adjax.prefetch import Feed
+from adjax.prefetch import HostPrefetcher
 from adjax.sharding import DATA, MEMBER, make_mesh, to_host
 from adjax.types import Method, PyTree
 
@@ -130,7 +130,7 @@ class Program(NamedTuple):
         int32[M, steps_per_epoch, batch size]. An epoch is the largest member's; a smaller one begins anew, shuffled
         anew, as soon as its own images are through.
       run: `(state, seed, order, images, until=never) -> (State, metrics)`, with `images` the data set or a block of
-        `Feed`, the next `steps_per_dispatch` steps, or what
+        `HostPrefetcher`, the next `steps_per_dispatch` steps, or what
         is left of the epoch or up to step `until`; `state` is donated; metrics are means over these steps, float32[M].
       steps_per_epoch, steps_per_dispatch: as they say.
       table, images: the data on the devices; no images, if they are not resident.
@@ -357,7 +357,7 @@ def epochs(program: Program, state: State, until_step: int) -> Iterator[tuple[in
     until = jax.device_put(np.int32(until_step), NamedSharding(program.mesh, P()))
     feed = None
     if program.source is not None:
-        feed = Feed(program.source, program.steps_per_dispatch, NamedSharding(program.mesh, _BLOCK))
+        feed = HostPrefetcher(program.source, program.steps_per_dispatch, NamedSharding(program.mesh, _BLOCK))
     while step < until_step:
         epoch = step // program.steps_per_epoch
         if epoch != order_epoch:

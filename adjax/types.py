@@ -42,11 +42,11 @@ class Method(NamedTuple):
       hparams: the default hyper-parameters, by name.
       scorer: name in `adjax.scorers.SCORERS` of the scorer that this method is published with; "score" for a method
         that scores by itself.
-      learns_from: what `labels` are, and so which images it may see. "classes": the classes 0 … K−1 of normal images;
+      supervision: what `labels` are, and so which images it may see. "classes": the classes 0 … K−1 of normal images;
         "normal": normal images alone, labels all 0; "anomalies": 0 for normal images and 1 for labelled anomalies;
         "classes and anomalies": the classes, and K for labelled anomalies.
-      pixels: the range that it takes images in: "standard" (mean 0, sd 1 over the training images), "unit" (0..1) or
-        "signed" (−1..1).
+      input_range: the range that it takes images in: "standard" (mean 0, sd 1 over the training images), "unit" (0..1)
+        or "signed" (−1..1).
     """
 
     init: Callable[[jax.Array, Mapping[str, jax.Array]], PyTree]
@@ -54,8 +54,8 @@ class Method(NamedTuple):
     outputs: Callable[[PyTree, jax.Array], Outputs]
     hparams: Mapping[str, float]
     scorer: str
-    learns_from: Literal["classes", "normal", "anomalies", "classes and anomalies"] = "classes"
-    pixels: Literal["standard", "unit", "signed"] = "standard"
+    supervision: Literal["classes", "normal", "anomalies", "classes and anomalies"] = "classes"
+    input_range: Literal["standard", "unit", "signed"] = "standard"
 
 
 class Scorer(NamedTuple):

@@ -16,7 +16,7 @@ from adjax import augment, features
 from adjax.data import upload
 from adjax.detector import Detector, Spec, fit
 from adjax.predict import stream
-from adjax.spec import parts
+from adjax.spec import resolve
 from benchmarks.harness import Timing, compare
 
 
@@ -37,7 +37,7 @@ def untrained(model: str, side_px: int) -> Detector:
     rng, shape = np.random.default_rng(0), (side_px, side_px, 3)
     images, labels = rng.integers(0, 256, (80, *shape), np.uint8), np.arange(80) % 2
     spec = Spec("centerloss", model, "mahalanobis", shape, ("a", "b"))
-    method = parts(spec).method
+    method = resolve(spec).method
     params = jax.jit(method.init)(jax.random.key(0), dict(method.hparams))["params"]
     return fit(spec, params, augment.normalise_of(images), images[40:], labels[40:], images[:40])
 

@@ -63,7 +63,7 @@ def trained(devices: int) -> dict[str, Any]:
         method,
         images,
         table,
-        normalise_for(method.pixels, images),
+        normalise_for(method.input_range, images),
         batch_size=BATCH,
         steps_per_dispatch=STEPS,
         mesh=make_mesh(1, jax.devices()[:devices]),

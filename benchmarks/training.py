@@ -58,7 +58,7 @@ def program(
     """
     rng, method = np.random.default_rng(0), setting.made()
     images = rng.integers(0, 256, (steps * batch_size, *setting.shape), np.uint8)
-    kinds = {"classes": setting.classes, "normal": 1, "anomalies": 2}[method.learns_from]
+    kinds = {"classes": setting.classes, "normal": 1, "anomalies": 2}[method.supervision]
     labels = rng.permutation(np.arange(len(images), dtype=np.int32) % kinds)
     rows = np.arange(len(images))
     values = {name: [value] * members for name, value in method.hparams.items()} | hparams
@@ -67,7 +67,7 @@ def program(
         method,
         images,
         table,
-        normalise_for(method.pixels, images),
+        normalise_for(method.input_range, images),
         batch_size=batch_size,
         steps_per_dispatch=steps,
         layout=layout,
@@ -216,7 +216,7 @@ def stream(batch_size: int, n: int, quick: bool) -> Timing:
     table = train.members({k: [v] for k, v in method.hparams.items()}, [0], [np.arange(len(images))], [labels])
 
     def epoch(resident: bool) -> Callable[[], Any]:
-        normalise = normalise_for(method.pixels, images)
+        normalise = normalise_for(method.input_range, images)
         options = {"batch_size": batch_size, "steps_per_dispatch": steps, "resident": resident}
         compiled = train.compile_program(method, images, table, normalise, **options)  # type: ignore[arg-type]
         state = compiled.init(compiled.table)

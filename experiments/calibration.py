@@ -4,7 +4,7 @@ A center-loss network is trained on 45,000 of MNIST's 70,000 images, which are s
 come from other writers. All others are scored once. Then, seed by seed, they are split anew: n are held out to set the
 conformal threshold, 10,000 others are judged by it. If the promise holds, the number flagged follows a beta-binomial
 law; its central 99 % are the band. `coverage`: how often the quantile of all that were scored lies within
-`adjax.thresholds.band`.
+`adjax.thresholds.threshold_interval`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def realised(scores: np.ndarray, alpha: float, held_out: int, seed: int) -> dict
     order = np.random.default_rng(seed).permutation(len(scores))
     mine, others = scores[order[:held_out]], scores[order[held_out : held_out + JUDGED]]
     flagged = np.asarray(thresholds.is_anomalous(others, thresholds.conformal(mine, alpha)))
-    low, high = (float(x) for x in thresholds.band(mine, alpha))
+    low, high = (float(x) for x in thresholds.threshold_interval(mine, alpha))
     truth = float(np.quantile(scores, 1 - alpha))
     uncertain = float(((others > low) & (others <= high)).mean())
     return {"seed": seed, "rate": float(flagged.mean()), "covered": low <= truth <= high, "uncertain": uncertain}

@@ -74,8 +74,8 @@ def _rates(
     far = scorer.distances(fitted.state, {"features": fresh})
     trained = thresholds.calibrate(scorer.distances(fitted.state, {"features": rows}), labels)
     return (
-        thresholds.is_anomalous(thresholds.common_quantile(fitted.calibration, far), limit).mean(),
-        thresholds.is_anomalous(thresholds.common_quantile(trained, far), 1 - ALPHA).mean(),
+        thresholds.is_anomalous(thresholds.classwise_quantile(fitted.calibration, far), limit).mean(),
+        thresholds.is_anomalous(thresholds.classwise_quantile(trained, far), 1 - ALPHA).mean(),
     )
 
 
@@ -89,7 +89,7 @@ def cell(name: str, law: str, n: int, dim: int, seeds: int, folds: int = crossfi
         fresh, _ = draw(law, FRESH, dim, classes, rng)
         fitted = crossfit.fit(scorer, {"features": jnp.asarray(rows)}, labels, classes, np.arange(n), folds)
         fits.add(fitted.fits)
-        limit = thresholds.conformal(fitted.levels, ALPHA)
+        limit = thresholds.conformal(fitted.scores, ALPHA)
         rates.append([float(x) for x in _rates(scorer, fitted._replace(fits=0), limit, rows, labels, fresh)])
     crossed, trained = zip(*rates, strict=True)
     return {

@@ -40,7 +40,7 @@ def of_member(results: dict[str, Any], m: int, judged: Judged) -> card.Card:
         ("normal images", data["name"]),
         ("classes it knows", ", ".join(spec.classes)),
         ("trained on", f"{data['counts']['train']:,} images"),
-        ("held out of training", f"{len(judged.detector.normal_levels):,} normal images"),
+        ("held out of training", f"{len(judged.detector.calibration_scores):,} normal images"),
         ("tested on", f"{normal.sum():,} normal and {(~normal).sum():,} anomalous images ({ood['name']})"),
         *((f"SHA-256, {data['name']}, {split}", sha) for split, sha in data["sha256"].items()),
         *((f"SHA-256, {ood['name']}, {split}", sha) for split, sha in ood["sha256"].items()),
@@ -93,7 +93,7 @@ def calibration(results: dict[str, Any], judged: Judged) -> list[str]:
         "mean_sigma": "mean + 3σ of the training scores",
         "logit": "more likely anomalous than not, class weights undone",
     }
-    n, normal = len(judged.detector.normal_levels), judged.truth == 0
+    n, normal = len(judged.detector.calibration_scores), judged.truth == 0
     realised = float((~(judged.scores[normal] <= float(judged.detector.threshold))).mean())
     said = [
         f"Threshold {float(judged.detector.threshold):.6g}, set by: {meaning.get(rule, rule)}.",

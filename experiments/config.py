@@ -37,13 +37,16 @@ LIMITS: dict[str, tuple[float, float]] = {
     "side_px": (1, 4096),
     "shift_px": (0, 4096),
     "crop_px": (0, 4096),
-    "bend_px": (0, 4096),
+    "elastic_px": (0, 4096),
     "weight_decay": (0, 1e6),
     "shrinkage": (0, 1),
     "quantile": (0, 1),
     "validation": (0, 0.9),
 }
 """Option → (least, most), checked before anything is read."""
+
+RENAMED = {"turn_deg": "rotation_deg", "stretch": "scale", "bend_px": "elastic_px"}
+"""Old option → option. config.json has the old names for good; a command line may."""
 
 Options = tuple[str, ...]
 """`name=value` pairs."""
@@ -123,11 +126,11 @@ class Config:
     flip_horizontal: Annotated[bool, arg(help="augmentation: mirrored or not")] = False
     flip_vertical: Annotated[bool, arg(help="augmentation: upside down or not")] = False
     rotate: Annotated[bool, arg(help="augmentation: turned by 0, 90, 180 or 270°")] = False
-    turn_deg: Annotated[float, arg(help="augmentation: turned by up to so many degrees either way")] = 0.0
-    stretch: Annotated[
+    rotation_deg: Annotated[float, arg(help="augmentation: turned by up to so many degrees either way")] = 0.0
+    scale: Annotated[
         float, arg(help="augmentation: larger or smaller and sheared, by up to such a share in each direction")
     ] = 0.0
-    bend_px: Annotated[float, arg(help="augmentation: bent by up to so many pixels both ways")] = 0.0
+    elastic_px: Annotated[float, arg(help="augmentation: bent by up to so many pixels both ways")] = 0.0
     validation: Annotated[
         float, arg(help="share of the training images held out, for conformal thresholds and p-values")
     ] = 0.1
@@ -247,7 +250,9 @@ class Config:
     def json(self) -> dict[str, Any]:
         """As JSON values; without the places of one machine."""
         places = ("out", "data_dir", "score_table", "config")
-        return {k: str(v) if isinstance(v, Path) else v for k, v in dataclasses.asdict(self).items() if k not in places}
+        saved_as = {new: old for old, new in RENAMED.items()}
+        options = {saved_as.get(k, k): v for k, v in dataclasses.asdict(self).items() if k not in places}
+        return {k: str(v) if isinstance(v, Path) else v for k, v in options.items()}
 
     def identity(self) -> dict[str, Any]:
         """The options that a result depends on: not where it is written, nor how it is dispatched, nor what is added to
@@ -304,6 +309,8 @@ def of_file(path: Path) -> Config:
         given = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"--config {path}: {error}: name the config.json of a run directory") from None
+    if isinstance(given, dict):
+        given = {RENAMED.get(name, name): value for name, value in given.items()}
     known = [x.name for x in dataclasses.fields(Config)]
     unknown = [name for name in given if name not in known] if isinstance(given, dict) else ["no object of options"]
     if unknown:
@@ -322,7 +329,7 @@ def parse(argv: list[str] | None = None) -> Config:
 
     On a mistake it says what is wrong and exits with 2.
     """
-    argv = sys.argv[1:] if argv is None else argv
+    argv = _renamed(sys.argv[1:] if argv is None else argv)
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--config", type=Path)
     first.add_argument("--preset")
@@ -343,6 +350,19 @@ def parse(argv: list[str] | None = None) -> Config:
         )
     except ValueError as error:
         raise SystemExit(f"error: {error}") from None
+
+
+def _renamed(argv: list[str]) -> list[str]:
+    """The arguments with today's options, and a line on stderr for each old one."""
+    arguments = []
+    for argument in argv:
+        option, equals, value = argument.partition("=")
+        if option.startswith("--") and (new := RENAMED.get(option[2:].replace("-", "_"))):
+            new = f"--{new.replace('_', '-')}"
+            print(f"{option} is now {new}", file=sys.stderr)
+            argument = f"{new}{equals}{value}"
+        arguments.append(argument)
+    return arguments
 
 
 def _pairs(option: str, given: Options) -> list[tuple[str, str]]:

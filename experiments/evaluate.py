@@ -19,7 +19,7 @@ from adjax.data.trials import Study, Trial
 from adjax.detector import Detector, Spec, read_by
 from adjax.extraction import shapes
 from adjax.scorers._logits import answer
-from adjax.spec import parts
+from adjax.spec import resolve
 from adjax.types import Outputs, PyTree
 from experiments.config import LIMITS
 
@@ -32,7 +32,7 @@ HELD_GIB = 4
 ODIN = "odin"
 """Not a scorer, since it asks the network twice; reported beside them."""
 
-levels = jax.jit(detectors.levels)
+score_outputs = jax.jit(detectors.score_outputs)
 """Scores from network outputs that lie in memory, compiled."""
 
 
@@ -135,7 +135,7 @@ def judge(
         for name, (scorer, options) in others.items()
     }
     said = shapes(spec)
-    reads = {one: read_by(parts(one).scorer, said, classes) for one in (spec, *specs.values())}
+    reads = {one: read_by(resolve(one).scorer, said, classes) for one in (spec, *specs.values())}
     count = sum(map(len, rows.values())) + len(trial.test)
     passed_over = {
         name: why
@@ -154,8 +154,8 @@ def judge(
         fitted = detectors.fit(
             one, params, normalise, images, labels, quantile=rule.quantile, sigma=sigma, outputs=own["train"]
         )
-        level = {k: np.asarray(levels(fitted, v)) for k, v in own.items() if k != "train"}
-        fitted = dataclasses.replace(fitted, normal_levels=jnp.sort(jnp.asarray(level["held_out"])))
+        level = {k: np.asarray(score_outputs(fitted, v)) for k, v in own.items() if k != "train"}
+        fitted = dataclasses.replace(fitted, calibration_scores=jnp.sort(jnp.asarray(level["held_out"])))
         fitted = with_threshold(fitted, rule, level["validation"], trial.validation_truth)
         return fitted, figures(fitted, level, trial.truth, rule.quantile, prefix), level["test"]
 
@@ -203,7 +203,7 @@ def odin(spec: Spec, params: PyTree, normalise: Normalise, images: np.ndarray) -
 
     @jax.jit
     def score(state: PyTree, images: jax.Array) -> jax.Array:
-        return scorers.odin(parts(spec).method.outputs, state[0], state[1](images), epsilon)
+        return scorers.odin(resolve(spec).method.outputs, state[0], state[1](images), epsilon)
 
     return features.apply(score, (params, normalise), images)
 
@@ -221,7 +221,7 @@ def with_threshold(fitted: Detector, rule: Rule, validation: np.ndarray, truth: 
             raise ValueError("--threshold best_f1 needs labelled anomalies to validate on: choose conformal")
         return dataclasses.replace(fitted, threshold=thresholds.best_f1(validation, truth))
     if rule.name == "logit":
-        level = thresholds.common_quantile(fitted.calibration, jnp.full((1, 1), rule.logit))[0]
+        level = thresholds.classwise_quantile(fitted.calibration, jnp.full((1, 1), rule.logit))[0]
         return dataclasses.replace(fitted, threshold=level)
     return fitted
 

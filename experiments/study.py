@@ -10,7 +10,7 @@ import numpy as np
 from adjax import data
 from adjax.data import DataError
 from adjax.data.made import outliers
-from adjax.data.protocols import HOLDOUT, Task, conform, task, validation_split
+from adjax.data.protocols import HOLDOUT, OODPair, conform, task, validation_split
 from adjax.data.trials import PROTOCOLS, Study, Trial
 from experiments.config import Config, own_ood
 
@@ -44,7 +44,7 @@ class Images(NamedTuple):
     """The images, before it is known what the method learns from."""
 
     config: Config
-    task: Task | None
+    task: OODPair | None
     train: data.Split
     test: data.Split
     classes: tuple[str, ...]
@@ -66,7 +66,7 @@ def images(config: Config) -> Images:
     return Images(config, found, found.train, found.test, found.classes, note)
 
 
-def load(given: Images, learns_from: str) -> Loaded:
+def load(given: Images, supervision: str) -> Loaded:
     """The trials of every member, for a method that learns from such labels.
 
     Raises:
@@ -75,8 +75,8 @@ def load(given: Images, learns_from: str) -> Loaded:
     config = given.config
     seeds = range(config.seed, config.seed + config.seeds)
     if given.task is not None:
-        return _pair(given, learns_from, seeds)
-    if "classes" in learns_from:
+        return _pair(given, supervision, seeds)
+    if "classes" in supervision:
         raise DataError(f"{config.method} tells classes apart, and {config.protocol} knows one: choose --protocol pair")
     options: dict[str, object] = {}
     if config.protocol == "one_vs_rest":
@@ -98,21 +98,21 @@ def load(given: Images, learns_from: str) -> Loaded:
         given.test,
         given.classes,
         seeds=list(seeds),
-        learns_from=learns_from,
+        supervision=supervision,
         validation=config.validation,
         **options,
     )
     return Loaded(config, study, ("normal",), "", config.protocol, {}, given.note)
 
 
-def _pair(given: Images, learns_from: str, seeds: range) -> Loaded:
+def _pair(given: Images, supervision: str, seeds: range) -> Loaded:
     """All of one set is normal, another is not: one trial a seed."""
     config, found = given.config, given.task
     assert found is not None
-    knows_classes = "classes" in learns_from
+    knows_classes = "classes" in supervision
     classes = found.classes if knows_classes else ("normal",)
     pool, labels = found.train.images, found.train.labels if knows_classes else np.zeros(len(found.train.labels), int)
-    if "anomalies" in learns_from:
+    if "anomalies" in supervision:
         strangers = _ood_train(config, found)
         pool = np.concatenate([pool, strangers])
         labels = np.concatenate([labels, np.full(len(strangers), len(classes))])
@@ -153,7 +153,7 @@ def _pair(given: Images, learns_from: str, seeds: range) -> Loaded:
     return Loaded(config, study, classes, "ood_" if knows_classes else "", found.ood_name, also, given.note)
 
 
-def _ood_train(config: Config, found: Task) -> np.ndarray:
+def _ood_train(config: Config, found: OODPair) -> np.ndarray:
     """Labelled anomalies to train on: the training half of what the OOD test images come from."""
     assert config.dataset is not None
     if found.ood_name.startswith(HOLDOUT):
@@ -162,7 +162,7 @@ def _ood_train(config: Config, found: Task) -> np.ndarray:
     return conform(data.load(found.ood_name, "train", config.data_dir).images, found.train.images.shape[1:])
 
 
-def load_task(config: Config) -> tuple[Config, Task, str]:
+def load_task(config: Config) -> tuple[Config, OODPair, str]:
     """The sets of the pair protocol; the config with `dataset` and `ood` filled in; a note if they are a stand-in.
 
     Raises:

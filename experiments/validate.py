@@ -88,10 +88,10 @@ def main() -> None:
             fitted = detectors.fit(
                 spec, own, normalise, images["train"], whole.labels[train_rows], outputs=outputs["train"]
             )
-            normal = np.asarray(evaluate.levels(fitted, outputs["held_out"]))
+            normal = np.asarray(evaluate.score_outputs(fitted, outputs["held_out"]))
             aurocs = {}
             for name in made[seed]:
-                scores = np.concatenate([normal, np.asarray(evaluate.levels(fitted, outputs[name]))])
+                scores = np.concatenate([normal, np.asarray(evaluate.score_outputs(fitted, outputs[name]))])
                 truth = np.repeat([0, 1], [len(normal), len(scores) - len(normal)])
                 aurocs[name] = float(metrics.auroc(scores, truth))
             settings.setdefault((lam, decay, scorer, shrinkage), []).append({"f1": f1, "auroc": aurocs})

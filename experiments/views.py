@@ -76,7 +76,7 @@ def _view(results: dict[str, Any], m: int, judged: Judged, loaded: Loaded, norma
         labels=loaded.study.test_labels[trial.test].astype(np.int16),
         classes=loaded.study.classes,
         stranger=loaded.ood_name,
-        held_out=np.asarray(judged.detector.normal_levels, np.float32),
+        held_out=np.asarray(judged.detector.calibration_scores, np.float32),
         nominal=round(1 - config["quantile"], 6) if promised else None,
         features=features,
         features_about=about,

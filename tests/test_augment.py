@@ -203,10 +203,10 @@ MANY, TURN_DEG, STRETCH, BEND_PX = 300, 30.0, 0.3, 1.5
 
 
 @lru_cache
-def places(turn_deg=0.0, stretch=0.0, bend_px=0.0):
+def places(rotation_deg=0.0, scale=0.0, elastic_px=0.0):
     """Where each pixel of `MANY` images comes from, float64[MANY, H, W, 2], NaN beyond the edges: seen by planes."""
     planes = np.concatenate([GRID, np.ones((*SIZE, 1))], -1).astype(np.float32)
-    changed = warp(keys(MANY), np.repeat(planes[None], MANY, 0), turn_deg, stretch, bend_px)
+    changed = warp(keys(MANY), np.repeat(planes[None], MANY, 0), rotation_deg, scale, elastic_px)
     changed = np.asarray(changed, np.float64)
     return np.where(np.abs(changed[..., 2:] - 1) < 1e-6, changed[..., :2], np.nan)
 
@@ -234,21 +234,21 @@ def spread(draws, most):
 
 
 def test_turns_are_rotations_by_any_angle_within_the_range():
-    found = matrices(turn_deg=TURN_DEG)
+    found = matrices(rotation_deg=TURN_DEG)
     np.testing.assert_allclose(found @ found.swapaxes(1, 2), np.broadcast_to(np.eye(2), found.shape), atol=1e-5)
     np.testing.assert_allclose(np.linalg.det(found), 1, atol=1e-5)
     spread(np.rad2deg(np.arctan2(found[:, 1, 0], found[:, 0, 0])), TURN_DEG)
 
 
 def test_stretches_are_linear_maps_near_the_identity():
-    entries = (matrices(stretch=STRETCH) - np.eye(2)).reshape(-1, 4)
+    entries = (matrices(scale=STRETCH) - np.eye(2)).reshape(-1, 4)
     for draws in entries.T:
         spread(draws, STRETCH)
     assert np.abs(np.corrcoef(entries.T) - np.eye(4)).max() < 0.25
 
 
 def test_bends_are_bilinear_between_sixteen_points_within_the_range():
-    place = places(bend_px=BEND_PX) - GRID
+    place = places(elastic_px=BEND_PX) - GRID
     assert np.nanmax(np.abs(place)) <= BEND_PX + 1e-4
     at = (np.arange(SIZE[0]) * 3 / (SIZE[0] - 1), np.arange(SIZE[1]) * 3 / (SIZE[1] - 1))
     down, across = (np.maximum(0, 1 - np.abs(a[:, None] - np.arange(4))) for a in at)
@@ -268,7 +268,7 @@ def test_a_turn_and_a_stretch_are_scipys_with_zeros_beyond_the_edges():
     images = pictures(MANY, SIZE, 2)
     changed = np.asarray(warp(keys(MANY), images, TURN_DEG, STRETCH, 0.0))
     assert changed.dtype == np.float32
-    for i, matrix in enumerate(matrices(turn_deg=TURN_DEG, stretch=STRETCH)):
+    for i, matrix in enumerate(matrices(rotation_deg=TURN_DEG, scale=STRETCH)):
         at = np.moveaxis((GRID - MIDDLE) @ matrix.T + MIDDLE, -1, 0)
         for c in range(2):
             expected = map_coordinates(images[i, ..., c].astype(float), at, order=1, mode="grid-constant")
@@ -276,18 +276,20 @@ def test_a_turn_and_a_stretch_are_scipys_with_zeros_beyond_the_edges():
 
 
 def test_a_warp_turns_what_was_stretched_and_then_adds_the_bend():
-    turned = matrices(turn_deg=TURN_DEG) @ matrices(stretch=STRETCH)
-    np.testing.assert_allclose(matrices(turn_deg=TURN_DEG, stretch=STRETCH), turned, atol=1e-5)
-    bend = places(bend_px=BEND_PX) - GRID
-    added = places(turn_deg=TURN_DEG, stretch=STRETCH, bend_px=BEND_PX) - places(turn_deg=TURN_DEG, stretch=STRETCH)
+    turned = matrices(rotation_deg=TURN_DEG) @ matrices(scale=STRETCH)
+    np.testing.assert_allclose(matrices(rotation_deg=TURN_DEG, scale=STRETCH), turned, atol=1e-5)
+    bend = places(elastic_px=BEND_PX) - GRID
+    added = places(rotation_deg=TURN_DEG, scale=STRETCH, elastic_px=BEND_PX) - places(
+        rotation_deg=TURN_DEG, scale=STRETCH
+    )
     known = ~np.isnan(bend + added)
     assert known.mean() > 0.3
     np.testing.assert_allclose(added[known], bend[known], atol=1e-4)
 
 
 def test_the_draws_of_a_warp_are_independent():
-    turn, stretch = matrices(turn_deg=TURN_DEG)[:, 1, 0], matrices(stretch=STRETCH).reshape(-1, 4)
-    bend = (places(bend_px=BEND_PX) - GRID)[:, 2::9, 2::7].reshape(MANY, -1)
+    turn, stretch = matrices(rotation_deg=TURN_DEG)[:, 1, 0], matrices(scale=STRETCH).reshape(-1, 4)
+    bend = (places(elastic_px=BEND_PX) - GRID)[:, 2::9, 2::7].reshape(MANY, -1)
     drawn = np.column_stack([turn, stretch, bend])
     assert drawn.shape == (MANY, 1 + 4 + 3 * 3 * 2)
     assert np.abs(np.corrcoef(drawn.T)[:5] - np.eye(23)[:5]).max() < 0.25
@@ -299,7 +301,14 @@ def test_no_warp_no_change():
 
 
 EVERYTHING = Augment(
-    shift_px=1, flip_horizontal=True, flip_vertical=True, rotate=True, crop_px=2, turn_deg=20, stretch=0.2, bend_px=1
+    shift_px=1,
+    flip_horizontal=True,
+    flip_vertical=True,
+    rotate=True,
+    crop_px=2,
+    rotation_deg=20,
+    scale=0.2,
+    elastic_px=1,
 )
 
 
@@ -326,7 +335,7 @@ def test_switching_one_change_on_alters_no_other():
     steps = [
         Augment(rotate=True, flip_vertical=True, flip_horizontal=True),
         Augment(crop_px=2),
-        Augment(turn_deg=20, stretch=0.2, bend_px=1),
+        Augment(rotation_deg=20, scale=0.2, elastic_px=1),
         Augment(shift_px=1),
     ]
     one_by_one = images
@@ -349,10 +358,10 @@ def test_changes_draw_independently():
         (Augment(rotate=True), (6, 5), "6×5 px can't be rotated"),
         (Augment(crop_px=-1), (6, 5), "crop of -1 px"),
         (Augment(crop_px=3), (9, 6), "crop of 3 px from each side leaves nothing of 9×6 px"),
-        (Augment(turn_deg=180), (6, 5), "turn_deg 180: must be at least 0 and below 180"),
-        (Augment(stretch=0.5), (6, 5), "stretch 0.5: must be at least 0 and below 0.5"),
-        (Augment(bend_px=-0.5), (6, 5), "bend_px -0.5: must be at least 0"),
-        (Augment(bend_px=float("nan")), (6, 5), "bend_px nan"),
+        (Augment(rotation_deg=180), (6, 5), "rotation_deg 180: must be at least 0 and below 180"),
+        (Augment(scale=0.5), (6, 5), "scale 0.5: must be at least 0 and below 0.5"),
+        (Augment(elastic_px=-0.5), (6, 5), "elastic_px -0.5: must be at least 0"),
+        (Augment(elastic_px=float("nan")), (6, 5), "elastic_px nan"),
     ],
 )
 def test_what_can_not_be_changed_so_is_refused(augment, size, told):

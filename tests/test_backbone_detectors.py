@@ -32,7 +32,7 @@ def fitted(name, images):
     dim, options = NETWORKS[name]
     scorer = {"feature": "layer2", "dim": dim, "coreset": 8, "capacity": 50}
     spec = Spec("gmm", name, "patchcore", SHAPE, ("normal",), scorer, {}, options)
-    method, rng = detectors.parts(spec).method, np.random.default_rng(0)
+    method, rng = detectors.resolve(spec).method, np.random.default_rng(0)
 
     def drawn(leaf):
         if leaf.ndim == 1:
@@ -41,7 +41,7 @@ def fitted(name, images):
 
     shapes = jax.eval_shape(method.init, jax.random.key(0), dict(method.hparams))["params"]
     params = jax.tree.map(drawn, shapes)
-    normalise = normalise_for(method.pixels, images)
+    normalise = normalise_for(method.input_range, images)
     return detectors.fit(spec, params, normalise, images[:16], np.zeros(16, np.int32), images[16:])
 
 

@@ -49,7 +49,7 @@ def test_a_detector_loads_with_its_card_beside_it(detector, tmp_path):
     assert path.name == "MODEL_CARD.md"
     assert card.speaks_of(tmp_path / "d")
     again = adjax.load(tmp_path / "d")
-    np.testing.assert_array_equal(again.normal_levels, detector.normal_levels)
+    np.testing.assert_array_equal(again.calibration_scores, detector.calibration_scores)
     sums = json.loads((tmp_path / "d" / "manifest.json").read_text())["sha256"]
     assert all(f"| {name} (SHA-256) | {value} |" in path.read_text() for name, value in sums.items())
     assert not list((tmp_path / "d").glob(".*"))

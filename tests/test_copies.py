@@ -67,9 +67,9 @@ def test_copies_count_once_wherever_a_detector_is_fitted():
     rows = RNG.normal(size=(30, 3)).astype(np.float32)
     more = np.concatenate([rows, rows, rows[:7]])
     held_out = adjax.detector_from(None, {}, "mahalanobis", rows[:20], held_out=more[20:])
-    assert len(held_out.normal_levels) == 30
+    assert len(held_out.calibration_scores) == 30
     crossed = adjax.detector_from(None, {}, "mahalanobis", more, folds=crossfit.FOLDS)
-    assert len(crossed.normal_levels) == 30
+    assert len(crossed.calibration_scores) == 30
 
 
 def test_the_front_door_warns_of_copies():
@@ -77,7 +77,7 @@ def test_the_front_door_warns_of_copies():
     zeros = digits.images[digits.labels == 0][:60]
     with pytest.warns(UserWarning, match="60 pictures, as the network sees them, are copies"):
         detector = adjax.train_detector(np.concatenate([zeros, zeros]), method="hog_ocsvm")
-    assert len(detector.normal_levels) == 20
+    assert len(detector.calibration_scores) == 20
 
 
 def flagged(images: np.ndarray, method: str, copies: int) -> float:

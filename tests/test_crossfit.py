@@ -72,7 +72,7 @@ def test_copies_of_a_row_are_left_out_with_it():
     assert fitted.fits == crossfit.FOLDS
     assert np.asarray(fitted.distances).min() > 0
     detector = adjax.detector_from(None, {}, "knn", x, folds=20, scorer_options=one)
-    assert float(detector.normal_levels[N]) > 0  # distances of 0 would all have the lowest level
+    assert float(detector.calibration_scores[N]) > 0  # distances of 0 would all have the lowest level
     assert not np.asarray(detector.with_false_positive_rate(0.05).predict(x)).any()
 
 
@@ -90,9 +90,9 @@ def test_a_row_is_ranked_among_others():
     x, labels = rows(60, classes=K)
     apart = (x + 100 * labels[:, None]).astype(np.float32)
     fitted = crossfit.fit(scorers.make("center"), {"features": apart}, labels, K, np.arange(60), 20)
-    assert (np.asarray(fitted.levels) > 1).sum() >= K  # the furthest of each class is beyond the table of the others
+    assert (np.asarray(fitted.scores) > 1).sum() >= K  # the furthest of each class is beyond the table of the others
     single = crossfit.fit(scorers.make("center"), {"features": x}, labels, 1, np.arange(60), 20)
-    assert np.asarray(single.levels).max() == 1
+    assert np.asarray(single.scores).max() == 1
 
 
 @pytest.mark.parametrize("name", [*daily(["mahalanobis", "knn, k = 1", "gmm"], "mahalanobis")])
@@ -133,8 +133,8 @@ def test_a_cross_fitted_detector_has_p_values_and_promises():
     crossed = adjax.detector_from(None, {}, "mahalanobis", x, folds=5)
     for mine, its in zip(crossed.scorer, paper.scorer, strict=True):
         np.testing.assert_allclose(mine, its, rtol=1e-6, atol=1e-6)  # the fit is to all rows
-    assert len(crossed.normal_levels) == 60
-    assert np.all(np.diff(crossed.normal_levels) >= 0)
+    assert len(crossed.calibration_scores) == 60
+    assert np.all(np.diff(crossed.calibration_scores) >= 0)
     assert (np.asarray(crossed.calibration.knots)[:, 1:] > np.asarray(paper.calibration.knots)[:, 1:]).all()
     flagged = crossed.with_false_positive_rate(0.05).predict(x)
     np.testing.assert_array_equal(flagged, np.asarray(crossed.p_value(x)) <= 0.05)
@@ -150,6 +150,6 @@ def test_rows_with_a_nan_count_as_far():
     x, _ = rows()
     x[3] = np.nan
     detector = adjax.detector_from(None, {}, "center", x, folds=5)
-    assert np.isnan(np.asarray(detector.normal_levels)).sum() == 1
+    assert np.isnan(np.asarray(detector.calibration_scores)).sum() == 1
     assert float(detector.with_false_positive_rate(1 / (N + 1)).threshold) == np.inf
     assert float(jnp.min(detector.p_value(np.full((1, D), 1e6, np.float32)))) == pytest.approx(2 / (N + 1))

@@ -17,7 +17,7 @@ from adjax import features, loop, methods, models, scorers, thresholds, train
 from adjax.augment import normalise_of
 from adjax.data import protocols
 from adjax.detector import Detector, Spec
-from adjax.spec import Given
+from adjax.spec import FunctionSpec
 
 STEPS = 300
 
@@ -25,7 +25,7 @@ STEPS = 300
 class Digits(NamedTuple):
     """Digits without the zeros, which are the strangers; a network trained on most, and one not at all."""
 
-    task: protocols.Task
+    task: protocols.OODPair
     rows: np.ndarray
     held_out: np.ndarray
     spec: Spec
@@ -65,7 +65,7 @@ def shorter(digits: Digits, n: int = 40) -> np.ndarray:
 # What it is for
 
 
-def auroc(detector: Detector, task: protocols.Task) -> float:
+def auroc(detector: Detector, task: protocols.OODPair) -> float:
     scores = np.concatenate([detector.score(task.test.images), detector.score(task.ood.images)])
     return roc_auc_score(np.repeat([0, 1], [len(task.test.images), len(task.ood.images)]), scores)
 
@@ -99,7 +99,7 @@ def test_a_quantile_of_0975_is_the_rule_of_the_paper(digits, scorer):
     images, labels = task.train.images[digits.rows], task.train.labels[digits.rows]
     detector = detectors.fit(spec, old.params, old.normalise, images, labels, outputs=digits.outputs)
     detector = detector.with_quantile(0.975)
-    distances = jax.jit(detectors.parts(spec).scorer.distances)
+    distances = jax.jit(detectors.resolve(spec).scorer.distances)
     own = np.asarray(distances(detector.scorer, digits.outputs))[np.arange(len(labels)), labels]
     limits = np.array([np.quantile(own[labels == k].astype(np.float64), 0.975) for k in range(9)])
     queries = np.concatenate([images, task.test.images, task.ood.images])
@@ -129,7 +129,7 @@ def test_a_quantile_level_lies_between_0_and_1(digits, level):
 
 def test_levels_are_the_scores_without_the_network(digits):
     images = digits.task.train.images[digits.rows]
-    score = jax.jit(detectors.levels)(digits.trained, digits.outputs)
+    score = jax.jit(detectors.score_outputs)(digits.trained, digits.outputs)
     np.testing.assert_allclose(score, digits.trained.score(images), rtol=1e-4, atol=1e-5)
 
 
@@ -155,7 +155,7 @@ def test_a_conformal_threshold_that_would_promise_too_much_is_refused(digits):
 
 def test_p_values_count_held_out_images_at_least_as_anomalous(digits):
     images = shorter(digits)
-    normal = np.asarray(digits.trained.normal_levels)
+    normal = np.asarray(digits.trained.calibration_scores)
     assert np.all(np.diff(normal) >= 0)
     score = digits.trained.score(images)
     expected = (1 + (normal[None] >= score[:, None]).sum(1)) / (len(normal) + 1)
@@ -163,7 +163,7 @@ def test_p_values_count_held_out_images_at_least_as_anomalous(digits):
 
 
 def test_without_held_out_images_there_are_no_promises(digits):
-    bare = dataclasses.replace(digits.trained, normal_levels=jnp.zeros(0))
+    bare = dataclasses.replace(digits.trained, calibration_scores=jnp.zeros(0))
     with pytest.raises(ValueError, match="held-out"):
         bare.p_value(shorter(digits))
     with pytest.raises(ValueError, match="99 are needed"):
@@ -216,7 +216,7 @@ def test_inside_jit_as_argument_and_as_closure(digits):
 
 def test_a_detector_is_made_of_its_leaves_alone(digits):
     """First used inside a trace, a spec leaks nothing into later calls."""
-    detectors.parts.cache_clear()
+    detectors.resolve.cache_clear()
     leaves, structure = jax.tree.flatten(digits.trained)
     again = jax.jit(lambda *leaves: jax.tree.unflatten(structure, leaves).score(shorter(digits)))(*leaves)
     np.testing.assert_allclose(again, digits.trained.score(shorter(digits)), rtol=1e-4, atol=1e-6)
@@ -362,7 +362,7 @@ def test_without_a_last_layer_it_says_so(name):
     """The network is well: its logits are not linear in its features."""
     x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
     outputs = {"features": x, "logits": 5 * np.sin(3 * x[:, :2])}
-    spec, labels = Given(None, name, (4,), ("a", "b"), {}, "float32"), np.zeros(60, np.int32)
+    spec, labels = FunctionSpec(None, name, (4,), ("a", "b"), {}, "float32"), np.zeros(60, np.int32)
     if name == "nnguide":  # needs none
         assert np.isfinite(detectors.fit(spec, None, None, x, labels, outputs=outputs).calibration.knots).any()
         return
@@ -377,7 +377,7 @@ def test_without_a_last_layer_it_says_so(name):
 
 def test_a_scorer_that_calls_all_infinite_is_named():
     x, wrong = np.eye(2, dtype=np.float32), np.array([1, 0], np.int32)
-    spec = Given(None, "she", (2,), ("a", "b"), {}, "float32")  # no image was taken for what it is
+    spec = FunctionSpec(None, "she", (2,), ("a", "b"), {}, "float32")  # no image was taken for what it is
     with pytest.raises(
         ValueError, match="finite she distance, though all that the network says of 2 of them is finite"
     ):
@@ -421,10 +421,10 @@ def test_the_top_level_names(digits):
 def test_only_scores_near_the_threshold_are_uncertain(digits):
     detector, task = digits.trained, digits.task
     scores = np.asarray(detector.score(task.test.images))
-    low, high = thresholds.band(detector.normal_levels, 0.05, 0.8)
+    low, high = thresholds.threshold_interval(detector.calibration_scores, 0.05, 0.8)
     uncertain = detector.uncertain(task.test.images, 0.05, 0.8)
     np.testing.assert_array_equal(uncertain, (scores > low) & (scores <= high))
     assert 0 < uncertain.mean() < 0.5
-    none = dataclasses.replace(detector, normal_levels=jnp.zeros(0))
+    none = dataclasses.replace(detector, calibration_scores=jnp.zeros(0))
     with pytest.raises(ValueError, match="without held-out normal images"):
         none.uncertain(task.test.images, 0.05)

@@ -8,7 +8,7 @@ from adjax import augment, data
 from adjax.data.trials import Study, Trial
 from adjax.detector import NoDistance
 from adjax.scorers import _head
-from adjax.spec import Spec, parts
+from adjax.spec import Spec, resolve
 from experiments import evaluate
 
 ROWS = np.arange(300, dtype=np.int32)
@@ -21,7 +21,7 @@ CROOKED = {**OTHERS, "vim": ("vim", (("capacity", 300),))}
 def judge():
     digits = data.load("digits", "train")
     spec = Spec("centerloss", "lenet5", "max_softmax", (8, 8, 1), "0123456789")
-    params = jax.jit(parts(spec).method.init)(jax.random.key(0), dict(parts(spec).method.hparams))["params"]
+    params = jax.jit(resolve(spec).method.init)(jax.random.key(0), dict(resolve(spec).method.hparams))["params"]
     few, truth = np.arange(300, 400, dtype=np.int32), np.arange(100) % 2
     trial = Trial({"seed": 0}, 0, ROWS, digits.labels[:300], few, few, truth, few, truth)
     study = Study("digits", tuple("0123456789"), digits.images, digits.labels, digits.images, digits.labels, (trial,))

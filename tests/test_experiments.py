@@ -142,7 +142,7 @@ def test_further_scorers_train_nothing_and_read_the_same_outputs(finished, tmp_p
     normal, ood = (-detector.outputs(x)["logits"].max(-1) for x in (task.test.images, task.ood.images))
     by_hand = roc_auc_score(np.repeat([0, 1], [len(normal), len(ood)]), np.concatenate([normal, ood]))
     kept = after["members"][after["kept"]["member"]]["scorers"]["max_logit"]
-    assert kept["ood_auroc"] == pytest.approx(by_hand, abs=2e-3)  # a common quantile ties what its table doesn't part
+    assert kept["ood_auroc"] == pytest.approx(by_hand, abs=2e-3)  # the quantile ties what its table doesn't part
     assert kept["ood_auroc_low"] < kept["ood_auroc"] < kept["ood_auroc_high"]
 
 

@@ -49,7 +49,7 @@ def made(name: str, held_out: int = 40) -> detectors.Detector:
     parts = ("classifier", "cnn") if alone else ("centerloss", "lenet5")
     spec = Spec(*parts, name, (8, 8, 1), ["normal"] if alone else "0123456789", OPTIONS.get(name, {}))
     rng = np.random.default_rng(0)
-    method = detectors.parts(spec).method
+    method = detectors.resolve(spec).method
     shapes = jax.eval_shape(method.init, jax.random.key(0), dict(method.hparams))["params"]
     params = jax.tree.map(lambda x: rng.normal(0, 0.2, x.shape).astype(np.float32), shapes)
     labels = LABELS[:120] % len(spec.classes)
@@ -140,7 +140,7 @@ def test_the_threshold_is_inside(detector, tmp_path):
 
 
 def test_without_held_out_images_there_are_no_p_values(detector, tmp_path):
-    dataclasses.replace(detector, normal_levels=jnp.zeros(0)).export(tmp_path)
+    dataclasses.replace(detector, calibration_scores=jnp.zeros(0)).export(tmp_path)
     loaded = export.load(tmp_path)
     assert set(loaded(IMAGES[:2])) == {"score", "anomalous"}
     with pytest.raises(ValueError, match=r"no p-values: .* without held-out"):
@@ -219,12 +219,12 @@ def test_damage_is_refused(detector, directory, tmp_path):
 
 
 def test_a_newer_format_says_what_to_do(detector, directory, tmp_path):
-    contents = export.SEAL.read(directory)
-    dataclasses.replace(export.SEAL, schema=7).write(tmp_path / "a", contents)
+    contents = export.FORMAT.read(directory)
+    dataclasses.replace(export.FORMAT, schema=7).write(tmp_path / "a", contents)
     with pytest.raises(ArtefactError, match="schema 7, this adjax reads up to 1: update adjax"):
         export.load(tmp_path / "a")
     for kind, content in {"program": b"of another time", "about": b"[]"}.items():
-        export.SEAL.write(tmp_path / kind, {**contents, kind: content})
+        export.FORMAT.write(tmp_path / kind, {**contents, kind: content})
         with pytest.raises(ArtefactError, match=r"no program that jax .* can read: .* update jax"):
             export.load(tmp_path / kind)
 

@@ -85,10 +85,10 @@ def test_hog_and_a_one_class_svm_make_a_detector(tmp_path):
     split = data.load("digits", "train")
     zeros = split.images[split.labels == 0]
     spec = Spec("hog_ocsvm", "hog", "ocsvm", (8, 8, 1), ("0",), {"capacity": 100}, {}, {"cell_px": 2})
-    parts = detector.parts(spec).method
+    parts = detector.resolve(spec).method
     params = parts.init(jax.random.key(0), {})["params"]
     fitted = detector.fit(
-        spec, params, normalise_for(parts.pixels, zeros), zeros[:100], np.zeros(100, np.int32), zeros[100:]
+        spec, params, normalise_for(parts.input_range, zeros), zeros[:100], np.zeros(100, np.int32), zeros[100:]
     )
     assert np.mean(fitted.score(zeros[100:]) > np.median(fitted.score(split.images[split.labels > 0]))) < 0.02
     fitted.save(tmp_path / "d")

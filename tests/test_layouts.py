@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from adjax.auto import layout
+from adjax.auto import scan_folder
 from adjax.cli import train
 from adjax.data import DataError, words
 from adjax.data.folder import list_folder
@@ -32,7 +32,7 @@ FOLDERS, TABLES = rows("folders"), rows("tables")
 
 
 def read(*arguments):
-    return layout.chosen_by(train.parser().parse_args([*map(str, arguments)]))
+    return scan_folder.chosen_by(train.parser().parse_args([*map(str, arguments)]))
 
 
 def touch(root, *names):
@@ -155,11 +155,11 @@ def test_a_test_table_without_anomalies_leaves_those_of_the_training_table(tmp_p
     touch(tmp_path, *(f"{letter}.png" for letter in "abcd"))
     (tmp_path / "train.csv").write_text("file,label\na,OK\nb,NG\n")
     (tmp_path / "test.csv").write_text("file,label\nc,good\n")
-    found = layout.of_table(tmp_path / "train.csv")
+    found = scan_folder.of_table(tmp_path / "train.csv")
     assert [file.name for file in found.test_normal] == ["c.png"], "normal by another word"
     assert [file.name for file in found.test_anomalous] == ["b.png"]
     (tmp_path / "test.csv").write_text("file,label\nc,good\nd,NG\n")
-    found = layout.of_table(tmp_path / "train.csv")
+    found = scan_folder.of_table(tmp_path / "train.csv")
     assert [file.name for file in found.test_anomalous] == ["d.png"]
     assert sum(found.passed_over.values()) == 1
 

@@ -158,7 +158,7 @@ def digits_for(name: str):
     """Digits in the range and with the labels that the method takes; 7 to 9 are the anomalies where it takes any."""
     images, labels = digits()
     method, shape = built(name), ENROLLED[name].image_shape
-    kind = method.learns_from
+    kind = method.supervision
     if kind == "normal":
         images, labels = np.resize(images[labels == 0], images.shape), np.zeros_like(labels)
     elif kind == "anomalies":
@@ -167,7 +167,7 @@ def digits_for(name: str):
         labels = np.where(labels >= 7, CLASSES, labels).astype(np.int32)
     for axis in (1, 2):
         images = images.repeat(shape[axis - 1] // SHAPE[axis - 1], axis)
-    return np.asarray(normalise_for(method.pixels, images)(images)), labels
+    return np.asarray(normalise_for(method.input_range, images)(images)), labels
 
 
 def batch(name: str, size: int = 0, first: int = 0):
@@ -231,15 +231,19 @@ def test_what_a_method_says_of_itself_is_so(name):
         assert said["score"].shape == (7,)
     if "reconstruction" in said:
         assert said["reconstruction"].shape == images.shape
-        low, high = {"unit": (0, 1), "signed": (-1, 1), "standard": (-np.inf, np.inf)}[method.pixels]
+        low, high = {"unit": (0, 1), "signed": (-1, 1), "standard": (-np.inf, np.inf)}[method.input_range]
         assert low <= said["reconstruction"].min() <= said["reconstruction"].max() <= high
-    assert method.learns_from in ("classes", "normal", "anomalies", "classes and anomalies")
+    assert method.supervision in ("classes", "normal", "anomalies", "classes and anomalies")
 
 
 @names
 def test_an_entry_says_what_its_method_is(name):
     known, method = entry(method_of(name)), built(name)
-    assert (known.supervision, known.input_range, known.scorer) == (method.learns_from, method.pixels, method.scorer)
+    assert (known.supervision, known.input_range, known.scorer) == (
+        method.supervision,
+        method.input_range,
+        method.scorer,
+    )
     assert known.model in models.MODELS
 
 

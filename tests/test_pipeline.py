@@ -156,7 +156,7 @@ def test_images_and_labels_that_a_recipe_is_not_for_are_refused():
 def test_an_array_becomes_a_detector():
     images, labels = digits()
     detector = adjax.train_detector(zeros(), method="hog_ocsvm", held_out=0.3, false_positive_rate=0.1)
-    assert len(detector.normal_levels) == pytest.approx(0.3 * len(zeros()), abs=1)
+    assert len(detector.calibration_scores) == pytest.approx(0.3 * len(zeros()), abs=1)
     scores = detector.score(images[:600])
     assert roc_auc_score(labels[:600] != 0, scores) > 0.95
     held_out_flagged = float((detector.p_value(zeros()) <= 0.1).mean())
@@ -184,14 +184,16 @@ def test_it_chooses_as_the_command_does(monkeypatch):
 
     def choose(*of):
         asked.append(of)
-        return dataclasses.replace(real(of[0], 1, plan.Asked("hog_ocsvm"), of[3]), why=(f"few, {plan.NO_WEIGHTS}",))
+        return dataclasses.replace(
+            real(of[0], 1, plan.UserChoices("hog_ocsvm"), of[3]), why=(f"few, {plan.NO_WEIGHTS}",)
+        )
 
     monkeypatch.setattr(plan, "choose", choose)
     with pytest.warns(UserWarning, match="NO PRE-TRAINED WEIGHTS"):
         adjax.train_detector(np.tile(zeros()[:60], (1, 1, 2, 1)), weights="w.pth")
     ((headers, classes, choice, shape),) = asked
     assert (len(headers), headers[0][:3], classes) == (60, (8, 16, 1), 1)
-    assert choice == plan.Asked(None, None, None, None, "w.pth")
+    assert choice == plan.UserChoices(None, None, None, None, "w.pth")
     assert shape == (8, 16, 1)
 
 

@@ -183,14 +183,14 @@ def test_masks_tell_how_well_maps_show_where(placed):
     detector, images = placed
     odd, masks = images[:4].copy(), np.zeros((4, 16, 24), bool)
     odd[:, 4:8, 8:12], masks[:, 4:8, 8:12] = 255, True
-    judged = fit.judge(detector, images[40:], odd, {0: masks[0], 2: masks[2]})
+    judged = fit.evaluate(detector, images[40:], odd, {0: masks[0], 2: masks[2]})
     assert judged.pixels.masks == 2
     assert judged.pixels.auroc > 0.9
     assert judged.pixels.aupro > 0.9
     assert judged.pixels.aupro_small > 0.5
-    assert fit.judge(detector, images[40:], odd).pixels is None
+    assert fit.evaluate(detector, images[40:], odd).pixels is None
     flat = adjax.detector_from(network, {}, "mahalanobis", images[:40], held_out=images[40:])
-    assert fit.judge(flat, images[40:], odd, {0: masks[0]}).pixels is None
+    assert fit.evaluate(flat, images[40:], odd, {0: masks[0]}).pixels is None
 
 
 # Boxes and overlays

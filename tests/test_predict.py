@@ -29,9 +29,9 @@ from adjax import __main__, process, thresholds
 from adjax.data import DataError, upload, walk
 from adjax.data.picture import read_pixels, read_square
 from adjax.predict import stream, writers
-from adjax.predict.batch import judge
-from adjax.predict.resume_log import Journal
-from adjax.spec import parts
+from adjax.predict.batch import predict_batch
+from adjax.predict.resume_log import ResumeLog
+from adjax.spec import resolve
 
 SHAPE = (8, 8, 1)
 
@@ -114,26 +114,26 @@ def test_three_formats_hold_the_same(saved, folder, tmp_path):
 
 
 def test_one_program_scores_all_batches(saved, folder, tmp_path):
-    before = judge._cache_size()
+    before = predict_batch._cache_size()
     assert run(saved, folder, "--out", tmp_path / "s.csv", "--batch-size", 7) == 0  # 7 + 7 + 6, padded
-    assert judge._cache_size() == before + 1
+    assert predict_batch._cache_size() == before + 1
 
 
 def test_what_is_judged_in_one_pass_is_what_the_detector_says(detector):
     images = np.random.default_rng(5).integers(0, 256, (16, *SHAPE), np.uint8)
-    said = jax.device_get(judge(detector, images))
+    said = jax.device_get(predict_batch(detector, images))
     np.testing.assert_allclose(said["score"], detector.score(images), rtol=1e-4)
     np.testing.assert_array_equal(said["anomalous"], detector.predict(images))
     np.testing.assert_allclose(said["p_value"], detector.p_value(images), rtol=1e-5)
-    distances = parts(detector.spec).scorer.distances(detector.scorer, detector.outputs(images))
+    distances = resolve(detector.spec).scorer.distances(detector.scorer, detector.outputs(images))
     np.testing.assert_array_equal(said["nearest"], thresholds.nearest(detector.calibration, distances))
 
 
 def test_uncertain_is_what_lies_in_the_band_its_upper_end_with_it(detector):
     images = np.random.default_rng(5).integers(0, 256, (16, *SHAPE), np.uint8)
-    score = np.sort(np.asarray(judge(detector, images)["score"]))
-    band = thresholds.Band(jnp.asarray(score[4]), jnp.asarray(score[9]))
-    said = jax.device_get(judge(detector, images, band))
+    score = np.sort(np.asarray(predict_batch(detector, images)["score"]))
+    band = thresholds.ThresholdInterval(jnp.asarray(score[4]), jnp.asarray(score[9]))
+    said = jax.device_get(predict_batch(detector, images, band))
     np.testing.assert_array_equal(said["uncertain"], (said["score"] > score[4]) & (said["score"] <= score[9]))
     assert said["uncertain"].sum() == 5
 
@@ -152,14 +152,14 @@ def test_a_scorer_without_classes_names_the_one_that_the_network_says(classes):
     one = adjax.detector_from(
         mean_and_class, {}, "score", images, np.arange(60) % classes, held_out=images, classes=["low", "high"][:classes]
     )
-    said = jax.device_get(judge(one, images[10:40]))
+    said = jax.device_get(predict_batch(one, images[10:40]))
     wanted = np.where(levels[10:40] > 50, 0, 1) if classes == 2 else np.full(30, -1)
     np.testing.assert_array_equal(said["nearest"], wanted)
     np.testing.assert_allclose(said["probability"], levels[10:40] / 255, rtol=1e-6)  # its own, not 1 − p
 
 
 def test_without_held_out_images_there_are_no_p_values(detector, tmp_path, folder):
-    dataclasses.replace(detector, normal_levels=jnp.zeros(0)).save(tmp_path / "d")
+    dataclasses.replace(detector, calibration_scores=jnp.zeros(0)).save(tmp_path / "d")
     assert run(tmp_path / "d", folder, "--out", tmp_path / "s.jsonl") == 0
     assert {(row["p_value"], row["probability"]) for row in table(tmp_path / "s.jsonl")} == {(None, None)}
     assert run(tmp_path / "d", folder, "--out", tmp_path / "t.jsonl", "--submission", tmp_path / "x.csv") == 1
@@ -167,7 +167,7 @@ def test_without_held_out_images_there_are_no_p_values(detector, tmp_path, folde
 
 def test_a_score_that_is_not_finite_is_flagged(detector, tmp_path):
     nan = jax.tree.map(lambda x: x * np.nan, detector.params)
-    said = judge(dataclasses.replace(detector, params=nan), np.zeros((1, *SHAPE), np.uint8))
+    said = predict_batch(dataclasses.replace(detector, params=nan), np.zeros((1, *SHAPE), np.uint8))
     (row,) = stream._rows(detector, tmp_path, None, ["a"], [upload.Header(8, 8, 1, "L")], said)
     assert (row.score, row.decision, row.nearest_class) == (None, "anomalous", None)  # it is near to none
 
@@ -185,7 +185,7 @@ def test_logits_that_are_no_numbers_name_no_class(sign):
     images = np.broadcast_to(levels[:, None, None, None], (60, 8, 8, 1))
     one = adjax.detector_from(mean_and_class, {}, "score", images, np.arange(60) % 2, classes=["low", "high"])
     wanted = np.where(levels > 200, -1, np.where(levels >= 50, 0, 1))
-    np.testing.assert_array_equal(judge(one, images)["nearest"], wanted)
+    np.testing.assert_array_equal(predict_batch(one, images)["nearest"], wanted)
     np.testing.assert_array_equal(one.classify(images), wanted)
 
 
@@ -518,15 +518,15 @@ def test_a_restart_scores_only_what_is_new(saved, folder, tmp_path, monkeypatch)
 def test_ctrl_c_leaves_a_valid_table_and_a_restart_finishes_it(saved, folder, tmp_path, monkeypatch, suffix):
     whole = tmp_path / f"whole.{suffix}"
     assert run(saved, folder, "--out", whole, "--batch-size", 4) == 0
-    out, append = tmp_path / f"s.{suffix}", Journal.append
+    out, append = tmp_path / f"s.{suffix}", ResumeLog.append
 
     def interrupted(self, rows):
         append(self, rows)
-        Journal.append = append  # once
+        ResumeLog.append = append  # once
         os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "append", interrupted)
+        patch.setattr(ResumeLog, "append", interrupted)
         assert run(saved, folder, "--out", out, "--batch-size", 4) == 130
     assert 0 < len(table(out)) < 20
     assert run(saved, folder, "--out", out, "--batch-size", 4) == 0
@@ -573,8 +573,8 @@ def test_other_peoples_files_are_not_overwritten(saved, folder, tmp_path, capsys
         assert run(saved, folder, "--out", out) == 1
         assert journal.read_text() == content
     capsys.readouterr()
-    with Journal(tmp_path / "two.journal", {}), pytest.raises(DataError, match="written by another process"):
-        Journal(tmp_path / "two.journal", {})
+    with ResumeLog(tmp_path / "two.journal", {}), pytest.raises(DataError, match="written by another process"):
+        ResumeLog(tmp_path / "two.journal", {})
 
 
 def test_flagged_files_are_copied(saved, folder, tmp_path):
@@ -604,10 +604,10 @@ def test_the_submission_has_a_probability_for_every_file(saved, detector, folder
 
 
 def test_the_networks_own_probability_goes_before_a_p_value():
-    row = stream.Row("a.png", "ok", p_value=0.46, decision="normal")
+    row = stream.Prediction("a.png", "ok", p_value=0.46, decision="normal")
     assert row.evidence == pytest.approx(0.54)
     assert row._replace(probability=0.1).evidence == 0.1
-    assert stream.Row("a.png", "error", "no picture").evidence == 1
+    assert stream.Prediction("a.png", "error", "no picture").evidence == 1
 
 
 def test_a_format_that_can_not_be_written_is_said_first(monkeypatch, tmp_path):

@@ -22,8 +22,8 @@ from adjax import __main__, process
 from adjax.data import upload
 from adjax.detector import Spec
 from adjax.predict import page
-from adjax.predict.resume_log import Journal
-from adjax.predict.stream import Row
+from adjax.predict.resume_log import ResumeLog
+from adjax.predict.stream import Prediction
 from adjax.report import MAX_BYTES, render
 
 SHAPE = (8, 8, 1)
@@ -101,7 +101,7 @@ def test_the_page_says_what_the_table_says(saved, detector, folder, tmp_path, ca
     np.testing.assert_array_equal(view["scores"], np.array([row["score"] for row in read], np.float32))
     assert view["threshold"] == pytest.approx(float(read[0]["threshold"]))
     held_out = np.frombuffer(base64.b64decode(view["heldOut"]), "<f4")
-    np.testing.assert_array_equal(held_out, detector.normal_levels)  # what p-values are computed from
+    np.testing.assert_array_equal(held_out, detector.calibration_scores)  # what p-values are computed from
     assert view["nominal"] == 0.1
     flagged = [row for row in read if row["decision"] == "anomalous"]
     assert 0 < len(flagged) < 30
@@ -109,7 +109,7 @@ def test_the_page_says_what_the_table_says(saved, detector, folder, tmp_path, ca
     assert found["Files"][0] == "32"
     assert found["Flagged"] == (f"{len(flagged)}", f"{len(flagged) / 30:.1%} of those scored")
     assert found["Not readable"][0] == "2"
-    rare = sum(float(row["score"]) > float(detector.normal_levels[-1]) for row in read)
+    rare = sum(float(row["score"]) > float(detector.calibration_scores[-1]) for row in read)
     assert found["Beyond all normal ones"][0] == f"{rare}"
     text = where.read_text(encoding="utf-8")
     for row in rows:
@@ -189,15 +189,15 @@ def test_hostile_names_are_text(saved, folder, tmp_path):
 def test_a_restart_writes_the_same_page_and_an_interruption_none(saved, folder, tmp_path, monkeypatch):
     whole = tmp_path / "whole" / "s.csv"
     assert run(saved, folder, "--out", whole, "--batch-size", 8) == 0
-    out, append = tmp_path / "part" / "s.csv", Journal.append
+    out, append = tmp_path / "part" / "s.csv", ResumeLog.append
 
     def interrupted(self, rows):
         append(self, rows)
-        Journal.append = append
+        ResumeLog.append = append
         os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Journal, "append", interrupted)
+        patch.setattr(ResumeLog, "append", interrupted)
         assert run(saved, folder, "--out", out, "--batch-size", 8) == 130
     assert not (tmp_path / "part" / "report.html").exists()
     assert run(saved, folder, "--out", out, "--batch-size", 8) == 0
@@ -259,9 +259,9 @@ def test_a_hundred_thousand_files_are_a_small_page_and_few_pictures(detector, fo
     threshold = float(detector.threshold)
     read, asked = upload.read, []
     monkeypatch.setattr(page.upload, "read", lambda path, *how: (asked.append(path), read(path, *how))[1])
-    with Journal(tmp_path / "j", {}) as journal:
+    with ResumeLog(tmp_path / "j", {}) as journal:
         journal.append(
-            Row(
+            Prediction(
                 f"a/{i % 15 * 2:02}.png",
                 "ok",
                 None,
@@ -274,7 +274,7 @@ def test_a_hundred_thousand_files_are_a_small_page_and_few_pictures(detector, fo
             )
             for i, s in enumerate(scores)
         )
-        journal.append(Row("<&" * 2000, "error", "<&" * 150) for _ in range(5_000))
+        journal.append(Prediction("<&" * 2000, "error", "<&" * 150) for _ in range(5_000))
         report = page.of_scores(detector, "0" * 64, folder, journal, None, "c", "s.csv")
     (view,) = report.views
     np.testing.assert_array_equal(view.scores, scores)
@@ -290,9 +290,9 @@ def test_a_hundred_thousand_files_are_a_small_page_and_few_pictures(detector, fo
 
 
 def test_a_score_that_is_not_finite_is_flagged_and_shown(detector, folder, tmp_path):
-    with Journal(tmp_path / "j", {}) as journal:
-        journal.append(Row(f"a/{2 * i:02}.png", "ok", None, 8, 8, "L", 0.1 * i, 0.5, "normal") for i in range(9))
-        journal.append([Row("b/01.png", "ok", None, 8, 8, "L", None, None, "anomalous")])
+    with ResumeLog(tmp_path / "j", {}) as journal:
+        journal.append(Prediction(f"a/{2 * i:02}.png", "ok", None, 8, 8, "L", 0.1 * i, 0.5, "normal") for i in range(9))
+        journal.append([Prediction("b/01.png", "ok", None, 8, 8, "L", None, None, "anomalous")])
         (view,) = page.of_scores(detector, "0" * 64, folder, journal, None, "c", "s.csv").views
     assert np.isnan(view.scores[9])
     assert "b/01.png" in view.pictures.names
@@ -303,8 +303,8 @@ def test_what_the_network_makes_of_a_picture_is_shown(folder, tmp_path):
     images = np.random.default_rng(0).integers(0, 255, (60, 16, 16, 1), np.uint8)
     spec = Spec("autoencoder", "conv_autoencoder", "score", (16, 16, 1), ("normal",))
     one = untrained.detector(spec, images[20:], np.zeros(40, int), images[:20])
-    with Journal(tmp_path / "j", {}) as journal:
-        journal.append(Row(f"a/{2 * i:02}.png", "ok", None, 8, 8, "L", 0.1 * i, 0.5, "normal") for i in range(9))
+    with ResumeLog(tmp_path / "j", {}) as journal:
+        journal.append(Prediction(f"a/{2 * i:02}.png", "ok", None, 8, 8, "L", 0.1 * i, 0.5, "normal") for i in range(9))
         (view,) = page.of_scores(one, "0" * 64, folder, journal, None, "c", "s.csv").views
     seen = np.stack([upload.read(folder / name, (16, 16, 1)).pixels for name in view.pictures.names])
     wanted = np.asarray(one.outputs(seen)["reconstruction"]) * 255  # of this method the network sees 0 to 1

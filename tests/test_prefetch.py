@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 
-from adjax.prefetch import Feed
+from adjax.prefetch import HostPrefetcher
 
 IMAGES = np.arange(50, dtype=np.uint8).reshape(50, 1, 1, 1)
 HERE = jax.sharding.SingleDeviceSharding(jax.devices()[0])
@@ -14,7 +14,7 @@ def rows(seed: int, steps: int = 7) -> np.ndarray:
 
 
 def test_blocks_are_the_batches_of_their_steps_and_zeros_behind_the_end():
-    feed, wanted = Feed(IMAGES, 3, HERE), rows(0)
+    feed, wanted = HostPrefetcher(IMAGES, 3, HERE), rows(0)
     feed.begin(wanted)
     for first, real in ((0, 3), (3, 3), (6, 1)):
         block = np.asarray(feed.block(first))
@@ -24,7 +24,7 @@ def test_blocks_are_the_batches_of_their_steps_and_zeros_behind_the_end():
 
 
 def test_each_block_is_gathered_once_and_ahead():
-    feed, asked = Feed(IMAGES, 3, HERE), []
+    feed, asked = HostPrefetcher(IMAGES, 3, HERE), []
     gather = feed._gather
     feed._gather = lambda rows, first: asked.append(first) or gather(rows, first)  # type: ignore[method-assign]
     feed.begin(rows(0))
@@ -35,7 +35,7 @@ def test_each_block_is_gathered_once_and_ahead():
 
 
 def test_a_new_epoch_forgets_what_the_last_one_sent_ahead():
-    feed, later = Feed(IMAGES, 3, HERE), rows(1)
+    feed, later = HostPrefetcher(IMAGES, 3, HERE), rows(1)
     feed.begin(rows(0))
     feed.block(0)
     feed.begin(later)

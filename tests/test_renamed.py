@@ -3,7 +3,11 @@
 import importlib
 import sys
 
+import numpy as np
 import pytest
+
+from adjax import thresholds
+from adjax.detector import Detector, Spec
 
 MOVED = {
     "adjax.artefact": ("adjax.serialization", ["ArtefactError", "load", "save"]),
@@ -19,3 +23,21 @@ def test_an_old_name_warns_and_gives_the_same(old):
         module = importlib.import_module(old)
     for name in names:
         assert getattr(module, name) is getattr(importlib.import_module(new), name)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("common_quantile", "classwise_quantile"), ("band", "threshold_interval"), ("Band", "ThresholdInterval")],
+)
+def test_old_names_of_thresholds(old, new):
+    with pytest.warns(DeprecationWarning, match=f"{old} is now {new}"):
+        assert getattr(thresholds, old) is getattr(thresholds, new)
+    with pytest.raises(AttributeError, match="no attribute 'bands'"):
+        thresholds.bands  # noqa: B018
+
+
+def test_the_old_name_of_a_detectors_scores():
+    scores = np.arange(3.0)
+    detector = Detector(None, (), (), (), scores, 0.5, Spec("gmm", "hog", "gmm", (8, 8, 1), ("normal",)))
+    with pytest.warns(DeprecationWarning, match="normal_levels is now calibration_scores"):
+        assert detector.normal_levels is scores

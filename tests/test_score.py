@@ -17,11 +17,11 @@ RANDOM = Spec("random", "lenet5", "score", (8, 8, 1), ("normal",))
 
 @functools.cache
 def fitted(spec=RANDOM, **options) -> Detector:
-    method = detectors.parts(spec).method
+    method = detectors.resolve(spec).method
     params = method.init(jax.random.key(0), dict(method.hparams))["params"]
     images = IMAGES[300:]
     labels = np.zeros(len(images), np.int32)
-    normalise = normalise_for(method.pixels, images)
+    normalise = normalise_for(method.input_range, images)
     return detectors.fit(spec, params, normalise, images, labels, IMAGES[:300], **options)
 
 
@@ -59,7 +59,7 @@ def test_log_likelihoods_below_mean_less_three_sigma_are_anomalous():
     spec = Spec("gmm", "hog", "gmm", (8, 8, 1), ("normal",), {"shrinkage": 0.1})
     detector = fitted(spec, sigma=3.0)
     outputs = detectors.extract(spec, detector.params, detector.normalise, IMAGES)
-    likelihood = -np.asarray(detectors.parts(spec).scorer.score(detector.scorer, outputs), np.float64)
+    likelihood = -np.asarray(detectors.resolve(spec).scorer.score(detector.scorer, outputs), np.float64)
     flagged = likelihood < likelihood[300:].mean() - 3 * likelihood[300:].std()
     np.testing.assert_array_equal(detector.predict(IMAGES), flagged)
     assert 0 < flagged.mean() < 0.05

@@ -18,7 +18,7 @@ def stripes(n, side=96):
 
 
 def planned():
-    return plan.Plan(
+    return plan.TrainingPlan(
         "gmm",
         "squeezenet",
         None,
@@ -65,10 +65,10 @@ def test_the_plan_takes_what_finds_most_and_says_why(monkeypatch, values, chosen
 def test_only_a_network_with_maps_and_no_named_scorer_selects(monkeypatch):
     monkeypatch.setattr(plan.weights, "resolve", lambda given, model: weights.Weights(None, 0, 1, {}, "a test", "", ""))
     header = plan.Header(300, 400, 3, "RGB")
-    assert plan.choose([header] * 60, 1, plan.Asked()).selects
-    assert plan.choose([header] * 60, 1, plan.Asked()).shape == (224, 288, 3)
-    for asked in (plan.Asked(scorer="gmm"), plan.Asked(side_px=64), plan.Asked("hog_ocsvm")):
+    assert plan.choose([header] * 60, 1, plan.UserChoices()).selects
+    assert plan.choose([header] * 60, 1, plan.UserChoices()).shape == (224, 288, 3)
+    for asked in (plan.UserChoices(scorer="gmm"), plan.UserChoices(side_px=64), plan.UserChoices("hog_ocsvm")):
         assert not plan.choose([header] * 60, 1, asked).selects
-    named = plan.choose([header] * 60, 1, plan.Asked(scorer="padim"))
+    named = plan.choose([header] * 60, 1, plan.UserChoices(scorer="padim"))
     assert named.model_options["patch_layers"] == plan.LAYERS
     assert named.scorer_options == plan.PATCHES["padim"]

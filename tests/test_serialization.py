@@ -56,8 +56,8 @@ def _detector(scorer, seed=0):
     """Of a network with arbitrary numbers, cheaper than training one."""
     spec = _spec(scorer)
     rng = np.random.default_rng(seed)
-    init = detectors.parts(spec).method.init
-    shapes = jax.eval_shape(init, jax.random.key(0), dict(detectors.parts(spec).method.hparams))["params"]
+    init = detectors.resolve(spec).method.init
+    shapes = jax.eval_shape(init, jax.random.key(0), dict(detectors.resolve(spec).method.hparams))["params"]
     params = jax.tree.map(lambda x: rng.normal(0, 0.1, x.shape).astype(np.float32), shapes)
     labels = data.load("digits", "train").labels[:50] % len(spec.classes)
     return detectors.fit(spec, params, normalise_of(IMAGES), IMAGES[:50], labels, IMAGES[50:])
@@ -104,8 +104,8 @@ def forge(directory: Path, **contents: bytes) -> None:
         old.unlink()
     sums = {kind: hashlib.sha256(contents[kind]).hexdigest() for kind in ("arrays", "detector")}
     for kind, content in sums.items():
-        (directory / serialization.SEAL.file_name(kind, content)).write_bytes(contents[kind])
-    (directory / "manifest.json").write_bytes(serialization.SEAL.manifest(sums))
+        (directory / serialization.FORMAT.file_name(kind, content)).write_bytes(contents[kind])
+    (directory / "manifest.json").write_bytes(serialization.FORMAT.content(sums))
 
 
 def forge_facts(directory: Path, change) -> None:
@@ -135,7 +135,7 @@ def test_a_loaded_detector_compiles_nothing_anew(tied, saved):
 
 
 def test_without_held_out_images_and_with_another_threshold(tied, tmp_path):
-    bare = dataclasses.replace(tied.with_quantile(0.9), normal_levels=jnp.zeros(0))
+    bare = dataclasses.replace(tied.with_quantile(0.9), calibration_scores=jnp.zeros(0))
     bare.save(tmp_path / "d")
     assert identical(serialization.load(str(tmp_path / "d")), bare)
 
@@ -197,8 +197,8 @@ def test_no_detector_at_all_is_told(tmp_path):
 
 
 def test_a_newer_schema_says_what_to_do(saved):
-    newer = dataclasses.replace(serialization.SEAL, schema=7)
-    manifest = newer.manifest(json.loads((saved / "manifest.json").read_text())["sha256"])
+    newer = dataclasses.replace(serialization.FORMAT, schema=7)
+    manifest = newer.content(json.loads((saved / "manifest.json").read_text())["sha256"])
     (saved / "manifest.json").write_bytes(manifest)
     with pytest.raises(ArtefactError, match="schema 7, this adjax reads up to 1: update adjax"):
         serialization.load(saved)
@@ -467,7 +467,7 @@ def test_each_registered_scorer_is_saved(name):
     images = jax.ShapeDtypeStruct((50, 8, 8, 1), np.float32)
     spec = _spec(name)
     template = serialization._template(spec, 10)
-    method, scorer = detectors.parts(spec)
+    method, scorer = detectors.resolve(spec)
     outputs = jax.eval_shape(method.outputs, template.params, images)
     labels, classes = jnp.zeros(50, jnp.int32), len(spec.classes)
     state = jax.eval_shape(lambda x: scorers.fit(scorer, x, labels, classes, 20), outputs)

@@ -173,7 +173,7 @@ def test_few_rows_promise_what_they_can():
     with pytest.warns(UserWarning, match=r"10 different rows .* can promise .* of 9\.1%, not 5%: give 19 or more"):
         made = OutlierDetector("center").fit(ZEROS[:10])
     assert made.false_positive_rate_ == 1 / 11
-    assert made.detector_.threshold == made.detector_.normal_levels[-1]
+    assert made.detector_.threshold == made.detector_.calibration_scores[-1]
     none = OutlierDetector("center").fit(np.repeat(ZEROS[:1], 5, axis=0))
     assert np.isnan(none.false_positive_rate_)
 
@@ -197,7 +197,7 @@ def test_copies_of_an_image_are_not_trained_on_and_held_out(monkeypatch):
 @pytest.mark.slow
 def test_what_is_not_trained_is_cross_fitted_if_nothing_is_held_out():
     made = ImageOutlierDetector("gmm", pixel_max=16, held_out=0.0, **SMALL_CELLS).fit(ZEROS)
-    assert len(made.detector_.normal_levels) == len(ZEROS)
+    assert len(made.detector_.calibration_scores) == len(ZEROS)
     assert made.false_positive_rate_ == 0.05
 
 
@@ -222,7 +222,7 @@ def test_copies_of_rows_promise_nothing_more():
     images = np.repeat(ZEROS[:16], 5, axis=0)
     with pytest.warns(UserWarning, match="8 different rows"):
         made = ImageOutlierDetector("hog_ocsvm", pixel_max=16, **SMALL_CELLS).fit(images)
-    assert len(made.detector_.normal_levels) == 8
+    assert len(made.detector_.calibration_scores) == 8
     assert made.false_positive_rate_ == pytest.approx(1 / 9)
 
 
@@ -285,7 +285,7 @@ def test_images_and_rows_are_the_same(svdd):
 
 
 @pytest.mark.parametrize(
-    ("learns_from", "labels", "classes"),
+    ("supervision", "labels", "classes"),
     [
         ("normal", [0, 0, 0, 0, 0], ("normal",)),
         ("classes", [1, -1, 0, 1, -1], ("ant", "bee")),
@@ -293,10 +293,10 @@ def test_images_and_rows_are_the_same(svdd):
         ("classes and anomalies", [1, 2, 0, 1, 2], ("ant", "bee")),
     ],
 )
-def test_labels_as_each_kind_of_method_takes_them(learns_from, labels, classes):
+def test_labels_as_each_kind_of_method_takes_them(supervision, labels, classes):
     """Anomalies are −1 in `y`; to a method they are what comes after the classes, or no image of its."""
     y = np.array(["bee", ANOMALOUS, "ant", "bee", ANOMALOUS], object)
-    found, names = ImageOutlierDetector()._labels(y, 5, learns_from)
+    found, names = ImageOutlierDetector()._labels(y, 5, supervision)
     assert (found.tolist(), names) == (labels, classes)
 
 

@@ -26,10 +26,10 @@ N, K = 60, 3
 @jax.jit
 def judged(calibration, distances):
     def one(d):
-        return t.common_quantile(calibration, d[None])[0]
+        return t.classwise_quantile(calibration, d[None])[0]
 
     score, slope = jax.vmap(jax.value_and_grad(one))(distances)
-    return t.common_quantile(calibration, distances), t.nearest(calibration, distances), score, slope
+    return t.classwise_quantile(calibration, distances), t.nearest(calibration, distances), score, slope
 
 
 def judge(calibration, distances):
@@ -44,7 +44,7 @@ def judge(calibration, distances):
     return score, near, slope
 
 
-def common_quantile(calibration, distances):
+def classwise_quantile(calibration, distances):
     return judge(calibration, distances)[0]
 
 
@@ -129,21 +129,21 @@ def test_a_class_without_images_accepts_none():
     distances, labels = training()
     calibration = calibrate(distances, np.where(labels == 1, 0, labels))
     images = np.array([[1e3, 0, 1e3], [1e3, -np.inf, 1e3], [0, np.nan, 1e3], [1e3, 5, 0]], np.float32)
-    score = np.asarray(common_quantile(calibration, images))
+    score = np.asarray(classwise_quantile(calibration, images))
     assert np.all(score[:2] > 1)
     assert np.all(np.isfinite(score))
     assert np.all(score[2:] <= 0)
     np.testing.assert_array_equal(judge(calibration, images)[1], [2, 2, 0, 2])
     assert class_thresholds(calibration)[1] == -np.inf
     nobody = calibrate(distances, np.full_like(labels, -1))
-    assert np.all(common_quantile(nobody, images) == np.inf)
+    assert np.all(classwise_quantile(nobody, images) == np.inf)
     assert not np.any(jax.tree.reduce(lambda a, b: a | bool(jnp.isnan(b).any()), (calibration, nobody), False))
 
 
 def assert_papers_rule(calibration, distances):
     """At every tabulated level the common score accepts the images that the paper's thresholds accept."""
     levels, knots = np.asarray(calibration.levels), np.asarray(calibration.knots)
-    ours = common_quantile(calibration, distances)[:, None] <= levels
+    ours = classwise_quantile(calibration, distances)[:, None] <= levels
     paper = np.any(distances[:, :, None] <= knots, axis=1)
     np.testing.assert_array_equal(ours, paper)
 
@@ -157,7 +157,7 @@ def test_common_quantile_is_the_papers_rule():
     for k in range(K):  # each boundary alone, the other classes far away
         distances = np.concatenate([distances, np.where(np.arange(K) == k, boundary, far)])
     assert_papers_rule(calibration, distances)
-    accepted = ~np.asarray(t.is_anomalous(common_quantile(calibration, distances), 0.975))
+    accepted = ~np.asarray(t.is_anomalous(classwise_quantile(calibration, distances), 0.975))
     np.testing.assert_array_equal(accepted, np.any(distances <= np.asarray(class_thresholds(calibration)), 1))
     assert 0.5 < accepted[:5000].mean() < 1
 
@@ -172,7 +172,7 @@ def test_the_papers_rule_with_ties_and_few_images(fit, new, labels, scale):
     fit, new = (np.where(np.abs(x) < 1e-9, 0, x * np.float32(scale)) for x in (fit, new))  # no subnormals
     calibration = calibrate(fit, labels)
     assert_papers_rule(calibration, np.concatenate([fit, new]))
-    assert not np.any(np.isnan(common_quantile(calibration, new)))
+    assert not np.any(np.isnan(classwise_quantile(calibration, new)))
 
 
 @pytest.mark.parametrize("shift", [0.0, -50.0])  # a negative log-likelihood is a distance too
@@ -182,17 +182,17 @@ def test_increasing_also_outside_of_the_training_range(shift):
     low, high = (float(calibration.knots[0, i]) for i in (0, -1))
     spread = high - low
     x = np.linspace(low - 3 * spread, high + 30 * spread, 8001, dtype=np.float32)[:, None]
-    score = np.asarray(common_quantile(calibration, x))
+    score = np.asarray(classwise_quantile(calibration, x))
     assert np.all(np.diff(score) > 0)
     assert score[0] < 0
     assert score[-1] > 10
     edge = np.array([[high], [high + 1e-4 * spread]], np.float32)
-    at, after = np.asarray(common_quantile(calibration, edge))
+    at, after = np.asarray(classwise_quantile(calibration, edge))
     assert at == 1
     assert 1 < after < 1.001
     for level in (1.0, 1.5, 7.0):  # the thresholds go on with the score
         np.testing.assert_allclose(
-            common_quantile(calibration, class_thresholds(calibration, level)[:, None]), level, rtol=1e-5
+            classwise_quantile(calibration, class_thresholds(calibration, level)[:, None]), level, rtol=1e-5
         )
 
 
@@ -201,14 +201,14 @@ def test_one_class_ranks_as_the_distance_does():
     rng = np.random.default_rng(3)
     new = np.concatenate([rng.gamma(3, size=4000), rng.gamma(9, size=4000)]).astype(np.float32)
     labels = np.repeat([0, 1], 4000)
-    ours = sk.roc_auc_score(labels, common_quantile(calibration, new[:, None]))
+    ours = sk.roc_auc_score(labels, classwise_quantile(calibration, new[:, None]))
     np.testing.assert_allclose(ours, sk.roc_auc_score(labels, new), atol=1e-6)
 
 
 def test_unit_and_origin_do_not_matter():
     (fit, labels), (new, _) = training(), training(seed=1)
-    a = common_quantile(calibrate(fit, labels), new * 2)
-    b = common_quantile(calibrate(8 * fit + 64, labels), 16 * new + 64)
+    a = classwise_quantile(calibrate(fit, labels), new * 2)
+    b = classwise_quantile(calibrate(8 * fit + 64, labels), 16 * new + 64)
     np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
 
@@ -217,7 +217,7 @@ def test_a_class_of_equal_distances(value):
     calibration = calibrate(np.full((9, 1), value, np.float32), np.zeros(9, int))
     step = max(abs(value), 1.0)
     new = np.array([[value - step], [value], [value + step], [value + 2 * step]], np.float32)
-    score = common_quantile(calibration, new)
+    score = classwise_quantile(calibration, new)
     assert np.all(np.diff(score) > 0)
     assert score[1] <= 0
     assert score[2] > 1
@@ -229,7 +229,7 @@ def test_a_class_of_equal_distances(value):
 def test_knots_too_close_for_their_difference():
     tiny = np.finfo(np.float32).tiny  # the difference is subnormal, and 0 on the device
     fit = np.array([[tiny], [np.nextafter(tiny, np.float32(1))]], np.float32)
-    assert np.all(np.isfinite(common_quantile(calibrate(fit, np.zeros(2, int)), fit)))
+    assert np.all(np.isfinite(classwise_quantile(calibrate(fit, np.zeros(2, int)), fit)))
 
 
 def test_gradient_is_the_slope():
@@ -238,7 +238,7 @@ def test_gradient_is_the_slope():
     grad = judge(calibration, new)[2]
     h = 1e-3
     for k in range(K):
-        up, down = (common_quantile(calibration, new + s * h * np.eye(K)[k]) for s in (1, -1))
+        up, down = (classwise_quantile(calibration, new + s * h * np.eye(K)[k]) for s in (1, -1))
         np.testing.assert_allclose(grad[:, k], (up - down) / (2 * h), atol=2e-3)
     assert np.all(np.abs(grad).max(1) > 1e-3)
 
@@ -246,7 +246,7 @@ def test_gradient_is_the_slope():
 def test_nan_is_never_normal():
     calibration = calibrate(*training())
     new = np.array([[np.nan, 0, 0], [0, 0, 0], [np.inf, np.inf, np.inf]], np.float32)
-    score = common_quantile(calibration, new)
+    score = classwise_quantile(calibration, new)
     assert np.isnan(score[0])
     assert score[2] == np.inf
     np.testing.assert_array_equal(t.is_anomalous(score, 0.975), [True, False, True])
@@ -263,9 +263,9 @@ def test_nearest():
 @pytest.mark.slow
 def test_jit_changes_nothing():
     (fit, labels), (new, _) = training(N), training(N, seed=1)
-    scores = t.common_quantile(t.calibrate(fit, labels), new)
+    scores = t.classwise_quantile(t.calibrate(fit, labels), new)
     with jax.disable_jit():
-        eager = t.common_quantile(t.calibrate(fit, labels), new)
+        eager = t.classwise_quantile(t.calibrate(fit, labels), new)
     np.testing.assert_allclose(scores, eager, rtol=1e-5, atol=1e-6)
 
 
@@ -273,17 +273,17 @@ def test_members_by_vmap():
     fits, labels = (np.stack(x) for x in zip(*(training(N, seed=s) for s in range(4)), strict=True))
     new = np.stack([training(N, seed=9 + s)[0] for s in range(4)])
     many = jax.jit(jax.vmap(t.calibrate))(fits, labels)
-    scores = jax.jit(jax.vmap(t.common_quantile))(many, new)
+    scores = jax.jit(jax.vmap(t.classwise_quantile))(many, new)
     for i in range(4):
         one = calibrate(fits[i], labels[i])
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a[i], b, rtol=1e-6), many, one)  # noqa: B023
-        np.testing.assert_allclose(scores[i], common_quantile(one, new[i]), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(scores[i], classwise_quantile(one, new[i]), rtol=1e-5, atol=1e-6)
 
 
 def test_memory_does_not_grow_with_the_table():
     calibration = jax.eval_shape(t.calibrate, *training(N, 10))
     new = jax.ShapeDtypeStruct((100_000, 10), jnp.float32)
-    memory = t.common_quantile.lower(calibration, new).compile().memory_analysis()
+    memory = t.classwise_quantile.lower(calibration, new).compile().memory_analysis()
     assert memory.temp_size_in_bytes < 16 * 4 * 100_000 * 10  # N x K x L would be 281
 
 
@@ -349,7 +349,7 @@ def test_who_is_judged_has_set_no_threshold(monkeypatch):
 )
 def test_the_band_holds_the_true_quantile_as_often_as_it_says(n, alpha):
     draws = np.random.default_rng(0).random((400, n)).astype(np.float32)
-    bands = [t.band(x, alpha, 0.9) for x in draws]
+    bands = [t.threshold_interval(x, alpha, 0.9) for x in draws]
     held = np.mean([low <= 1 - alpha <= high for low, high in bands])
     assert 0.9 - 3 * np.sqrt(0.09 / 400) <= held
     assert all(low <= conformal(x, alpha) <= high for x, (low, high) in zip(draws, bands, strict=True))
@@ -375,7 +375,7 @@ def test_a_band_of_few_is_extrapolated_and_holds_the_quantile(law, n, alpha):
         "uniform": (rng.random, 1 - alpha),
     }[law]
     draws = draw(size=(400, n)).astype(np.float32)
-    bands = [t.band(x, alpha, 0.9) for x in draws]
+    bands = [t.threshold_interval(x, alpha, 0.9) for x in draws]
     held = np.mean([low <= quantile <= high for low, high in bands])
     assert 0.9 - 3 * np.sqrt(0.09 / 400) <= held
     assert all(x.max() <= high < np.inf for x, (_, high) in zip(draws, bands, strict=True))
@@ -384,23 +384,23 @@ def test_a_band_of_few_is_extrapolated_and_holds_the_quantile(law, n, alpha):
 def test_a_score_far_beyond_all_normals_is_certain():
     """Of 20 held-out pictures, as `adjax train` holds out: not every flagged picture is uncertain."""
     scores = np.random.default_rng(0).random(20).astype(np.float32)
-    threshold, (low, high) = conformal(scores, 0.05), t.band(scores, 0.05)
+    threshold, (low, high) = conformal(scores, 0.05), t.threshold_interval(scores, 0.05)
     assert low < threshold < high < 5 * threshold
-    np.testing.assert_allclose(t.band(8 * scores + 64, 0.05), [8 * low + 64, 8 * high + 64], rtol=1e-4)
-    assert t.band(np.where(scores > 0.3, np.inf, scores), 0.05).high == np.inf
-    assert t.band(np.where(scores > 0.6, np.nan, scores), 0.05).high == np.inf
+    np.testing.assert_allclose(t.threshold_interval(8 * scores + 64, 0.05), [8 * low + 64, 8 * high + 64], rtol=1e-4)
+    assert t.threshold_interval(np.where(scores > 0.3, np.inf, scores), 0.05).high == np.inf
+    assert t.threshold_interval(np.where(scores > 0.6, np.nan, scores), 0.05).high == np.inf
 
 
 def test_a_band_of_too_few_is_open():
-    low, high = t.band(jnp.arange(9.0), 0.01)
+    low, high = t.threshold_interval(jnp.arange(9.0), 0.01)
     assert low == 7
     assert high == np.inf
-    low, high = t.band(jnp.zeros(0), 0.01)
+    low, high = t.threshold_interval(jnp.zeros(0), 0.01)
     assert (low, high) == (-np.inf, np.inf)
-    assert t.band(jnp.array([jnp.nan] * 50), 0.5).low == np.inf
+    assert t.threshold_interval(jnp.array([jnp.nan] * 50), 0.5).low == np.inf
     for options in ({"alpha": 0.0}, {"alpha": 0.1, "confidence": 1.0}):
         with pytest.raises(ValueError, match=r"must lie between 0 and 1"):
-            t.band(jnp.arange(10.0), **options)
+            t.threshold_interval(jnp.arange(10.0), **options)
 
 
 @settings(max_examples=60, deadline=None)

@@ -73,3 +73,19 @@ def test_two_sources_of_all_options_are_one_too_many(tmp_path):
     path.write_text("{}")
     with pytest.raises(SystemExit, match="leave one out"):
         parse(["--config", str(path), "--preset", "centerloss"])
+
+
+def test_old_options_are_taken_and_said_to_be_old(tmp_path, capsys):
+    found = parse(["--turn-deg", "3", "--stretch=0.2", "--bend_px", "1"])
+    assert (found.rotation_deg, found.scale, found.elastic_px) == (3, 0.2, 1)
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["--turn-deg is now --rotation-deg", "--stretch is now --scale", "--bend_px is now --elastic-px"]
+    assert parse(["--rotation-deg", "3", "--scale", "0.2", "--elastic-px", "1"]) == found
+    assert not capsys.readouterr().err
+
+
+def test_files_keep_the_old_options(tmp_path):
+    path, config = tmp_path / "config.json", Config(rotation_deg=3, scale=0.2, elastic_px=1)
+    path.write_text(json.dumps(config.json()))
+    assert {"turn_deg": 3, "stretch": 0.2, "bend_px": 1}.items() <= json.loads(path.read_text()).items()
+    assert of_file(path) == config

@@ -17,8 +17,8 @@ from PIL import Image
 
 import adjax
 from adjax import __main__, metrics, process, surface
-from adjax.auto import cli, fit, layout, page, plan, record
-from adjax.auto.plan import Asked
+from adjax.auto import cli, fit, page, plan, record, scan_folder
+from adjax.auto.plan import UserChoices
 from adjax.data import DataError, gather
 from adjax.data.upload import Header
 from adjax.models import weights
@@ -70,7 +70,7 @@ def picture_at(root, *names):
 
 def test_a_flat_folder_is_normal(tmp_path):
     picture_at(tmp_path, "a.png", "sub/b.jpg", ".hidden.png", "notes.txt")
-    found = layout.of_folder(tmp_path)
+    found = scan_folder.of_folder(tmp_path)
     assert names(found.files, tmp_path) == ["a.png", "sub/b.jpg"]
     assert found.classes == ("normal",)
     assert found.test_normal == found.test_anomalous == []
@@ -80,12 +80,12 @@ def test_class_folders_are_classes_unless_they_are_not(tmp_path):
     picture_at(
         tmp_path, "cat/a.png", "cat/more/b.png", "dog/c.png", "anomalous/x.png", "test/dog/d.png", "test/car/e.png"
     )
-    found = layout.of_folder(tmp_path)
+    found = scan_folder.of_folder(tmp_path)
     assert found.classes == ("cat", "dog")
     assert found.labels.tolist() == [0, 0, 1]
     assert names(found.test_normal, tmp_path) == ["test/dog/d.png"]
     assert names(found.test_anomalous, tmp_path) == ["anomalous/x.png", "test/car/e.png"]
-    one = layout.of_folder(tmp_path, one_class=True)
+    one = scan_folder.of_folder(tmp_path, one_class=True)
     assert one.classes == ("normal",)
     assert one.labels.tolist() == [0, 0, 0]
 
@@ -95,7 +95,7 @@ def test_named_subfolders(tmp_path, normal):
     picture_at(
         tmp_path, f"{normal}/good/a.png", f"{normal}/good/b.png", "test/good/c.png", "test/crack/d.png", "stray.png"
     )
-    found = layout.of_folder(tmp_path)
+    found = scan_folder.of_folder(tmp_path)
     assert names(found.files, tmp_path) == [f"{normal}/good/a.png", f"{normal}/good/b.png"]
     assert names(found.test_normal, tmp_path) == ["test/good/c.png"]
     assert names(found.test_anomalous, tmp_path) == ["test/crack/d.png"]
@@ -106,27 +106,27 @@ def test_a_table_of_labels(tmp_path):
         save(tmp_path / "train" / f"{i}.png", np.full((4, 4), i))
     table = tmp_path / "train.csv"
     table.write_text("file,label\n" + "\n".join(f"{i},{int(i > 3)}" for i in range(6)))
-    found = layout.of_table(table)
+    found = scan_folder.of_table(table)
     assert names(found.files, tmp_path) == [f"train/{i}.png" for i in range(4)]
     assert names(found.test_anomalous, tmp_path) == ["train/4.png", "train/5.png"]
-    assert layout.of_table(table, ["1"]).labels.tolist() == [0, 0]
+    assert scan_folder.of_table(table, ["1"]).labels.tolist() == [0, 0]
     with pytest.raises(DataError, match=r"--normal 7: the labels of .* are 0, 1"):
-        layout.of_table(table, ["7"])
+        scan_folder.of_table(table, ["7"])
     save(tmp_path / "test" / "9.png", np.zeros((4, 4)))
     save(tmp_path / "test" / "8.png", np.zeros((4, 4)))
     (tmp_path / "test.csv").write_text("file,label\n9,0\n8,1\n")
-    found = layout.of_table(table)
+    found = scan_folder.of_table(table)
     assert names(found.test_normal, tmp_path) == ["test/9.png"]
     assert names(found.test_anomalous, tmp_path) == ["test/8.png"]
     table.write_text("file,label\n" + "\n".join(f"{i},{'xyz'[i % 3]}" for i in range(6)))
-    assert layout.of_table(table).classes == ("x", "y", "z")
+    assert scan_folder.of_table(table).classes == ("x", "y", "z")
 
 
 def test_nothing_to_learn_from_is_said(tmp_path):
     with pytest.raises(DataError, match="is no folder"):
-        layout.of_folder(tmp_path / "nowhere")
+        scan_folder.of_folder(tmp_path / "nowhere")
     with pytest.raises(DataError, match="has no pictures: put normal ones there"):
-        layout.of_folder(tmp_path)
+        scan_folder.of_folder(tmp_path)
 
 
 # --- what is trained ---
@@ -162,7 +162,7 @@ def published(monkeypatch):
     ],
 )
 def test_the_choice_follows_the_data_and_is_explained(published, headers, classes, method, model, size):
-    chosen = plan.choose(headers, classes, Asked())
+    chosen = plan.choose(headers, classes, UserChoices())
     assert (chosen.method, chosen.model) == (method, model)
     assert chosen.shape == (*size, headers[0].channels)
     assert (chosen.pretrained is not None) == (method == "gmm")
@@ -172,38 +172,38 @@ def test_the_choice_follows_the_data_and_is_explained(published, headers, classe
 
 def test_without_weights_there_is_a_way_and_it_is_said(published):
     published["any"] = False
-    few = plan.choose(SMALL[:60], 1, Asked())
+    few = plan.choose(SMALL[:60], 1, UserChoices())
     assert (few.method, few.model, few.pretrained) == ("hog_ocsvm", "hog", None)
     assert "NO PRE-TRAINED WEIGHTS" in few.why[0]
-    many = plan.choose(LARGE, 1, Asked())
+    many = plan.choose(LARGE, 1, UserChoices())
     assert (many.method, many.shape) == ("autoencoder", (64, 64, 3))
     with pytest.raises(WeightsError):
-        plan.choose(SMALL[:60], 1, Asked(weights="mine.h5"))
+        plan.choose(SMALL[:60], 1, UserChoices(weights="mine.h5"))
 
 
 def test_pictures_are_taken_whole_in_their_own_proportions(published):
-    long = plan.choose([Header(512, 2048, 1, "L")] * 20, 1, Asked())
+    long = plan.choose([Header(512, 2048, 1, "L")] * 20, 1, UserChoices())
     assert long.shape == (128, 512, 1)
     assert long.recipe.frame == "whole"
-    assert plan.choose([Header(100, 20_000, 3, "RGB")] * 20, 1, Asked(side_px=64)).shape == (64, 64, 3)
-    assert plan.choose([Header(100, 20_000, 3, "RGB")] * 20, 1, Asked(side_px=128)).shape == (64, 256, 3)  # 4 : 1
+    assert plan.choose([Header(100, 20_000, 3, "RGB")] * 20, 1, UserChoices(side_px=64)).shape == (64, 64, 3)
+    assert plan.choose([Header(100, 20_000, 3, "RGB")] * 20, 1, UserChoices(side_px=128)).shape == (64, 256, 3)  # 4 : 1
 
 
 def test_what_was_asked_for_is_taken(published):
-    chosen = plan.choose(LARGE, 1, Asked("deep_svdd", None, "knn", 32))
+    chosen = plan.choose(LARGE, 1, UserChoices("deep_svdd", None, "knn", 32))
     assert (chosen.method, chosen.model, chosen.scorer, chosen.shape) == ("deep_svdd", "svdd_lenet", "knn", (32, 32, 3))
     with pytest.raises(DataError, match="give them as labels, at least 2"):
-        plan.choose(SMALL, 1, Asked("centerloss"))
+        plan.choose(SMALL, 1, UserChoices("centerloss"))
     with pytest.raises(DataError, match=r"at least 8 are needed, enlarge them$"):
-        plan.choose(SMALL, 1, Asked("autoencoder", side_px=4))
+        plan.choose(SMALL, 1, UserChoices("autoencoder", side_px=4))
 
 
 @pytest.mark.parametrize(
     ("refused", "said"),
     [
-        (lambda: plan.choose(SMALL, 1, Asked("autoencoder", side_px=4)), "--side-px 8 or more"),
-        (lambda: plan.choose(SMALL, 1, Asked("centerloss")), "as subfolders or as labels of --labels"),
-        (lambda: plan.choose(SMALL, 1, Asked("autoencoder", weights="w")), "--weights w: "),
+        (lambda: plan.choose(SMALL, 1, UserChoices("autoencoder", side_px=4)), "--side-px 8 or more"),
+        (lambda: plan.choose(SMALL, 1, UserChoices("centerloss")), "as subfolders or as labels of --labels"),
+        (lambda: plan.choose(SMALL, 1, UserChoices("autoencoder", weights="w")), "--weights w: "),
         (lambda: fit.hold_out(np.zeros(100, int), 0.01, 0), "--false-positive-rate 0.015"),
         (lambda: fit.hold_out(np.arange(60) // 59, 0.05, 0), "--one-class"),
         (lambda: weights.resolve("/no", "vgg16"), "--weights FILE, a .safetensors"),
@@ -218,7 +218,7 @@ def test_a_refusal_is_in_the_words_of_who_reads_it(refused, said):
 
 def test_one_coloured_picture_makes_the_detector_see_colours(published):
     mixed = [*SMALL[:80], Header(28, 28, 3, "RGB")]
-    assert plan.choose(mixed, 1, Asked()).shape == (28, 28, 3)
+    assert plan.choose(mixed, 1, UserChoices()).shape == (28, 28, 3)
 
 
 # --- what is promised ---
@@ -341,7 +341,7 @@ def test_fifty_pictures_make_a_detector(tmp_path, capsys):
     assert not set(kept["held_out"]) & set(kept["trained_on"])
     assert kept["passed_over"] == {"masks": 2}
     held_out, _, _ = gather.images([Path(name) for name in kept["held_out"]], (8, 8, 1))
-    np.testing.assert_allclose(np.sort(detector.score(held_out)), detector.normal_levels, rtol=1e-6)
+    np.testing.assert_allclose(np.sort(detector.score(held_out)), detector.calibration_scores, rtol=1e-6)
     assert np.mean(detector.predict(held_out)) <= 0.05
     assert len(rows) == len(images) == 50
     assert card.speaks_of(out)
@@ -370,7 +370,7 @@ def test_the_scorer_that_finds_most_is_trained_and_said(tmp_path, monkeypatch, c
         asked.append(len(images))
         return dataclasses.replace(planned, scorer="knn", scorer_options={}, selects=False, why=("knn finds most",))
 
-    planned = plan.Plan("hog_ocsvm", "hog", None, (8, 8, 1), selects=True)
+    planned = plan.TrainingPlan("hog_ocsvm", "hog", None, (8, 8, 1), selects=True)
     monkeypatch.setattr(plan, "choose", lambda *args: planned)
     monkeypatch.setattr(cli.select, "refined", refined)
     assert run(tmp_path / "stripes", "--out", tmp_path / "out") == 0
@@ -406,7 +406,7 @@ def test_twelve_pictures_make_a_detector_that_says_what_it_can_promise(tmp_path,
     assert "cross-fitted, each by a fit without it, n = 12); they can promise no less than 7.69%" in (
         out / card.NAME
     ).read_text(encoding="utf-8")
-    assert len(adjax.load(out).normal_levels) == 12
+    assert len(adjax.load(out).calibration_scores) == 12
 
 
 def test_what_is_passed_over_is_told_and_a_lone_class_is_named_before_decoding(tmp_path, monkeypatch, capsys):
@@ -452,7 +452,7 @@ def test_classes_are_learned_and_named(tmp_path):
         rows = list(csv.DictReader(file))
     right = [row["path"].split("/")[0] == row["nearest_class"] for row in rows]
     assert np.mean(right) > 0.9
-    images, _, _ = gather.images(layout.of_folder(tmp_path / "set").files, (8, 8, 1))
+    images, _, _ = gather.images(scan_folder.of_folder(tmp_path / "set").files, (8, 8, 1))
     scores = {row["path"]: float(row["score"]) for row in rows}
     np.testing.assert_allclose([scores[name] for name in sorted(scores)], detector.score(images), rtol=1e-4, atol=1e-6)
 

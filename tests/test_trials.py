@@ -34,10 +34,10 @@ def tables(study):
     return [[tuple(sorted(t.name.items())), *(a.tolist() for a in t[2:])] for t in study.trials]
 
 
-@pytest.mark.parametrize("learns_from", LEARNS)
+@pytest.mark.parametrize("supervision", LEARNS)
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_every_protocol_keeps_its_promises(protocol, learns_from, digits):
-    study = study_of(protocol, digits, seeds=(0, 3), learns_from=learns_from, validation=0.2)
+def test_every_protocol_keeps_its_promises(protocol, supervision, digits):
+    study = study_of(protocol, digits, seeds=(0, 3), supervision=supervision, validation=0.2)
     same_pool = study.test_images is study.images
     assert same_pool == (protocol in {"holdout_fraction", "folds"})
     assert len({tuple(t.name.items()) for t in study.trials}) == len(study.trials), "names tell trials apart"
@@ -55,7 +55,7 @@ def test_every_protocol_keeps_its_promises(protocol, learns_from, digits):
         assert len(set(seen)) == len(seen), "no row is trained on and held out, or taken twice"
         if same_pool:
             assert not set(seen) & set(trial.test)
-        sees_anomalies = learns_from.endswith("anomalies")
+        sees_anomalies = supervision.endswith("anomalies")
         assert trial.labels.any() == trial.validation_truth.any() == sees_anomalies
         normals = (trial.labels == 0).sum()
         assert len(trial.held_out) == round(0.2 * (normals + len(trial.held_out)))
@@ -63,7 +63,7 @@ def test_every_protocol_keeps_its_promises(protocol, learns_from, digits):
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_no_tested_image_is_trained_on_even_by_content(protocol, digits):
-    study = study_of(protocol, digits, learns_from="anomalies")
+    study = study_of(protocol, digits, supervision="anomalies")
     for trial in study.trials:
         seen = {study.images[row].tobytes() for row in (*trial.rows, *trial.validation)}
         assert not seen & {study.test_images[row].tobytes() for row in trial.test}
@@ -71,14 +71,14 @@ def test_no_tested_image_is_trained_on_even_by_content(protocol, digits):
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_draws_depend_on_the_seed_alone(protocol, digits):
-    build = partial(study_of, protocol, digits, learns_from="anomalies")
+    build = partial(study_of, protocol, digits, supervision="anomalies")
     assert tables(build(seeds=(0, 5))) == tables(build(seeds=(0,))) + tables(build(seeds=(5,)))
     first, second = build(seeds=(0,)).trials[0], build(seeds=(5,)).trials[0]
     assert not np.array_equal(first.rows, second.rows)
 
 
 def test_draws_do_not_depend_on_which_classes_are_asked_for_or_how_they_are_numbered(digits):
-    build = partial(one_vs_rest, learns_from="anomalies", clusters=1, balanced_test=True)
+    build = partial(one_vs_rest, supervision="anomalies", clusters=1, balanced_test=True)
     every = tables(build(*digits, CLASSES))
     assert [*reversed(tables(build(*digits, CLASSES, normal_classes=(7, 2))))] == [every[2], every[7]]
     order = np.random.default_rng(0).permutation(10)
@@ -90,7 +90,7 @@ def test_draws_do_not_depend_on_which_classes_are_asked_for_or_how_they_are_numb
 
 
 def test_classes_draw_their_anomalies_independently(digits):
-    first, second = one_vs_rest(*digits, CLASSES, learns_from="anomalies", clusters=1, normal_classes=(3, 4)).trials
+    first, second = one_vs_rest(*digits, CLASSES, supervision="anomalies", clusters=1, normal_classes=(3, 4)).trials
     shared = [set(t.rows[t.labels == 1]) for t in (first, second)]
     others = np.flatnonzero(~np.isin(digits[0].labels, (3, 4)))
     expected = len(shared[0]) * len(shared[1]) / len(others)
@@ -98,7 +98,7 @@ def test_classes_draw_their_anomalies_independently(digits):
 
 
 def test_one_vs_rest_is_the_published_protocol(digits):
-    study = one_vs_rest(*digits, CLASSES, learns_from="anomalies", clusters=1, validation=0)
+    study = one_vs_rest(*digits, CLASSES, supervision="anomalies", clusters=1, validation=0)
     assert [trial.name["class"] for trial in study.trials] == list(CLASSES)
     for normal, trial in enumerate(study.trials):
         counts = np.bincount(trial.labels)
@@ -106,7 +106,7 @@ def test_one_vs_rest_is_the_published_protocol(digits):
         assert len(trial.test) == 500
         assert len(trial.held_out) == len(trial.validation) == 0
         assert len(np.unique(digits[0].labels[trial.rows])) == 10
-    half = one_vs_rest(*digits, CLASSES, learns_from="anomalies", clusters=1, validation=0, anomalies_per_normal=0.5)
+    half = one_vs_rest(*digits, CLASSES, supervision="anomalies", clusters=1, validation=0, anomalies_per_normal=0.5)
     assert [(t.labels == 1).sum() for t in half.trials] == [round(0.5 * (t.labels == 0).sum()) for t in half.trials]
 
 
@@ -119,7 +119,7 @@ def test_balanced_test_is_balanced_over_classes_too(digits):
 
 
 def test_one_vs_other_uses_two_classes_and_no_third(digits):
-    (trial,) = one_vs_other(*digits, CLASSES, learns_from="anomalies").trials
+    (trial,) = one_vs_other(*digits, CLASSES, supervision="anomalies").trials
     assert trial.name == {"class": "1", "against": "7", "seed": 0}
     assert set(digits[0].labels[[*trial.rows, *trial.validation]]) == {1, 7}
     np.testing.assert_array_equal(trial.test, np.flatnonzero(np.isin(digits[1].labels, (1, 7))))
@@ -147,20 +147,20 @@ def test_every_image_of_the_set_is_tested_on_once_over_the_folds(digits):
 
 def test_an_autoencoder_is_tested_on_all_anomalies(digits):
     options = {"counts": (100, 30), "fraction": 0.1, "validation": 0}
-    (trial,) = holdout_fraction(*digits, CLASSES, learns_from="normal", **options).trials
+    (trial,) = holdout_fraction(*digits, CLASSES, supervision="normal", **options).trials
     assert (len(trial.rows), np.bincount(trial.truth).tolist()) == (90, [10, 30])
-    (trial,) = holdout_fraction(*digits, CLASSES, learns_from="anomalies", **options).trials
+    (trial,) = holdout_fraction(*digits, CLASSES, supervision="anomalies", **options).trials
     assert np.bincount(trial.labels).tolist() == [90, 30 - trial.truth.sum()]
 
 
 @pytest.mark.parametrize(
     ("protocol", "options", "message"),
     [
-        ("one_vs_rest", {"learns_from": "labels"}, "learns_from is 'labels', but must be one of classes"),
+        ("one_vs_rest", {"supervision": "labels"}, "supervision is 'labels', but must be one of classes"),
         ("one_vs_rest", {"validation": 1.0}, "validation is 1.0"),
         ("one_vs_rest", {"normal_classes": (10,)}, "no class 10: the set has 10, 0 to 9"),
-        ("one_vs_rest", {"learns_from": "anomalies", "anomalies_per_normal": 50}, "to at most 9"),
-        ("one_vs_rest", {"learns_from": "anomalies", "anomalies_per_normal": -1}, "must be positive"),
+        ("one_vs_rest", {"supervision": "anomalies", "anomalies_per_normal": 50}, "to at most 9"),
+        ("one_vs_rest", {"supervision": "anomalies", "anomalies_per_normal": -1}, "must be positive"),
         ("one_vs_rest", {"clusters": 0}, "clusters is 0"),
         ("one_vs_rest", {"seeds": ()}, "no trial"),
         ("one_vs_rest", {"seeds": (-1,)}, "seed is -1"),
@@ -239,7 +239,7 @@ def test_clusters_are_found_and_drawn_from_evenly(monkeypatch):
 
 
 def test_one_vs_rest_draws_by_k_means(digits):
-    options = {"learns_from": "anomalies", "normal_classes": (4,), "validation": 0}
+    options = {"supervision": "anomalies", "normal_classes": (4,), "validation": 0}
     (trial,) = one_vs_rest(*digits, CLASSES, **options).trials
     (random,) = one_vs_rest(*digits, CLASSES, clusters=1, **options).trials
     assert not np.array_equal(trial.rows, random.rows)

@@ -8,19 +8,19 @@ import numpy as np
 
 from adjax.augment import normalise_for
 from adjax.detector import Detector, Spec, fit
-from adjax.spec import parts
+from adjax.spec import resolve
 
 
 def detector(spec: Spec, images: np.ndarray, labels: np.ndarray, held_out: np.ndarray | None = None) -> Detector:
     """Fitted to these images, its kernels as large as those of a network that is about to be trained."""
-    method, rng = parts(spec).method, np.random.default_rng(0)
+    method, rng = resolve(spec).method, np.random.default_rng(0)
     shapes = jax.eval_shape(method.init, jax.random.key(0), dict(method.hparams))["params"]
 
     def drawn(leaf):
         fan_in = np.prod(leaf.shape[:-1]) if leaf.ndim > 1 else np.inf  # biases are zeros
         return rng.normal(0, np.sqrt(2 / fan_in), leaf.shape).astype(leaf.dtype)
 
-    return fit(spec, jax.tree.map(drawn, shapes), normalise_for(method.pixels, images), images, labels, held_out)
+    return fit(spec, jax.tree.map(drawn, shapes), normalise_for(method.input_range, images), images, labels, held_out)
 
 
 def two_classes(shape: tuple[int, int, int]) -> Detector:

@@ -88,7 +88,7 @@ def train_detector(
     if len(images) < fit.FEWEST_CROSSED:
         raise DataError(fit.too_few(len(images)))
     height, width, channels = images.shape[1:]
-    asked = plan.Asked(method, model, scorer, None, weights)
+    asked = plan.UserChoices(method, model, scorer, None, weights)
     header = Header(height, width, channels, "")
     planned = plan.choose([header] * len(images), len(classes), asked, (height, width, channels))
     for why in planned.why:

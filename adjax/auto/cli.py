@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 
 from adjax import localise, process, serialization
-from adjax.auto import fit, layout, page, plan, record, select
+from adjax.auto import fit, page, plan, record, scan_folder, select
 from adjax.cli.train import parser
 from adjax.data import depth, gather, masks, upload
 from adjax.data.split import DataError
@@ -30,9 +30,9 @@ def main(arguments: list[str]) -> int:
     upload.quiet()
     process.prepare()
     console = Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False, soft_wrap=True)
-    found = layout.chosen_by(chosen)
+    found = scan_folder.chosen_by(chosen)
     out = chosen.out or Path("runs") / (chosen.folder.resolve().name or "detector")
-    serialization.SEAL.check_target(out)
+    serialization.FORMAT.check_target(out)
     console.print(found.about)
     if found.passed_over:
         kinds = ", ".join(f"{why} {count:,}" for why, count in found.passed_over.most_common())
@@ -45,8 +45,8 @@ def main(arguments: list[str]) -> int:
     errors |= {f: h for f, h in zip(found.files, headers, strict=True) if isinstance(h, str)}
     readable = [header for header in headers if isinstance(header, upload.Header)]
     _refuse_if_many(errors, found.files)
-    layout.refuse_lone(found, [not isinstance(header, str) for header in headers])
-    asked = plan.Asked(chosen.method, chosen.model, chosen.scorer, chosen.side_px, chosen.weights)
+    scan_folder.refuse_lone(found, [not isinstance(header, str) for header in headers])
+    asked = plan.UserChoices(chosen.method, chosen.model, chosen.scorer, chosen.side_px, chosen.weights)
     planned = plan.choose(readable, len(found.classes), asked)
     console.print(f"trains {planned.name}")
     for line in planned.why:
@@ -137,12 +137,12 @@ def _tell(console: Console, errors: dict[Path, str]) -> None:
 def _judge(
     console: Console,
     detector: Any,
-    found: layout.Layout,
-    planned: plan.Plan,
+    found: scan_folder.Layout,
+    planned: plan.TrainingPlan,
     aside: tuple[np.ndarray, list[Path]] | None,
     chosen: argparse.Namespace,
     out: Path,
-) -> tuple[fit.Judged | None, Report | None]:
+) -> tuple[fit.Evaluation | None, Report | None]:
     """Prints how it does on known anomalies, if there are any; that, and the report, if there are images to show.
 
     Beside the anomalies stand normal images for testing, else those held out, `aside`; None: the cross-fitted levels.
@@ -163,7 +163,7 @@ def _judge(
         return None, None
     known, unread = masks.of_pictures([found.test_anomalous[i] for i in odd], chosen.folder, shape, "whole")
     _tell(console, unread)
-    judged = fit.judge(detector, normal, anomalous, known)
+    judged = fit.evaluate(detector, normal, anomalous, known)
     value, low, high = judged.auroc
     which = "test" if found.test_normal else "the cross-fitted" if normal is None else "the held-out"
     console.print(

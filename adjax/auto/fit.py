@@ -17,7 +17,7 @@ import numpy as np
 
 from adjax import crossfit, localise, loop, metrics, pixel_metrics, thresholds
 from adjax.augment import Augment
-from adjax.auto.plan import FROZEN, Plan
+from adjax.auto.plan import FROZEN, TrainingPlan
 from adjax.data.copies import near_copies
 from adjax.data.split import DataError
 from adjax.data.stratify import validation_split
@@ -183,7 +183,7 @@ class Fitted(NamedTuple):
 
 
 def fit(
-    plan: Plan,
+    plan: TrainingPlan,
     images: np.ndarray,
     labels: np.ndarray,
     classes: tuple[str, ...],
@@ -251,7 +251,7 @@ class Pixels(NamedTuple):
     aupro_small: float
 
 
-class Judged(NamedTuple):
+class Evaluation(NamedTuple):
     """How well it does on images that were not learned from.
 
     Attributes:
@@ -272,12 +272,12 @@ class Judged(NamedTuple):
     pixels: Pixels | None = None
 
 
-def judge(
+def evaluate(
     detector: Detector,
     normal: np.ndarray | None,
     anomalous: np.ndarray,
     masks: Mapping[int, np.ndarray] | None = None,
-) -> Judged:
+) -> Evaluation:
     """Computes figures on uint8 images [n, H, W, C] of both kinds, at least one each.
 
     Args:
@@ -286,14 +286,14 @@ def judge(
       masks: of some of the anomalous ones, bool[H, W] by their number.
 
     Returns:
-      The figures, a `Judged`.
+      The figures, a `Evaluation`.
     """
-    levels = detector.normal_levels if normal is None else detector.score(normal)
+    levels = detector.calibration_scores if normal is None else detector.score(normal)
     scores = np.concatenate([levels, detector.score(anomalous)])
     truth = np.repeat([0, 1], [len(levels), len(anomalous)])
     flagged = ~(scores <= float(detector.threshold))
     value, low, high = (float(x) for x in metrics.auroc_interval(jnp.asarray(scores), truth))
-    return Judged(
+    return Evaluation(
         (value, low, high),
         float(metrics.aupr(scores, truth)),
         float(metrics.fpr_at_tpr(scores, truth)),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adjax.auto.fit import Judged
+from adjax.auto.fit import Evaluation
 from adjax.data import upload
 from adjax.detector import Detector
 from adjax.report import Figure, Pictures, Report, View, choose
@@ -17,7 +17,7 @@ NAME = "report.html"
 
 def of_training(
     detector: Detector,
-    judged: Judged,
+    judged: Evaluation,
     normal: np.ndarray,
     anomalous: np.ndarray,
     files: Sequence[Path],
@@ -52,7 +52,7 @@ def of_training(
         threshold=float(detector.threshold),
         truth=truth,
         stranger="anomaly",
-        held_out=None if calibrated_on else np.asarray(detector.normal_levels, np.float32),
+        held_out=None if calibrated_on else np.asarray(detector.calibration_scores, np.float32),
         nominal=alpha,
         pictures=Pictures(rows, np.concatenate([normal, anomalous])[rows], names=names),
     )

@@ -52,7 +52,7 @@ NO_WEIGHTS = "NO PRE-TRAINED WEIGHTS can be had"
 
 
 @dataclass(frozen=True)
-class Asked:
+class UserChoices:
     """What a person chose; None: to be chosen from the data."""
 
     method: str | None = None
@@ -63,7 +63,7 @@ class Asked:
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainingPlan:
     """What will be trained.
 
     Attributes:
@@ -112,7 +112,9 @@ class Plan:
         return " + ".join(filter(None, (self.method, self.model, self.scorer)))
 
 
-def choose(headers: Sequence[Header], classes: int, asked: Asked, shape: tuple[int, int, int] | None = None) -> Plan:
+def choose(
+    headers: Sequence[Header], classes: int, asked: UserChoices, shape: tuple[int, int, int] | None = None
+) -> TrainingPlan:
     """Chooses what the user did not.
 
     Args:
@@ -122,7 +124,7 @@ def choose(headers: Sequence[Header], classes: int, asked: Asked, shape: tuple[i
       shape: (height px, width px, channels) that the images keep; None: they are resized to a square.
 
     Returns:
-      The `Plan`.
+      The `TrainingPlan`.
 
     Raises:
       DataError: a method that doesn't fit these images.
@@ -168,7 +170,7 @@ def choose(headers: Sequence[Header], classes: int, asked: Asked, shape: tuple[i
     scorer = asked.scorer or ("mahalanobis" if method == "gmm" and classes > 1 else None)
     selects = found is not None and method == "gmm" and asked.scorer is None and min(shape[:2]) >= SEEN_PX
     common: dict[str, Any] = {"shape": shape, "pretrained": found, "why": tuple(why), "selects": selects}
-    return Plan(method, model, scorer, **common, **_settings(method, model, scorer, side, found))
+    return TrainingPlan(method, model, scorer, **common, **_settings(method, model, scorer, side, found))
 
 
 def steps(method: str, images: int, batch_size: int, asked: int | None = None) -> int:
@@ -192,7 +194,7 @@ def _scratch(classes: int) -> str:
     return "centerloss" if classes > 1 else "autoencoder"
 
 
-def _pretrained(asked: Asked, reason: str) -> tuple[str, weights.Weights | None, str]:
+def _pretrained(asked: UserChoices, reason: str) -> tuple[str, weights.Weights | None, str]:
     """A pre-trained network if there are weights for it, else what needs none; and why."""
     model = asked.model or BACKBONE
     if model not in WEIGHTED:

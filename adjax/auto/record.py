@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from adjax import data, distribution
-from adjax.auto.fit import Fitted, Judged, Parts
-from adjax.auto.layout import Layout
-from adjax.auto.plan import Plan
+from adjax.auto.fit import Evaluation, Fitted, Parts
+from adjax.auto.plan import TrainingPlan
+from adjax.auto.scan_folder import Layout
 from adjax.data import upload
 from adjax.manifest import to_json
 from adjax.report import Table, card
@@ -35,10 +35,10 @@ class Training(NamedTuple):
     """
 
     found: Layout
-    planned: Plan
+    planned: TrainingPlan
     parts: Parts
     fitted: Fitted
-    judged: Judged | None
+    judged: Evaluation | None
     images: np.ndarray
     labels: np.ndarray
     rows: np.ndarray
@@ -122,7 +122,7 @@ def _card(training: Training, directory: Path) -> card.Card:
     )
 
 
-def _figures(judged: Judged) -> Table:
+def _figures(judged: Evaluation) -> Table:
     value, low, high = judged.auroc
     return Table(
         ("AUROC", "95 % interval (DeLong)", "AUPR", "FPR95", "anomalies flagged", "normal images flagged"),

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from adjax import metrics, scorers
-from adjax.auto.plan import LAYERS, PATCHES, Plan
+from adjax.auto.plan import LAYERS, PATCHES, TrainingPlan
 from adjax.data.defects import defects, foreign
 from adjax.detector import extract
 from adjax.pipeline import member, train_members
@@ -48,7 +48,9 @@ class Found(NamedTuple):
         return (self.defects + self.foreign) / 2
 
 
-def refined(plan: Plan, images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], seed: int) -> Plan:
+def refined(
+    plan: TrainingPlan, images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], seed: int
+) -> TrainingPlan:
     """Chooses the scorer that finds most synthetic defects.
 
     Args:
@@ -59,7 +61,7 @@ def refined(plan: Plan, images: np.ndarray, labels: np.ndarray, classes: tuple[s
       seed: of the split and the defects.
 
     Returns:
-      The `Plan` with that scorer, and why.
+      The `TrainingPlan` with that scorer, and why.
     """
     found = compare(plan, images, labels, classes, seed)
     most = max(one.value for one in found)
@@ -77,7 +79,9 @@ def refined(plan: Plan, images: np.ndarray, labels: np.ndarray, classes: tuple[s
     )
 
 
-def compare(plan: Plan, images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], seed: int) -> list[Found]:
+def compare(
+    plan: TrainingPlan, images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], seed: int
+) -> list[Found]:
     """Evaluates each candidate on synthetic defects, those with maps first.
 
     Args:

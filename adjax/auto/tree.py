@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from adjax.auto import doubt
-from adjax.auto.doubt import Folders, Place
+from adjax.auto import ambiguous
+from adjax.auto.ambiguous import Folders, Place
 from adjax.data import words
 from adjax.data.labels import check_names
 from adjax.data.words import ANOMALOUS, MASK, NORMAL, TEST, TRAIN, VALIDATION
@@ -70,7 +70,7 @@ def sort(root: Path, names: Sequence[str], given: Given) -> Sorted:
     passed_over["masks"] = len(masks) + sum(place.verdict == MASK for place in places)
     places = _unwrapped([place for place in places if place.verdict != MASK])
     if given == Given():
-        doubt.refuse(root, places, beside)
+        ambiguous.refuse(root, places, beside)
 
     named = given.normal or given.anomalous
     split_here = any(place.split == TRAIN for place in places)

@@ -17,7 +17,7 @@ def imbalanced(
     classes: Sequence[str],
     *,
     seeds: Sequence[int] = (0,),
-    learns_from: str = "anomalies",
+    supervision: str = "anomalies",
     validation: float = 0.1,
     normal: int = 0,
     counts: tuple[int, int] = (5923, 504),
@@ -25,7 +25,7 @@ def imbalanced(
     """Builds an imbalanced set: all of it is trained on, and all test images are tested.
 
     Args:
-      train, test, classes, seeds, learns_from, validation: as in `one_vs_rest`.
+      train, test, classes, seeds, supervision, validation: as in `one_vs_rest`.
       normal: the class that is normal.
       counts: (normals, anomalies) of the set, drawn from `train`, the anomalies evenly over all other
         classes. The default is MNIST's: every zero of its training set, and 56 of each other digit.
@@ -37,14 +37,14 @@ def imbalanced(
       DataError: fewer images than `counts` wants.
       ValueError: an option out of its range.
     """
-    check_options(train, test, classes, learns_from, validation)
+    check_options(train, test, classes, supervision, validation)
     tests = np.arange(len(test.labels))
     truth = test.labels != normal
     trials = []
     for seed in seeds:
         rows = _draw_set(train, normal, counts, seed, classes)
         name = {"class": classes[normal]}
-        trials.append(make_trial(train.labels, name, seed, normal, rows, learns_from, validation, tests, truth))
+        trials.append(make_trial(train.labels, name, seed, normal, rows, supervision, validation, tests, truth))
     return make_study(_counted(normal, counts, classes), train, test, classes, trials)
 
 
@@ -54,7 +54,7 @@ def holdout_fraction(
     classes: Sequence[str],
     *,
     seeds: Sequence[int] = (0,),
-    learns_from: str = "anomalies",
+    supervision: str = "anomalies",
     validation: float = 0.1,
     normal: int = 0,
     counts: tuple[int, int] = (5923, 504),
@@ -66,7 +66,7 @@ def holdout_fraction(
     `fraction=0.1` train an autoencoder on 4,500 normals and test on 500 normals and 500 anomalies.
 
     Args:
-      train, test, classes, seeds, learns_from, validation, normal, counts: as in `imbalanced`; `test` is not
+      train, test, classes, seeds, supervision, validation, normal, counts: as in `imbalanced`; `test` is not
         used: the test pool is the pool.
       fraction: the share of each class to test on, 0 < fraction < 1.
 
@@ -76,7 +76,7 @@ def holdout_fraction(
     Raises:
       DataError, ValueError: as in `imbalanced`.
     """
-    check_options(train, test, classes, learns_from, validation)
+    check_options(train, test, classes, supervision, validation)
     if not 0 < fraction < 1:
         raise ValueError(f"fraction is {fraction}, but must lie between 0 and 1, both excluded")
     trials = []
@@ -84,12 +84,12 @@ def holdout_fraction(
         rows = _draw_set(train, normal, counts, seed, classes)
         tests = take_share(rows, train.labels, fraction, row_keys(len(train.labels), seed, "held-out fraction"))
         kept = np.setdiff1d(rows, tests)
-        if not learns_from.endswith("anomalies"):
+        if not supervision.endswith("anomalies"):
             kept = kept[train.labels[kept] == normal]
             tests = np.setdiff1d(rows, kept)
         truth = train.labels[tests] != normal
         name = {"class": classes[normal]}
-        trials.append(make_trial(train.labels, name, seed, normal, kept, learns_from, validation, tests, truth))
+        trials.append(make_trial(train.labels, name, seed, normal, kept, supervision, validation, tests, truth))
     return make_study(f"{_counted(normal, counts, classes)}, {fraction:g} held out", train, train, classes, trials)
 
 
@@ -99,7 +99,7 @@ def folds(
     classes: Sequence[str],
     *,
     seeds: Sequence[int] = (0,),
-    learns_from: str = "anomalies",
+    supervision: str = "anomalies",
     validation: float = 0.1,
     normal: int = 0,
     counts: tuple[int, int] = (5923, 504),
@@ -111,7 +111,7 @@ def folds(
     study, `imbalanced`: they are no further fold, and must not enter the mean over folds.
 
     Args:
-      train, test, classes, seeds, learns_from, validation, normal, counts: as in `imbalanced`; `test` is not
+      train, test, classes, seeds, supervision, validation, normal, counts: as in `imbalanced`; `test` is not
         used: the test pool is the pool. `validation` is a share of the other folds.
       folds: how many, at least 2.
 
@@ -122,7 +122,7 @@ def folds(
       DataError: fewer images than `counts` wants, or fewer anomalies or normals than folds.
       ValueError: an option out of its range.
     """
-    check_options(train, test, classes, learns_from, validation)
+    check_options(train, test, classes, supervision, validation)
     if not 2 <= folds <= min(counts):
         raise DataError(f"folds is {folds}, but must be at least 2 and at most {min(counts)}, the smaller of {counts}")
     trials = []
@@ -135,7 +135,7 @@ def folds(
             kept = np.setdiff1d(rows, tests)
             truth = train.labels[tests] != normal
             name = {"fold": fold}
-            trials.append(make_trial(train.labels, name, seed, normal, kept, learns_from, validation, tests, truth))
+            trials.append(make_trial(train.labels, name, seed, normal, kept, supervision, validation, tests, truth))
     return make_study(f"{_counted(normal, counts, classes)}, {folds} folds", train, train, classes, trials)
 
 

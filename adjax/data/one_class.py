@@ -18,7 +18,7 @@ def one_vs_rest(
     classes: Sequence[str],
     *,
     seeds: Sequence[int] = (0,),
-    learns_from: str = "normal",
+    supervision: str = "normal",
     validation: float = 0.1,
     anomalies_per_normal: float = 1.0,
     clusters: int = 3,
@@ -31,7 +31,7 @@ def one_vs_rest(
       train, test: Splits of one set; `train` is the pool.
       classes: class names, in the order of the labels.
       seeds: each multiplies the trials.
-      learns_from: see `adjax.types.Method`. If anomalies are among it, they are drawn from the other classes
+      supervision: see `adjax.types.Method`. If anomalies are among it, they are drawn from the other classes
         by k-means sampling; else no trial holds a single anomaly.
       validation: share of the normals and of the drawn anomalies that is held out of training; 0 ≤ share < 1.
       anomalies_per_normal: anomalies drawn for each normal image, before any are held out; 1 is published.
@@ -47,7 +47,7 @@ def one_vs_rest(
       DataError: a class without training or test images, or fewer anomalies than wanted.
       ValueError: an option out of its range.
     """
-    check_options(train, test, classes, learns_from, validation)
+    check_options(train, test, classes, supervision, validation)
     if clusters < 1:
         raise ValueError(f"clusters is {clusters}, but must be at least 1 (1: drawn at random)")
     if anomalies_per_normal <= 0:
@@ -68,7 +68,7 @@ def one_vs_rest(
                     classes,
                     seed=seed,
                     name={"class": classes[normal]},
-                    learns_from=learns_from,
+                    supervision=supervision,
                     validation=validation,
                     per_normal=anomalies_per_normal,
                     clusters=clusters,
@@ -85,7 +85,7 @@ def one_vs_other(
     classes: Sequence[str],
     *,
     seeds: Sequence[int] = (0,),
-    learns_from: str = "normal",
+    supervision: str = "normal",
     validation: float = 0.1,
     normal: int = 1,
     anomalous: int = 7,
@@ -95,7 +95,7 @@ def one_vs_other(
     """Builds one-vs-other trials: one class is normal, one other anomalous; the rest are not used.
 
     Args:
-      train, test, classes, seeds, learns_from, validation, clusters: as in `one_vs_rest`.
+      train, test, classes, seeds, supervision, validation, clusters: as in `one_vs_rest`.
       normal, anomalous: numbers of two classes.
       anomalies_per_normal: as in `one_vs_rest`, but no more than there are.
 
@@ -105,12 +105,12 @@ def one_vs_other(
     Raises:
       DataError, ValueError: as in `one_vs_rest`; or one class twice.
     """
-    check_options(train, test, classes, learns_from, validation)
+    check_options(train, test, classes, supervision, validation)
     if known_class(normal, classes) == known_class(anomalous, classes):
         raise DataError(f"class {normal} can't be normal and anomalous: choose two")
     tests = np.flatnonzero(np.isin(test.labels, (normal, anomalous)))
     others = np.flatnonzero(train.labels == anomalous)
-    if learns_from.endswith("anomalies"):
+    if supervision.endswith("anomalies"):
         anomalies_per_normal = min(anomalies_per_normal, len(others) / max(1, (train.labels == normal).sum()))
     trials = [
         _against(
@@ -120,7 +120,7 @@ def one_vs_other(
             classes,
             seed=seed,
             name={"class": classes[normal], "against": classes[anomalous]},
-            learns_from=learns_from,
+            supervision=supervision,
             validation=validation,
             per_normal=anomalies_per_normal,
             clusters=clusters,
@@ -140,7 +140,7 @@ def _against(
     *,
     seed: int,
     name: dict[str, Any],
-    learns_from: str,
+    supervision: str,
     validation: float,
     per_normal: float,
     clusters: int,
@@ -155,7 +155,7 @@ def _against(
             f"{truth.sum()} test images, but each needs some: take another class out of `normal_classes`"
         )
     drawn = others[:0]
-    if learns_from.endswith("anomalies"):
+    if supervision.endswith("anomalies"):
         count = round(per_normal * len(normals))
         if not 0 < count <= len(others):
             raise DataError(
@@ -166,7 +166,7 @@ def _against(
         groups = clusters_of(train.images[others], clusters, keys[others])
         drawn = draw_evenly(others, groups, count, keys)
     rows = np.concatenate([normals, drawn])
-    return make_trial(train.labels, name, seed, normal, rows, learns_from, validation, test, truth)
+    return make_trial(train.labels, name, seed, normal, rows, supervision, validation, test, truth)
 
 
 def _balanced(labels: np.ndarray, normal: int, seed: int, classes: Sequence[str]) -> np.ndarray:

@@ -16,7 +16,7 @@ HOLDOUT = "holdout:"
 MAX_CLASSES = 100_000  # so that a slip of the hand doesn't count to 10¹²
 
 
-class Task(NamedTuple):
+class OODPair(NamedTuple):
     """What a detector is trained on and judged by.
 
     Attributes:
@@ -36,7 +36,7 @@ class Task(NamedTuple):
 
 def task(
     dataset: str, ood: str, data_dir: str | Path | None = None, resize: bool = False, side_px: int | None = None
-) -> Task:
+) -> OODPair:
     """Loads a task.
 
     Args:
@@ -68,13 +68,13 @@ def task(
         only = {"classes": normal} if normal and "classes" in source.takes else {}  # what isn't used isn't decoded
         train, test, left_out = holdout(source.load("train", folder, **only), source.load("test", folder), held)
         names = tuple(name for number, name in enumerate(source.classes) if number not in held)
-        return Task(dataset, ood, names, train, test, left_out)
+        return OODPair(dataset, ood, names, train, test, left_out)
     outside = find(ood, folder)
     if side_px is not None and "side_px" in outside.takes:
         outside = find(ood, folder, side_px)
     other = outside.load("test", folder)
     train, test, other = pair(source.load("train", folder), source.load("test", folder), other, resize)
-    return Task(dataset, ood, source.classes, train, test, other)
+    return OODPair(dataset, ood, source.classes, train, test, other)
 
 
 def pair(train: Split, test: Split, ood: Split, resize: bool = False) -> tuple[Split, Split, Split]:

@@ -15,7 +15,7 @@ import numpy as np
 from adjax.data.sampling import row_keys, smallest
 from adjax.data.split import DataError, Split
 
-LEARNS_FROM = ("classes", "normal", "anomalies", "classes and anomalies")
+SUPERVISION = ("classes", "normal", "anomalies", "classes and anomalies")
 """As in `adjax.types.Method`; the last two see labelled anomalies."""
 
 
@@ -73,7 +73,7 @@ def make_trial(
     seed: int,
     normal: int,
     rows: np.ndarray,
-    learns_from: str,
+    supervision: str,
     validation: float,
     test: np.ndarray,
     truth: np.ndarray,
@@ -86,7 +86,7 @@ def make_trial(
       seed: of the draw.
       normal: number of the normal class.
       rows: int[n], rows of the pool to train on and hold out.
-      learns_from: as of `adjax.types.Method`.
+      supervision: as of `adjax.types.Method`.
       validation: share to hold out, in [0, 1).
       test: int[m], rows of the test images.
       truth: bool[m], which of them are anomalous.
@@ -94,7 +94,7 @@ def make_trial(
     Returns:
       The `Trial`.
     """
-    if not learns_from.endswith("anomalies"):
+    if not supervision.endswith("anomalies"):
         rows = rows[labels[rows] == normal]
     aside = take_share(rows, labels, validation, row_keys(len(labels), seed, "validation"))
     kept = np.setdiff1d(rows, aside)
@@ -172,13 +172,13 @@ def known_class(number: int, classes: Sequence[str]) -> int:
     return number
 
 
-def check_options(train: Split, test: Split, classes: Sequence[str], learns_from: str, validation: float) -> None:
+def check_options(train: Split, test: Split, classes: Sequence[str], supervision: str, validation: float) -> None:
     """Checks the options that all protocols take.
 
     Args:
       train, test: Splits of one set.
       classes: names, in the order of the labels.
-      learns_from: a value in `LEARNS_FROM`.
+      supervision: a value in `SUPERVISION`.
       validation: share in [0, 1).
 
     Raises:
@@ -195,7 +195,7 @@ def check_options(train: Split, test: Split, classes: Sequence[str], learns_from
             f"labels go up to {max(train.labels.max(), test.labels.max())}, but there are names for {len(classes)} "
             "classes: name them all"
         )
-    if learns_from not in LEARNS_FROM:
-        raise ValueError(f"learns_from is {learns_from!r}, but must be one of {', '.join(LEARNS_FROM)}")
+    if supervision not in SUPERVISION:
+        raise ValueError(f"supervision is {supervision!r}, but must be one of {', '.join(SUPERVISION)}")
     if not 0 <= validation < 1:
         raise ValueError(f"validation is {validation}, but must be a share from 0, included, to 1, excluded")

@@ -26,4 +26,4 @@ PROTOCOLS: dict[str, Callable[..., Study]] = {
     "holdout_fraction": holdout_fraction,
     "folds": folds,
 }
-"""Each: `(train, test, classes, *, seeds, learns_from, validation, **options) -> Study`."""
+"""Each: `(train, test, classes, *, seeds, supervision, validation, **options) -> Study`."""

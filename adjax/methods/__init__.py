@@ -11,7 +11,7 @@ from adjax.methods.autoencoder import autoencoder
 from adjax.methods.centerloss import centerloss
 from adjax.methods.classifier import classifier
 from adjax.methods.deep_svdd import deep_svdd
-from adjax.methods.feature_extractor import frozen
+from adjax.methods.feature_extractor import feature_extractor
 from adjax.methods.gan import gan
 from adjax.methods.ood_head import ood_head
 from adjax.methods.random import random
@@ -27,8 +27,8 @@ METHODS: dict[str, Callable[..., Method]] = {
     "ood_head": MethodEntry(ood_head, "classes and anomalies", "standard", "lenet5"),
     "random": MethodEntry(random, "normal", "unit", "lenet5"),
     "regressor": MethodEntry(regressor, "anomalies", "standard", "cnn"),
-    "gmm": MethodEntry(partial(frozen, scorer="gmm"), "normal", "unit", "hog", scorer="gmm"),
-    "hog_ocsvm": MethodEntry(partial(frozen, scorer="ocsvm"), "normal", "unit", "hog", scorer="ocsvm"),
+    "gmm": MethodEntry(partial(feature_extractor, scorer="gmm"), "normal", "unit", "hog", scorer="gmm"),
+    "hog_ocsvm": MethodEntry(partial(feature_extractor, scorer="ocsvm"), "normal", "unit", "hog", scorer="ocsvm"),
 }
 """Name -> factory, called as `(network, image_shape, classes, *, steps, **options)`; what it makes stands beside it."""
 

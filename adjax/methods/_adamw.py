@@ -12,7 +12,7 @@ from typing import NamedTuple
 import jax
 import optax
 
-from adjax.methods._descent import descend
+from adjax.methods._descent import apply_updates
 from adjax.models import Network
 from adjax.types import PyTree
 
@@ -54,6 +54,6 @@ def adamw(network: Network, steps: int, warmup_steps: int = 200) -> AdamW:
     def update(grads, optimizer, moved, hparams):
         rate = hparams["learning_rate"] * schedule(optimizer.count)
         updates, optimizer = adam.update(grads, optimizer)
-        return descend(network, moved, updates, rate, hparams["weight_decay"]), optimizer
+        return apply_updates(network, moved, updates, rate, hparams["weight_decay"]), optimizer
 
     return AdamW(adam.init, update)

@@ -9,7 +9,7 @@ from jax import lax
 from adjax.types import PyTree
 
 
-def mean(tree: PyTree, axis_name: str | None) -> PyTree:
+def pmean_if_mapped(tree: PyTree, axis_name: str | None) -> PyTree:
     """Averages every leaf over a named axis of devices.
 
     Args:
@@ -22,7 +22,7 @@ def mean(tree: PyTree, axis_name: str | None) -> PyTree:
     return lax.pmean(tree, axis_name) if shared(axis_name) else tree
 
 
-def total(tree: PyTree, axis_name: str | None) -> PyTree:
+def psum_if_mapped(tree: PyTree, axis_name: str | None) -> PyTree:
     """Adds every leaf over a named axis of devices.
 
     Args:

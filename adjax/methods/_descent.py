@@ -8,7 +8,7 @@ from adjax.models import Network
 from adjax.types import PyTree
 
 
-def descend(
+def apply_updates(
     network: Network, params: PyTree, updates: PyTree, rate: jax.Array | float, decay: jax.Array | float = 0.0
 ) -> PyTree:
     """Takes one step, w − rate · (update + decay · w), for trainable leaves.

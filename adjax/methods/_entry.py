@@ -14,8 +14,8 @@ class MethodEntry:
 
     Attributes:
       factory: `(network, image_shape, classes, *, steps, **options) -> Method`.
-      supervision: what it learns from, as `Method.learns_from`; None: unknown until it is made.
-      input_range: of its images, as `Method.pixels`; None: unknown until it is made.
+      supervision: what it learns from, as `Method.supervision`; None: unknown until it is made.
+      input_range: of its images, as `Method.input_range`; None: unknown until it is made.
       model: name in `adjax.models.MODELS` of the network that it takes if none is named; None: one must be named.
       scorer: name in `adjax.scorers.SCORERS` of the scorer that it is published with.
     """

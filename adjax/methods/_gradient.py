@@ -90,7 +90,7 @@ def gradient(
 
     parts = _parts(network, weights, rows["images"])
     found = whole(weights, rows) if parts == 1 else lax.platform_dependent(weights, rows, cpu=in_parts, default=whole)
-    of, metrics = _collective.mean((found.of, found.metrics), axis_name)
+    of, metrics = _collective.pmean_if_mapped((found.of, found.metrics), axis_name)
     return found._replace(of=of, metrics=metrics)
 
 

@@ -94,7 +94,7 @@ def autoencoder(
             "score": score_of(images, reconstruction),
         }
 
-    return Method(init, step, outputs, HPARAMS, scorer="score", learns_from="normal", pixels="unit")
+    return Method(init, step, outputs, HPARAMS, scorer="score", supervision="normal", input_range="unit")
 
 
 HPARAMS = {"learning_rate": 2e-3, "weight_decay": 0.0}

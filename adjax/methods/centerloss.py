@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import optax
 
 from adjax.methods import _collective
-from adjax.methods._descent import descend
+from adjax.methods._descent import apply_updates
 from adjax.methods._gradient import Gradient, gradient
 from adjax.models import Network
 from adjax.types import Method, PyTree
@@ -80,7 +80,7 @@ def centerloss(
         found = center_loss_gradients(network, weights, centers, hparams["lam"], batch, key, axis_name)
         updates, optimizer = adam.update(found.of, state["optimizer"])
         rate = hparams["learning_rate"] * schedule(state["optimizer"].count)
-        weights = descend(network, found.weights, updates, rate, hparams["weight_decay"])
+        weights = apply_updates(network, found.weights, updates, rate, hparams["weight_decay"])
         centers = moved_centers(centers, found.kept, labels, center_rate, axis_name)
 
         state = {
@@ -159,5 +159,5 @@ def moved_centers(
       float32[K, D].
     """
     member = jax.nn.one_hot(labels, len(centers))
-    sums, counts = _collective.total((member.T @ features, member.sum(0)), axis_name)
+    sums, counts = _collective.psum_if_mapped((member.T @ features, member.sum(0)), axis_name)
     return centers - rate * (counts[:, None] * centers - sums) / (1 + counts[:, None])

@@ -89,7 +89,7 @@ def classifier(
 
     if networks > 1:
         init, step, outputs = _together(init, step, outputs, networks)
-    return Method(init, step, outputs, HPARAMS, scorer="score", learns_from="anomalies", pixels="standard")
+    return Method(init, step, outputs, HPARAMS, scorer="score", supervision="anomalies", input_range="standard")
 
 
 def _together(init, step, outputs, networks: int):

@@ -113,7 +113,7 @@ def deep_svdd(
         images = blur(powered(images, gamma), blur_px)
         return contrast_normalised(images) if contrast else images
 
-    return Method(init, step, outputs, HPARAMS, scorer="score", learns_from="normal", pixels="unit")
+    return Method(init, step, outputs, HPARAMS, scorer="score", supervision="normal", input_range="unit")
 
 
 HPARAMS = {"learning_rate": 1e-3, "weight_decay": 1e-2}

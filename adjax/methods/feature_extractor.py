@@ -9,7 +9,7 @@ from adjax.models import Network
 from adjax.types import Method
 
 
-def frozen(
+def feature_extractor(
     network: Network,
     image_shape: tuple[int, int, int],
     classes: int,
@@ -37,4 +37,4 @@ def frozen(
     def outputs(params, images):
         return network.apply(params["network"], images)
 
-    return Method(init, None, outputs, {}, scorer=scorer, learns_from="normal", pixels="unit")
+    return Method(init, None, outputs, {}, scorer=scorer, supervision="normal", input_range="unit")

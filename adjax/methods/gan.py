@@ -34,7 +34,7 @@ from adjax.losses.patch import patch
 from adjax.losses.ssim import ssim
 from adjax.methods import _collective
 from adjax.methods._adam import scale_by_adam, when_all_are_there
-from adjax.methods._descent import descend
+from adjax.methods._descent import apply_updates
 from adjax.models import Network
 from adjax.models import network as as_network
 from adjax.models._discriminator import Discriminator
@@ -111,7 +111,8 @@ def gan(
         own = {"normal": slice(0, rows), "anomaly": slice(len(x) - rows, len(x))}
         masks = {"normal": labels == 0, "anomaly": labels > 0}
         counts = {
-            kind: _collective.total((mask.sum(), mask[own[kind]].sum()), axis_name) for kind, mask in masks.items()
+            kind: _collective.psum_if_mapped((mask.sum(), mask[own[kind]].sum()), axis_name)
+            for kind, mask in masks.items()
         }
 
         def mean(values, kind):
@@ -180,9 +181,9 @@ def gan(
                 by_y += through_fake(by_fake)[1]
                 (by_real, by_fake), term = jax.grad(discriminator_loss, (0, 1), has_aux=True)(real, fake)
                 gradient = jax.tree.map(jnp.add, through_real(by_real)[0], through_fake(by_fake)[0])
-                gradient, term = _collective.total((gradient, term), axis_name)
+                gradient, term = _collective.psum_if_mapped((gradient, term), axis_name)
                 updates, after = adam.update(gradient, moments)
-                judge_after = descend(discriminator, moved, updates, when_all_are_there((by_y, gradient), rate))
+                judge_after = apply_updates(discriminator, moved, updates, when_all_are_there((by_y, gradient), rate))
                 return (by_y, *by), terms, (judge_after, after), term
 
             zero = jnp.float32(0)
@@ -197,11 +198,11 @@ def gan(
         grads = jax.tree.map(jnp.add, through_y, direct)
         terms = {**normal_terms, **anomaly_terms}
         metrics = {"loss": sum(w[f"w_{name}"] * term for name, term in terms.items()), **terms}
-        grads, metrics = _collective.total((grads, metrics), axis_name)
+        grads, metrics = _collective.psum_if_mapped((grads, metrics), axis_name)
         updates, moments = adam.update(grads, state["optimizer"]["network"])
         judges = {"normal": normal, "anomaly": anomaly}
         state = {
-            "params": {"network": descend(network, moved, updates, when_all_are_there(grads, rate))},
+            "params": {"network": apply_updates(network, moved, updates, when_all_are_there(grads, rate))},
             "discriminators": {kind: judge for kind, ((judge, _), _) in judges.items()},
             "optimizer": {"network": moments, **{kind: after for kind, ((_, after), _) in judges.items()}},
             "hparams": w,
@@ -219,7 +220,7 @@ def gan(
             "features": said["features"],
         }
 
-    return Method(init, step, outputs, HPARAMS, scorer="score", learns_from="anomalies", pixels="signed")
+    return Method(init, step, outputs, HPARAMS, scorer="score", supervision="anomalies", input_range="signed")
 
 
 HPARAMS = {

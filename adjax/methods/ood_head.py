@@ -98,7 +98,9 @@ def ood_head(
     def train_body(state, batch, key, axis_name):
         params, hparams = state["params"], state["hparams"]
         images, labels, counts = in_distribution(batch["images"], batch["labels"], classes)
-        weight = counts / jnp.maximum(_collective.mean(counts.mean(), axis_name), 1e-6)  # a batch may have none at all
+        weight = counts / jnp.maximum(
+            _collective.pmean_if_mapped(counts.mean(), axis_name), 1e-6
+        )  # a batch may have none at all
         known = {"images": images, "labels": jnp.where(counts > 0, labels, 0), "weight": weight}
         found = center_loss_gradients(
             network, params["network"], params["centers"], hparams["lam"], known, key, axis_name
@@ -145,7 +147,7 @@ def ood_head(
         said = network.apply(params["network"], images)
         return {**said, "score": head.apply(params["head"], said["features"])["logit"]}
 
-    return Method(init, step, outputs, HPARAMS, scorer="score", learns_from="classes and anomalies")
+    return Method(init, step, outputs, HPARAMS, scorer="score", supervision="classes and anomalies")
 
 
 HPARAMS = {

@@ -37,7 +37,7 @@ def random(network: Network | None, image_shape: tuple[int, int, int], classes: 
         word = _mixed(levels + place).sum(-1, dtype=jnp.uint32) ^ params["seed"][1]
         return {"score": (_mixed(word) >> 8).astype(jnp.float32) * jnp.float32(2**-24)}
 
-    return Method(init, None, outputs, {}, scorer="score", learns_from="normal", pixels="unit")
+    return Method(init, None, outputs, {}, scorer="score", supervision="normal", input_range="unit")
 
 
 def _mixed(x: jax.Array) -> jax.Array:

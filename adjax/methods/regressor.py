@@ -70,7 +70,7 @@ def regressor(
         said = network.apply(params["network"], images)
         return {**said, "score": said["logits"][:, 0]}
 
-    return Method(init, step, outputs, HPARAMS, scorer="score", learns_from="anomalies", pixels="standard")
+    return Method(init, step, outputs, HPARAMS, scorer="score", supervision="anomalies", input_range="standard")
 
 
 HPARAMS = {"learning_rate": 1e-3, "weight_decay": 0.0}

@@ -1,6 +1,6 @@
 """A folder of files to a table of decisions: `python -m adjax predict`.
 
-    walk → decode in threads (`stream`) → one compiled pass (`judge`) → journal → table (`tables`)
+    walk → decode in threads (`stream`) → one compiled pass (`predict_batch`) → journal → table (`writers`)
 
 Every file is one row, whatever it holds; memory is that of a few batches, however many files there are.
 """

@@ -8,19 +8,21 @@ import jax.numpy as jnp
 from adjax import localise, thresholds
 from adjax.detector import Detector, outputs_of
 from adjax.scorers._logits import answer
-from adjax.spec import parts
+from adjax.spec import resolve
 
 NONE = -1
 
 
 @jax.jit
-def judge(detector: Detector, images: jax.Array, doubt: thresholds.Band | None = None) -> dict[str, jax.Array]:
+def predict_batch(
+    detector: Detector, images: jax.Array, doubt: thresholds.ThresholdInterval | None = None
+) -> dict[str, jax.Array]:
     """Judges images.
 
     Args:
       detector: a single one.
       images: uint8[N, H, W, C], as trained.
-      doubt: scores within are uncertain, see `adjax.thresholds.band`; None: nobody can tell.
+      doubt: scores within are uncertain, see `adjax.thresholds.threshold_interval`; None: nobody can tell.
 
     Returns:
       `score` float32[N]; `anomalous` bool[N], by the detector's threshold; `p_value` float32[N], NaN where no normal
@@ -30,12 +32,12 @@ def judge(detector: Detector, images: jax.Array, doubt: thresholds.Band | None =
       of a scorer with places also `places` float32[N, h, w], their scores.
     """
     said = outputs_of(detector, images)
-    scorer = parts(detector.spec).scorer
+    scorer = resolve(detector.spec).scorer
     distances = scorer.distances(detector.scorer, said)
-    score = thresholds.common_quantile(detector.calibration, distances)
+    score = thresholds.classwise_quantile(detector.calibration, distances)
     n, classes = score.shape[0], len(detector.spec.classes)
-    held_out = detector.normal_levels.shape[0]
-    p_value = thresholds.p_value(detector.normal_levels, score) if held_out else jnp.full(n, jnp.nan)
+    held_out = detector.calibration_scores.shape[0]
+    p_value = thresholds.p_value(detector.calibration_scores, score) if held_out else jnp.full(n, jnp.nan)
     nearest = jnp.full(n, NONE, jnp.int32)
     if distances.shape[1] == classes > 1:
         nearest = jnp.where(jnp.isnan(score), NONE, thresholds.nearest(detector.calibration, distances))

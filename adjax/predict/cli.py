@@ -24,8 +24,8 @@ from adjax.export_cli import find
 from adjax.loop import StopSignal
 from adjax.manifest import MANIFEST
 from adjax.predict import page, stream, writers
-from adjax.predict.resume_log import Journal
-from adjax.predict.stream import Row
+from adjax.predict.resume_log import ResumeLog
+from adjax.predict.stream import Prediction
 from adjax.progress import ImageProgress
 from adjax.report import write as write_report
 
@@ -38,8 +38,8 @@ def main(arguments: list[str]) -> int:
     console = Console(width=None if sys.stdout.isatty() else 160)
     writers.check(chosen.out)
     detector, sha256, alpha = _detector(chosen.detector, chosen.false_positive_rate)
-    doubt = None if alpha is None else thresholds.band(detector.normal_levels, alpha)
-    if chosen.submission and not detector.normal_levels.shape[0]:
+    doubt = None if alpha is None else thresholds.threshold_interval(detector.calibration_scores, alpha)
+    if chosen.submission and not detector.calibration_scores.shape[0]:
         raise DataError("--submission needs p-values, and this detector was fitted without held-out normal images")
     folder = chosen.folder
     report = None if chosen.no_report else chosen.report or page.path_beside(chosen.out, folder)
@@ -69,7 +69,7 @@ def main(arguments: list[str]) -> int:
         )
     batch_size = chosen.batch_size or features.batch_size_for(detector.spec.image_shape)
     with (
-        Journal(
+        ResumeLog(
             journal_path, {**shared, "false-positive rate": alpha, "folder": str(folder.resolve())}, chosen.fresh
         ) as journal,
         StopSignal() as stop,
@@ -99,7 +99,7 @@ def main(arguments: list[str]) -> int:
                     break
             rate = progress.rate()
         journal.append(
-            Row(name, "error", f"the folder can't be listed: {why}")
+            Prediction(name, "error", f"the folder can't be listed: {why}")
             for name, why in found.unlisted.items()
             if name not in journal.done
         )
@@ -132,7 +132,7 @@ def _detector(run: Path, false_positive_rate: float | None) -> tuple[Detector, s
     detector = serialization.load(directory)
     sha256 = hashlib.sha256((directory / MANIFEST).read_bytes()).hexdigest()
     if false_positive_rate is not None:
-        _check_rate(len(detector.normal_levels), false_positive_rate)
+        _check_rate(len(detector.calibration_scores), false_positive_rate)
         return detector.with_false_positive_rate(false_positive_rate), sha256, false_positive_rate
     return detector, sha256, _rate(detector, directory)
 
@@ -171,7 +171,7 @@ def _told(found: walk.Found, before: int) -> str:
     return "; ".join(parts)
 
 
-def _copy_flagged(rows: list[Row], folder: Path, to: Path) -> None:
+def _copy_flagged(rows: list[Prediction], folder: Path, to: Path) -> None:
     for row in rows:
         if row.decision == "anomalous":
             target = to / row.path
@@ -179,12 +179,12 @@ def _copy_flagged(rows: list[Row], folder: Path, to: Path) -> None:
             shutil.copyfile(folder / row.path, target)
 
 
-def _submission(path: Path, journal: Journal) -> None:
+def _submission(path: Path, journal: ResumeLog) -> None:
     answers = [(upload.text(row.path), row.evidence) for row in journal.rows()]
     write_probabilities(path, [name for name, _ in answers], [value for _, value in answers])
 
 
-def _summary(console: Console, journal: Journal, rate: float, written: dict[str, Path | None]) -> None:
+def _summary(console: Console, journal: ResumeLog, rate: float, written: dict[str, Path | None]) -> None:
     counts = Counter(row.decision or row.status for row in journal.rows())
     total, scored = counts.total(), counts["normal"] + counts["anomalous"]
     share = f" ({counts['anomalous'] / scored:.1%} of those read)" if scored else ""

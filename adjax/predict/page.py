@@ -23,7 +23,7 @@ from adjax import distribution, localise
 from adjax.data import upload
 from adjax.data.split import DataError
 from adjax.detector import Detector
-from adjax.predict.resume_log import Journal
+from adjax.predict.resume_log import ResumeLog
 from adjax.report import Figure, Pictures, Report, Table, View, choose
 
 NAME = "report.html"
@@ -58,7 +58,7 @@ class Scored(NamedTuple):
 
 
 def of_scores(
-    detector: Detector, sha256: str, folder: Path, journal: Journal, alpha: float | None, command: str, table: str
+    detector: Detector, sha256: str, folder: Path, journal: ResumeLog, alpha: float | None, command: str, table: str
 ) -> Report:
     """Builds the report of a scored folder.
 
@@ -75,7 +75,7 @@ def of_scores(
       The `Report`.
     """
     scored = read(journal, detector.spec.classes)
-    held_out, threshold = np.asarray(detector.normal_levels, np.float32), float(detector.threshold)
+    held_out, threshold = np.asarray(detector.calibration_scores, np.float32), float(detector.threshold)
     views = []
     if len(scored.scores):
         classes = detector.spec.classes if (scored.nearest >= 0).any() else ()
@@ -152,7 +152,7 @@ def title(folder: Path, table: str) -> str:
     return _short(f"Scores of {upload.line(folder.resolve().name) or 'a folder'}, {upload.line(table)}")
 
 
-def read(journal: Journal, classes: Sequence[str]) -> Scored:
+def read(journal: ResumeLog, classes: Sequence[str]) -> Scored:
     """Reads all rows, in a few bytes each.
 
     Args:
@@ -193,7 +193,7 @@ def near(scores: np.ndarray, threshold: float) -> np.ndarray:
     return np.union1d(choose(scores), order[max(at - NEAR, 0) : at + NEAR])
 
 
-def pictures(detector: Detector, folder: Path, journal: Journal, rows: np.ndarray) -> Pictures | None:
+def pictures(detector: Detector, folder: Path, journal: ResumeLog, rows: np.ndarray) -> Pictures | None:
     """Reads some of the scored files again; files that have gone or become unreadable are left out.
 
     Args:

@@ -12,7 +12,7 @@ from adjax import atomic
 from adjax.data import upload
 from adjax.data.pixels import seen_part
 from adjax.report.pictures import heat
-from adjax.spec import Given, Spec
+from adjax.spec import FunctionSpec, Spec
 
 MOST_BOXES = 20
 LONGEST_PX = 4096
@@ -29,7 +29,7 @@ class Box(NamedTuple):
     peak: float
 
 
-def boxes(places: np.ndarray, threshold: float, size: tuple[int, int], spec: Spec | Given) -> list[Box]:
+def boxes(places: np.ndarray, threshold: float, size: tuple[int, int], spec: Spec | FunctionSpec) -> list[Box]:
     """Finds connected places above the threshold, the highest first, at most `MOST_BOXES`.
 
     A picture may be flagged as a whole, by a pooled feature, without a place above the threshold. Then its highest
@@ -76,7 +76,7 @@ def told(found: list[Box]) -> str:
 
 
 def write(
-    source: Path, into: Path, places: np.ndarray, threshold: float, size: tuple[int, int], spec: Spec | Given
+    source: Path, into: Path, places: np.ndarray, threshold: float, size: tuple[int, int], spec: Spec | FunctionSpec
 ) -> None:
     """Writes `into`.map.tif, float32 [height, width] of the picture's own size in the unit of the score, NaN where the
     detector does not look, and `into`.overlay.png, the picture with the map on it and what is above the threshold
@@ -101,7 +101,7 @@ def write(
         Image.fromarray(overlay(picture, full, level(places, threshold))).save(fresh, "png")
 
 
-def enlarged(places: np.ndarray, size: tuple[int, int], spec: Spec | Given) -> np.ndarray:
+def enlarged(places: np.ndarray, size: tuple[int, int], spec: Spec | FunctionSpec) -> np.ndarray:
     """Enlarges scores to a map of the picture, bilinear.
 
     Args:

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from adjax.data.split import DataError
-from adjax.predict.stream import Row
+from adjax.predict.stream import Prediction
 
 KIND = "adjax predict journal 2"
 
 
-class Journal:
+class ResumeLog:
     """A journal that is open for appending, by this process alone. A context manager."""
 
     def __init__(self, path: Path, facts: Mapping[str, str | float | None], fresh: bool = False):
@@ -43,24 +43,24 @@ class Journal:
             self._file.close()
             raise
 
-    def __enter__(self) -> Journal:
+    def __enter__(self) -> ResumeLog:
         return self
 
     def __exit__(self, *_) -> None:
         self._file.close()
 
-    def append(self, rows: Iterable[Row]) -> None:
+    def append(self, rows: Iterable[Prediction]) -> None:
         """Writes rows and hands them to the operating system."""
         lines = [json.dumps(row, separators=(",", ":")) + "\n" for row in rows]
         self._file.write("".join(lines).encode())
         self._file.flush()
 
-    def rows(self) -> Iterator[Row]:
+    def rows(self) -> Iterator[Prediction]:
         """All rows so far, in order."""
         with open(self.path, "rb") as file:
             next(file)
             for line in file:
-                yield Row(*json.loads(line))
+                yield Prediction(*json.loads(line))
 
     def _whole(self, facts: Mapping[str, str | float | None]) -> int:
         """Reads what is there; the length of it that is whole."""
@@ -74,7 +74,7 @@ class Journal:
             try:
                 value = json.loads(line)
                 if number > 1:
-                    self.done.add(Row(*value).path)
+                    self.done.add(Prediction(*value).path)
             except (ValueError, TypeError) as error:
                 raise DataError(f"{self.path} is damaged in line {number}: begin anew by --fresh") from error
             if number == 1 and value != head:

@@ -20,14 +20,14 @@ from adjax.data.pixels import unseen
 from adjax.data.split import DataError
 from adjax.detector import Detector
 from adjax.predict import regions
-from adjax.predict.batch import NONE, judge
-from adjax.spec import Given, Spec
+from adjax.predict.batch import NONE, predict_batch
+from adjax.spec import FunctionSpec, Spec
 
 WINDOW = 3
 """Batches in memory: one that is judged, one that fills, one ahead."""
 
 
-class Row(NamedTuple):
+class Prediction(NamedTuple):
     """What is known of one file; None: unknown.
 
     Attributes:
@@ -43,8 +43,8 @@ class Row(NamedTuple):
       unseen: share of the picture's area that the detector does not look at, since it takes the middle.
       boxes: of what is above the threshold, or is highest, "left,top,width,height,score; …" in px; None for one that
         is normal, and where the scorer has no places.
-      uncertain: whether other held-out images might have decided otherwise, see `adjax.thresholds.band`; None where
-        it isn't known which rate the threshold was set for.
+      uncertain: whether other held-out images might have decided otherwise, see `adjax.thresholds.threshold_interval`;
+        None where it isn't known which rate the threshold was set for.
     """
 
     path: str
@@ -78,10 +78,10 @@ def rows(
     *,
     batch_size: int,
     threads: int = THREADS,
-    doubt: thresholds.Band | None = None,
+    doubt: thresholds.ThresholdInterval | None = None,
     depths: Depths | None = None,
     maps: Path | None = None,
-) -> Generator[list[Row]]:
+) -> Generator[list[Prediction]]:
     """Scores files, a batch at a time, in order.
 
     Args:
@@ -106,7 +106,7 @@ def rows(
                 if depths is not None:
                     depths.add(picture)
         headers = [p.header if isinstance(p, upload.Picture) else p for p in decoded]
-        started = batch, headers, judge(state, images, doubt)
+        started = batch, headers, predict_batch(state, images, doubt)
         if pending is not None:  # fetched one batch late, so that the device works while threads decode
             yield _rows(detector, folder, maps, *pending)
         pending = started
@@ -115,7 +115,7 @@ def rows(
 
 
 def _decoded(
-    folder: Path, names: Iterator[str], spec: Spec | Given, batch_size: int, threads: int
+    folder: Path, names: Iterator[str], spec: Spec | FunctionSpec, batch_size: int, threads: int
 ) -> Iterator[tuple[list[str], list[upload.Picture | str]]]:
     """(names, pictures or reasons), a batch at a time; no more than WINDOW batches are decoded and not yet taken."""
 
@@ -145,14 +145,14 @@ def _rows(
     names: list[str],
     headers: list[upload.Header | str],
     judged: Any,
-) -> list[Row]:
+) -> list[Prediction]:
     """The rows of a batch; waits for the device."""
     threshold = float(detector.threshold)
     said, spec = jax.device_get(judged), detector.spec
     found = []
     for slot, (name, header) in enumerate(zip(names, headers, strict=True)):
         if isinstance(header, str):
-            found.append(Row(name, "error", header))
+            found.append(Prediction(name, "error", header))
             continue
         nearest = int(said["nearest"][slot])
         size, flagged, boxes = (header.height, header.width), bool(said["anomalous"][slot]), None
@@ -162,7 +162,7 @@ def _rows(
             if maps is not None:
                 regions.write(folder / name, maps / name, places, threshold, size, spec)
         found.append(
-            Row(
+            Prediction(
                 name,
                 "ok",
                 None,

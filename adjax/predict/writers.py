@@ -13,7 +13,7 @@ from adjax import atomic, distribution
 from adjax.data.probabilities import FORMULA
 from adjax.data.split import DataError
 from adjax.data.upload import text
-from adjax.predict.stream import Row
+from adjax.predict.stream import Prediction
 
 COLUMNS = {
     "path": str,
@@ -49,7 +49,7 @@ def check(path: Path) -> None:
         _pyarrow()
 
 
-def write(path: Path, rows: Iterable[Row], shared: Mapping[str, Any]) -> None:
+def write(path: Path, rows: Iterable[Prediction], shared: Mapping[str, Any]) -> None:
     """Writes a table in flat memory and puts it into place by a rename.
 
     Args:
