@@ -1,4 +1,4 @@
-"""uint8 images to what a network sees: random changes, normalising; on the device, compiled into the step."""
+"""Augmentation and normalisation of uint8 images, on the device, compiled into the training step."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from jax.typing import ArrayLike
 
 
 class Augment(NamedTuple):
-    """Random changes to training images, drawn anew at each step: `augment(keys, images)`. All off by default.
+    """Random changes to training images, drawn again at each step: `augment(keys, images)`. All off by default.
 
     Done in the order: quarter turn, mirror, crop, warp (rotation, scale, elastic), shift. Each draws from a key of its
     own, so switching one on changes no other's draws.
 
     Attributes:
-      shift_px: moved by up to so many pixels both ways, filled with zeros.
+      shift_px: moved by up to this many pixels both ways, filled with zeros.
       flip_horizontal, flip_vertical: mirrored, each with probability ½.
       rotate: turned by 0, 90, 180 or 270°, each with probability ¼; images must be square.
-      crop_px: 0 … so many pixels cut from each side, resized (bilinear) to the size before.
-      rotation_deg: turned about the middle by up to so many degrees either way, filled with zeros; below 180.
+      crop_px: 0 … `crop_px` pixels cut from each side, resized (bilinear) to the size before.
+      rotation_deg: turned about the middle by up to this many degrees either way, filled with zeros; below 180.
       scale: made larger or smaller and sheared, by up to such a share in each direction; below ½.
-      elastic_px: bent, by up to so many pixels both ways.
+      elastic_px: bent, by up to this many pixels both ways.
     """
 
     shift_px: int = 0
@@ -40,7 +40,7 @@ class Augment(NamedTuple):
         """Changes each image by its own key.
 
         Args:
-          keys: [N], one an image, so that no draw depends on how a batch is spread over devices.
+          keys: [N], one per image, so that no draw depends on how a batch is spread over devices.
           images: [N, H, W, C] in 0..255, uint8 or float32.
 
         Returns:
@@ -158,7 +158,7 @@ def random_turn(keys: jax.Array, images: jax.Array, rotate: bool, vertical: bool
 
 
 def random_crop(keys: jax.Array, images: jax.Array, most_px: int) -> jax.Array:
-    """Cuts 0 … `most_px` pixels from each side and resizes to the size before, bilinear; one key an image.
+    """Cuts 0 … `most_px` pixels from each side and resizes to the size before, bilinear; one key per image.
 
     Pixel i of H comes from place (i + ½) · h / H − ½ of the h that are left (half-pixel centers), at most from the
     middle of the outermost one. It is a product with one matrix for the rows and one for the columns, of two non-zeros
@@ -201,11 +201,11 @@ def _interpolation(first: jax.Array, end: jax.Array, size: int) -> jax.Array:
 
 
 _KNOTS = 4
-"""Bends are drawn for so many points a side, from edge to edge, and interpolated between them."""
+"""Points per side, from edge to edge, for which bends are drawn; between them they are interpolated."""
 
 
 def random_warp(keys: jax.Array, images: jax.Array, rotation_deg: float, scale: float, elastic_px: float) -> jax.Array:
-    """Turns, stretches, shears and bends each image, filling with zeros; one key an image.
+    """Turns, stretches, shears and bends each image, filling with zeros; one key per image.
 
     Pixel p, counted from the middle, comes from place R (I + E) p + d(p), bilinear: R turns by an angle in
     ±`rotation_deg`, the four entries of E lie in ±`scale`, and d is bilinear between its values at 4×4 points, which

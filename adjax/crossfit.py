@@ -8,7 +8,7 @@ the calibration and the levels that a conformal threshold and p-values are taken
 * Leave-one-out in closed form where a scorer has one (`Scorer.unseen`: Mahalanobis, one Gaussian, nearest neighbours):
   one fit and one scoring. Not where rows have copies, or where float32 can't tell.
 * Otherwise k folds, as even in classes as can be, exact copies of a row in one of them: k + 1 fits, and each row scored
-  once. The running sums of all folds but one are shared as far as they go: log₂ k passes over the rows, not k.
+  once. The running sums of all folds but one are shared as far as they go: log₂ k passes through the rows, not k.
 
 What it promises: the fit that scores fresh rows has seen some rows more than those that calibrate it, and one fit is
 shared by all. So the rate is α up to that difference, which mostly makes it less: `experiments.calibration_features`
@@ -209,7 +209,7 @@ def _calibrated(
 ) -> tuple[thresholds.Calibration, jax.Array]:
     """The calibration, and each row's level in that of the other folds.
 
-    With one distance a row all levels are by one table: it ranks them as their distances, and nothing else matters.
+    With one distance per row all levels are by one table: it ranks them as their distances, and nothing else matters.
     """
     calibration = thresholds.calibrate(distances, labels)
     if distances.shape[1] == 1:

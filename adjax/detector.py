@@ -246,14 +246,14 @@ def fit(
       images, labels: the training images uint8[N, H, W, C], N ≥ 1, and their classes int[N].
       held_out: normal images uint8[n, H, W, C] not trained on, for p-values and conformal thresholds; exact copies of
         one count once.
-      folds: cross-fit the scorer instead, on so many: calibration, p-values and conformal thresholds are from distances
+      folds: cross-fit the scorer in this many folds: calibration, p-values and conformal thresholds are from distances
         of the training images by fits that have not seen them (`adjax.crossfit`; 20 is a good number). Only for a
         network that has not learned from these images. None: the calibration is of the training distances, as in the
         center-loss paper.
       quantile: level of the class thresholds.
       sigma: if given, the threshold lies that many standard deviations above the mean training distance instead, as
-        "log-likelihood below mean − 3σ" asks of a mixture; for scorers with one distance an image.
-      outputs: the network's outputs on `images`, if at hand already (extract once, fit many scorers).
+        "log-likelihood below mean − 3σ" asks of a mixture; for scorers with one distance per image.
+      outputs: the network's outputs on `images`, if known already (extract once, fit many scorers).
 
     Returns:
       The detector.
@@ -284,7 +284,7 @@ def fit(
         raise ValueError(f"folds={folds} and held-out images: each calibrates, give one of them")
     classes, labels = len(spec.classes), np.asarray(labels)
     if labels.shape != (len(images),) or not np.issubdtype(labels.dtype, np.integer):
-        raise ValueError(f"labels {labels.dtype}{list(labels.shape)}: must be int[{len(images)}], one an image")
+        raise ValueError(f"labels {labels.dtype}{list(labels.shape)}: must be int[{len(images)}], one per image")
     if len(images) == 0:
         raise ValueError("no image to fit a detector to: give at least 1")
     if labels.min() < 0 or labels.max() >= classes:
@@ -406,7 +406,7 @@ def _fit_places(
 
 
 def _no_distance(scorer: str, outputs: Outputs) -> str:
-    """Why no training image has a finite distance, and the mend."""
+    """Why no training image has a finite distance, and what to do."""
     what = f"no training image has a finite {scorer} distance"
     if not outputs:
         return f"{what}: the network has diverged, or choose another scorer"
@@ -429,8 +429,8 @@ def _sigma_level(
         raise ValueError(f"sigma {sigma}: must be a finite number of standard deviations")
     if len(calibration.knots) > 1:
         raise ValueError(
-            f"sigma={sigma:g} needs one distance an image, and {spec.names[-1]!r} gives {len(calibration.knots)}, "
-            "one a class: set the thresholds by `quantile`"
+            f"sigma={sigma:g} needs one distance per image, and {spec.names[-1]!r} gives {len(calibration.knots)}, "
+            "one per class: set the thresholds by `quantile`"
         )
     limit = thresholds.mean_sigma(distances, sigma)
     return thresholds.classwise_quantile(calibration, limit.reshape(1, 1))[0]

@@ -41,7 +41,7 @@ _MACS_PER_COPY = 28
 _MACS_PER_COPY_FORWARDS = 64
 """The same of a convolution without gradients, whose matmuls are nearer the peak."""
 _NARROW = 64
-"""Up to so many columns a matrix is narrow: which form of a kernel's gradient is fast depends on it."""
+"""Most columns of a narrow matrix: which form of a kernel's gradient is fast depends on it."""
 _MAX_COLUMNS = 2**19
 """Floats an image that `tiled` or `winograd` may write before its matmuls; larger images would fill the memory with
 copies of themselves."""

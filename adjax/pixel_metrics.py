@@ -64,7 +64,7 @@ def aupro(maps: ArrayLike, masks: ArrayLike, limit: float = 0.3) -> jax.Array:
 def pixel_f1_max(maps: ArrayLike, masks: ArrayLike) -> tuple[jax.Array, jax.Array]:
     """The highest F1 that any threshold gives pixels, and that threshold: pixels that are at least as high count.
 
-    For comparison with what others publish: it is chosen on the images that it judges.
+    For comparison with what others publish: it is chosen on the test images.
 
     Args:
       maps, masks: as of `pixel_auroc`.

@@ -11,7 +11,7 @@ LINE_EVERY_S = 10.0
 
 
 class ImageProgress:
-    """Progress over so many images. A context manager; call `advance` as they are done."""
+    """Progress over a number of images. A context manager; call `advance` as they are done."""
 
     def __init__(self, console: Console, total: int, description: str):
         """`total`: images; 0 for work that has none, of which nothing is shown."""
@@ -41,7 +41,7 @@ class ImageProgress:
         return self.done / max(time.perf_counter() - self._began, 1e-9)
 
     def advance(self, images: int) -> None:
-        """So many more are done."""
+        """Counts images that are done."""
         self.done += images
         rate = self.rate()
         self._bar.update(self._task, completed=self.done, rate=f"{rate:,.0f}")

@@ -189,7 +189,7 @@ class ImageOutlierDetector(_Outliers):
       pixel_max: the value of white: 255, or 1, or 16 for scikit-learn's digits. Black is 0.
       model: a name in `adjax.models.MODELS`; None: the one in the method's entry.
       scorer: a name in `adjax.scorers.SCORERS`; None: the one that the method is published with.
-      epochs: passes over the training images.
+      epochs: passes through the training images.
       batch_size: images a step, at most as many as there are.
       hparams: hyper-parameters that differ from the method's own, such as `{"learning_rate": 0.002}`.
       method_options, model_options, scorer_options: keyword arguments, dicts.

@@ -47,7 +47,7 @@ def run(command: Callable[[list[str]], int], arguments: list[str]) -> int:
     """Runs a command; an error that ends it is one line with its cause, and a traceback only with `--debug`.
 
     Args:
-      command: `(arguments) -> exit code`; raises ValueError or OSError for a mistake of its user, with what mends it.
+      command: `(arguments) -> exit code`; raises ValueError or OSError for a user's mistake, with what to do.
       arguments: of the command line, `--debug` anywhere among them.
 
     Returns:

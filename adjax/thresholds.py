@@ -42,11 +42,11 @@ def __getattr__(name: str) -> Any:
 
 
 class Calibration(NamedTuple):
-    """What thresholding remembers of the training set: a quantile table for each of K classes.
+    """Quantile table of the training distances of each of K classes.
 
     Attributes:
       levels: float32 [L], ascending from 0 to 1, with 0.9, 0.95, 0.975 and 0.99 among them.
-      knots: float32 [K, L], class k's training distances at these levels, so a column is one threshold a
+      knots: float32 [K, L], class k's training distances at these levels, so a column is one threshold per
         class (see `class_thresholds`). A class without images has -inf: no distance is within it.
       scale: float32 [K], positive: the distance that counts as one level outside of the training range.
     """

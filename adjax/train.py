@@ -38,7 +38,7 @@ MAX_STEPS = 2**31 - 1
 
 
 class Members(NamedTuple):
-    """A table of independent runs, one a row.
+    """A table of independent runs, one per row.
 
     Attributes:
       hparams: name -> float32[M].
@@ -127,8 +127,8 @@ class Program(NamedTuple):
     Attributes:
       init: `(table) -> State`.
       epoch_order: `(table, step) -> order`, the rows and labels of all batches of the epoch that `step` lies in,
-        int32[M, steps_per_epoch, batch size]. An epoch is the largest member's; a smaller one begins anew, shuffled
-        anew, as soon as its own images are through.
+        int32[M, steps_per_epoch, batch size]. An epoch is the largest member's; a smaller one begins again, in a
+        new order, as soon as its own images are through.
       run: `(state, seed, order, images, until=never) -> (State, metrics)`, with `images` the data set or a block of
         `HostPrefetcher`, the next `steps_per_dispatch` steps, or what
         is left of the epoch or up to step `until`; `state` is donated; metrics are means over these steps, float32[M].
@@ -301,7 +301,7 @@ def functions(
         return method_step(state, {"images": normalise(batch), "labels": labels}, key, axis_name=DATA)
 
     def run(state: State, seed, order, images, until):
-        """On each device: its members, each for the next steps; all in one program, in one loop a member."""
+        """On each device: its members, each for the next steps; all in one program, in one loop per member."""
         step_once = jax.jit(train_step, inline=True)  # traced once, for its shapes and for the loop
         left = jnp.minimum(steps_per_epoch - state.step % steps_per_epoch, until - state.step)
         steps = jnp.minimum(steps_per_dispatch, left)

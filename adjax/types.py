@@ -59,9 +59,9 @@ class Method(NamedTuple):
 
 
 class Scorer(NamedTuple):
-    """Outputs of a network to one number an image: one file in `adjax/scorers/`; knows nothing of networks.
+    """Outputs of a network to one number per image: one file in `adjax/scorers/`; knows nothing of networks.
 
-    Fitting is one pass over batches in any order and any chunking: `update` is a running sum, `merge` adds two of
+    Fitting is one pass through batches in any order and any chunking: `update` is a running sum, `merge` adds two of
     them, so statistics from many devices or machines combine into exactly what one would have found.
 
     Attributes:
@@ -72,10 +72,10 @@ class Scorer(NamedTuple):
       finalize: `(stats) -> state`, what scoring needs.
       score: `(state, outputs) -> f32[N]`, higher = more anomalous.
       distances: `(state, outputs) -> f32[N, K]`, how far each image is from each of the K classes (K = 1 for a scorer
-        that knows no classes), from which `adjax.thresholds` calibrates one threshold a class.
+        that knows no classes), from which `adjax.thresholds` calibrates one threshold per class.
       unseen: `(stats, state, outputs, labels) -> f32[N, K]`, the `distances` of images that the statistics are of, each
         by the fit without that image, in closed form; NaN where float32 can't tell. None: there is none, and
-        `adjax.crossfit` fits anew.
+        `adjax.crossfit` fits again.
       maps: `(state, outputs) -> f32[N, h, w]`, how anomalous each place is, in the unit of `distances`; None: it has no
         places.
       sized_by: name of the output that `init` takes the shape of; several, and it takes a tuple of theirs.

@@ -200,7 +200,7 @@ def compared(
 
 
 def trained(epochs: int = 2) -> tuple[Given, np.ndarray]:
-    """A LeNet-5 after so many epochs of MNIST, what it says of images, and which of those to score are anomalies."""
+    """A LeNet-5 after some epochs of MNIST, its outputs, and which of the images to score are anomalies."""
     digits, strange = data.load("mnist", "train"), data.load("fashion_mnist", "test").images[:SCORED]
     shape, batch_size = digits.images.shape[1:], 128
     steps = epochs * (len(digits.images) // batch_size)

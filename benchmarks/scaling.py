@@ -53,7 +53,7 @@ def collective_bytes(program: str) -> int:
 
 
 def trained(devices: int) -> dict[str, Any]:
-    """LeNet with center loss for a few steps of one batch shared by so many devices: its weights, and what it sent."""
+    """LeNet with center loss for a few steps of one batch shared by the devices: its weights, and what it sent."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (STEPS * BATCH, 28, 28, 1), np.uint8)
     labels = rng.integers(0, 10, len(images)).astype(np.int32)

@@ -78,7 +78,7 @@ class Source:
 
 
 def measured(name: str, rows: int, dim: int = DIM) -> dict[str, Any]:
-    """Fits one scorer to so many rows, in this process.
+    """Fits one scorer to a number of rows, in this process.
 
     Returns:
       `fit_s`, seconds without `making_s` and `summing_s`; `peak_mib`, of this process since it began; and errors

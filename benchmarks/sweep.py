@@ -12,7 +12,7 @@ LAMS = (0.0, 0.001, 0.01, 0.1, 1.0)
 
 
 def sweep(peer: str, layout: str, n: int, quick: bool) -> Timing:
-    """Fifteen LeNets, five λ × three seeds, batch 128, so many steps each."""
+    """Fifteen LeNets, five λ × three seeds, batch 128, the same number of steps each."""
     steps, lams = (1 if quick else 8), [lam for lam in LAMS for _ in range(3)]
     together = program(LENET, 128, steps, len(lams), layout, lam=lams)
     if peer == "adjax":

@@ -48,13 +48,13 @@ class Program(NamedTuple):
 def program(
     setting: Setting, batch_size: int, steps: int, members: int = 1, layout: str = "auto", **hparams
 ) -> Program:
-    """adjax's training program on random images that lie on the device, so many steps a dispatch.
+    """adjax's training program on random images that lie on the device, several steps per dispatch.
 
     Args:
       setting: what to train.
       batch_size, steps: images a step, steps a dispatch.
       members, layout: as in `adjax.train`.
-      **hparams: name -> values, one a member, that differ from the method's own.
+      **hparams: name -> values, one per member, that differ from the method's own.
     """
     rng, method = np.random.default_rng(0), setting.made()
     images = rng.integers(0, 256, (steps * batch_size, *setting.shape), np.uint8)

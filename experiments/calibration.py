@@ -1,8 +1,8 @@
 """Do thresholds keep their promise? `python -m experiments.calibration`: nominal against realised false-positive rates.
 
 A center-loss network is trained on 45,000 of MNIST's 70,000 images, which are shuffled first, since its own test images
-come from other writers. All others are scored once. Then, seed by seed, they are split anew: n are held out to set the
-conformal threshold, 10,000 others are judged by it. If the promise holds, the number flagged follows a beta-binomial
+come from other writers. All others are scored once. Then, seed by seed, they are split again: n are held out to set the
+conformal threshold, 10,000 others are evaluated by it. If the promise holds, the number flagged follows a beta-binomial
 law; its central 99 % are the band. `coverage`: how often the quantile of all that were scored lies within
 `adjax.thresholds.threshold_interval`.
 """

@@ -1,10 +1,10 @@
 """Do thresholds from *training* rows keep their promise? `python -m experiments.calibration_features`: simulated.
 
 N normal rows of D features are drawn, a scorer is cross-fitted to them (`adjax.crossfit`), and its conformal threshold
-for a false-positive rate of α = 5 % judges fresh rows of the same law. Beside it stands the threshold at the 95 %
-quantile of the training distances. Seeds draw anew. Rows are independent in all features, with mean 1: Gaussian, or
-Student's t with 3 degrees of freedom, which has tails so heavy that its fourth moment is infinite. Scorers of classes
-have five of them, 3 apart from one another in every feature's mean.
+for a false-positive rate of α = 5 % is applied to fresh rows of the same law. Beside it stands the threshold at the
+95 % quantile of the training distances. Each seed draws again. Rows are independent in all features, with mean 1:
+Gaussian, or Student's t with 3 degrees of freedom, which has tails so heavy that its fourth moment is infinite.
+Scorers of classes have five of them, 3 apart from one another in every feature's mean.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--scorers", nargs="+", choices=SCORERS, default=list(SCORERS), metavar="NAME")
     parser.add_argument("--dims", type=int, nargs="+", default=list(DIMS), metavar="D")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "calibration_features.json")
-    parser.add_argument("--again", action="store_true", help="draw anew what the file has")
+    parser.add_argument("--again", action="store_true", help="draw again what the file has")
     args = parser.parse_args()
     before = json.loads(args.out.read_text())["rows"] if args.out.exists() and not args.again else []
     found = {(row["scorer"], row["dim"], row["n"], row["law"]): row for row in before}

@@ -71,7 +71,7 @@ COLUMNS = {
     "ood_fpr95": ("FPR95", "{:.2%}"),
     "ood_fpr95_ood_positive": ("FPR95, OOD positive", "{:.2%}"),
     "ood_f1": ("OOD F1", "{:.4f}"),
-    "id_rejected": ("normals rejected", "{:.2%}"),
+    "id_rejected": ("false positive rate", "{:.2%}"),
 }
 """Where the classes of normal images are told apart."""
 ANOMALY_COLUMNS = {
@@ -80,7 +80,7 @@ ANOMALY_COLUMNS = {
     "fpr95": ("FPR95", "{:.2%}"),
     "f1": ("F1", "{:.4f}"),
     "accuracy": ("accuracy", "{:.4f}"),
-    "id_rejected": ("normals rejected", "{:.2%}"),
+    "id_rejected": ("false positive rate", "{:.2%}"),
 }
 """Where an image is normal or not, and that is all."""
 _LIMITS = {"auroc_low": ("from", "{:.4f}"), "auroc_high": ("to", "{:.4f}")}

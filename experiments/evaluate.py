@@ -1,4 +1,4 @@
-"""A trained member to its figures: fit the scorer on its normal training features, then judge the test images."""
+"""A trained member to its figures: fit the scorer on its normal training features, then score the test images."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def judge(
       rule: how the threshold is set.
       prefix: of the names of the anomaly metrics: "ood_" where "accuracy" and "f1" are the classifier's own.
       others: name -> (scorer, options) of further scorers to report.
-      optional: those of them to pass over if they can't be fitted, or would take more than `HELD_GIB` of memory.
+      optional: those of them to skip if they can't be fitted, or would take more than `HELD_GIB` of memory.
 
     Raises:
       ValueError: a scorer that can't be fitted, and is not optional.
@@ -174,7 +174,7 @@ def judge(
 
 
 def _too_large(said: Outputs, count: int) -> str | None:
-    """Why outputs of such shapes, of so many images, are not to be kept, if so."""
+    """Why outputs of such shapes are too large to keep; None if they are not."""
     gib = count * sum(math.prod(x.shape[1:]) * x.dtype.itemsize for x in said.values()) / 2**30
     if gib <= HELD_GIB:
         return None

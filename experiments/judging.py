@@ -62,7 +62,7 @@ NONE = Others({}, frozenset())
 
 
 class Setting(NamedTuple):
-    """All that judging reads, made once a run."""
+    """All that evaluation reads, made once per run."""
 
     config: Config
     given: Images
@@ -95,7 +95,7 @@ def others(config: Config, built: Built) -> Others:
 
 
 def judge(run: Setting, console: Console) -> Outcome:
-    """Judges one member after another, its outputs extracted once for all scorers; prints a line for each."""
+    """Evaluates one member after another, its outputs extracted once for all scorers; prints a line for each."""
     trials, judged = run.loaded.study.trials, []
     for m, (s, t) in enumerate(run.pairs):
         judged.append(_judge(run, run.trained.params, m, run.others))
@@ -126,7 +126,7 @@ def compare(run: Setting, outcome: Outcome, console: Console, directory: Path) -
 
     passed_over: dict[str, str] = {name: why for m in own for name, why in judged[m].passed_over.items()}
     for name, why in passed_over.items():
-        console.print(f"passed over: {name}: {why}", highlight=False)
+        console.print(f"skipped: {name}: {why}", highlight=False)
     found: dict[str, Any] = {
         name: summary({m: judged[m].scorers[name] for m in own})
         for name in judged[first].scorers

@@ -110,12 +110,12 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Trains and judges what the file lacks; writes after each."""
+    """Trains and evaluates what the file lacks; writes after each."""
     parser = argparse.ArgumentParser(prog="python -m experiments.made_defects", description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--textures", nargs="+", choices=TEXTURES, default=list(TEXTURES), metavar="NAME")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "made_defects.json")
-    parser.add_argument("--again", action="store_true", help="train anew what the file has")
+    parser.add_argument("--again", action="store_true", help="train again what the file has")
     args = parser.parse_args()
     rows = json.loads(args.out.read_text())["rows"] if args.out.exists() and not args.again else []
     for seed in range(args.seeds):

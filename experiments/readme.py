@@ -126,8 +126,8 @@ def calibration() -> str:
     where, judged = found["environment"], found["rows"][0]["judged"]
     lines += [
         "",
-        f"Each seed draws the images held out, and {judged:,} others to judge, anew from normal images that the "
-        f"network was not trained on. `{where['command']}`, {where['date']}, {where['cores']} cores of {where['cpu']}, "
+        f"For each seed, the images held out and {judged:,} others to evaluate on are drawn from normal images that "
+        f"the network was not trained on. `{where['command']}`, {where['date']}, {where['cores']} cores of {where['cpu']}, "
         f"jax {where['versions']['jax']}.",
     ]
     return "\n".join(lines)
@@ -158,8 +158,8 @@ def calibration_of_features() -> str:
     lines += [
         "",
         f"Gaussian / heavy-tailed rows (Student's t, 3 degrees of freedom); means over {seeds} seeds, "
-        f"{found['fresh']:,} fresh rows each. What can be had is 1/31 = 3.2 % of 30 rows, 5/101 of 100. Fits: at most "
-        f"so many, cross-fitting included. Not drawn, since they take hours: {left_out}. "
+        f"{found['fresh']:,} fresh rows each. What can be had is 1/31 = 3.2 % of 30 rows, 5/101 of 100. Fits: the "
+        f"greatest number, cross-fitting included. Not drawn, since they take hours: {left_out}. "
         "`python -m experiments.calibration_features` draws what the table lacks; "
         f"last {where['date']}, {where['cores']} cores of {where['cpu']}, jax {where['versions']['jax']}.",
     ]
@@ -193,7 +193,7 @@ def made_defects() -> str:
 
 
 def render(text: str) -> str:
-    """A page with every results block made anew."""
+    """A page with every results block made again."""
     text = _OVERVIEW.sub(lambda match: f"{match[1]}{overview()}\n{match[2]}", text)
     text = _CALIBRATION.sub(lambda match: f"{match[1]}{calibration()}\n{match[2]}", text)
     text = _FEATURES.sub(lambda match: f"{match[1]}{calibration_of_features()}\n{match[2]}", text)

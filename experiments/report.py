@@ -148,7 +148,7 @@ def _lead(results: dict[str, Any]) -> str:
     counts, ood = results["dataset"]["counts"], results["ood"]["counts"]
     where = results["environment"]
     return (
-        f"Trained on {counts['train']:,} images ({results['model']}), judged by {counts['test']:,} normal and "
+        f"Trained on {counts['train']:,} images ({results['model']}), evaluated on {counts['test']:,} normal and "
         f"{ood['test']:,} anomalous test images that nothing was fitted to. {where['date']}, {where['cores']} cores of "
         f"{where['cpu']} ({where['devices']['platform']})."
     )

@@ -34,7 +34,7 @@ def _main(argv: list[str]) -> int:
 
 
 def run(config: Config, console: Console) -> int:
-    """Trains all members as one program, judges each, writes the run directory."""
+    """Trains all members as one program, evaluates each, writes the run directory."""
     started, where = time.perf_counter(), environment()
     directory = config.directory()
     if config.tensorboard:

@@ -1,4 +1,4 @@
-"""What a run leaves behind: JSON written whole or not at all, a metrics log that survives a resume, its environment."""
+"""What a run leaves behind: JSON written atomically, a metrics log that survives a resume, its environment."""
 
 from __future__ import annotations
 

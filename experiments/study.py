@@ -1,4 +1,4 @@
-"""The data of an experiment: which images each member trains on, and which it is judged by."""
+"""The data of an experiment: which images each member trains on, and which it is evaluated on."""
 
 from __future__ import annotations
 

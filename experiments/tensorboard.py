@@ -22,7 +22,7 @@ def check() -> Any:
     """The writer's class; of tensorboardX, which writes TensorBoard's files without TensorFlow.
 
     Raises:
-      ValueError: it is not installed, with the mend.
+      ValueError: it is not installed.
     """
     try:
         from tensorboardX import SummaryWriter
@@ -43,7 +43,7 @@ class Curves:
         Args:
           directory: gets a folder a member.
           names: of the members.
-          step: 0 begins anew.
+          step: 0 begins again.
         """
         writer = check()
         if not step:

@@ -2,7 +2,7 @@
 
 Crops of the three photographs of textures inside scikit-image (brick, grass, gravel) are the classes; crops of the two
 photographs inside scikit-learn do not belong. Training crops come from the left half of each texture, test crops from
-the right one, so no pixel is in both. The layout is that of ImageNet-30: one folder a class.
+the right one, so no pixel is in both. The layout is that of ImageNet-30: one folder per class.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ COMMAND = (
 
 
 def write(folder: Path, side_px: int = 64, train: int = 160, test: int = 80, seed: int = 0) -> None:
-    """Writes PNG files to `folder`/train/<class> and `folder`/test/<class>; of the strangers only test files.
+    """Writes PNG files to `folder`/train/<class> and `folder`/test/<class>; of OOD pictures only test files.
 
     Args:
       folder: made if it isn't there.

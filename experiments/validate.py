@@ -39,7 +39,7 @@ def choose(settings: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Trains the grid, judges every setting, writes the table and what it chose."""
+    """Trains the grid, evaluates every setting, writes the table and what it chose."""
     parser = argparse.ArgumentParser(prog="python -m experiments.validate", description=__doc__)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seeds", type=int, default=2)
@@ -95,7 +95,7 @@ def main() -> None:
                 truth = np.repeat([0, 1], [len(normal), len(scores) - len(normal)])
                 aurocs[name] = float(metrics.auroc(scores, truth))
             settings.setdefault((lam, decay, scorer, shrinkage), []).append({"f1": f1, "auroc": aurocs})
-        print(f"judged λ={lam:g} weight decay {decay:g} seed {seed}: F1 {f1:.4f}", flush=True)
+        print(f"evaluated λ={lam:g} weight decay {decay:g} seed {seed}: F1 {f1:.4f}", flush=True)
 
     lines = []
     for (lam, decay, scorer, shrinkage), runs in settings.items():

@@ -135,7 +135,7 @@ def anomaly_maps(judged: Judged, images: np.ndarray) -> np.ndarray | None:
 
 
 def save(path: Path, views: list[View]) -> None:
-    """Writes them to a .npz, whole or not at all."""
+    """Writes them to a .npz, atomically."""
     arrays: dict[str, np.ndarray] = {}
     for k, view in enumerate(views):
         given = {name: getattr(view, name) for name in _ARRAYS}

@@ -102,7 +102,7 @@ def test_intervals_are_those_of_the_test_images(detector, results):
     assert low < roc_auc_score(one.truth, one.scores) < high
     assert high - low < 0.1
     flagged = float(np.mean(~(one.scores[one.truth == 0] <= float(detector.threshold))))
-    low, high = (float(x.rstrip("%")) / 100 for x in rows["normals rejected"][1].split("–"))
+    low, high = (float(x.rstrip("%")) / 100 for x in rows["false positive rate"][1].split("–"))
     assert low <= flagged <= high
 
 

@@ -310,7 +310,7 @@ def test_images_from_0_to_1_get_a_warning(digits):
 @pytest.mark.parametrize(
     ("labels", "told"),
     [
-        (lambda y: y[1:], r"int\[\d+\], one an image"),
+        (lambda y: y[1:], r"int\[\d+\], one per image"),
         (lambda y: y.astype(np.float32), "float32"),
         (lambda y: y + 1, r"1 to 9: must lie in 0\.\.8"),
         (lambda y: y - 1, r"-1 to 7: must lie in 0\.\.8"),

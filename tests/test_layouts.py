@@ -145,8 +145,8 @@ def test_what_was_taken_for_what_is_told(tmp_path):
     touch(tmp_path, "OK/0.png", "NG/0.png", "test/ok/0.png", ".hidden.png", "mask/0.png", "OK/notes.txt")
     found = read(tmp_path)
     assert found.about == (
-        f"1 pictures in {tmp_path} (OK/), taken as normal; 1 in NG/ taken as anomalies, to judge by; 1 in test/ok/ as "
-        "normal beside them"
+        f"1 pictures in {tmp_path} (OK/), taken as normal; 1 in NG/ taken as anomalies, to evaluate on; 1 in test/ok/ "
+        "as normal beside them"
     )
     assert found.passed_over == {"hidden": 1, ".txt": 1, "masks": 1}
 

@@ -67,7 +67,7 @@ def test_log_likelihoods_below_mean_less_three_sigma_are_anomalous():
 
 def test_several_distances_an_image_have_no_common_sigma():
     spec = Spec("gmm", "hog", "mahalanobis", (8, 8, 1), ("a", "b"))
-    with pytest.raises(ValueError, match="sigma=3 needs one distance an image, and 'mahalanobis' gives 2"):
+    with pytest.raises(ValueError, match="sigma=3 needs one distance per image, and 'mahalanobis' gives 2"):
         fitted(spec, sigma=3.0)
     with pytest.raises(ValueError, match="sigma nan"):
         fitted(sigma=float("nan"))

@@ -321,8 +321,8 @@ def test_fifty_pictures_make_a_detector(tmp_path, capsys):
     said = capsys.readouterr().out
     for part in (
         "52 pictures in",
-        "(normal/), taken as normal; 30 in anomalous/ taken as anomalies, to judge by",
-        "passed over: masks 2",
+        "(normal/), taken as normal; 30 in anomalous/ taken as anomalies, to evaluate on",
+        "skipped: masks 2",
         "trains hog_ocsvm + hog",
         "to choose otherwise: --method",
         "2 pictures can't be read and are left out",
@@ -395,7 +395,7 @@ def test_twelve_pictures_make_a_detector_that_says_what_it_can_promise(tmp_path,
     for part in (
         "calibrated by 12 images",
         "about 7.70% of normal images like these will be flagged",
-        "each of the 12 different images judged by a fit without it",
+        "each of the 12 different images scored by a fit without it",
         "they could promise 7.69%",
         "against 10 anomalies, the cross-fitted 12 normal images",
     ):
@@ -420,8 +420,8 @@ def test_what_is_passed_over_is_told_and_a_lone_class_is_named_before_decoding(t
     assert run(tmp_path / "set", "--out", tmp_path / "d", *QUICK) == 1
     told = capsys.readouterr()
     assert "'across' has 1: give it more, take it out, or take all classes as one by --one-class" in told.err
-    line = next(line for line in told.out.splitlines() if line.startswith("passed over: "))
-    assert sorted(line.removeprefix("passed over: ").split(", ")) == [".txt 1", "hidden 1", "masks 1"]
+    line = next(line for line in told.out.splitlines() if line.startswith("skipped: "))
+    assert sorted(line.removeprefix("skipped: ").split(", ")) == [".txt 1", "hidden 1", "masks 1"]
 
 
 def test_too_few_or_too_broken_is_refused(tmp_path, capsys):

@@ -20,7 +20,7 @@ class Place(NamedTuple):
     """A picture among folders.
 
     Attributes:
-      name: its path, parted by "/".
+      name: its path, separated by "/".
       folders: those above it.
       split, verdict: what they say, as `words.Meaning`.
       at: which of them gave the verdict; None: none.

@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
     console.print(found.about)
     if found.passed_over:
         kinds = ", ".join(f"{why} {count:,}" for why, count in found.passed_over.most_common())
-        console.print(f"passed over: {kinds}")
+        console.print(f"skipped: {kinds}")
     if len(found.files) < fit.FEWEST_CROSSED:
         raise DataError(fit.too_few(len(found.files)))
 
@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> int:
     if told := parts.told():
         console.print(told)
     if planned.selects and len(parts.train) >= select.FEWEST:
-        console.print("looks for the scorer that finds made defects in these pictures", highlight=False)
+        console.print("looks for the scorer that finds synthetic defects in these pictures", highlight=False)
         planned = select.refined(planned, images[parts.train], labels[parts.train], found.classes, chosen.seed)
         console.print(f"trains {planned.name}\n  {planned.why[-1]}")
     steps = plan.steps(planned.method, len(parts.train), planned.batch_size, chosen.steps)
@@ -149,7 +149,9 @@ def _judge(
     """
     shape = planned.shape
     if not found.test_anomalous:
-        console.print("no anomalous/ or test/ to judge by: put some known anomalies into anomalous/ to see how it does")
+        console.print(
+            "no anomalous/ or test/ to evaluate on: put some known anomalies into anomalous/ to see how it does"
+        )
         return None, None
     anomalous, odd, broken = gather.images(found.test_anomalous, shape, frame="whole")
     normal, beside, also = None, list[Path](), dict[Path, str]()

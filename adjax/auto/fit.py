@@ -68,7 +68,7 @@ class Parts(NamedTuple):
         if self.crossed:
             return (
                 f"about {alpha:.2%} of normal images like these will be flagged, on average (cross-fitted: each of the "
-                f"{self.calibrating:,} different images judged by a fit without it; no bound, as held-out ones give; "
+                f"{self.calibrating:,} different images scored by a fit without it; no bound, as held-out ones give; "
                 f"they could promise {least:.2%})"
             )
         return (

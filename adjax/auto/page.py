@@ -1,4 +1,4 @@
-"""The report of a training that could be judged: known anomalies among normal pictures that it did not learn from."""
+"""The report of a training with known anomalies to evaluate on, and normal pictures that it did not learn from."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def of_training(
     which = "the held-out normal images, which also set the threshold" if calibrated_on else "normal test images"
     return Report(
         title=about,
-        lead=f"Judged by {len(anomalous):,} known anomalies and {len(normal):,} images: {which}. It learned from none.",
+        lead=f"Evaluated on {len(anomalous):,} known anomalies and {len(normal):,} images, not trained on: {which}.",
         figures=(
             Figure("AUROC", f"{value:.4f}", f"{low:.4f}–{high:.4f}", "95% interval, DeLong"),
             Figure("FPR95", f"{judged.fpr95:.2%}", about="normal images flagged where 95% of the anomalies are"),

@@ -1,10 +1,10 @@
-"""What to train on a folder of images, chosen from their number, size, colour and classes; with the reasons.
+"""Choice of what to train, from the number, size, colour and classes of the images; with the reasons.
 
 | what there is | what is trained |
 |---|---|
-| fewer than 1,000 images, or images above 64 px | a pre-trained network's features and a Gaussian (one a class); \
-from 96 px on that, or a scorer of patches: the one that finds made defects (`adjax.auto.select`) |
-| the same, and no weights to be had | HOG and a one-class SVM; from 1,000 images on as below, shrunk |
+| fewer than 1,000 images, or images above 64 px | a pre-trained network's features and a Gaussian (one per class); \
+from 96 px on that, or a scorer of patches: the one that finds synthetic defects (`adjax.auto.select`) |
+| the same, and no weights available | HOG and a one-class SVM; from 1,000 images on as below, shrunk |
 | 1,000 small images or more, of classes | LeNet-5 with center loss, Mahalanobis distance to the classes |
 | 1,000 small images or more | a convolutional autoencoder's error |
 
@@ -73,7 +73,7 @@ class TrainingPlan:
       pretrained: the weights that it starts from.
       batch_size, learning_rate, shift_px: of training, if there is any; learning_rate None: the method's own.
       why: a sentence for each choice.
-      selects: nobody named a scorer, and the network has maps: made defects decide, see `adjax.auto.select`.
+      selects: nobody named a scorer, and the network has maps: synthetic defects decide, see `adjax.auto.select`.
     """
 
     method: str

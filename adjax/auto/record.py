@@ -25,7 +25,7 @@ class Training(NamedTuple):
     """All that a training was.
 
     Attributes:
-      found, planned, parts, fitted, judged: what each stage gave; judged None: nothing to judge by.
+      found, planned, parts, fitted, judged: what each stage gave; judged None: nothing to evaluate on.
       images, labels: what was read, uint8[N, H, W, C] and int32[N].
       rows: which of the files they are, int[N].
       unreadable: file → reason.

@@ -3,8 +3,8 @@
 FOLDER/*.png                        all normal
 FOLDER/<class>/*.png                normal, of several classes
 FOLDER/normal/... (or train/)       normal, as either of the above
-FOLDER/anomalous/...                known anomalies: to judge by, never learned from
-FOLDER/test/<name>/...              to judge by: normal if <name> says so or is a class that was trained on, else not
+FOLDER/anomalous/...                known anomalies: to evaluate on, never trained on
+FOLDER/test/<name>/...              to evaluate on: normal if <name> says so or is a class that was trained on, else not
 
 table.csv: file,label               labels that say normal are, 0 of 0 and 1, 1 of 1 and -1; else all are, as classes
 
@@ -39,9 +39,9 @@ class Layout(NamedTuple):
       files: normal, to learn from.
       labels: int32[n], their class.
       classes: names; one for a folder without classes.
-      test_normal, test_anomalous: to judge by.
+      test_normal, test_anomalous: to evaluate on.
       about: what was read where, for people.
-      passed_over: why → how many files, or rows of a table, are neither learned from nor judged by.
+      passed_over: why → how many files, or rows of a table, are neither trained nor evaluated on.
     """
 
     files: list[Path]
@@ -76,7 +76,7 @@ def of_folder(root: Path, one_class: bool = False, given: Given = NOTHING_GIVEN)
     if not pictures.normal and (test := _test_folder([*pictures.test_normal, *found.names])) is not None:
         itself = f"; or name {root / test} itself, to learn from what is normal in it" if pictures.test_normal else ""
         raise DataError(
-            f"{root} has pictures to judge by, {_folders(found.names)}, and none to learn from: put normal ones into "
+            f"{root} has pictures to evaluate on, {_folders(found.names)}, and none to train on: put normal ones into "
             f"{(root / test).parent / words.TRAIN}{itself}"
         )
     if not pictures.normal:
@@ -97,7 +97,7 @@ def of_folder(root: Path, one_class: bool = False, given: Given = NOTHING_GIVEN)
     if len(classes) > 1:
         about += f", of {len(classes)} classes: {_some(classes)} (--one-class if they are none; --normal, --anomalous)"
     if pictures.anomalous:
-        about += f"; {len(pictures.anomalous):,} in {_folders(pictures.anomalous)} taken as anomalies, to judge by"
+        about += f"; {len(pictures.anomalous):,} in {_folders(pictures.anomalous)} taken as anomalies, to evaluate on"
     if pictures.test_normal:
         about += f"; {len(pictures.test_normal):,} in {_folders(pictures.test_normal)} as normal beside them"
     return Layout(
@@ -176,7 +176,7 @@ def of_table(path: Path, given: Given | Sequence[str] = NOTHING_GIVEN, one_class
         "taken as normal (--normal LABEL for others)"
     )
     if others:
-        about += f"; {len(others):,} of other labels taken as anomalies, to judge by"
+        about += f"; {len(others):,} of other labels taken as anomalies, to evaluate on"
     labels = np.array([classes.index(name) if len(classes) > 1 else 0 for name in names], np.int32)
     return Layout([file for file, _ in learned], labels, classes, normal, others, about, +passed_over)
 

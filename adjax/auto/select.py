@@ -1,10 +1,10 @@
-"""Which scorer for these pictures: the one that finds made defects in normal pictures that it was not fitted to.
+"""Choice of a scorer: the one that finds synthetic defects in held-out normal pictures.
 
 No scorer is best on all pictures. A pooled feature sees that a picture shows something else; a map of patches sees a
 scratch. So a few candidates are fitted to a part of the training pictures and asked to tell the rest of them from the
 same with a made defect (`adjax.data.defects`: eight kinds, 0.5 % to 5 % of the area) and from photographs of something
-else. The held-out pictures that set the threshold are not touched, and nothing that is known to be anomalous is: what
-is chosen so can still be judged by it.
+else. The held-out pictures that set the threshold are not touched, and nothing that is known to be anomalous is: the
+choice can still be evaluated on it.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ SHARES = (0.005, 0.05)
 FEWEST = 24
 """Training pictures that it takes: of fewer what was planned is taken."""
 FITTED, JUDGED, MADE = 120, 48, 32
-"""At most so many pictures to fit to and to judge by; at least so many defects."""
+"""Most pictures to fit to, most to evaluate on, and least number of defects."""
 MARGIN = 0.005
 """Of two that are as close as that, the earlier: what was planned, then in the order above."""
 
 
 class Found(NamedTuple):
-    """A candidate, and its AUROC against made defects and against foreign photographs."""
+    """A candidate, and its AUROC against synthetic defects and against unrelated photographs."""
 
     name: str
     scorer: str
@@ -67,7 +67,7 @@ def refined(
     most = max(one.value for one in found)
     best = next(one for one in found if one.value >= most - MARGIN)
     each = ", ".join(f"{one.name} {one.defects:.3f} and {one.foreign:.3f}" for one in found)
-    why = f"{best.name} finds most in normal pictures it has not seen (AUROC of made defects, of foreign ones): {each}"
+    why = f"{best.name} finds most in held-out normal pictures (AUROC of synthetic defects, of unrelated ones): {each}"
     options = {**plan.model_options, "patch_layers": LAYERS}
     return replace(
         plan,

@@ -1,4 +1,4 @@
-"""What the folders above each picture say of it: to learn from, to judge by, or to be left out, and why."""
+"""What the folders above each picture say of it: to train on, to evaluate on, or to leave out, and why."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from adjax.data.words import ANOMALOUS, MASK, NORMAL, TEST, TRAIN, VALIDATION
 
 
 class Sorted(NamedTuple):
-    """Pictures by what is known of them, paths parted by "/".
+    """Pictures by what is known of them, paths separated by "/".
 
     Attributes:
       normal: path → class, "" for none; `classes` are in order.
       classes: two or more, or the one folder that holds all normal pictures; (): none.
-      test_normal, anomalous: to judge by.
+      test_normal, anomalous: to evaluate on.
       passed_over: why → how many.
     """
 

@@ -8,7 +8,7 @@ from pathlib import Path
 SHOWN = 10
 EPILOG = """\
 examples:
-  python -m adjax doctor               devices, speed, caches, data sets; GPUs that stand idle, and the mend
+  python -m adjax doctor               devices, speed, caches, data sets; idle GPUs, and what to do
   python -m adjax doctor photos/       also: which files can't be read and why, sizes, modes, duplicates, classes
   python -m adjax doctor photos/ --all-names    every unreadable file and duplicate by name
 

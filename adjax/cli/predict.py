@@ -16,9 +16,9 @@ examples:
   python -m adjax predict runs/parts photos/ --out scores.jsonl --copy-flagged flagged/
   python -m adjax predict runs/digits test/ --out scores.csv --submission answer.csv
 
-One row a file: path, status (ok, error), error, width, height, mode, score (higher = more anomalous), p_value (share of
-normal images at least as strange), decision (normal, anomalous), nearest_class, probability (of being anomalous, by the
-network's own account; empty for one that gives none), uncertain (so near to the threshold that other held-out images
+One row per file: path, status (ok, error), error, width, height, mode, score (higher = more anomalous), p_value (share
+of normal images at least as anomalous), decision (normal, anomalous), nearest_class, probability (of being anomalous,
+by the network itself; empty for one that gives none), uncertain (so near to the threshold that other held-out images
 might have decided otherwise), unseen (share of the picture's area that the detector does not look at), boxes (where it
 is anomalous: left,top,width,height in px and the score, one box a region; where no place alone is above the threshold,
 the highest; of detectors with places), threshold, detector (SHA-256 of its manifest).
@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     """The options and their help."""
     options = argparse.ArgumentParser(
         prog="python -m adjax predict",
-        description="Score the picture files of a folder: one row a file.",
+        description="Score the picture files of a folder: one row per file.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
     add("--follow-links", action="store_true", help="follow symbolic links, each folder once")
     add("--hidden", action="store_true", help="also take files and folders that begin with a dot")
     add("--any-name", action="store_true", help="also take files that aren't named like pictures")
-    add("--fresh", action="store_true", help="begin anew, whatever was done before")
+    add("--fresh", action="store_true", help="start again, whatever was done before")
     add("--batch-size", type=whole(1, 1_000_000), metavar="N", help="images at once (default: by their size)")
     add("--threads", type=whole(1, 1024), default=THREADS, metavar="N", help="that decode (default: %(default)s)")
     return options

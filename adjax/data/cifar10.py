@@ -52,7 +52,7 @@ def load_cifar10(split: str, data_dir: Path | None = None, records: int = RECORD
 
 
 def where(data_dir: Path | None = None) -> Path | None:
-    """The folder that has all six files, judged by their names; None if there is none.
+    """The folder that has all six files, by their names; None if there is none.
 
     Raises:
       DataError: only some of the files are there, or only the pickled version.

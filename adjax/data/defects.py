@@ -58,7 +58,7 @@ def _check(image: np.ndarray, kind: str, share: float) -> None:
         raise ValueError(f"share {share}: must be a part of the area in (0, 0.25]")
     height, width = image.shape[:2]
     if min(height, width) < 16:
-        raise ValueError(f"a picture of {width}×{height} px: made defects need at least 16×16")
+        raise ValueError(f"a picture of {width}×{height} px: synthetic defects need at least 16×16")
 
 
 def _visible(

@@ -56,7 +56,7 @@ class Depths:
         if trained is not None and found["pictures"] and _most(found) != _most(trained):
             said.append(
                 f"the detector was trained on pictures of {_range(trained)}, and these are mostly of {_range(found)}: "
-                "it judges them by that; give both the same range"
+                "it scores them by that; give both the same range"
             )
         return f"WARNING: {'; '.join(said)}" if said else None
 

@@ -27,7 +27,7 @@ def imbalanced(
     Args:
       train, test, classes, seeds, supervision, validation: as in `one_vs_rest`.
       normal: the class that is normal.
-      counts: (normals, anomalies) of the set, drawn from `train`, the anomalies evenly over all other
+      counts: (normal images, anomalies) of the set, drawn from `train`, the anomalies evenly over all other
         classes. The default is MNIST's: every zero of its training set, and 56 of each other digit.
 
     Returns:
@@ -63,7 +63,7 @@ def holdout_fraction(
     """Builds the set of `imbalanced`, a share of which is tested on instead of being trained on.
 
     Without labelled anomalies in training, *all* anomalies are tested on: `counts=(5000, 500)` and
-    `fraction=0.1` train an autoencoder on 4,500 normals and test on 500 normals and 500 anomalies.
+    `fraction=0.1` train an autoencoder on 4,500 normal images and test on 500 and 500 anomalies.
 
     Args:
       train, test, classes, seeds, supervision, validation, normal, counts: as in `imbalanced`; `test` is not
@@ -119,7 +119,7 @@ def folds(
       A `Study` of one trial per seed and fold.
 
     Raises:
-      DataError: fewer images than `counts` wants, or fewer anomalies or normals than folds.
+      DataError: fewer images than `counts` wants, or fewer anomalies or normal images than folds.
       ValueError: an option out of its range.
     """
     check_options(train, test, classes, supervision, validation)

@@ -33,11 +33,11 @@ def one_vs_rest(
       seeds: each multiplies the trials.
       supervision: see `adjax.types.Method`. If anomalies are among it, they are drawn from the other classes
         by k-means sampling; else no trial holds a single anomaly.
-      validation: share of the normals and of the drawn anomalies that is held out of training; 0 ≤ share < 1.
+      validation: share of the normal images and of the drawn anomalies that is held out of training; 0 ≤ share < 1.
       anomalies_per_normal: anomalies drawn for each normal image, before any are held out; 1 is published.
       clusters: of k-means on pixels; 1 draws at random instead.
       normal_classes: the classes that take their turn; None: all.
-      balanced_test: test on as many anomalies as there are normals, drawn evenly over the other classes,
+      balanced_test: test on as many anomalies as normal images, drawn evenly over the other classes,
         instead of on all test images.
 
     Returns:
@@ -147,7 +147,7 @@ def _against(
     test: np.ndarray,
     truth: np.ndarray,
 ) -> Trial:
-    """A trial with all normals of a class, and anomalies drawn from `others` by k-means sampling if seen."""
+    """A trial with all normal images of a class, and anomalies drawn from `others` by k-means sampling if seen."""
     normals = np.flatnonzero(train.labels == normal)
     if not len(normals) or truth.all() or not truth.any():
         raise DataError(

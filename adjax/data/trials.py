@@ -2,7 +2,7 @@
 
     one_vs_rest        each class normal once, all others anomalies (the Fashion-MNIST protocol)
     one_vs_other       one class normal, one other class the anomalies ("1" against "7")
-    imbalanced         many normals, few labelled anomalies; tested on the official test images
+    imbalanced         many normal, few labelled anomalies; tested on the official test images
     holdout_fraction   the same set; tested on a share of it
     folds              the same set, cross-validated: each part of it is tested on once
 

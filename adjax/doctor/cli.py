@@ -53,7 +53,7 @@ def _folder(console: Console, root: Path, examined: folder.Examined, most: int |
     console.print(f"\n{root}: {len(examined.found.names):,} picture files, {readable:,} can be read")
     if examined.found.passed_over:
         kinds = ", ".join(f"{why} {count:,}" for why, count in examined.found.passed_over.most_common())
-        console.print(f"  passed over: {kinds}")
+        console.print(f"  skipped: {kinds}")
     _list(console, "folders that can't be listed", examined.found.unlisted.items(), most)
     _list(console, "can't be read", examined.unreadable.items(), most)
     if readable:

@@ -22,7 +22,7 @@ class Examined:
     """What was found.
 
     Attributes:
-      found: the files, and what was passed over.
+      found: the files, and what was skipped.
       unreadable: name → reason.
       sizes: (width, height) px → how many.
       modes: Pillow's name → how many.

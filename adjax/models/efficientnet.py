@@ -85,7 +85,7 @@ class ConvNorm(nnx.Module):
 
 
 class SqueezeExcite(nnx.Module):
-    """x · sigmoid(W₂ silu(W₁ mean(x))), one factor an image and channel."""
+    """x · sigmoid(W₂ silu(W₁ mean(x))), one factor per image and channel."""
 
     def __init__(self, channels: int, squeezed: int, *, rngs: nnx.Rngs):
         self.reduce = nnx.Linear(channels, squeezed, rngs=rngs)

@@ -138,7 +138,7 @@ def _detector(run: Path, false_positive_rate: float | None) -> tuple[Detector, s
 
 
 def _check_rate(held_out: int, rate: float) -> None:
-    """Refuses a rate that so many held-out images can't promise."""
+    """Refuses a rate that the held-out images are too few to promise."""
     given = f"--false-positive-rate {rate:g}"
     if not held_out:
         raise DataError(f"{given}: this detector was made without held-out normal images, so it can promise no rate")
@@ -161,13 +161,13 @@ def _rate(detector: Detector, directory: Path) -> float | None:
 
 
 def _told(found: walk.Found, before: int) -> str:
-    """How many files there are, and what was passed over."""
+    """How many files there are, and what was skipped."""
     parts = [f"{len(found.names):,} picture files"]
     if before:
         parts.append(f"{before:,} of them done before")
     if found.passed_over:
         kinds = ", ".join(f"{why} {count:,}" for why, count in found.passed_over.most_common())
-        parts.append(f"passed over: {kinds}")
+        parts.append(f"skipped: {kinds}")
     return "; ".join(parts)
 
 

@@ -43,7 +43,7 @@ class Scored(NamedTuple):
     """What the journal says of all files.
 
     Attributes:
-      uncertain: how many; None: nobody can tell.
+      uncertain: how many; None: not tell.
       scores: float32[N], of the files that were read, in order; NaN where it was not finite.
       nearest: int16[N], the nearest class, -1 for none.
       kinds: of rows → how many: "normal", "anomalous", "error".
@@ -272,7 +272,7 @@ def _figures(scored: Scored, threshold: float, alpha: float | None, held_out: np
         found.insert(2, Figure("Uncertain", f"{scored.uncertain:,}", about=doubt))
     if n and len(held_out):
         rare = int(np.sum(~(scored.scores <= np.where(np.isnan(held_out), np.inf, held_out).max())))
-        about = f"stranger than each of {len(held_out):,} held-out normal images"
+        about = f"more anomalous than each of {len(held_out):,} held-out normal images"
         found.insert(2, Figure("Beyond all normal ones", f"{rare:,}", about=about))
     return found
 

@@ -26,7 +26,7 @@ class ResumeLog:
         Args:
           path: of the file.
           facts: what its rows depend on.
-          fresh: begin anew whatever is there.
+          fresh: start again whatever is there.
 
         Raises:
           DataError: it belongs to other facts, is damaged before its end, or another process writes it.
@@ -76,7 +76,7 @@ class ResumeLog:
                 if number > 1:
                     self.done.add(Prediction(*value).path)
             except (ValueError, TypeError) as error:
-                raise DataError(f"{self.path} is damaged in line {number}: begin anew by --fresh") from error
+                raise DataError(f"{self.path} is damaged in line {number}: start again by --fresh") from error
             if number == 1 and value != head:
                 self._refuse(value, head)
             end += len(line)
@@ -89,11 +89,11 @@ class ResumeLog:
 
     def _refuse(self, found: object, wanted: Mapping[str, object]) -> None:
         if not isinstance(found, dict) or found.get("journal") != KIND:
-            raise DataError(f"{self.path} is no journal of this command: name another --out, or begin anew by --fresh")
+            raise DataError(f"{self.path} is no journal of this command: name another --out, or start again by --fresh")
         other = [f"{key} {found.get(key)}, now {value}" for key, value in wanted.items() if found.get(key) != value]
         raise DataError(
             f"{self.path} was begun with {'; '.join(other)}. Rows of both can't share a table: give what it was begun "
-            "with, name another --out, or begin anew by --fresh"
+            "with, name another --out, or start again by --fresh"
         )
 
     def _lock(self) -> None:

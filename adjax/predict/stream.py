@@ -24,7 +24,7 @@ from adjax.predict.batch import NONE, predict_batch
 from adjax.spec import FunctionSpec, Spec
 
 WINDOW = 3
-"""Batches in memory: one that is judged, one that fills, one ahead."""
+"""Batches in memory: one that is scored, one that fills, one ahead."""
 
 
 class Prediction(NamedTuple):

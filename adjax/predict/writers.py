@@ -1,4 +1,4 @@
-"""Rows to a file that other programs read: CSV, JSON lines or Parquet; whole or not at all."""
+"""Rows to a file that other programs read: CSV, JSON lines or Parquet; atomically."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""MODEL_CARD.md: what a person must know of a detector before trusting it, beside its files.
+"""Model card, MODEL_CARD.md, beside a detector's files.
 
-The card is made for people and loads nothing, so it is no part of what the manifest seals; instead it names the sums of
+The card is made for people and loads nothing, so the manifest does not list it; instead it names the sums of
 the very files it speaks of. `speaks_of` says whether it still does: a card beside another detector is a stale one.
 
 References:

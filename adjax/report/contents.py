@@ -22,7 +22,7 @@ class Figure(NamedTuple):
 
 
 class Table(NamedTuple):
-    """Columns and rows of cells. `kinds`, one a row, sets a row apart: "own", "baseline", "reference" or ""."""
+    """Columns and rows of cells. `kinds`, one per row, sets a row apart: "own", "baseline", "reference" or ""."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
@@ -31,7 +31,7 @@ class Table(NamedTuple):
 
 
 class Sweep(NamedTuple):
-    """A hyper-parameter against figures: `metrics` is title -> [(mean, standard deviation, n), one a value]."""
+    """A hyper-parameter against figures: `metrics` is title -> [(mean, standard deviation, n), one per value]."""
 
     name: str
     values: Sequence[float]
@@ -68,7 +68,7 @@ class View:
       truth: int[N], 1 = anomalous; None where nobody knows.
       labels: int[N], index into `classes`; -1: of none of them.
       classes: names.
-      stranger: what anomalies of no class are called.
+      stranger: name of anomalies without a class.
       held_out: float32[n], scores of normal images that nothing was fitted to: p-values and calibration.
       nominal: the share of normal images that the threshold is meant to flag, if it is meant to.
       features: float32[N, 2], a plane of feature space (NaN: not shown), and what it is.

@@ -29,7 +29,7 @@ def fused(
     """The highest of several scorers.
 
     Args:
-      names: in `adjax.scorers.SCORERS`, of scorers with one distance an image.
+      names: in `adjax.scorers.SCORERS`, of scorers with one distance per image.
       offsets: m_i.
       scales: d_i > 0.
       options: of each; None: none.

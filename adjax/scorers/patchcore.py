@@ -50,7 +50,7 @@ def patchcore(
     dim: int | None = None,
     seed: int = 0,
 ) -> Scorer:
-    """PatchCore on `outputs[feature]`, float [N, h, w, C]; or [N, C], one patch an image.
+    """PatchCore on `outputs[feature]`, float [N, h, w, C]; or [N, C], one patch per image.
 
     Args:
       coreset: patches in memory. Fitting takes coreset × capacity × C operations, scoring N × h × w × coreset × C.

@@ -28,7 +28,7 @@ class State(NamedTuple):
     Attributes:
       origin: float32[D], subtracted first, so that large common offsets cost no digits.
       mean: float32[D], less the origin.
-      vectors: float32[D, D], one direction a column, most variance first.
+      vectors: float32[D, D], one direction per column, most variance first.
       outside: float32[D], 0 for the leading directions, 1 for the others.
       present: bool[1], whether there was any image.
     """

@@ -4,7 +4,7 @@
 
 with S_k the mean features of the training images of class k that are classified rightly. Zhang et al.,
 "Out-of-distribution detection based on in-distribution data patterns memorization with modern Hopfield energy" (ICLR
-2023), in the simplified form: one stored pattern a class.
+2023), in the simplified form: one stored pattern per class.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def failures_gallery(
       truth: [N], 1 = anomalous.
       threshold: flagged above.
       title: what is scored by what.
-      per_side: at most so many of each kind.
+      per_side: images of each kind at most.
       reconstructions: as images, and of the same size; each stands to the right of its image.
       note: printed in red on top.
     """
