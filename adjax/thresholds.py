@@ -1,4 +1,4 @@
-"""From scores to decisions: one threshold a class, moved by one class-wise quantile; conformal guarantees.
+"""From scores to decisions: one threshold per class, moved by one class-wise quantile; conformal guarantees.
 
 The rule of the center-loss paper: class i's threshold t_i is the 97.5 % quantile of the distances d_i over
 class i's own training images; an image is normal if *any* class has d_i <= t_i. The ROC curve moves all
@@ -136,7 +136,7 @@ def _sorted(distances: ArrayLike, labels: ArrayLike, mask: ArrayLike | None) -> 
 
 
 def _table(own: Array, count: Array) -> Calibration:
-    """The quantiles of so many sorted distances of each class, one class after another."""
+    """The quantiles of the first `count` sorted distances of each class, one class after another."""
     levels, steps = jnp.asarray(LEVELS, jnp.float32), jnp.asarray(_STEPS, jnp.int32)
     knots = jax.vmap(lambda start, n: _interpolate(own, start, n, steps))(jnp.cumsum(count) - count, count)
     empty = count == 0

@@ -24,7 +24,7 @@ from adjax.train import MAX_STEPS
 from experiments.presets import PRESETS, SWEEP_LAMS, of_method
 
 EPOCHS, MIN_STEPS = 20, 4000
-"""The default length of a training: so many epochs, and of a small set at least so many steps."""
+"""The default length of a training: 20 epochs, and at least 2,000 steps for a small set."""
 
 LIMITS: dict[str, tuple[float, float]] = {
     "seed": (0, 2**31 - 1),
@@ -54,7 +54,7 @@ Options = tuple[str, ...]
 
 @dataclass(frozen=True)
 class Config:
-    """Train a detector on normal images, then judge it by images that don't belong.
+    """Train a detector on normal images, then evaluate it on OOD images.
 
     Without options this is the main experiment: MNIST digits are normal, Fashion-MNIST is not; LeNet-5 with center
     loss, Mahalanobis distance to the classes. `--method NAME` runs the experiment that the method was published with,
@@ -84,7 +84,7 @@ class Config:
     ] = None  # fmt: skip
     also: Annotated[
         tuple[str, ...],
-        arg(help="pair: further sets that don't belong, to judge by too; 'made': some made of the normal test images"),
+        arg(help="pair: further OOD sets, to evaluate on too; 'made': some made of the normal test images"),
     ] = ()
     normal: Annotated[tuple[int, ...], arg(help="other protocols: the normal class; one_vs_rest, unset: each")] = ()
     anomalous: Annotated[tuple[int, ...], arg(help="one_vs_other: the anomalous class")] = ()
@@ -109,28 +109,28 @@ class Config:
     seed: Annotated[int, arg(help="the first seed; the others follow it")] = 0
     epochs: Annotated[
         int | None,
-        arg(help=f"passes over the training images. Unset: {EPOCHS}, or what {MIN_STEPS:,} steps take"),
+        arg(help=f"passes through the training images. Unset: {EPOCHS}, or what {MIN_STEPS:,} steps take"),
     ] = None
     patience: Annotated[
         int | None,
         arg(help="early stopping, where anomalies are labelled: keep the epoch with the best validation AUROC, and "
-            "stop when no member has had a better one for so many epochs. Unset: train to the end and keep that"),
+            "stop when no member has had a better one for this many epochs. Unset: train to the end and keep that"),
     ] = None  # fmt: skip
     batch_size: Annotated[int, arg(help="images a step and member, over all devices")] = 128
     learning_rate: Annotated[float | None, arg(help="peak of Adam's learning rate. Unset: the method's own")] = None
     weight_decay: Annotated[float | None, arg(help="decoupled weight decay, as in AdamW. Unset: the method's own")] = (
         None
     )
-    shift_px: Annotated[int, arg(help="augmentation: random shifts of at most so many pixels")] = 1
-    crop_px: Annotated[int, arg(help="augmentation: up to so many pixels cut from each side, then resized")] = 0
+    shift_px: Annotated[int, arg(help="augmentation: random shifts of at most this many pixels")] = 1
+    crop_px: Annotated[int, arg(help="augmentation: up to this many pixels cut from each side, then resized")] = 0
     flip_horizontal: Annotated[bool, arg(help="augmentation: mirrored or not")] = False
     flip_vertical: Annotated[bool, arg(help="augmentation: upside down or not")] = False
     rotate: Annotated[bool, arg(help="augmentation: turned by 0, 90, 180 or 270°")] = False
-    rotation_deg: Annotated[float, arg(help="augmentation: turned by up to so many degrees either way")] = 0.0
+    rotation_deg: Annotated[float, arg(help="augmentation: turned by up to this many degrees either way")] = 0.0
     scale: Annotated[
         float, arg(help="augmentation: larger or smaller and sheared, by up to such a share in each direction")
     ] = 0.0
-    elastic_px: Annotated[float, arg(help="augmentation: bent by up to so many pixels both ways")] = 0.0
+    elastic_px: Annotated[float, arg(help="augmentation: bent by up to this many pixels both ways")] = 0.0
     validation: Annotated[
         float, arg(help="share of the training images held out, for conformal thresholds and p-values")
     ] = 0.1
@@ -198,7 +198,7 @@ class Config:
             raise ValueError(f"--learning-rate {self.learning_rate}: must be finite and above 0")
 
     def steps(self, images: int) -> int:
-        """Optimiser steps of the whole training, for so many training images of the largest member."""
+        """Optimiser steps of the whole training, given the training images of the largest member."""
         each = max(images // self.batch_size, 1)
         steps = each * (self.epochs or max(EPOCHS, -(-MIN_STEPS // each)))
         if steps > MAX_STEPS:
@@ -222,7 +222,7 @@ class Config:
         """The hyper-parameter settings to train: every combination of the values given, the rest as in `defaults`.
 
         Raises:
-          ValueError: a name that is not among `defaults`, or a value that is no number.
+          ValueError: a name that is not among `defaults`, or a value other than a number.
         """
         values: dict[str, tuple[float, ...]] = {name: (value,) for name, value in defaults.items()}
         given: dict[str, tuple[float, ...]] = {}

@@ -127,8 +127,8 @@ def calibration() -> str:
     lines += [
         "",
         f"For each seed, the images held out and {judged:,} others to evaluate on are drawn from normal images that "
-        f"the network was not trained on. `{where['command']}`, {where['date']}, {where['cores']} cores of {where['cpu']}, "
-        f"jax {where['versions']['jax']}.",
+        f"the network was not trained on. `{where['command']}`, {where['date']}, {where['cores']} cores of "
+        f"{where['cpu']}, jax {where['versions']['jax']}.",
     ]
     return "\n".join(lines)
 

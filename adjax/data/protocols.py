@@ -17,7 +17,7 @@ MAX_CLASSES = 100_000  # so that a slip of the hand doesn't count to 10¹²
 
 
 class OODPair(NamedTuple):
-    """What a detector is trained on and judged by.
+    """What a detector is trained and evaluated on.
 
     Attributes:
       name, ood_name: the in-distribution set, and what the OOD images are ("fashion_mnist", "holdout:0").

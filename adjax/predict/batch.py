@@ -17,12 +17,12 @@ NONE = -1
 def predict_batch(
     detector: Detector, images: jax.Array, doubt: thresholds.ThresholdInterval | None = None
 ) -> dict[str, jax.Array]:
-    """Judges images.
+    """Scores images and decides.
 
     Args:
       detector: a single one.
       images: uint8[N, H, W, C], as trained.
-      doubt: scores within are uncertain, see `adjax.thresholds.threshold_interval`; None: nobody can tell.
+      doubt: scores within are uncertain, see `adjax.thresholds.threshold_interval`; None: not known.
 
     Returns:
       `score` float32[N]; `anomalous` bool[N], by the detector's threshold; `p_value` float32[N], NaN where no normal
