@@ -24,7 +24,7 @@ from adjax.train import MAX_STEPS
 from experiments.presets import PRESETS, SWEEP_LAMS, of_method
 
 EPOCHS, MIN_STEPS = 20, 4000
-"""The default length of a training: 20 epochs, and at least 2,000 steps for a small set."""
+"""The default length of a training: `EPOCHS`, or `MIN_STEPS` for a small set, whichever is longer."""
 
 LIMITS: dict[str, tuple[float, float]] = {
     "seed": (0, 2**31 - 1),

@@ -6,6 +6,7 @@ Sources are parsed, not imported, so that this takes a second or two.
 from __future__ import annotations
 
 import ast
+import functools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,6 +39,11 @@ DIALECT = {
     r"seal(s|ed|ing)?": "manifest",
     r"amidst": "among",
 }
+
+
+@functools.cache
+def _parsed(source: str) -> ast.Module:
+    return ast.parse(source)
 
 
 def _own(function: Function) -> Iterator[ast.AST]:
@@ -84,7 +90,7 @@ def _section(doc: str, title: str) -> list[str] | None:
 def faults(source: str) -> list[str]:
     """What docstrings of a module lack, one line per function and section."""
     missing = []
-    for name, function, bound in _public(ast.parse(source)):
+    for name, function, bound in _public(_parsed(source)):
         arguments = _arguments(function, bound)
         if function.name.startswith("_") or len(arguments) < 2:
             continue
@@ -103,19 +109,22 @@ def faults(source: str) -> list[str]:
     return missing
 
 
+_ANY = re.compile(rf"\b(?:{'|'.join(DIALECT)})\b", re.IGNORECASE)
+_CODE = re.compile(r"```.*?```|`[^`\n]*`|^ +\w+(, \w+)*: ", re.DOTALL | re.MULTILINE)
+
+
 def dialect(text: str) -> list[str]:
     """Words of the dialect in a text, but for code: blocks, names in backticks and names of Args and Attributes."""
-    text = re.sub(r"```.*?```|`[^`\n]*`|^ +\w+(, \w+)*: ", "", text, flags=re.DOTALL | re.MULTILINE)
+    found = [match.group() for match in _ANY.finditer(re.sub(r"\s+", " ", _CODE.sub("", text)))]
     return [
-        f"{found.group()!r}: {better}"
-        for word, better in DIALECT.items()
-        for found in re.finditer(rf"\b(?:{word})\b", re.sub(r"\s+", " ", text), re.IGNORECASE)
+        f"{words!r}: {next(better for word, better in DIALECT.items() if re.match(word, words, re.IGNORECASE))}"
+        for words in found
     ]
 
 
 def _texts(source: str) -> Iterator[tuple[int, str]]:
     """Line and text of each string of a module that has a blank: docstrings, messages and help, but no keys."""
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(_parsed(source)):
         if isinstance(node, ast.JoinedStr):
             yield node.lineno, "".join(str(v.value) if isinstance(v, ast.Constant) else "…" for v in node.values)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and " " in node.value:
