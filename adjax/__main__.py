@@ -8,13 +8,13 @@ import sys
 from adjax import surface
 
 COMMANDS = {
-    "data": ("adjax.data.cli", "list and fetch data sets"),
-    "train": ("adjax.auto.cli", "make a detector of a folder of normal images"),
-    "predict": ("adjax.predict.cli", "score the picture files of a folder with a detector"),
-    "doctor": ("adjax.doctor.cli", "look at this machine, and at a folder of pictures"),
-    "export": ("adjax.export_cli", "write a detector as a program that runs without adjax's networks"),
+    "data": "list and fetch data sets",
+    "train": "make a detector of a folder of normal images",
+    "predict": "score the picture files of a folder with a detector",
+    "doctor": "look at this machine, and at a folder of pictures",
+    "export": "write a detector as a program that runs without adjax's networks",
 }
-"""Command → (module with `main(arguments) -> exit code`, what it does)."""
+"""Command → what it does. `adjax.cli.parsers.COMMAND` has its `parser()`, `adjax.cli.COMMAND` its `main(arguments)`."""
 
 
 DEBUG_HELP = "  --debug    an error ends in a traceback, not in one line"
@@ -37,14 +37,13 @@ def _command(arguments: list[str]) -> int:
     if command not in COMMANDS:
         print(f"no command {command!r}\n{usage()}", file=sys.stderr)
         return 2
-    if command != "data":  # whose own options come without JAX
-        importlib.import_module(f"adjax.cli.{command}").parser().parse_args(rest)  # help, and mistakes, at once
-    return importlib.import_module(COMMANDS[command][0]).main(rest)
+    importlib.import_module(f"adjax.cli.parsers.{command}").parser().parse_args(rest)  # help, and mistakes, at once
+    return importlib.import_module(f"adjax.cli.{command}").main(rest)
 
 
 def usage() -> str:
     """The list of commands."""
-    lines = [f"  {name:10}{about}" for name, (_, about) in COMMANDS.items()]
+    lines = [f"  {name:10}{about}" for name, about in COMMANDS.items()]
     return "\n".join(["usage: python -m adjax COMMAND [--help] [--debug]", "", *lines, "", DEBUG_HELP])
 
 

@@ -146,6 +146,11 @@ class Manifest:
         return re.fullmatch(rf"\.manifest\.json\.new|{file}", name) is not None
 
 
+def digest(directory: str | os.PathLike) -> str:
+    """SHA-256 (hex) of a directory's manifest, and so of all that it names."""
+    return hashlib.sha256((Path(directory) / MANIFEST).read_bytes()).hexdigest()
+
+
 def to_json(value: Any) -> bytes:
     """JSON for people and programs, always the same for the same value."""
     return (json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode()

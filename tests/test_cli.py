@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from adjax import __main__, methods, models, scorers
-from adjax.cli import options, train
+from adjax.cli.parsers import _common, train
 
 COMMANDS = [command for command in __main__.COMMANDS if command != "data"]
 
@@ -22,9 +22,9 @@ COMMANDS = [command for command in __main__.COMMANDS if command != "data"]
     ],
 )
 def test_names_read_from_the_source_are_those_of_the_registry(package, registry, entries):
-    assert options.names(package, registry) == tuple(entries)
+    assert _common.names(package, registry) == tuple(entries)
     with pytest.raises(LookupError, match="has no dict NOTHING"):
-        options.names(package, "NOTHING")
+        _common.names(package, "NOTHING")
 
 
 def test_methods_of_train_learn_without_labelled_anomalies():

@@ -13,7 +13,7 @@ import adjax
 
 ROOT = Path(adjax.__file__).parent
 LAYERS = [
-    {"atomic", "cli", "distribution", "process", "progress", "surface"},
+    {"atomic", "distribution", "process", "progress", "surface"},
     {"factories"},
     {"types", "nn", "losses", "anchor"},
     {"kmeans"},
@@ -38,8 +38,8 @@ LAYERS = [
     {"metrics"},
     {"pixel_metrics"},
     {"report"},
-    {"export_cli"},
     {"predict", "auto", "doctor"},
+    {"cli"},
     {"__main__"},
     {"artefact", "foreign"},
 ]

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from adjax.auto import scan_folder
-from adjax.cli import train
+from adjax.cli.parsers import train
 from adjax.data import DataError, words
 from adjax.data.folder import list_folder
 from adjax.data.table import load_table

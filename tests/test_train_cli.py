@@ -17,8 +17,9 @@ from PIL import Image
 
 import adjax
 from adjax import __main__, metrics, process, surface
-from adjax.auto import cli, fit, page, plan, record, scan_folder
+from adjax.auto import fit, page, plan, record, scan_folder
 from adjax.auto.plan import UserChoices
+from adjax.cli import train
 from adjax.data import DataError, gather
 from adjax.data.upload import Header
 from adjax.models import weights
@@ -372,7 +373,7 @@ def test_the_scorer_that_finds_most_is_trained_and_said(tmp_path, monkeypatch, c
 
     planned = plan.TrainingPlan("hog_ocsvm", "hog", None, (8, 8, 1), selects=True)
     monkeypatch.setattr(plan, "choose", lambda *args: planned)
-    monkeypatch.setattr(cli.select, "refined", refined)
+    monkeypatch.setattr(train.select, "refined", refined)
     assert run(tmp_path / "stripes", "--out", tmp_path / "out") == 0
     assert asked == [40]
     assert "knn finds most" in capsys.readouterr().out
@@ -473,14 +474,14 @@ def test_ctrl_c_keeps_nothing(tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 def test_ctrl_c_stops_a_training(tmp_path, monkeypatch):
     fill(tmp_path / "set", 50)
-    advance = cli.ImageProgress.advance
+    advance = train.ImageProgress.advance
 
     def once(self, images):
         advance(self, images)
-        monkeypatch.setattr(cli.ImageProgress, "advance", advance)
+        monkeypatch.setattr(train.ImageProgress, "advance", advance)
         os.kill(os.getpid(), signal.SIGINT)
 
-    monkeypatch.setattr(cli.ImageProgress, "advance", once)
+    monkeypatch.setattr(train.ImageProgress, "advance", once)
     assert run(tmp_path / "set", "--out", tmp_path / "d", "--method", "autoencoder", "--steps", 500) == 130
     assert not (tmp_path / "d").exists()
 

@@ -1,4 +1,7 @@
 """A folder of normal images to a detector: `python -m adjax train`.
 
-layout (who is normal) → gather (pixels) → plan (what to train, and why) → fit (train, hold out, calibrate)
+`scan_folder` (who is normal) → `gather` (pixels) → `plan` (what to train, and why) → `fit` (train, hold out, calibrate)
 """
+
+METHODS = ("gmm", "hog_ocsvm", "centerloss", "autoencoder", "deep_svdd")
+"""Those that learn from normal images alone or from their classes."""

@@ -21,7 +21,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from adjax.cli.train import METHODS
+from adjax.auto import METHODS
 from adjax.data.split import DataError
 from adjax.data.upload import Header
 from adjax.models import weights

@@ -228,7 +228,7 @@ def chosen_by(chosen: argparse.Namespace) -> Layout:
     """Reads the folder or the table that was chosen.
 
     Args:
-      chosen: what `adjax.cli.train.parser` made of a command line.
+      chosen: what `adjax.cli.parsers.train.parser` made of a command line.
 
     Raises:
       DataError: as of `of_folder` and `of_table`; options that contradict each other.

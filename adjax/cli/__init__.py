@@ -1,1 +1,1 @@
-"""The options of each command, as argparse has them: a mistake and `--help` are answered before JAX is imported."""
+"""The commands: `parsers/NAME.py` has the options of one, `NAME.py` its `main`, and `adjax.__main__` a line for it."""

@@ -1,30 +1,81 @@
-"""Options of `python -m adjax doctor`."""
+"""`python -m adjax doctor`: what this machine has, and what a folder of pictures holds."""
 
 from __future__ import annotations
 
-import argparse
+from collections.abc import Iterable
 from pathlib import Path
 
-SHOWN = 10
-EPILOG = """\
-examples:
-  python -m adjax doctor               devices, speed, caches, data sets; idle GPUs, and what to do
-  python -m adjax doctor photos/       also: which files can't be read and why, sizes, modes, duplicates, classes
-  python -m adjax doctor photos/ --all-names    every unreadable file and duplicate by name
+import jax
+from rich.console import Console
 
-It looks, and changes nothing.
-"""
+from adjax.cli import data as data_command
+from adjax.cli._common import start
+from adjax.cli.parsers.doctor import SHOWN, parser
+from adjax.data import upload, walk
+from adjax.doctor import folder, machine
+from adjax.progress import ImageProgress
 
 
-def parser() -> argparse.ArgumentParser:
-    """The options and their help."""
-    options = argparse.ArgumentParser(
-        prog="python -m adjax doctor",
-        description="Look at this machine, and at a folder of pictures.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = options.add_argument
-    add("folder", type=Path, nargs="?", metavar="FOLDER", help="of pictures")
-    add("--all-names", action="store_true", help=f"name all files, not the first {SHOWN} of a kind")
-    return options
+def main(arguments: list[str]) -> int:
+    """Runs `python -m adjax doctor ARGUMENTS`; returns the exit code: 1 if an accelerator stands idle."""
+    chosen = parser().parse_args(arguments)
+    console = start()
+    found = walk.find(chosen.folder) if chosen.folder else None  # a wrong name is told before anything else
+    idle = _machine(console)
+    if found is not None:
+        with ImageProgress(console, len(found.names), "reading") as progress:
+            examined = folder.examine(chosen.folder, progress.advance, found)
+        _folder(console, chosen.folder, examined, None if chosen.all_names else SHOWN)
+    return 1 if idle else 0
+
+
+def _machine(console: Console) -> bool:
+    console.print(f"versions   {machine.versions()}")
+    console.print(f"devices    {machine.devices()}")
+    idle = machine.idle_accelerators(jax.default_backend())
+    for line in idle:
+        console.print(f"  WARNING: {line}", style="bold red")
+    console.print(f"speed      LeNet-5, 28×28 px: {machine.speed():,.0f} images/s, compiled")
+    for what, where, size in machine.caches():
+        console.print(f"cache      {what}: {where}, {size / 2**20:,.1f} MiB")
+    for model, place in machine.weights():
+        console.print(f"weights    {model}: {place}")
+    console.print("data sets")
+    data_command.show(None)
+    return bool(idle)
+
+
+def _folder(console: Console, root: Path, examined: folder.Examined, most: int | None) -> None:
+    readable = examined.modes.total()
+    console.print(f"\n{root}: {len(examined.found.names):,} picture files, {readable:,} can be read")
+    if examined.found.passed_over:
+        kinds = ", ".join(f"{why} {count:,}" for why, count in examined.found.passed_over.most_common())
+        console.print(f"  skipped: {kinds}")
+    _list(console, "folders that can't be listed", examined.found.unlisted.items(), most)
+    _list(console, "can't be read", examined.unreadable.items(), most)
+    if readable:
+        widths, heights = zip(*examined.sizes, strict=True)
+        ranges = f"{min(widths)}–{max(widths)} × {min(heights)}–{max(heights)} px"
+        most_common = ", ".join(f"{w}×{h}: {n:,}" for (w, h), n in examined.sizes.most_common(5))
+        console.print(f"  sizes: {len(examined.sizes):,} ({ranges}); {most_common}")
+        console.print(f"  modes: {', '.join(f'{mode} {n:,}' for mode, n in examined.modes.most_common())}")
+    if warning := examined.depths.told():
+        console.print(f"  {warning}", style="bold red")
+    if len(examined.classes) > 1 or "" not in examined.classes:
+        counts = ", ".join(f"{upload.line(name) or '(none)'} {n:,}" for name, n in sorted(examined.classes.items()))
+        console.print(f"  subfolders: {counts}")
+    copies = sum(len(names) - 1 for names in examined.duplicates)
+    console.print(f"  exact duplicates (SHA-256): {copies:,}")
+    for names in examined.duplicates[:most]:
+        shown = names if most is None else names[:4]
+        console.print(f"    {' = '.join(map(upload.line, shown))}{' = …' if len(names) > len(shown) else ''}")
+
+
+def _list(console: Console, title: str, items: Iterable[tuple[str, str]], most: int | None) -> None:
+    items = list(items)
+    if items:
+        console.print(f"  {title}: {len(items):,}")
+        for name, why in items[:most]:
+            console.print(f"    {upload.line(name)}: {why}")
+        if most is not None and len(items) > most:
+            console.print(f"    … and {len(items) - most:,} more (--all-names)")

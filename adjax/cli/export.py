@@ -1,36 +1,24 @@
-"""Options of `python -m adjax export`."""
+"""`python -m adjax export`: a saved detector to a program that runs where adjax's networks are not."""
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
-
-EPILOG = """\
-examples:
-  python -m adjax export runs/centerloss                        into runs/centerloss/exported
-  python -m adjax export runs/centerloss --to onnx --out d.onnx
-  python -m adjax export runs/deep_svdd/detectors/t-shirt       one detector of many
-
-Then, with JAX and without adjax's networks:
-  adjax.export.load("runs/centerloss/exported").score(images)
-"""
+from adjax import serialization
+from adjax.cli._common import find_detector
+from adjax.cli.parsers.export import parser
 
 
-def parser() -> argparse.ArgumentParser:
-    """The options and their help."""
-    options = argparse.ArgumentParser(
-        prog="python -m adjax export",
-        description="Write a detector as a program: uint8 images in; score, p-value and decision out.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    add = options.add_argument
-    add("run", type=Path, metavar="RUN", help="run directory that holds detector/, or a detector")
-    add(
-        "--to",
-        choices=("stablehlo", "onnx"),
-        default="stablehlo",
-        help="stablehlo: a directory, for CPU, CUDA and TPU (default); onnx: a file, needs the extra onnx",
-    )
-    add("--out", type=Path, metavar="FILE", help="default: exported/ or detector.onnx beside it")
-    return options
+def main(arguments: list[str]) -> int:
+    """Runs `python -m adjax export ARGUMENTS`; returns the exit code."""
+    chosen = parser().parse_args(arguments)
+    folder = find_detector(chosen.run)
+    detector = serialization.load(folder)
+    if chosen.to == "onnx":
+        from adjax import onnx
+
+        out = chosen.out or folder.parent / f"{folder.name}.onnx"
+        onnx.save(detector, out)
+    else:
+        out = chosen.out or folder.parent / ("exported" if folder.name == "detector" else f"{folder.name}_exported")
+        detector.export(out)
+    print(f"{detector}\nwritten to {out}")
+    return 0

@@ -1,78 +1,194 @@
-"""Options of `python -m adjax predict`."""
+"""`python -m adjax predict`: a folder of files to a table of decisions."""
 
 from __future__ import annotations
 
-import argparse
+import json
 import os
+import shlex
+import shutil
+from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
-from adjax.cli.options import share, whole
+from rich.console import Console
 
-THREADS = min(16, os.cpu_count() or 1)  # Pillow decodes outside the interpreter's lock
-EPILOG = """\
-examples:
-  python -m adjax predict runs/parts photos/ --out scores.csv
-  python -m adjax predict runs/parts photos/ --out scores.parquet --false-positive-rate 0.01
-  python -m adjax predict runs/parts photos/ --out scores.jsonl --copy-flagged flagged/
-  python -m adjax predict runs/digits test/ --out scores.csv --submission answer.csv
-
-One row per file: path, status (ok, error), error, width, height, mode, score (higher = more anomalous), p_value (share
-of normal images at least as anomalous), decision (normal, anomalous), nearest_class, probability (of being anomalous,
-by the network itself; empty for one that gives none), uncertain (so near to the threshold that other held-out images
-might have decided otherwise), unseen (share of the picture's area that the detector does not look at), boxes (where it
-is anomalous: left,top,width,height in px and the score, one box a region; where no place alone is above the threshold,
-the highest; of detectors with places), threshold, detector (SHA-256 of its manifest).
-
---submission is for formats that ask for a probability: file,probability, the network's own if it gives one. If not it
-is 1 - p_value, which ranks pictures as their p-values do and is no probability: half of all normal pictures have 0.5 or
-more. A file that can't be read has 1.
-
-report.html, beside the table, shows the same to a person: it opens from disk, and its slider tells how many pictures
-another threshold would flag, and which.
-
-A file that can't be read is a row that says why. Ctrl-C leaves a valid table of what is done; the same command goes on
-from there, and later scores only files that are new (SCORES.journal remembers). What becomes of transparent, CMYK,
-16-bit and turned pictures: see adjax/data/upload.py.
-"""
+from adjax import features, localise, manifest, serialization, thresholds
+from adjax.cli._common import find_detector, start
+from adjax.cli.parsers.predict import parser
+from adjax.data import depth, upload, walk
+from adjax.data.probabilities import write_probabilities
+from adjax.data.split import DataError
+from adjax.detector import Detector
+from adjax.loop import StopSignal
+from adjax.predict import page, stream, writers
+from adjax.predict.resume_log import ResumeLog
+from adjax.predict.stream import Prediction
+from adjax.progress import ImageProgress
+from adjax.report import write as write_report
 
 
-def parser() -> argparse.ArgumentParser:
-    """The options and their help."""
-    options = argparse.ArgumentParser(
-        prog="python -m adjax predict",
-        description="Score the picture files of a folder: one row per file.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def main(arguments: list[str]) -> int:
+    """Runs `python -m adjax predict ARGUMENTS`; returns the exit code: 130 after Ctrl-C, 143 after SIGTERM."""
+    chosen = parser().parse_args(arguments)
+    console = start()
+    writers.check(chosen.out)
+    detector, sha256, alpha = _detector(chosen.detector, chosen.false_positive_rate)
+    doubt = None if alpha is None else thresholds.threshold_interval(detector.calibration_scores, alpha)
+    if chosen.submission and not detector.calibration_scores.shape[0]:
+        raise DataError("--submission needs p-values, and this detector was fitted without held-out normal images")
+    folder = chosen.folder
+    report = None if chosen.no_report else chosen.report or page.path_beside(chosen.out, folder)
+    if report is not None and report.resolve() == chosen.out.resolve():
+        raise DataError(f"--report {report} is the table of --out: name another")
+    if chosen.copy_flagged and chosen.copy_flagged.resolve().is_relative_to(folder.resolve()):
+        raise DataError(f"--copy-flagged {chosen.copy_flagged} lies in {folder}, whose files are scored: name another")
+    if chosen.maps and localise.kind(detector) != "score":
+        raise DataError(
+            f"--maps {chosen.maps}: scorer {detector.spec.names[-1]} has no places; train with --scorer padim, "
+            "patchcore or subspace"
+        )
+    if chosen.maps and chosen.maps.resolve().is_relative_to(folder.resolve()):
+        raise DataError(f"--maps {chosen.maps} lies in {folder}, whose files are scored: name another")
+    if chosen.maps:
+        try:
+            chosen.maps.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise DataError(f"--maps {chosen.maps} can't be made a folder: {error.strerror}; name another") from error
+    found = walk.find(folder, links=chosen.follow_links, hidden=chosen.hidden, any_name=chosen.any_name)
+
+    shared: dict[str, str | float] = {"threshold": float(detector.threshold), "detector": sha256}
+    journal_path = chosen.out.with_name(f"{chosen.out.name}.journal")
+    if chosen.out.exists() and not journal_path.exists() and not chosen.fresh:
+        raise DataError(
+            f"{chosen.out} is there already, and no {journal_path.name} to go on from: name another, or --fresh"
+        )
+    batch_size = chosen.batch_size or features.batch_size_for(detector.spec.image_shape)
+    with (
+        ResumeLog(
+            journal_path, {**shared, "false-positive rate": alpha, "folder": str(folder.resolve())}, chosen.fresh
+        ) as journal,
+        StopSignal() as stop,
+    ):
+        todo = [name for name in found.names if name not in journal.done]
+        console.print(f"{detector}\n{_told(found, len(found.names) - len(todo))}")
+        if chosen.maps and len(todo) < len(found.names):
+            console.print("maps are made of what is scored now; of all by --fresh")
+        depths = depth.Depths()
+        work = stream.rows(
+            detector,
+            folder,
+            todo,
+            batch_size=batch_size,
+            threads=chosen.threads,
+            doubt=doubt,
+            depths=depths,
+            maps=chosen.maps,
+        )
+        with ImageProgress(console, len(todo), "scoring") as progress, closing(work):
+            for rows in work:
+                if chosen.copy_flagged:
+                    _copy_flagged(rows, folder, chosen.copy_flagged)
+                journal.append(rows)
+                progress.advance(len(rows))
+                if stop.received is not None:
+                    break
+            rate = progress.rate()
+        journal.append(
+            Prediction(name, "error", f"the folder can't be listed: {why}")
+            for name, why in found.unlisted.items()
+            if name not in journal.done
+        )
+        writers.write(chosen.out, journal.rows(), shared)
+        if stop.received is not None:
+            console.print(f"stopped; {chosen.out} has what is done, and the same command continues")
+            return 128 + stop.received
+        if chosen.submission:
+            _submission(chosen.submission, journal)
+        if report is not None:
+            command = shlex.join(["python", "-m", "adjax", "predict", *arguments])
+            report.parent.mkdir(parents=True, exist_ok=True)
+            write_report(page.of_scores(detector, sha256, folder, journal, alpha, command, chosen.out.name), report)
+        written = {
+            "table": chosen.out,
+            "report": report,
+            "submission": chosen.submission,
+            "flagged files": chosen.copy_flagged,
+            "maps": chosen.maps,
+        }
+        _summary(console, journal, rate, written)
+        if warning := depths.told(depth.trained(find_detector(chosen.detector))):
+            console.print(warning, style="bold red")
+    return 0
+
+
+def _detector(run: Path, false_positive_rate: float | None) -> tuple[Detector, str, float | None]:
+    """The detector, the SHA-256 of its manifest (which holds those of its files), and the rate of its threshold."""
+    directory = find_detector(run)
+    detector = serialization.load(directory)
+    sha256 = manifest.digest(directory)
+    if false_positive_rate is not None:
+        _check_rate(len(detector.calibration_scores), false_positive_rate)
+        return detector.with_false_positive_rate(false_positive_rate), sha256, false_positive_rate
+    return detector, sha256, _rate(detector, directory)
+
+
+def _check_rate(held_out: int, rate: float) -> None:
+    """Refuses a rate that the held-out images are too few to promise."""
+    given = f"--false-positive-rate {rate:g}"
+    if not held_out:
+        raise DataError(f"{given}: this detector was made without held-out normal images, so it can promise no rate")
+    least = 1 / (held_out + 1)
+    if not least <= rate < 1:
+        raise DataError(
+            f"{given}: this detector was calibrated on {held_out} normal images, which can promise {least:.3g} or more "
+            "(below 1): choose such a rate, or train with more pictures"
+        )
+
+
+def _rate(detector: Detector, directory: Path) -> float | None:
+    """The false-positive rate that `train` set the threshold for; None unless its record gives this very threshold."""
+    try:
+        alpha = float(json.loads((directory / "train.json").read_text(encoding="utf-8"))["false_positive_rate"])
+        same = bool(detector.with_false_positive_rate(alpha).threshold == detector.threshold)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    return alpha if same else None
+
+
+def _told(found: walk.Found, before: int) -> str:
+    """How many files there are, and what was skipped."""
+    parts = [f"{len(found.names):,} picture files"]
+    if before:
+        parts.append(f"{before:,} of them done before")
+    if found.passed_over:
+        kinds = ", ".join(f"{why} {count:,}" for why, count in found.passed_over.most_common())
+        parts.append(f"skipped: {kinds}")
+    return "; ".join(parts)
+
+
+def _copy_flagged(rows: list[Prediction], folder: Path, to: Path) -> None:
+    for row in rows:
+        if row.decision == "anomalous":
+            target = to / row.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(folder / row.path, target)
+
+
+def _submission(path: Path, journal: ResumeLog) -> None:
+    answers = [(upload.text(row.path), row.evidence) for row in journal.rows()]
+    write_probabilities(path, [name for name, _ in answers], [value for _, value in answers])
+
+
+def _summary(console: Console, journal: ResumeLog, rate: float, written: dict[str, Path | None]) -> None:
+    counts = Counter(row.decision or row.status for row in journal.rows())
+    total, scored = counts.total(), counts["normal"] + counts["anomalous"]
+    share = f" ({counts['anomalous'] / scored:.1%} of those read)" if scored else ""
+    console.print(
+        f"{total:,} files: {counts['normal']:,} normal, {counts['anomalous']:,} anomalous{share}, "
+        f"{counts['error']:,} not readable; {rate:,.0f} images/s, compiling included",
     )
-    add = options.add_argument
-    add("detector", type=Path, metavar="DETECTOR", help="run directory that holds detector/, or a detector")
-    add("folder", type=Path, metavar="FOLDER", help="its picture files, and those of its subfolders")
-    add("--out", type=Path, required=True, metavar="SCORES", help="the table: .csv, .jsonl or .parquet")
-    add(
-        "--false-positive-rate",
-        type=share,
-        metavar="A",
-        help="flag a normal image with probability at most A (default: the detector's own threshold)",
-    )
-    add("--copy-flagged", type=Path, metavar="DIR", help="copy the files that are flagged to DIR")
-    add(
-        "--maps",
-        type=Path,
-        metavar="DIR",
-        help="of each flagged picture NAME.map.tif, the score of each pixel, and NAME.overlay.png, to look at",
-    )
-    add(
-        "--submission",
-        type=Path,
-        metavar="FILE",
-        help="also write file,probability as CSV: the network's own, or 1 - p_value (see below)",
-    )
-    add("--report", type=Path, metavar="FILE", help="the page (default: report.html beside SCORES)")
-    add("--no-report", action="store_true", help="write no page")
-    add("--follow-links", action="store_true", help="follow symbolic links, each folder once")
-    add("--hidden", action="store_true", help="also take files and folders that begin with a dot")
-    add("--any-name", action="store_true", help="also take files that aren't named like pictures")
-    add("--fresh", action="store_true", help="start again, whatever was done before")
-    add("--batch-size", type=whole(1, 1_000_000), metavar="N", help="images at once (default: by their size)")
-    add("--threads", type=whole(1, 1024), default=THREADS, metavar="N", help="that decode (default: %(default)s)")
-    return options
+    for what, path in written.items():
+        if path is not None:
+            beside = " (open it in a browser)" if what == "report" else ""
+            line = f"  {what:14}{os.fspath(path)}{beside}"
+            console.print(line)

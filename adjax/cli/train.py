@@ -1,100 +1,192 @@
-"""Options of `python -m adjax train`."""
+"""`python -m adjax train`: a folder of normal images to a detector."""
 
 from __future__ import annotations
 
 import argparse
+import itertools
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from adjax.cli.options import MAX_SEED, names, share, whole
+import numpy as np
+from rich.console import Console
 
-METHODS = ("gmm", "hog_ocsvm", "centerloss", "autoencoder", "deep_svdd")
-"""Those that learn from normal images alone or from their classes."""
-EPILOG = """\
-examples:
-  python -m adjax train photos/                            normal pictures, in subfolders or not
-  python -m adjax train parts/ --out detectors/parts       parts/normal/, parts/anomalous/ and parts/test/good/, ...
-  python -m adjax train parts/ --normal good --anomalous crack colour        subfolders whose names don't say it
-  python -m adjax train set/ --labels set/train.csv        file,label in each line; --normal 0 says which are normal
-  python -m adjax train photos/ --method autoencoder --side-px 32
-  python -m adjax train photos/ --weights vgg16.safetensors --model vgg16
-
-At least 50 normal pictures. A fifth of them (20 at least) is held out, so that the threshold can promise how many
-normal pictures it flags; with anomalous/ or test/ it says how well it does. A network that is not trained (gmm,
-hog_ocsvm) takes fewer: of too few to hold any out, each calibrates by a fit without it. n pictures that calibrate can
-promise a rate of 1/(n + 1): 19 the default of 5 %, 10 no less than --false-positive-rate 0.091.
-
-Pictures are taken whole. With a pre-trained network and pictures of 96 px or more, a few scorers are compared on
-defects that are made in your normal pictures, and the one that finds most is taken; --scorer NAME takes another. Then:
-  python -m adjax predict runs/photos photos/ --out scores.csv      (--maps DIR shows where, if the scorer has places)
-
-Folders and labels are understood by common words, in any case: normal, good, OK; anomalous, defect, NG; mask,
-ground_truth; train, test. Many examples, and what becomes of them: docs/layouts.md
-"""
+from adjax import localise, manifest, serialization
+from adjax.auto import fit, page, plan, record, scan_folder, select
+from adjax.cli._common import start
+from adjax.cli.parsers.train import parser
+from adjax.data import depth, gather, masks, upload
+from adjax.data.split import DataError
+from adjax.progress import ImageProgress
+from adjax.report import Report
+from adjax.report import write as write_report
 
 
-def parser() -> argparse.ArgumentParser:
-    """The options and their help."""
-    models, scorers = names("adjax.models", "MODELS"), names("adjax.scorers", "SCORERS")
-    options = argparse.ArgumentParser(
-        prog="python -m adjax train",
-        description="Make a detector of a folder of normal images.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def main(arguments: list[str]) -> int:
+    """Runs `python -m adjax train ARGUMENTS`; returns the exit code."""
+    chosen = parser().parse_args(arguments)
+    console = start()
+    found = scan_folder.chosen_by(chosen)
+    out = chosen.out or Path("runs") / (chosen.folder.resolve().name or "detector")
+    serialization.FORMAT.check_target(out)
+    console.print(found.about)
+    if found.passed_over:
+        kinds = ", ".join(f"{why} {count:,}" for why, count in found.passed_over.most_common())
+        console.print(f"skipped: {kinds}")
+    if len(found.files) < fit.FEWEST_CROSSED:
+        raise DataError(fit.too_few(len(found.files)))
+
+    errors: dict[Path, str] = {}
+    headers = gather.headers(found.files)
+    errors |= {f: h for f, h in zip(found.files, headers, strict=True) if isinstance(h, str)}
+    readable = [header for header in headers if isinstance(header, upload.Header)]
+    _refuse_if_many(errors, found.files)
+    scan_folder.refuse_lone(found, [not isinstance(header, str) for header in headers])
+    asked = plan.UserChoices(chosen.method, chosen.model, chosen.scorer, chosen.side_px, chosen.weights)
+    planned = plan.choose(readable, len(found.classes), asked)
+    console.print(f"trains {planned.name}")
+    for line in planned.why:
+        console.print(f"  {line}")
+    console.print("  to choose otherwise: --method, --model, --scorer, --side-px, --weights, --steps (see --help)")
+
+    depths = depth.Depths()
+    images, rows, broken = gather.images(found.files, planned.shape, depths, "whole")
+    errors |= broken
+    _refuse_if_many(errors, found.files)
+    _tell(console, errors)
+    if warning := depths.told():
+        console.print(warning, style="bold red")
+    labels = found.labels[rows]
+    parts = fit.hold_out(labels, chosen.false_positive_rate, chosen.seed, images, frozen=planned.frozen)
+    if told := parts.told():
+        console.print(told)
+    if planned.selects and len(parts.train) >= select.FEWEST:
+        console.print("looks for the scorer that finds synthetic defects in these pictures")
+        planned = select.refined(planned, images[parts.train], labels[parts.train], found.classes, chosen.seed)
+        console.print(f"trains {planned.name}\n  {planned.why[-1]}")
+    steps = plan.steps(planned.method, len(parts.train), planned.batch_size, chosen.steps)
+    with ImageProgress(console, steps * planned.batch_size, "training") as progress:
+
+        def report(step: int, metrics: dict[str, np.ndarray]) -> None:
+            progress.advance(step * planned.batch_size - progress.done)
+
+        try:
+            fitted = fit.fit(
+                planned,
+                images,
+                labels,
+                found.classes,
+                parts,
+                alpha=chosen.false_positive_rate,
+                steps=steps,
+                seed=chosen.seed,
+                report=report,
+            )
+        except fit.Stopped as stopped:
+            console.print("stopped; nothing was kept")
+            return 128 + stopped.signal
+    detector = fitted.detector
+    detector.save(out)
+    console.print(f"{detector}\n{parts.promise(chosen.false_positive_rate)}: --false-positive-rate for another")
+    aside = None if parts.crossed else (images[parts.held_out], [found.files[rows[i]] for i in parts.held_out])
+    judged, shown = _judge(console, detector, found, planned, aside, chosen, out)
+    training = record.Training(
+        found,
+        planned,
+        parts,
+        fitted,
+        judged,
+        images,
+        labels,
+        rows,
+        errors,
+        vars(chosen),
+        chosen.false_positive_rate,
+        depths.record(),
     )
-    add = options.add_argument
-    add("folder", type=Path, metavar="FOLDER", help="of normal pictures")
-    add("--out", type=Path, metavar="DIR", help="the detector (default: runs/NAME OF THE FOLDER)")
-    add("--labels", type=Path, metavar="CSV", help="a table, file,label, instead of subfolders")
-    add(
-        "--normal",
-        "--normal-label",
-        nargs="+",
-        default=(),
-        metavar="NAME",
-        help="subfolders, or labels of the table, that are normal; all others are anomalous (default: by their names)",
+    record.write(training, out)
+    if shown is not None:
+        write_report(shown, out / page.NAME)
+        console.print(f"how it does, picture by picture: {out / page.NAME}")
+    maps = " --maps maps/" if localise.kind(detector) == "score" else ""
+    console.print(f"written to {out}\nNext:\n  python -m adjax predict {out} FOLDER --out scores.csv{maps}")
+    return 0
+
+
+def _refuse_if_many(errors: dict[Path, str], files: Sequence[Path]) -> None:
+    if len(errors) > len(files) / 2:
+        first = next(iter(errors))
+        raise DataError(
+            f"{len(errors):,} of {len(files):,} pictures can't be read, the first "
+            f"{upload.line(str(first))}: {errors[first]}"
+        )
+
+
+def _tell(console: Console, errors: dict[Path, str]) -> None:
+    """Says which files were left out, the first few by name."""
+    if errors:
+        console.print(f"{len(errors):,} pictures can't be read and are left out ({record.NAME} has them all):")
+    for path, why in itertools.islice(errors.items(), 3):
+        console.print(f"  {upload.line(str(path))}: {why}")
+
+
+def _judge(
+    console: Console,
+    detector: Any,
+    found: scan_folder.Layout,
+    planned: plan.TrainingPlan,
+    aside: tuple[np.ndarray, list[Path]] | None,
+    chosen: argparse.Namespace,
+    out: Path,
+) -> tuple[fit.Evaluation | None, Report | None]:
+    """Prints how it does on known anomalies, if there are any; that, and the report, if there are images to show.
+
+    Beside the anomalies stand normal images for testing, else those held out, `aside`; None: the cross-fitted levels.
+    """
+    shape = planned.shape
+    if not found.test_anomalous:
+        console.print(
+            "no anomalous/ or test/ to evaluate on: put some known anomalies into anomalous/ to see how it does"
+        )
+        return None, None
+    anomalous, odd, broken = gather.images(found.test_anomalous, shape, frame="whole")
+    normal, beside, also = None, list[Path](), dict[Path, str]()
+    if found.test_normal:
+        normal, rows, also = gather.images(found.test_normal, shape, frame="whole")
+        beside = [found.test_normal[i] for i in rows]
+    elif aside is not None:
+        normal, beside = aside
+    _tell(console, {**broken, **also})
+    if not len(anomalous) or (normal is not None and not len(normal)):
+        return None, None
+    known, unread = masks.of_pictures([found.test_anomalous[i] for i in odd], chosen.folder, shape, "whole")
+    _tell(console, unread)
+    judged = fit.evaluate(detector, normal, anomalous, known)
+    value, low, high = judged.auroc
+    which = "test" if found.test_normal else "the cross-fitted" if normal is None else "the held-out"
+    console.print(
+        f"against {judged.anomalous:,} anomalies, {which} {judged.normal:,} normal images beside them: "
+        f"AUROC {value:.4f} ({low:.4f}–{high:.4f}), AUPR {judged.aupr:.4f}, FPR95 {judged.fpr95:.2%}; at the threshold "
+        f"{judged.flagged:.1%} of the anomalies are flagged, and {judged.false_alarms:.1%} of the normal images"
     )
-    add(
-        "--anomalous",
-        nargs="+",
-        default=(),
-        metavar="NAME",
-        help="those that are anomalous; all others are normal. With --normal: those named by neither are left out",
+    if judged.pixels is not None:
+        pixels = judged.pixels
+        console.print(
+            f"where, by {pixels.masks:,} masks: pixel AUROC {pixels.auroc:.4f}, AUPRO {pixels.aupro:.4f} (to a "
+            f"false-positive rate of 0.3), {pixels.aupro_small:.4f} (to 0.05)"
+        )
+    if normal is None:  # nothing to show but what was learned from
+        return judged, None
+    files = [*beside, *(found.test_anomalous[i] for i in odd)]
+    shown = page.of_training(
+        detector,
+        judged,
+        normal,
+        anomalous,
+        files,
+        about=f"{planned.name} on {upload.line(chosen.folder.resolve().name)}",
+        alpha=chosen.false_positive_rate,
+        calibrated_on=not found.test_normal,
+        sha256=manifest.digest(out),
     )
-    add(
-        "--classes",
-        action="store_true",
-        dest="all_classes",
-        help="subfolders, or labels, are all classes of normal ones",
-    )
-    add("--one-class", action="store_true", help="subfolders of normal pictures are no classes")
-    add("--method", choices=METHODS, help="default: chosen from the data, and told")
-    add("--model", choices=models, metavar="NAME", help=f"the network: {', '.join(models)}")
-    add(
-        "--scorer",
-        choices=scorers,
-        metavar="NAME",
-        help="features to score: any of adjax.scorers",
-    )
-    add(
-        "--side-px",
-        type=whole(8, 4096),
-        metavar="N",
-        help="side of the square that pictures are brought to; "
-        "for a pre-trained network, of a square of their area in their own proportions, in steps of 16 px",
-    )
-    add(
-        "--weights",
-        metavar="FILE",
-        help="pre-trained weights, .safetensors, .h5 or .pth; 'random' for a network that knows nothing (default: the "
-        "published ones)",
-    )
-    add("--steps", type=whole(1, 2**31 - 1), metavar="N", help="of training (default: by the number of pictures)")
-    add(
-        "--false-positive-rate",
-        type=share,
-        default=0.05,
-        metavar="A",
-        help="share of normal pictures that the threshold may flag (default: %(default)s)",
-    )
-    add("--seed", type=whole(0, MAX_SEED), default=0, metavar="N", help="of all draws (default: %(default)s)")
-    return options
+    return judged, shown

@@ -13,13 +13,12 @@ import jax
 import numpy as np
 
 from adjax import thresholds
-from adjax.cli.predict import THREADS as THREADS
 from adjax.data import upload
 from adjax.data.depth import Depths
 from adjax.data.pixels import unseen
 from adjax.data.split import DataError
 from adjax.detector import Detector
-from adjax.predict import regions
+from adjax.predict import THREADS, regions
 from adjax.predict.batch import NONE, predict_batch
 from adjax.spec import FunctionSpec, Spec
 

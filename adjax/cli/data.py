@@ -2,50 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from adjax.cli._common import console
+from adjax.cli.parsers.data import parser
 from adjax.data import cache
 from adjax.data.published import provide, where
 from adjax.data.registry import DATASETS, TFDS, find
 from adjax.data.split import DataError
 
-EPILOG = """\
-examples:
-  python -m adjax data list                               what there is, and where it lies
-  python -m adjax data fetch mnist                        into the cache
-  python -m adjax data fetch mnist --data-dir /mnt/data   into /mnt/data/mnist, to carry elsewhere
-
-Your own images need no fetching. Wherever a set is named, a path does as well:
-  set.npz     arrays x_train, y_train, x_test, y_test; or images, labels
-  train.csv   file,label in each line, the images in train/, in images/ or beside it; and test.csv
-  folder/     IDX files under their standard names; or
-              train/<class>/*.png and test/<class>/*.png; or <class>/*.png
-"""
-
 
 def main(arguments: list[str]) -> int:
     """Runs `python -m adjax data ARGUMENTS`; returns the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="python -m adjax data",
-        description="Data sets: which there are, where they lie, and how to get them.",
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    listing = commands.add_parser("list", help="show all sets and whether they are on this machine")
-    fetching = commands.add_parser("fetch", help="get a set and check its SHA-256")
-    fetching.add_argument("name", metavar="NAME", help=f"{', '.join(DATASETS)}, or {TFDS}NAME")
-    for command in (listing, fetching):
-        command.add_argument(
-            "--data-dir",
-            type=Path,
-            metavar="DIR",
-            help="your folder of data sets (default: look in $ADJAX_DATA_DIR, fetch into $ADJAX_CACHE)",
-        )
-    chosen = parser.parse_args(arguments)
+    chosen = parser().parse_args(arguments)
     if chosen.command == "list":
         return show(chosen.data_dir)
     return fetch(chosen.name, chosen.data_dir)
@@ -53,7 +23,6 @@ def main(arguments: list[str]) -> int:
 
 def show(data_dir: Path | None) -> int:
     """Prints the table of data sets."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table("name", "train + test images", "classes", "status", box=None)
@@ -70,9 +39,9 @@ def show(data_dir: Path | None) -> int:
         table.add_row(name, dataset.about, str(len(dataset.classes)), status, place)
     table.add_row(f"{TFDS}NAME", "", "", "", f"python -m adjax data fetch {TFDS}NAME")
     table.add_row("PATH", "", "", "", "your .npz file, .csv of labels, IDX folder or image folder")
-    console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print(table)
-    console.print(f"cache: {cache.cache_dir()}", highlight=False, soft_wrap=True)
+    shown = console()
+    shown.print(table)
+    shown.print(f"cache: {cache.cache_dir()}")
     return 0
 
 

@@ -12,6 +12,25 @@ MAX_SEED = 2**31 - 1
 """Seeds are int32."""
 
 
+def new_parser(command: str, description: str, epilog: str) -> argparse.ArgumentParser:
+    """Makes the parser of a command, without options yet.
+
+    Args:
+      command: its name.
+      description: what it does.
+      epilog: examples, printed as they are.
+
+    Returns:
+      The parser.
+    """
+    return argparse.ArgumentParser(
+        prog=f"python -m adjax {command}",
+        description=description,
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
 def whole(low: int, high: int) -> Callable[[str], int]:
     """Builds an argparse type for whole numbers in a range.
 

@@ -1,0 +1,27 @@
+"""Options of `python -m adjax doctor`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from adjax.cli.parsers._common import new_parser
+
+SHOWN = 10
+EPILOG = """\
+examples:
+  python -m adjax doctor               devices, speed, caches, data sets; idle GPUs, and what to do
+  python -m adjax doctor photos/       also: which files can't be read and why, sizes, modes, duplicates, classes
+  python -m adjax doctor photos/ --all-names    every unreadable file and duplicate by name
+
+It looks, and changes nothing.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options and their help."""
+    options = new_parser("doctor", "Look at this machine, and at a folder of pictures.", EPILOG)
+    add = options.add_argument
+    add("folder", type=Path, nargs="?", metavar="FOLDER", help="of pictures")
+    add("--all-names", action="store_true", help=f"name all files, not the first {SHOWN} of a kind")
+    return options

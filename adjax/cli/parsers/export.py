@@ -1,0 +1,35 @@
+"""Options of `python -m adjax export`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from adjax.cli.parsers._common import new_parser
+
+EPILOG = """\
+examples:
+  python -m adjax export runs/centerloss                        into runs/centerloss/exported
+  python -m adjax export runs/centerloss --to onnx --out d.onnx
+  python -m adjax export runs/deep_svdd/detectors/t-shirt       one detector of many
+
+Then, with JAX and without adjax's networks:
+  adjax.export.load("runs/centerloss/exported").score(images)
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options and their help."""
+    options = new_parser(
+        "export", "Write a detector as a program: uint8 images in; score, p-value and decision out.", EPILOG
+    )
+    add = options.add_argument
+    add("run", type=Path, metavar="RUN", help="run directory that holds detector/, or a detector")
+    add(
+        "--to",
+        choices=("stablehlo", "onnx"),
+        default="stablehlo",
+        help="stablehlo: a directory, for CPU, CUDA and TPU (default); onnx: a file, needs the extra onnx",
+    )
+    add("--out", type=Path, metavar="FILE", help="default: exported/ or detector.onnx beside it")
+    return options

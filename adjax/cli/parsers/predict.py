@@ -1,0 +1,72 @@
+"""Options of `python -m adjax predict`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from adjax.cli.parsers._common import new_parser, share, whole
+from adjax.predict import THREADS
+
+EPILOG = """\
+examples:
+  python -m adjax predict runs/parts photos/ --out scores.csv
+  python -m adjax predict runs/parts photos/ --out scores.parquet --false-positive-rate 0.01
+  python -m adjax predict runs/parts photos/ --out scores.jsonl --copy-flagged flagged/
+  python -m adjax predict runs/digits test/ --out scores.csv --submission answer.csv
+
+One row per file: path, status (ok, error), error, width, height, mode, score (higher = more anomalous), p_value (share
+of normal images at least as anomalous), decision (normal, anomalous), nearest_class, probability (of being anomalous,
+by the network itself; empty for one that gives none), uncertain (so near to the threshold that other held-out images
+might have decided otherwise), unseen (share of the picture's area that the detector does not look at), boxes (where it
+is anomalous: left,top,width,height in px and the score, one box a region; where no place alone is above the threshold,
+the highest; of detectors with places), threshold, detector (SHA-256 of its manifest).
+
+--submission is for formats that ask for a probability: file,probability, the network's own if it gives one. If not it
+is 1 - p_value, which ranks pictures as their p-values do and is no probability: half of all normal pictures have 0.5 or
+more. A file that can't be read has 1.
+
+report.html, beside the table, shows the same to a person: it opens from disk, and its slider tells how many pictures
+another threshold would flag, and which.
+
+A file that can't be read is a row that says why. Ctrl-C leaves a valid table of what is done; the same command goes on
+from there, and later scores only files that are new (SCORES.journal remembers). What becomes of transparent, CMYK,
+16-bit and turned pictures: see adjax/data/upload.py.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The options and their help."""
+    options = new_parser("predict", "Score the picture files of a folder: one row per file.", EPILOG)
+    add = options.add_argument
+    add("detector", type=Path, metavar="DETECTOR", help="run directory that holds detector/, or a detector")
+    add("folder", type=Path, metavar="FOLDER", help="its picture files, and those of its subfolders")
+    add("--out", type=Path, required=True, metavar="SCORES", help="the table: .csv, .jsonl or .parquet")
+    add(
+        "--false-positive-rate",
+        type=share,
+        metavar="A",
+        help="flag a normal image with probability at most A (default: the detector's own threshold)",
+    )
+    add("--copy-flagged", type=Path, metavar="DIR", help="copy the files that are flagged to DIR")
+    add(
+        "--maps",
+        type=Path,
+        metavar="DIR",
+        help="of each flagged picture NAME.map.tif, the score of each pixel, and NAME.overlay.png, to look at",
+    )
+    add(
+        "--submission",
+        type=Path,
+        metavar="FILE",
+        help="also write file,probability as CSV: the network's own, or 1 - p_value (see below)",
+    )
+    add("--report", type=Path, metavar="FILE", help="the page (default: report.html beside SCORES)")
+    add("--no-report", action="store_true", help="write no page")
+    add("--follow-links", action="store_true", help="follow symbolic links, each folder once")
+    add("--hidden", action="store_true", help="also take files and folders that begin with a dot")
+    add("--any-name", action="store_true", help="also take files that aren't named like pictures")
+    add("--fresh", action="store_true", help="start again, whatever was done before")
+    add("--batch-size", type=whole(1, 1_000_000), metavar="N", help="images at once (default: by their size)")
+    add("--threads", type=whole(1, 1024), default=THREADS, metavar="N", help="that decode (default: %(default)s)")
+    return options
