@@ -1,4 +1,4 @@
-"""Where method, scorer and threshold meet: what a user keeps.
+"""Detectors: a trained network, a fitted scorer and thresholds in one pytree.
 
 A `Detector` is one pytree: preprocessing, network parameters, scorer state and thresholds as arrays, and a
 small static spec (`adjax.spec`) that says which functions they belong to. So `score`, `predict` and `classify` run
@@ -106,7 +106,7 @@ class Detector:
         return self._run(outputs_of if names is None else _named(tuple(names)), images)
 
     def score(self, images: ArrayLike) -> jax.Array:
-        """How anomalous each image is.
+        """Scores images, higher = more anomalous.
 
         Args:
           images: uint8[N, H, W, C], or float in the same range 0..255 (to differentiate by pixels); H, W, C
@@ -121,11 +121,11 @@ class Detector:
         return self._run(_score, images)
 
     def predict(self, images: ArrayLike) -> jax.Array:
-        """bool[N]: True = anomalous, that is, not (score ≤ threshold)."""
+        """Decides which images are anomalous, not (score ≤ threshold): bool[N]."""
         return self._run(_predict, images)
 
     def classify(self, images: ArrayLike) -> jax.Array:
-        """int32[N]: the class that the network takes each image for, an index into `spec.classes`.
+        """Predicts the class of each image, an index into `spec.classes`: int32[N].
 
         −1 where a logit is NaN.
 
@@ -135,7 +135,7 @@ class Detector:
         return self._run(_classify, images)
 
     def p_value(self, images: ArrayLike) -> jax.Array:
-        """float32[N] in (0, 1]: conformal p-value, the share of normal images at least as anomalous.
+        """Conformal p-value, the share of normal images at least as anomalous: float32[N] in (0, 1].
 
         Raises:
           ValueError: the detector was made without held-out normal images.

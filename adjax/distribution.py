@@ -1,4 +1,4 @@
-"""What adjax is installed as: name, version, and the command that adds an extra."""
+"""The installed distribution: name, version, and the command that adds an extra."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network says of images, as far as its scorer reads it: extracted once, scored by many."""
+"""Extraction of network outputs, as far as a scorer reads them: extracted once, scored by many."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def extractor(spec: Spec | FunctionSpec, also: frozenset[str] = frozenset()) -> 
 
 @functools.lru_cache
 def shapes(spec: Spec) -> Outputs:
-    """All that a network says of two images, shapes for arrays: nothing is computed."""
+    """Traces the shapes of a network's outputs for two images; nothing is computed."""
     method = resolve(spec).method
     hparams = {name: jnp.float32(value) for name, value in method.hparams.items()}
 

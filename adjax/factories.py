@@ -1,4 +1,4 @@
-"""Things that are made by name: an unknown name or option is refused with those that there are, and the nearest."""
+"""Factories by name: an unknown name or option is refused with the known ones, and the nearest."""
 
 from __future__ import annotations
 

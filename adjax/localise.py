@@ -1,4 +1,4 @@
-"""Where in an image: anomaly maps, in the unit of the score wherever the scorer has places.
+"""Anomaly maps, in the unit of the score where the scorer has places.
 
     map_p = class-wise quantile of s(f_p)       score = max_p map_p, for a scorer whose image score is its highest place
 
@@ -24,7 +24,7 @@ Kind = Literal["score", "reconstruction"]
 
 
 def kind(detector: Detector) -> Kind | None:
-    """What its maps are of: "score", in its unit; "reconstruction", an error; None: it has none."""
+    """Kind of a detector's maps: "score", in its unit; "reconstruction", an error; None: it has none."""
     if resolve(detector.spec).scorer.maps is not None:
         return "score"
     image = jax.ShapeDtypeStruct((1, *detector.spec.image_shape), jnp.dtype(detector.spec.dtype))

@@ -50,7 +50,7 @@ class StopSignal:
             os.kill(os.getpid(), signal.SIGTERM)
 
     def asked(self, step: int) -> bool:
-        """Whether to stop after `step` steps; the same answer on every process, which each must ask for."""
+        """Tells whether to stop after `step` steps; the same on every process, which each must ask for."""
         if jax.process_count() == 1:
             return self.received is not None
         from jax.experimental import multihost_utils

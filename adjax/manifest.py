@@ -32,7 +32,7 @@ class ArtefactError(ValueError):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What a kind of directory is known by.
+    """The manifest of a kind of directory.
 
     Attributes:
       thing: what it holds, for messages: "detector".

@@ -1,4 +1,4 @@
-"""How well scores tell anomalies from normal images: exact, ties right, on the device.
+"""Detection metrics (AUROC, average precision, FPR at a TPR, F1), exact with ties, on the device.
 
 One idea: *sort once, then count*. After one sort every row knows how many normal and how many anomalous
 images score strictly below it and how many score at most as much (`_rank`); AUROC, average precision, FPR at

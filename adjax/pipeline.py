@@ -1,4 +1,4 @@
-"""The one way from images to a detector: a recipe is built, its members are trained, detectors are made of them.
+"""The path from images to a detector: a recipe is built, its members are trained, detectors are made of them.
 
     recipe = Recipe("centerloss")                                    # names and options
     built = recipe.build(image_shape, classes, steps=steps)          # network, method, spec
@@ -39,7 +39,7 @@ from adjax.types import Method, PyTree
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to train, by name.
+    """Names and options of what to train.
 
     Attributes:
       method: a name in `adjax.methods.METHODS`.
@@ -74,7 +74,7 @@ class Recipe:
         return name
 
     def supervision(self, image_shape: tuple[int, int, int]) -> str:
-        """What the method learns from, see `Method.supervision`; builds nothing if its entry says so."""
+        """The method's supervision, see `Method.supervision`; builds nothing if its entry says so."""
         return methods.entry(self.method).supervision or self.build(image_shape, ("0", "1")).method.supervision
 
     def __post_init__(self) -> None:
@@ -137,7 +137,7 @@ class Recipe:
 
 
 class Built(NamedTuple):
-    """What a recipe makes for images of one shape.
+    """Network, method and spec of a recipe, for images of one shape.
 
     Attributes:
       spec: of the detectors to come.
@@ -215,7 +215,7 @@ class Built(NamedTuple):
 
 
 class Trained(NamedTuple):
-    """What training leaves.
+    """The result of training.
 
     Attributes:
       params: of every member, stacked [M, ...], on the host.

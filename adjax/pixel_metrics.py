@@ -1,4 +1,4 @@
-"""How well maps show where: per pixel, and per region, so that a small defect counts as much as a large one.
+"""Localisation metrics of anomaly maps: per pixel, and per region, where small defects count as much as large ones.
 
 Pixels are sorted once, on the device. With a weight of 1/|region| for a defect's pixels, the per-region overlap (PRO:
 Bergmann et al., "The MVTec anomaly detection dataset", IJCV 2021), the mean over regions of the share that is found, is

@@ -1,4 +1,4 @@
-"""What a program may ask of its process at its start and a library must not: freed memory kept, compilations kept,
+"""Process settings for programs, not for libraries: freed memory kept, compilations kept,
 one thread for LAPACK.
 
 XLA's CPU runtime allocates its temporaries afresh at every dispatch. The C library gives large ones back to the

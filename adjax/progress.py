@@ -1,4 +1,4 @@
-"""What a person sees of long work on images: a bar with images/s and the time left; plain lines without a terminal."""
+"""Progress bars of long work on images, with images/s and the time left; plain lines without a terminal."""
 
 from __future__ import annotations
 

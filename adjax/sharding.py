@@ -1,4 +1,4 @@
-"""Which device holds what: a mesh with the axes ("member", "data").
+"""Sharding of members and batches over a mesh with the axes ("member", "data").
 
 Members (independent runs) are spread first, since they never talk to each other; devices left over share each member's
 batches. One CPU is the mesh of one device, and no special case.
@@ -49,7 +49,7 @@ def to_host(tree: PyTree) -> PyTree:
 
 
 def on_all_processes(flag: bool) -> bool:
-    """Whether the flag is true on every process; each must ask, with nothing else under way between them."""
+    """Tells whether a flag is true on every process; each must ask, with nothing else under way between them."""
     if jax.process_count() == 1:
         return flag
     from jax.experimental import multihost_utils

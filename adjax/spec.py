@@ -1,4 +1,4 @@
-"""Which functions a detector's arrays belong to: static, hashable, known to `jit` as a constant.
+"""The static part of a detector: names and options of its functions, hashable, a constant to `jit`.
 
 A detector is arrays and such a spec. `Spec` names adjax's own functions, so it is all JSON and can be saved;
 `FunctionSpec` holds someone's own, which no file can hold, but which can be exported as a program (`adjax.export`).
@@ -61,12 +61,12 @@ class Spec:
 
     @property
     def dtype(self) -> str:
-        """Of the images: "uint8"."""
+        """Dtype of the images: "uint8"."""
         return "uint8"
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What it is made of, for people to read; the scorer last."""
+        """Names of its parts, for people to read; the scorer last."""
         return self.method, self.model, self.scorer
 
 
@@ -106,7 +106,7 @@ class FunctionSpec:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What it is made of, for people to read; the scorer last."""
+        """Names of its parts, for people to read; the scorer last."""
         network = "features" if self.apply is None else getattr(self.apply, "__name__", type(self.apply).__name__)
         return network, self.scorer if isinstance(self.scorer, str) else "scorer"
 

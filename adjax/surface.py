@@ -1,4 +1,4 @@
-"""How what a message speaks of is called where it is read: `--side-px` on a command line, `side_px=` in Python."""
+"""Names of options in messages: `--side-px` on a command line, `side_px=` in Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From scores to decisions: one threshold per class, moved by one class-wise quantile; conformal guarantees.
+"""Thresholds: one per class, moved by one class-wise quantile; conformal guarantees.
 
 The rule of the center-loss paper: class i's threshold t_i is the 97.5 % quantile of the distances d_i over
 class i's own training images; an image is normal if *any* class has d_i <= t_i. The ROC curve moves all
@@ -97,7 +97,7 @@ def calibrate(
 def calibrate_without(
     distances: Float[ArrayLike, "N K"], labels: Int[ArrayLike, " N"], left_out: Bool[ArrayLike, "F N"]
 ) -> Calibration:
-    """As many calibrations, each without some of the rows: what `calibrate` gives of the others, by one sort for all.
+    """Calibrates once per group, without its rows: the results of `calibrate` on the others, by one sort for all.
 
     Args:
       distances, labels: as of `calibrate`.

@@ -97,7 +97,7 @@ def members(hparams: dict[str, Any], seeds: Any, rows: Sequence[np.ndarray], lab
 
 
 class State(NamedTuple):
-    """All that training changes. `step`: int32[], steps done; `members`: the method's states, stacked [M, ...]."""
+    """The state of training. `step`: int32[], steps done; `members`: the method's states, stacked [M, ...]."""
 
     step: jax.Array
     members: PyTree

@@ -24,7 +24,7 @@ Metrics = Mapping[str, jax.Array]
 
 
 class Method(NamedTuple):
-    """What training optimises: one file in `adjax/methods/`, made by a factory whose keyword arguments configure it.
+    """A training method: one file in `adjax/methods/`, made by a factory whose keyword arguments configure it.
 
     A method knows nothing of scorers, thresholds or devices. Its state is a pytree of arrays that holds *everything*
     that training changes or a hyper-parameter sets, so that a stack of states is a table of independent runs.
@@ -106,7 +106,7 @@ class Scorer(NamedTuple):
         return self.init(self.row(outputs), classes)
 
     def row(self, outputs: Mapping[str, Any]) -> Any:
-        """What `init` takes of outputs or their shapes; 0 where there is none: a method may give its score alone."""
+        """Size of a row of outputs, or of their shapes, for `init`; 0 where a method gives its score alone."""
 
         def shape(name: str) -> Any:
             found = (0,) if name not in outputs else outputs[name].shape[1:]

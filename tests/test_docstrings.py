@@ -138,7 +138,7 @@ def test_public_functions_say_arguments_results_and_errors(room):
     assert not wrong, "docstrings need Args (each by name), Returns and Raises:\n" + "\n".join(wrong)
 
 
-@pytest.mark.parametrize("room", ["adjax", "experiments", "benchmarks"])
+@pytest.mark.parametrize("room", ["adjax", "experiments", "benchmarks", "pages"])
 def test_texts_are_in_the_fields_words(room):
     if room == "pages":
         wrong = [f"{p.relative_to(ROOT)}: {x}" for p in PAGES for x in dialect(p.read_text(encoding="utf-8"))]

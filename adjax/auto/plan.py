@@ -53,7 +53,7 @@ NO_WEIGHTS = "NO PRE-TRAINED WEIGHTS can be had"
 
 @dataclass(frozen=True)
 class UserChoices:
-    """What a person chose; None: to be chosen from the data."""
+    """The user's choices; None: to be chosen from the data."""
 
     method: str | None = None
     model: str | None = None
@@ -64,7 +64,7 @@ class UserChoices:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What will be trained.
+    """The method, network, scorer and options to train.
 
     Attributes:
       method, model, scorer: names; scorer None: the method's own.

@@ -1,4 +1,4 @@
-"""What is kept beside a trained detector: train.json for programs, MODEL_CARD.md for people."""
+"""The record beside a trained detector: train.json for programs, MODEL_CARD.md for people."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAME = "train.json"
 
 
 class Training(NamedTuple):
-    """All that a training was.
+    """The record of a training.
 
     Attributes:
       found, planned, parts, fitted, judged: what each stage gave; judged None: nothing to evaluate on.
@@ -49,7 +49,7 @@ class Training(NamedTuple):
 
     @property
     def sha256(self) -> str:
-        """Of the pixels and labels that were read."""
+        """SHA-256 of the pixels and labels that were read."""
         return data.digest(data.Split(self.images, self.labels))
 
 

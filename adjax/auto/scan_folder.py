@@ -1,4 +1,4 @@
-"""Who is normal in somebody's folder: read from its subfolders, or from a table of labels.
+"""Normal and anomalous pictures of a user's folder, from its subfolders or a table of labels.
 
 FOLDER/*.png                        all normal
 FOLDER/<class>/*.png                normal, of several classes

@@ -44,7 +44,7 @@ class Found(NamedTuple):
 
     @property
     def value(self) -> float:
-        """What decides: the mean of both."""
+        """The figure that decides: the mean of both."""
         return (self.defects + self.foreign) / 2
 
 

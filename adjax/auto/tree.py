@@ -1,4 +1,4 @@
-"""What the folders above each picture say of it: to train on, to evaluate on, or to leave out, and why."""
+"""The use of each picture by the folders above it: to train on, to evaluate on, or to leave out, and why."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Sorted(NamedTuple):
 
 
 class Given(NamedTuple):
-    """What somebody said: names of normal and of anomalous folders; or that all which say nothing are classes."""
+    """What the user says: names of normal and of anomalous folders; or that all which say nothing are classes."""
 
     normal: Sequence[str] = ()
     anomalous: Sequence[str] = ()

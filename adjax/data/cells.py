@@ -63,7 +63,7 @@ class Table(NamedTuple):
         return self.part(words.TRAIN)
 
     def unlabelled(self, path: Path) -> DataError:
-        """What is wrong with a table without labels, if they are needed; `path`: of it."""
+        """The error of a table without labels where they are needed; `path`: of the table."""
         found = f"its columns are {', '.join(self.header)}" if self.header else "its columns have no names"
         return DataError(
             f"{path} has no labels, {found}: call the one that tells normal from anomalous {LABEL_NAMES[0]!r}, or add "

@@ -27,7 +27,7 @@ HALVES = (words.TRAIN, words.TEST)
 
 
 class Listing(NamedTuple):
-    """What a folder holds: class names, and for each split its files and their labels."""
+    """The contents of a folder: class names, and for each split its files and their labels."""
 
     classes: tuple[str, ...]
     files: dict[str, list[Path]]

@@ -19,7 +19,7 @@ MAX_BYTES = 4 * 2**30
 
 
 def headers(files: Iterable[Path]) -> list[upload.Header | str]:
-    """Of each file its header, or the reason why it has none; nothing is decoded."""
+    """Reads the header of each file, or the reason why it has none; nothing is decoded."""
     return _each(upload.look, files)
 
 

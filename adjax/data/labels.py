@@ -15,7 +15,7 @@ NONE = frozenset(("none", "nothing", "null", "nan", "na", "n/a", "-"))
 
 
 class Labels(NamedTuple):
-    """What is known of a column's labels.
+    """The meaning of a column's labels.
 
     Attributes:
       classes: label → class of normal pictures.

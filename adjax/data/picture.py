@@ -50,7 +50,7 @@ def open_image(file: BinaryIO) -> Any:
 
 
 class Header(NamedTuple):
-    """What a file says of itself before it is decoded."""
+    """A file's header, read before it is decoded."""
 
     height: int
     width: int

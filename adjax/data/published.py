@@ -27,7 +27,7 @@ Files = Mapping[str, np.ndarray]
 
 
 class Published(NamedTuple):
-    """What is known of a published set.
+    """A published set: its files, their SHA-256, and the packages that have it.
 
     Attributes:
       name: as in `DATASETS`; also its tfds name and its folder in the cache.

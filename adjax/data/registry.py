@@ -17,7 +17,7 @@ TFDS = "tfds:"
 
 
 class Dataset(NamedTuple):
-    """Where images come from.
+    """A data set: its name, class names and the function that loads a split.
 
     Attributes:
       name: what the user calls it.

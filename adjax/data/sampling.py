@@ -61,7 +61,7 @@ def smallest(rows: np.ndarray, keys: np.ndarray, count: int) -> np.ndarray:
 
 
 def share(sizes: np.ndarray, count: int) -> np.ndarray:
-    """How many to draw from each group for `count` in all: the same of each, as far as its size allows.
+    """Divides `count` over groups: the same number for each, as far as its size allows.
 
     What a small group lacks is drawn from the others, evenly; what doesn't divide goes to the first groups.
 

@@ -8,7 +8,7 @@ import numpy as np
 
 
 def copies(rows: np.ndarray) -> np.ndarray:
-    """Which rows are exact copies of one another.
+    """Groups rows that are exact copies of one another.
 
     Args:
       rows: images or features, [N, ...].

@@ -38,7 +38,7 @@ PREPARE = (
 
 
 def roots(data_dir: Path | None) -> list[Path]:
-    """Where prepared sets may lie, first the given folder; new ones go to the first."""
+    """Lists the folders of prepared sets, the given one first; new ones go to the first."""
     own = os.environ.get("TFDS_DATA_DIR")
     places = [given_dir(data_dir), Path(own).expanduser() if own else None]
     return [place for place in places if place is not None] + [Path("~/tensorflow_datasets").expanduser()]
@@ -96,7 +96,7 @@ def prepare(name: str, data_dir: Path | None) -> Path:
 
 
 def answers() -> bool:
-    """Whether the host of tfds answers within PROBE_SECONDS, name look-up included."""
+    """Tells whether the host of tfds answers within PROBE_SECONDS, name look-up included."""
     heard = []
 
     def ask() -> None:

@@ -43,11 +43,11 @@ _NONE: Any = object()
 
 
 class Unfit(DataError):
-    """Why a TIFF file is not read, without its path."""
+    """The reason why a TIFF file is not read, without its path."""
 
 
 def is_tiff(file: BinaryIO) -> bool:
-    """Whether a file begins like one; it stands at its beginning then."""
+    """Tells whether a file begins like TIFF; it is rewound to its beginning."""
     file.seek(0)
     found = file.read(4) in MAGIC
     file.seek(0)
@@ -83,7 +83,7 @@ def open_image(file: BinaryIO) -> Any:
 
 
 def white_is_zero(image: Any) -> bool:
-    """Whether a file's samples are a negative; Pillow turns over those of up to 8 bits, and no others."""
+    """Tells whether a file's samples are a negative; Pillow turns over those of up to 8 bits, and no others."""
     if isinstance(image, Page):
         return image.source.photometric == 0
     return image.format == "TIFF" and image.tag_v2.get(262) == 0

@@ -47,7 +47,7 @@ _DEEP = ("I;16", "I;16L", "I;16B", "I;16N")
 
 
 class Header(NamedTuple):
-    """What a file says of itself before it is decoded.
+    """A file's header, read before it is decoded.
 
     Attributes:
       height, width: as a viewer shows it, px.

@@ -16,7 +16,7 @@ PICTURES = SUFFIXES | UNREADABLE_SUFFIXES | {".jpe", ".jfif", ".pbm", ".pnm", ".
 
 
 class Found(NamedTuple):
-    """What a folder holds.
+    """The picture files of a folder, and the skipped ones.
 
     Attributes:
       names: paths relative to the folder, separated by "/", sorted folder by folder; bytes other than UTF-8 as Python's

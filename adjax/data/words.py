@@ -61,7 +61,7 @@ _OTHER = {NORMAL: ANOMALOUS, ANOMALOUS: NORMAL}
 
 
 class Meaning(NamedTuple):
-    """What a name says.
+    """The meaning of a name.
 
     Attributes:
       split: TRAIN, TEST or VALIDATION; None: nothing.

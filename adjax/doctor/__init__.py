@@ -1,1 +1,1 @@
-"""What is this machine, and what is in that folder: `python -m adjax doctor`. Looks, and changes nothing."""
+"""Diagnosis of a machine and of a folder of pictures, `python -m adjax doctor`; changes nothing."""

@@ -1,4 +1,4 @@
-"""What is in a folder of pictures: how many can be read, their sizes and modes, exact duplicates, classes."""
+"""Diagnosis of a folder of pictures: readable files, sizes and modes, exact duplicates, classes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DECODED = (32, 32, 3)  # a file counts as read once its last pixel is; to what s
 
 @dataclass
 class Examined:
-    """What was found.
+    """The findings.
 
     Attributes:
       found: the files, and what was skipped.

@@ -1,4 +1,4 @@
-"""What adjax runs on: devices, accelerators that JAX leaves idle, how fast it is, and what lies in the caches."""
+"""Diagnosis of a machine: devices, accelerators that JAX leaves idle, speed, and caches."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SPEED_BATCH, SPEED_S = 256, 0.5
 
 
 def devices() -> str:
-    """What JAX uses, in a line."""
+    """Describes JAX's devices in a line."""
     found = jax.devices()
     kinds = sorted({device.device_kind for device in found})
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -66,7 +66,7 @@ def idle_accelerators(
 
 
 def versions() -> str:
-    """Of the packages that matter, in a line."""
+    """Lists the versions of the packages that matter, in a line."""
     others = (f"{name} {importlib.metadata.version(name)}" for name in ("jax", "flax", "numpy", "pillow"))
     return ", ".join([f"adjax {distribution.VERSION}", *others])
 
@@ -95,7 +95,7 @@ def caches() -> list[tuple[str, Path, int]]:
 
 
 def weights() -> list[tuple[str, str]]:
-    """(model, where its published weights lie or how they are had)."""
+    """(model, where its published weights lie or how to get them)."""
     home = cache.cache_dir() / "weights"
     return [
         (name, str(home / p.file_name) if (home / p.file_name).is_file() else "fetched when they are first asked for")

@@ -36,7 +36,7 @@ __all__ = ["METHODS", "MethodEntry", "entry", "make"]
 
 
 def entry(name: str) -> MethodEntry:
-    """What is known of the method of that name before it is made.
+    """Looks up a method's entry, known before it is built.
 
     Args:
       name: a key of `METHODS`. A plain function there is known by its name alone: `supervision`, `input_range` and

@@ -49,17 +49,17 @@ class Plan(NamedTuple):
         return (inner, 3, stride), (features, 3, 1)
 
     def channels(self, stage: int) -> int:
-        """That leave a stage, the first of which is 0; -1: the stem."""
+        """Output channels of a stage, the first of which is 0; -1: the stem."""
         if stage < 0:
             return STEM
         return STEM * 2**stage * (EXPANSION if self.bottleneck else 1)
 
     def stride(self, stage: int) -> int:
-        """Of the first block of a stage."""
+        """Stride of the first block of a stage."""
         return 1 if stage == 0 else 2
 
     def widens(self, stage: int) -> bool:
-        """Whether the first block of a stage changes the shape, so that its shortcut is a convolution."""
+        """Tells whether the first block of a stage changes the shape, so that its shortcut is a convolution."""
         return self.stride(stage) > 1 or self.channels(stage - 1) != self.channels(stage)
 
 

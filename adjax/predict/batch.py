@@ -1,4 +1,4 @@
-"""All that a detector says of a batch, in one compiled pass: score, p-value, decision and class together."""
+"""Prediction of a batch in one compiled pass: score, p-value, decision and class."""
 
 from __future__ import annotations
 

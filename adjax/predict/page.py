@@ -1,4 +1,4 @@
-"""The report of a scored folder: what was found, with the pictures that tell most, made from the journal.
+"""The report of a scored folder, with the pictures that tell most, made from the journal.
 
 The journal is read twice, row by row: for the scores, and for the names of the few pictures shown. Those are decoded
 again from disk by the code that decoded them for scoring. So memory is a few bytes a file, and a restart that had
@@ -40,7 +40,7 @@ MAX_ERRORS, LONGEST_NAME = 300, 160
 
 
 class Scored(NamedTuple):
-    """What the journal says of all files.
+    """Scores and decisions of all files, from the journal.
 
     Attributes:
       uncertain: how many; None: not tell.

@@ -1,4 +1,4 @@
-"""Where in a picture it is anomalous: boxes for the table; a map and a picture with its outline for people."""
+"""Anomalous regions of a picture: boxes for the table; a map and an overlay for people."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ WINDOW = 3
 
 
 class Prediction(NamedTuple):
-    """What is known of one file; None: unknown.
+    """The row of one file; None: unknown.
 
     Attributes:
       path: relative to the folder, as `adjax.data.walk` has it.

@@ -38,7 +38,7 @@ LIMITS = (
 
 @dataclass(frozen=True)
 class Card:
-    """What a card says; whatever is empty is left out.
+    """Contents of a model card; empty parts are left out.
 
     Attributes:
       title: of the detector.
@@ -79,7 +79,7 @@ def write(card: Card, directory: str | os.PathLike) -> Path:
 
 
 def speaks_of(directory: str | os.PathLike) -> bool:
-    """Whether the card there names the sums of the detector there."""
+    """Tells whether a directory's card names the sums of its detector."""
     try:
         text, sums = (Path(directory) / NAME).read_text(encoding="utf-8"), _sums(Path(directory))
     except (OSError, ValueError, KeyError):

@@ -1,4 +1,4 @@
-"""What a report can show. Only a title is owed; a section is there if what it shows is."""
+"""Contents of a report. Only a title is required; a section appears if it has data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the page's JavaScript computes with: scores as they are, in base64; of very many, a stated sample."""
+"""Data for the page's JavaScript: scores in base64, or a stated sample of very many."""
 
 from __future__ import annotations
 

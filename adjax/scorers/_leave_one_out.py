@@ -24,7 +24,7 @@ _LEAST = 1e-3
 
 
 class Without(NamedTuple):
-    """What leaving each of N rows out makes of the covariance.
+    """The change of the covariance when each of N rows is left out.
 
     Attributes:
       grown: float32[], τ.

@@ -55,7 +55,7 @@ def suite(factories: Mapping[str, Callable[..., Scorer]], outputs: Outputs, clas
 
 
 def feeds(outputs: Outputs, scorer: Scorer, classes: int) -> bool:
-    """Whether these outputs can feed that scorer.
+    """Tells whether outputs can feed a scorer.
 
     Args:
       outputs: named arrays of N rows, or their shapes; nothing is computed.

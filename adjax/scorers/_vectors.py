@@ -60,7 +60,7 @@ def directed(distance: jax.Array, x: jax.Array) -> jax.Array:
 
 
 def nearest(x: jax.Array, rows: jax.Array, known: jax.Array, k: int) -> jax.Array:
-    """Which rows are the k nearest, nearest first; in memory that is flat in N.
+    """Finds the k nearest rows, nearest first, in memory that is flat in N.
 
     They are told by ‖r‖² − 2 x·r, one matmul, whose error is 2⁻²³ of the largest square: subtract a large common
     offset before, and take the distances themselves from differences, after.

@@ -19,7 +19,7 @@ from adjax.types import Outputs, Scorer
 
 
 class State(NamedTuple):
-    """What scoring needs.
+    """Fitted state.
 
     Attributes:
       origin: float32[D], subtracted first, so that large common offsets cost no digits.

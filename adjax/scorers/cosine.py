@@ -20,7 +20,7 @@ from adjax.types import Outputs, Scorer
 
 
 class State(NamedTuple):
-    """What scoring needs.
+    """Fitted state.
 
     Attributes:
       means: float32[K, D], of length 1, or 0.

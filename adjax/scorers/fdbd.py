@@ -28,7 +28,7 @@ _LARGEST = 1e30
 
 
 class State(NamedTuple):
-    """What scoring needs.
+    """Fitted state.
 
     Attributes:
       origin: float32[D], μ.

@@ -47,7 +47,7 @@ class Sums(NamedTuple):
 
 
 class State(NamedTuple):
-    """What scoring needs, for M components.
+    """Fitted state, for M components.
 
     Attributes:
       origin: float32[D], subtracted first, so that large common offsets cost no digits.

@@ -38,7 +38,7 @@ class Stats(NamedTuple):
 
 
 class State(NamedTuple):
-    """What scoring needs.
+    """Fitted state.
 
     Attributes:
       logs: float32[T, L], log d.

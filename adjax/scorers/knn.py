@@ -22,7 +22,7 @@ from adjax.types import Outputs, Scorer
 
 
 class State(NamedTuple):
-    """What scoring needs.
+    """Fitted state.
 
     Attributes:
       origin: float32[D], one of the images, subtracted first, so that large common offsets cost no digits.

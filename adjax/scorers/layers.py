@@ -35,7 +35,7 @@ class Stats(NamedTuple):
 
 
 class State(NamedTuple):
-    """What scoring needs.
+    """Fitted state.
 
     Attributes:
       own: the fitted state of each layer's scorer.

@@ -46,7 +46,7 @@ _LIMIT = 1e15
 
 
 class Lost(NamedTuple):
-    """What rounding took from each running sum, float32 of its shape: together they have twice the digits."""
+    """Compensation of each running sum for rounding, float32 of its shape: together they have twice the digits."""
 
     counts: jax.Array
     mean: jax.Array
@@ -72,7 +72,7 @@ class Stats(NamedTuple):
 
 
 class State(NamedTuple):
-    """What scoring needs.
+    """Fitted state.
 
     Attributes:
       origin: float32[D], subtracted first, so that large common offsets cost no digits.

@@ -27,7 +27,7 @@ _ROWS = 256
 
 
 class State(NamedTuple):
-    """What scoring needs.
+    """Fitted state.
 
     Attributes:
       bank: float32[capacity, D], directions times energies.

@@ -30,7 +30,7 @@ _LIMIT = 1e15
 
 
 class State(NamedTuple):
-    """What scoring needs.
+    """Fitted state.
 
     Attributes:
       origin: float32[D], subtracted first, so that large common offsets cost no digits.

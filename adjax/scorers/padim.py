@@ -35,7 +35,7 @@ class Stats(NamedTuple):
 
 
 class State(NamedTuple):
-    """What scoring needs.
+    """Fitted state.
 
     Attributes:
       channels: bool[C], those that count.

@@ -29,7 +29,7 @@ from adjax.types import Outputs, Scorer
 
 
 class State(NamedTuple):
-    """What scoring needs.
+    """Fitted state.
 
     Attributes:
       origin: float32[C], one of the patches, subtracted first, so that large common offsets cost no digits.

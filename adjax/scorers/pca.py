@@ -23,7 +23,7 @@ _EXACT = lax.Precision.HIGHEST  # accelerators round matmul inputs otherwise
 
 
 class State(NamedTuple):
-    """What scoring needs. All D directions are kept, so that shapes are known before a share of variance is.
+    """Fitted state. All D directions are kept, so that shapes are known before a share of variance is.
 
     Attributes:
       origin: float32[D], subtracted first, so that large common offsets cost no digits.

@@ -24,7 +24,7 @@ from adjax.types import Outputs, Scorer
 
 
 class State(NamedTuple):
-    """What scoring needs: the last layer, and float32[], c above."""
+    """Fitted state: the last layer, and float32[], c above."""
 
     head: Head
     limit: jax.Array

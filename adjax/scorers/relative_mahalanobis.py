@@ -21,7 +21,7 @@ from adjax.types import Outputs, PyTree, Scorer
 
 
 class State(NamedTuple):
-    """What scoring needs: `adjax.scorers.mahalanobis.State` of the classes, and of all images as one."""
+    """Fitted state: `adjax.scorers.mahalanobis.State` of the classes, and of all images as one."""
 
     classes: One
     all: One

@@ -22,7 +22,7 @@ from adjax.types import Outputs, Scorer
 
 
 class State(NamedTuple):
-    """What scoring needs.
+    """Fitted state.
 
     Attributes:
       patterns: float32[K, D].

@@ -28,7 +28,7 @@ _LARGEST = 1e38
 
 
 class State(NamedTuple):
-    """What scoring needs.
+    """Fitted state.
 
     Attributes:
       origin: float32[D], u above.

@@ -1,4 +1,4 @@
-"""What the commands' options share: ranges, and names in registries that are read without importing them."""
+"""Argument types of the commands: ranges, and names in registries, read without importing them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How published files name the weights of our networks: one file here and one line in `MODELS` for each."""
+"""Names of published weights for our networks: one file here and one line in `MODELS` for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the arrays of a published file become ours, given how its library names and lays them out.
+"""Translation of a published file's arrays to ours, given its library's names and layouts.
 
 A file is known by one name in it. Layouts: PyTorch keeps convolutions as [O, I, kh, kw] and dense layers as [O, I],
 Keras as [kh, kw, I, O] and [I, O]; ours are Keras' but for depthwise convolutions, [kh, kw, 1, C].
@@ -31,7 +31,7 @@ class Layer(NamedTuple):
 
 
 class Naming(NamedTuple):
-    """How the files of one library name a model.
+    """The names of a model's arrays in the files of one library.
 
     Attributes:
       library: for messages.
