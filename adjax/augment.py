@@ -10,6 +10,8 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
+from adjax._numerics import EXACT
+
 
 class Augment(NamedTuple):
     """Random changes to training images, drawn again at each step: `augment(keys, images)`. All off by default.
@@ -187,9 +189,8 @@ def random_crop(keys: jax.Array, images: jax.Array, most_px: int) -> jax.Array:
     images = images.astype(jnp.float32)
     down = _interpolation(top, height - bottom, height)
     across = _interpolation(left, width - right, width)
-    exact = lax.Precision.HIGHEST
-    images = jnp.einsum("nij,njwc->niwc", down, images, precision=exact)
-    return jnp.einsum("nij,nhjc->nhic", across, images, precision=exact)
+    images = jnp.einsum("nij,njwc->niwc", down, images, precision=EXACT)
+    return jnp.einsum("nij,nhjc->nhic", across, images, precision=EXACT)
 
 
 def _interpolation(first: jax.Array, end: jax.Array, size: int) -> jax.Array:
@@ -247,7 +248,7 @@ def random_warp(keys: jax.Array, images: jax.Array, rotation_deg: float, scale: 
     if elastic_px > 0:
         down, across = _between_knots(height), _between_knots(width)
         knots = draw(_BEND, (2, _KNOTS, _KNOTS), elastic_px)
-        d = jnp.einsum("hk,nakl,wl->anhw", down, knots, across, precision=lax.Precision.HIGHEST)
+        d = jnp.einsum("hk,nakl,wl->anhw", down, knots, across, precision=EXACT)
         y, x = y + d[0], x + d[1]
     return _sampled(images.astype(jnp.float32), y + middle_y, x + middle_x)
 

@@ -39,7 +39,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from adjax import scorers, thresholds
-from adjax.data.stratify import folds as deal
+from adjax.data.splitting import folds as deal
 from adjax.types import Outputs, PyTree, Scorer
 
 FOLDS = 20
@@ -73,7 +73,7 @@ def fit(
     Args:
       scorer, outputs, classes: as of `adjax.scorers.fit`.
       labels: int[N] in 0 … classes−1.
-      groups: int[N]; rows of one group are left out together, see `adjax.data.stratify.copies`.
+      groups: int[N]; rows of one group are left out together, see `adjax.data.splitting.copies`.
       folds: k ≥ 2; as many as there are groups, if these are fewer.
 
     Returns:

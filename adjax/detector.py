@@ -24,7 +24,7 @@ from jax.typing import ArrayLike
 
 from adjax import crossfit, features, scorers, thresholds
 from adjax.augment import Normalise
-from adjax.data.stratify import copies
+from adjax.data.splitting import copies
 from adjax.extraction import check, extractor, seen
 from adjax.extraction import extract as extract
 from adjax.extraction import read_by as read_by

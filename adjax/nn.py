@@ -35,6 +35,8 @@ import numpy as np
 from jax import lax
 from jax.custom_derivatives import SymbolicZero
 
+from adjax._numerics import EXACT
+
 _NHWC = ("NHWC", "HWIO", "NHWC")
 _MACS_PER_COPY = 28
 """Multiply-adds that take as long as copying one float, forwards and backwards on an AVX-512 CPU; tiles trade them."""
@@ -204,7 +206,7 @@ def tiled(
         return _matmul(geometry.gather(x), _flat(kernel), precision).reshape(geometry.out_shape)
     n, height, width, features = geometry.out_shape
     places = [_places(k, side, stride) for k, side, stride in zip(kernel.shape, tile, strides, strict=False)]
-    band = jnp.einsum("ijco,ihu,jwv->hwcuvo", kernel, *places, precision=lax.Precision.HIGHEST).astype(kernel.dtype)
+    band = jnp.einsum("ijco,ihu,jwv->hwcuvo", kernel, *places, precision=EXACT).astype(kernel.dtype)
     (u, v), (seen_h, seen_w) = tile, band.shape[:2]
     down, across = height // u, width // v
     rows = _shifted(x, seen_h, down, u * strides[0], axis=1)

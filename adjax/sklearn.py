@@ -23,7 +23,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from adjax import crossfit, methods
 from adjax.custom import detector_from
-from adjax.data.stratify import copies, validation_split
+from adjax.data.splitting import copies, validation_split
 from adjax.detector import Detector
 from adjax.pipeline import Recipe, train_one
 

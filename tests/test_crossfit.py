@@ -8,7 +8,7 @@ from tiers import daily
 
 import adjax
 from adjax import crossfit, scorers
-from adjax.data.stratify import copies, folds, validation_split
+from adjax.data.splitting import copies, folds, validation_split
 from experiments import calibration_features
 
 N, D, K = 24, 3, 3

@@ -24,9 +24,9 @@ import numpy as np
 import pytest
 
 from adjax import __main__ as command_line
-from adjax.data import DataError, Split, cache, clients, digest, find, load, registry, tfds
+from adjax.data import DataError, Split, cache, digest, find, load, package_mirrors, registry, tfds
+from adjax.data.download import Published, fetch, load_published
 from adjax.data.idx import STEMS, encode_idx
-from adjax.data.published import Published, fetch, load_published
 
 REAL = {
     ("mnist", "train"): "9964d0f50b10d60a848d6dc304388169f66f0c26223a6d2590290a8c30cbd392",
@@ -250,7 +250,7 @@ def test_interrupted_install_leaves_no_half_file(tmp_path, monkeypatch):
 
 CHILD = """
 import json, sys
-from adjax.data.published import Published, load_published
+from adjax.data.download import Published, load_published
 print(load_published(Published(*json.loads(sys.argv[1])), "train").images.sum())
 """
 
@@ -295,8 +295,8 @@ def test_member_that_is_no_plain_file_is_refused(tmp_path, kind):
         entry = tarfile.TarInfo("data")
         entry.type, entry.linkname = kind, str(secret)
         tar.addfile(entry)
-    with pytest.raises(clients.Unavailable, match="no plain file data"):
-        clients.take_members(tmp_path / "a.tar", {"mine": "data"}, tmp_path)
+    with pytest.raises(package_mirrors.Unavailable, match="no plain file data"):
+        package_mirrors.take_members(tmp_path / "a.tar", {"mine": "data"}, tmp_path)
     assert not (tmp_path / "mine").exists()
 
 
@@ -340,7 +340,7 @@ def test_missing_client_is_named(program):
 
 
 def test_slow_client_lives_while_bytes_come_in(npm, program, tmp_path, monkeypatch):
-    monkeypatch.setattr(clients, "STALL_SECONDS", 1.0)
+    monkeypatch.setattr(package_mirrors, "STALL_SECONDS", 1.0)
     program(
         "npm",
         f"""
@@ -354,7 +354,7 @@ def test_slow_client_lives_while_bytes_come_in(npm, program, tmp_path, monkeypat
 
 
 def test_who_waited_for_a_failure_fails_with_it(program, calls, monkeypatch):
-    monkeypatch.setattr(clients, "STALL_SECONDS", 1.0)
+    monkeypatch.setattr(package_mirrors, "STALL_SECONDS", 1.0)
     program("npm", "time.sleep(60)")
     errors = []
 

@@ -11,8 +11,8 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import adjusted_rand_score
 from tiers import daily
 
-from adjax import kmeans as module
-from adjax.kmeans import kmeans
+from adjax import _kmeans as module
+from adjax._kmeans import kmeans
 
 cluster = jax.jit(kmeans, static_argnames=("k", "iterations"))
 DIGITS = load_digits().data[:700].astype(np.float32)

@@ -15,8 +15,9 @@ ROOT = Path(adjax.__file__).parent
 LAYERS = [
     {"atomic", "distribution", "process", "progress", "surface"},
     {"factories"},
-    {"types", "nn", "losses", "anchor"},
-    {"kmeans"},
+    {"types", "_numerics"},
+    {"nn", "losses"},
+    {"_kmeans"},
     {"data"},
     {"augment"},
     {"models"},
@@ -46,11 +47,11 @@ LAYERS = [
 """From left to right. A new module takes its place here."""
 ALONE = {
     "types": set(),
-    "nn": set(),
-    "anchor": set(),
-    "kmeans": {"anchor"},
-    "data": {"atomic", "distribution", "kmeans"},
-    "scorers": {"types", "anchor", "kmeans", "factories"},
+    "nn": {"_numerics"},
+    "_numerics": set(),
+    "_kmeans": {"_numerics"},
+    "data": {"atomic", "distribution", "_kmeans"},
+    "scorers": {"types", "_numerics", "_kmeans", "factories"},
     "thresholds": set(),
     "metrics": set(),
     "pixel_metrics": {"metrics"},

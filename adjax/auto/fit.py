@@ -20,7 +20,7 @@ from adjax.augment import Augment
 from adjax.auto.plan import FROZEN, TrainingPlan
 from adjax.data.copies import near_copies
 from adjax.data.split import DataError
-from adjax.data.stratify import validation_split
+from adjax.data.splitting import validation_split
 from adjax.detector import Detector
 from adjax.pipeline import train_one
 from adjax.surface import words

@@ -15,7 +15,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from adjax.data.stratify import copies
+from adjax.data.splitting import copies
 
 THUMBNAIL_PX = 16
 CAP, GAP, NOISE = 4.0, 4.0, 0.25

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from adjax.data.split import Split, make_split
-from adjax.data.stratify import validation_split
+from adjax.data.splitting import validation_split
 
 CLASSES = tuple("0123456789")
 TEST_IMAGES = 500

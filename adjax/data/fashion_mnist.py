@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adjax.data.published import Published
+from adjax.data.download import Published
 
 CLASSES = (
     "T-shirt/top",

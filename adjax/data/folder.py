@@ -21,7 +21,7 @@ from adjax.data import words
 from adjax.data.decode import read_images
 from adjax.data.picture import SUFFIXES
 from adjax.data.split import DataError, Split, make_split
-from adjax.data.stratify import own_split
+from adjax.data.splitting import own_split
 
 HALVES = (words.TRAIN, words.TEST)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adjax.data.published import Published
+from adjax.data.download import Published
 
 CLASSES = tuple("0123456789")
 

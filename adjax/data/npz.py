@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from adjax.data.split import DataError, Split, make_split
-from adjax.data.stratify import own_split
+from adjax.data.splitting import own_split
 
 HALVES = {"train": ("x_train", "y_train"), "test": ("x_test", "y_test")}
 

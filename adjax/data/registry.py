@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from adjax.data import cifar10, digits, fashion_mnist, folder, idx, imagenet30, made, mnist, npz, table, tfds
+from adjax.data import cifar10, digits, fashion_mnist, folder, idx, imagenet30, mnist, npz, synthetic, table, tfds
+from adjax.data.download import Published, load_published
 from adjax.data.idx import STEMS, find_files
-from adjax.data.published import Published, load_published
 from adjax.data.split import DataError, Split, check_split_name
 
 TFDS = "tfds:"
@@ -56,7 +56,7 @@ DATASETS: dict[str, Dataset] = {
         takes=("side_px", "classes"),
     ),
     "photographs": Dataset(
-        "photographs", made.CLASSES, made.load_photographs, "0 + 10,000, 28×28×1", takes=("side_px",)
+        "photographs", synthetic.CLASSES, synthetic.load_photographs, "0 + 10,000, 28×28×1", takes=("side_px",)
     ),
 }
 

@@ -129,7 +129,7 @@ def clusters_of(images: np.ndarray, clusters: int, keys: np.ndarray) -> np.ndarr
         return np.zeros(len(images), np.int32)
     import jax
 
-    from adjax.kmeans import kmeans
+    from adjax._kmeans import kmeans
 
     flat = images.reshape(len(images), -1)
     count = min(len(flat), max(FIT_VALUES // flat.shape[1], MIN_FIT_IMAGES))

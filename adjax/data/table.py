@@ -26,7 +26,7 @@ from adjax.data.cells import FILE_NAMES, LABEL_NAMES, Table
 from adjax.data.decode import read_images
 from adjax.data.picture import SUFFIXES
 from adjax.data.split import DataError, Split, make_split
-from adjax.data.stratify import own_split
+from adjax.data.splitting import own_split
 
 ENDINGS = ("", ".png", *sorted(SUFFIXES - {".png"}))
 

@@ -25,7 +25,7 @@ import numpy as np
 
 from adjax import distribution
 from adjax.data.cache import given_dir
-from adjax.data.clients import Unavailable
+from adjax.data.package_mirrors import Unavailable
 from adjax.data.split import DataError, Split, make_split
 
 HOME = "https://storage.googleapis.com/tfds-data/"  # where tfds keeps what it has itself

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from adjax.data.imbalanced import folds, holdout_fraction, imbalanced
-from adjax.data.one_class import one_vs_other, one_vs_rest
+from adjax.data.one_vs_rest import one_vs_other, one_vs_rest
 from adjax.data.study import Study as Study
 from adjax.data.study import Trial as Trial
 

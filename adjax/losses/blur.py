@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from adjax._numerics import EXACT
+
 
 def blur(images: jax.Array, sigma_px: float) -> jax.Array:
     """Gaussian blur; beyond the border lies zero.
@@ -40,9 +42,8 @@ def separable(images: jax.Array, down: np.ndarray, across: np.ndarray) -> jax.Ar
     Returns:
       float[..., U, V, C].
     """
-    exact = jax.lax.Precision.HIGHEST  # differences of what comes out are taken
-    y = jnp.einsum("...hwc,wv->...hcv", images, across, precision=exact)
-    return jnp.einsum("...hcv,hu->...uvc", y, down, precision=exact)
+    y = jnp.einsum("...hwc,wv->...hcv", images, across, precision=EXACT)
+    return jnp.einsum("...hcv,hu->...uvc", y, down, precision=EXACT)
 
 
 def bands(side: int, window_px: int, sigma_px: float) -> np.ndarray:

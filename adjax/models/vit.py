@@ -22,6 +22,7 @@ import numpy as np
 from flax import nnx
 
 from adjax import nn
+from adjax._numerics import EXACT
 from adjax.models import _backbone
 
 PATCH_PX = 14
@@ -67,7 +68,7 @@ class Embedding(nnx.Module):
         if (height, width) == (GRID, GRID):
             return positions
         down, across = (cubic_weights(GRID, side, self.antialias, self.offset) for side in (height, width))
-        return jnp.einsum("hi,wj,ijd->hwd", down, across, positions, precision=jax.lax.Precision.HIGHEST)
+        return jnp.einsum("hi,wj,ijd->hwd", down, across, positions, precision=EXACT)
 
 
 def cubic_weights(old: int, new: int, antialias: bool, offset: float = 0.0) -> np.ndarray:

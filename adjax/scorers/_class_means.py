@@ -6,12 +6,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from adjax.anchor import anchor_of
+from adjax._numerics import EXACT, anchor_of
 from adjax.scorers._vectors import LIMIT
-
-_EXACT = lax.Precision.HIGHEST  # accelerators round matmul inputs otherwise
 
 
 class Means(NamedTuple):
@@ -61,9 +58,7 @@ def update(means: Means, x: jax.Array, labels: jax.Array, mask: jax.Array) -> Me
     x = jnp.where(keep, x, 0)
     anchor = anchor_of(x, count.sum())
     x = jnp.where(keep, x - anchor[None], 0)
-    return merge(
-        means, Means(anchor, count, jnp.matmul(member.T, x, precision=_EXACT) / jnp.maximum(count, 1)[:, None])
-    )
+    return merge(means, Means(anchor, count, jnp.matmul(member.T, x, precision=EXACT) / jnp.maximum(count, 1)[:, None]))
 
 
 def merge(a: Means, b: Means) -> Means:

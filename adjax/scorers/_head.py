@@ -22,15 +22,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jax.typing import ArrayLike
 
+from adjax._numerics import EXACT
 from adjax.scorers import _reservoir
 from adjax.scorers._reservoir import Sample
 from adjax.scorers._vectors import LIMIT
 from adjax.types import Outputs
 
-_EXACT = lax.Precision.HIGHEST  # accelerators round matmul inputs otherwise
 _EPS = 2.0**-23
 _CUTOFF = 16 * _EPS
 """Singular values below that share of the largest are rounding."""
@@ -144,10 +143,10 @@ def solve(x: jax.Array, z: jax.Array, known: jax.Array, kernel: ArrayLike | None
         scale = jnp.where(scale > 0, scale, 1)
         kernel = jnp.linalg.lstsq(a / scale[None], y, _CUTOFF)[0] / scale[:, None]
     kernel = jnp.asarray(kernel, jnp.float32)
-    error = y - jnp.matmul(a, kernel, precision=_EXACT)
-    coarse = _EPS * (jnp.abs(level) + jnp.matmul(jnp.abs(origin), jnp.abs(kernel), precision=_EXACT))
+    error = y - jnp.matmul(a, kernel, precision=EXACT)
+    coarse = _EPS * (jnp.abs(level) + jnp.matmul(jnp.abs(origin), jnp.abs(kernel), precision=EXACT))
     linear = _size(error) <= _NONLINEAR * _size(y) + 8 * coarse.max()
-    bias = level + rest - jnp.matmul(off, kernel, precision=_EXACT)
+    bias = level + rest - jnp.matmul(off, kernel, precision=EXACT)
     return Head(origin, kernel, jnp.where(known.any(), jnp.where(linear, bias, jnp.nan), -jnp.inf))
 
 
@@ -161,7 +160,7 @@ def apply(head: Head, x: jax.Array) -> jax.Array:
     Returns:
       float32[N, L], W f + b, the product clipped to ±1e15.
     """
-    z = jnp.matmul(x - head.origin[None], head.kernel, precision=_EXACT)
+    z = jnp.matmul(x - head.origin[None], head.kernel, precision=EXACT)
     return jnp.clip(z, -LIMIT, LIMIT) + head.bias[None]
 
 

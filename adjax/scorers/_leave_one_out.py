@@ -16,9 +16,9 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-_EXACT = lax.Precision.HIGHEST  # accelerators round matmul inputs otherwise
+from adjax._numerics import EXACT
+
 _LEAST = 1e-3
 """Of 1 − β rᵀ (Σ − δ I)⁻¹ r: below, too few of its digits are left in float32."""
 
@@ -65,8 +65,8 @@ def without(
     rounder, lost = jnp.ones_like(square), jnp.zeros_like(square)
     if shrinkage > 0:
         delta = shrinkage * residual * jnp.square(r).sum(-1) / (count * dim)
-        once = jnp.matmul(z, whiten.T, precision=_EXACT)
-        first, second = jnp.square(once).sum(-1), jnp.square(jnp.matmul(once, whiten, precision=_EXACT)).sum(-1)
+        once = jnp.matmul(z, whiten.T, precision=EXACT)
+        first, second = jnp.square(once).sum(-1), jnp.square(jnp.matmul(once, whiten, precision=EXACT)).sum(-1)
         ratio = jnp.minimum(delta * second / jnp.where(first > 0, first, 1), 0.99)
         rounder = 1 + delta * first / jnp.where(square > 0, square, 1) / (1 - ratio)
         lost = delta * jnp.square(whiten).sum()

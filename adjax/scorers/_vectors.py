@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from adjax._numerics import EXACT
 from adjax.types import Outputs
 
-_EXACT = lax.Precision.HIGHEST  # accelerators round matmul inputs otherwise
 LIMIT = 1e15
 """Features are held within ± this, so that no square of one overflows to an inf − inf."""
 _ROWS = 256
@@ -81,6 +81,6 @@ def nearest(x: jax.Array, rows: jax.Array, known: jax.Array, k: int) -> jax.Arra
     x = jnp.pad(lax.stop_gradient(x), ((0, blocks * size - n), (0, 0))).reshape(blocks, size, x.shape[1])
 
     def block(x: jax.Array) -> jax.Array:
-        return lax.top_k(2 * jnp.matmul(x, rows.T, precision=_EXACT) - square[None], k)[1]
+        return lax.top_k(2 * jnp.matmul(x, rows.T, precision=EXACT) - square[None], k)[1]
 
     return lax.map(block, x).reshape(blocks * size, k)[:n]

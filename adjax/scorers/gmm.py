@@ -20,8 +20,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from adjax.anchor import anchor_of
-from adjax.kmeans import kmeans
+from adjax._kmeans import kmeans
+from adjax._numerics import EXACT, anchor_of
 from adjax.scorers import _reservoir
 from adjax.scorers._leave_one_out import own_square, without
 from adjax.scorers._reservoir import Sample
@@ -29,7 +29,6 @@ from adjax.scorers._whiten import floored, triangular, whitening
 from adjax.scorers.mahalanobis import Stats, mahalanobis
 from adjax.types import Outputs, PyTree, Scorer
 
-_EXACT = lax.Precision.HIGHEST  # accelerators round matmul inputs otherwise
 _LIMIT = 1e15
 _LARGEST = 1e38
 
@@ -156,11 +155,11 @@ def gmm(
             rest = x - mean[None]
             if covariance == "diag":
                 return (member[:, None] * jnp.square(rest)).sum(0)
-            return jnp.matmul((member[:, None] * rest).T, rest, precision=_EXACT)
+            return jnp.matmul((member[:, None] * rest).T, rest, precision=EXACT)
 
         def maximised(members: jax.Array, last: bool = False) -> State:
             count = members.sum(0)
-            means = jnp.matmul(members.T, x, precision=_EXACT) / jnp.where(count > 0, count, 1)[:, None]
+            means = jnp.matmul(members.T, x, precision=EXACT) / jnp.where(count > 0, count, 1)[:, None]
             cov = lax.map(scatter, (members.T, means))
             if covariance == "tied":
                 cov = cov.sum(0, keepdims=True) / total
@@ -182,7 +181,7 @@ def gmm(
         def square(of: tuple[jax.Array, ...]) -> jax.Array:
             mean, whiten = of if covariance != "tied" else (*of, state.whiten[0])
             rest = x - mean[None]
-            rest = rest * whiten[None] if covariance == "diag" else jnp.matmul(rest, whiten, precision=_EXACT)
+            rest = rest * whiten[None] if covariance == "diag" else jnp.matmul(rest, whiten, precision=EXACT)
             return jnp.minimum(jnp.square(rest).sum(-1), _LARGEST)
 
         each = (state.means,) if covariance == "tied" else (state.means, state.whiten)
@@ -195,7 +194,7 @@ def gmm(
     def unseen(stats: Sums, state: State, outputs: Outputs, labels: jax.Array) -> jax.Array:
         count, whiten = stats.all.counts[0], state.whiten[0]
         r = jnp.clip(outputs[feature].astype(jnp.float32), -_LIMIT, _LIMIT) - state.origin[None] - state.means
-        z = jnp.matmul(r, whiten, precision=_EXACT)
+        z = jnp.matmul(r, whiten, precision=EXACT)
         gone = without(r, z, whiten, count, jnp.full(len(r), count), shrinkage)
         return (0.5 * (own_square(gone, z) + gone.log_det) - state.offset[0])[:, None]
 

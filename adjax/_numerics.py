@@ -1,10 +1,13 @@
-"""A point to subtract before sums of squares, so that a large common offset costs no digits."""
+"""What keeps the digits of float32: exact matrix products, and a point to subtract before sums of squares."""
 
 from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+EXACT = lax.Precision.HIGHEST
+"""Of a matrix product, in which accelerators round the inputs to fewer bits otherwise."""
 
 
 def anchor_of(x: jax.Array, count: jax.Array) -> jax.Array:

@@ -17,9 +17,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from adjax.anchor import anchor_of
+from adjax._numerics import EXACT, anchor_of
 
-_EXACT = lax.Precision.HIGHEST  # accelerators round matmul inputs otherwise
 _CHUNK = 4096
 
 
@@ -69,7 +68,7 @@ def kmeans(
             square = _squares(rows, centers)
             label = square.argmin(-1).astype(jnp.int32)
             member = jax.nn.one_hot(label, k, dtype=jnp.float32) * weight[:, None]
-            total = sums[0] + jnp.matmul(member.T, rows, precision=_EXACT), sums[1] + member.sum(0)
+            total = sums[0] + jnp.matmul(member.T, rows, precision=EXACT), sums[1] + member.sum(0)
             return total, (label, square.min(-1) * weight)
 
         none = jnp.zeros_like(centers), jnp.zeros(k, jnp.float32)
@@ -96,7 +95,7 @@ def kmeans(
 
 def _squares(x: jax.Array, centers: jax.Array) -> jax.Array:
     """Squared distances [N, k], ≥ 0."""
-    inner = jnp.matmul(x, centers.T, precision=_EXACT)
+    inner = jnp.matmul(x, centers.T, precision=EXACT)
     return jnp.maximum(jnp.square(x).sum(-1)[:, None] - 2 * inner + jnp.square(centers).sum(-1)[None], 0)
 
 

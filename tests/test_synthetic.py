@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from adjax.data import DataError, find, made
+from adjax.data import DataError, find, synthetic
 from adjax.data.protocols import task
 
 
@@ -15,7 +15,9 @@ def crops():
 def test_photographs_are_crops_that_fit_mnist(crops):
     assert (crops.images.shape, crops.images.dtype) == ((10_000, 28, 28, 1), np.uint8)
     assert len({crop.tobytes() for crop in crops.images}) > 9_900
-    np.testing.assert_array_equal(crops.images[:99], made.photograph_crops(99, 28, np.random.default_rng(made.SEED)))
+    np.testing.assert_array_equal(
+        crops.images[:99], synthetic.photograph_crops(99, 28, np.random.default_rng(synthetic.SEED))
+    )
     assert np.abs(np.bincount(crops.labels) - 5_000).max() < 300
 
 
@@ -24,7 +26,7 @@ def test_a_crop_is_a_piece_of_the_photograph_that_its_label_names(monkeypatch):
     from sklearn.datasets import load_sample_images
 
     photographs = [image.mean(-1).astype(np.uint8) for image in load_sample_images().images]
-    monkeypatch.setattr(made, "TEST_IMAGES", 80)
+    monkeypatch.setattr(synthetic, "TEST_IMAGES", 80)
     small = find("photographs", side_px=8).load("test", None)
     found = 0
     for crop, label in zip(small.images[..., 0], small.labels, strict=True):
@@ -34,7 +36,7 @@ def test_a_crop_is_a_piece_of_the_photograph_that_its_label_names(monkeypatch):
 
 
 def test_photographs_stand_for_strangers(monkeypatch):
-    monkeypatch.setattr(made, "TEST_IMAGES", 20)
+    monkeypatch.setattr(synthetic, "TEST_IMAGES", 20)
     with pytest.raises(DataError, match="OOD images are 28×28×1, the in-distribution ones 8×8×1"):
         task("digits", "photographs")
 
