@@ -87,7 +87,7 @@ def normalise_of(images: np.ndarray, floor: float = 1e-3) -> Normalise:
     if images.dtype != np.uint8 or images.ndim != 4:
         raise ValueError(f"images {images.dtype}{list(images.shape)}: must be uint8 [N, H, W, C]")
     if images.size == 0:
-        raise ValueError("no image has no mean: give at least 1")
+        raise ValueError("images is empty: give at least 1 image")
     levels = np.arange(256) / 255
     counts = np.stack([np.bincount(images[..., c].ravel(), minlength=256) for c in range(images.shape[-1])])
     share = counts / counts.sum(1, keepdims=True)

@@ -147,4 +147,4 @@ def _scorer(scorer: Any, options: Any) -> str | Scorer:
 def _check_leaf(path: Any, leaf: Any) -> None:
     if not isinstance(leaf, jax.Array | np.ndarray | np.generic | float | int):
         where = jax.tree_util.keystr(path)
-        raise ValueError(f"params{where} is {type(leaf).__name__}: must be an array; keep what is none in apply_fn")
+        raise ValueError(f"params{where} is {type(leaf).__name__}: must be an array; keep everything else in apply_fn")

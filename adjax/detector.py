@@ -171,7 +171,7 @@ class Detector:
           ValueError: no held-out normal images; alpha or confidence outside of (0, 1).
         """
         if self.calibration_scores.shape[0] == 0:
-            raise ValueError("nothing is uncertain without held-out normal images to tell by; give `fit` some")
+            raise ValueError("no uncertainty: this detector was fitted without held-out normal images; give `fit` some")
         low, high = thresholds.threshold_interval(self.calibration_scores, alpha, confidence)
         scores = self.score(images)
         return (scores > low) & (scores <= high)
@@ -448,7 +448,7 @@ def _classify(detector, images):
     outputs = outputs_of(detector, images)
     if "logits" not in outputs:
         network = detector.spec.names[0]
-        raise ValueError(f"{network!r} gives no logits, so it tells no classes apart: ask `score` or `predict` instead")
+        raise ValueError(f"{network!r} gives no logits, which `classify` needs: use `score` or `predict`")
     return answer(outputs["logits"])
 
 

@@ -137,7 +137,9 @@ class Manifest:
         try:
             return file.read_bytes()
         except OSError as error:
-            raise ArtefactError(f"{file.parent} is no whole {self.thing}: no {file.name} ({error.strerror})") from error
+            raise ArtefactError(
+                f"{file.parent} is not a complete {self.thing}: no {file.name} ({error.strerror})"
+            ) from error
 
     def _is_own(self, name: str) -> bool:
         kinds, suffixes = zip(*self.kinds, strict=True)

@@ -380,7 +380,7 @@ def quantile(scores: Float[ArrayLike, " n"], level: float = 0.975) -> Float[Arra
       ValueError: level outside of [0, 1].
     """
     if not 0 <= level <= 1:
-        raise ValueError(f"level={level}: a quantile level lies between 0 and 1")
+        raise ValueError(f"level={level}: must lie in [0, 1]")
     scores = jnp.asarray(scores, jnp.float32)
     known = jnp.isfinite(scores)
     ordered, count = jnp.sort(jnp.where(known, scores, jnp.inf)), jnp.sum(known, dtype=jnp.int32)

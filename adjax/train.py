@@ -78,7 +78,7 @@ def members(hparams: dict[str, Any], seeds: Any, rows: Sequence[np.ndarray], lab
         if len(column) != len(seeds):
             raise ValueError(f"a table of {len(seeds)} members needs as many {name}, not {len(column)}")
     if not len(seeds):
-        raise ValueError("a table of no members: give at least one seed")
+        raise ValueError("seeds are empty: give at least one")
     for m, pair in enumerate(zip(rows, labels, strict=True)):
         for name, column in zip(("rows", "labels"), map(np.asarray, pair), strict=True):
             if column.ndim != 1 or not len(column):
@@ -391,7 +391,7 @@ def _platform(mesh: Mesh) -> str:
 
 def _check(method, images, table, mesh, batch_size, augment, steps_per_dispatch) -> None:
     if method.step is None:
-        raise ValueError("this method has no step, so there is nothing to train: its `init` gives all there is")
+        raise ValueError("this method has no step and trains nothing: take the parameters of its `init`")
     if images.ndim != 4 or images.dtype != np.uint8:
         raise ValueError(f"images of shape {images.shape}, {images.dtype}: must be uint8 [N, H, W, C]")
     if table.rows.max() >= len(images):

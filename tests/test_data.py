@@ -185,7 +185,7 @@ def test_idx_folder_round_trip(tmp_path):
     with pytest.raises(DataError, match="has no test split: put t10k-images"):
         load(str(tmp_path), "test")
     (tmp_path / "train-labels-idx1-ubyte").write_bytes(encode_idx(train.labels)[:-1])
-    with pytest.raises(DataError, match="holds 11 bytes, but its header tells"):
+    with pytest.raises(DataError, match="holds 11 bytes, but its header says"):
         load(str(tmp_path), "train")
     (tmp_path / "train-labels-idx1-ubyte").write_bytes(b"\0\0\x0d\1\0\0\0\0")
     with pytest.raises(DataError, match="not an IDX file of bytes"):

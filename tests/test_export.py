@@ -211,10 +211,10 @@ def test_damage_is_refused(detector, directory, tmp_path):
             broken = bytearray(content)
             broken[place] ^= 1 << rng.integers(8)
             (tmp_path / name).write_bytes(broken)
-            with pytest.raises(ArtefactError, match=r"damaged|no whole"):
+            with pytest.raises(ArtefactError, match=r"damaged|not a complete"):
                 export.load(tmp_path)
         (tmp_path / name).unlink()
-        with pytest.raises(ArtefactError, match=f"no whole exported detector: no {name}"):
+        with pytest.raises(ArtefactError, match=f"not a complete exported detector: no {name}"):
             export.load(tmp_path)
 
 

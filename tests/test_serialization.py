@@ -192,7 +192,7 @@ def test_truncated_lengthened_or_missing_files_are_refused(saved, kind):
 
 
 def test_no_detector_at_all_is_told(tmp_path):
-    with pytest.raises(ArtefactError, match=r"nowhere is no whole detector: no manifest\.json"):
+    with pytest.raises(ArtefactError, match=r"nowhere is not a complete detector: no manifest\.json"):
         serialization.load(tmp_path / "nowhere")
 
 

@@ -281,7 +281,7 @@ ONE = ([np.arange(3)], [np.zeros(3, int)])
         ({"lam": [0, 1]}, [0], *ONE, "a table of 1 members needs as many lam, not 2"),
         ({}, [0, 1], *ONE, "a table of 2 members needs as many rows, not 1"),
         ({}, [0], ONE[0], [], "a table of 1 members needs as many labels, not 0"),
-        ({}, [], [], [], "no members: give at least one seed"),
+        ({}, [], [], [], "seeds are empty: give at least one"),
         (
             {},
             [0],

@@ -124,7 +124,7 @@ def test_a_table_of_labels(tmp_path):
 
 
 def test_nothing_to_learn_from_is_said(tmp_path):
-    with pytest.raises(DataError, match="is no folder"):
+    with pytest.raises(DataError, match="is not a folder"):
         scan_folder.of_folder(tmp_path / "nowhere")
     with pytest.raises(DataError, match="has no pictures: put normal ones there"):
         scan_folder.of_folder(tmp_path)

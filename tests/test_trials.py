@@ -214,7 +214,7 @@ def test_share_is_even_as_far_as_sizes_allow(sizes, count, shares):
 
 
 def test_too_large_a_share_is_refused():
-    with pytest.raises(ValueError, match="13 rows are wanted, but there are only 12"):
+    with pytest.raises(ValueError, match="13 rows are needed, but there are only 12"):
         share(np.array([5, 7]), 13)
 
 

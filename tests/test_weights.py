@@ -182,7 +182,7 @@ PROGRAMS = {
     "a call of a tuple that looks like a name": (b"X\x0b\0\0\0collectionsX\x0b\0\0\0OrderedDict\x86)R.", "no name"),
     "a call of a storage's type": (b"ctorch\nFloatStorage\n)R.", "a call that no state dict needs"),
     "a tuple as a key": (b"})\x85Ns.", "a dict key of type tuple"),
-    "a persistent id of another kind": (b"X\x02\0\0\0idQ.", "no storage"),
+    "a persistent id of another kind": (b"X\x02\0\0\0idQ.", "other than a storage"),
     "text that isn't there": (b"X\xff\xff\xff\x7fabc.", "damaged pickle"),
     "an empty stack": (b"\x85.", "damaged pickle"),
     "a memo that isn't there": (b"h\x07.", "damaged pickle"),
@@ -214,12 +214,12 @@ VIEWS = {
     "beyond the end": ({"offset": 4, "shape": (3,), "strides": (1,)}, "reaches to value 6 of a storage of 6"),
     "by its strides": ({"shape": (2, 2), "strides": (5, 1)}, "reaches to value 6 of a storage of 6"),
     "of one value, a terabyte": ({"shape": (2**40,), "strides": (0,)}, "1099511627776 values, more than its storage"),
-    "before its start": ({"shape": (2,), "strides": (-1,)}, "no natural numbers"),
-    "of negative size": ({"shape": (-2,), "strides": (1,)}, "no natural numbers"),
-    "larger than any memory": ({"shape": (2**70,), "strides": (1,)}, "no natural numbers"),
-    "of too many axes": ({"shape": (1,) * 40, "strides": (1,) * 40}, "no natural numbers"),
-    "of unequal axes": ({"shape": (1, 1), "strides": (1,)}, "no natural numbers"),
-    "by a flag": ({"shape": (True,), "strides": (1,)}, "no natural numbers"),
+    "before its start": ({"shape": (2,), "strides": (-1,)}, "not natural numbers"),
+    "of negative size": ({"shape": (-2,), "strides": (1,)}, "not natural numbers"),
+    "larger than any memory": ({"shape": (2**70,), "strides": (1,)}, "not natural numbers"),
+    "of too many axes": ({"shape": (1,) * 40, "strides": (1,) * 40}, "not natural numbers"),
+    "of unequal axes": ({"shape": (1, 1), "strides": (1,)}, "not natural numbers"),
+    "by a flag": ({"shape": (True,), "strides": (1,)}, "not natural numbers"),
 }
 
 

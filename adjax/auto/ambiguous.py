@@ -68,14 +68,14 @@ def refuse(root: Path, places: Sequence[Place], beside: Folders) -> None:
     for names in unsure.values():
         if (answers := words.unanswered(names)) is not None and len(names) == 2:
             raise DataError(
-                f"{root} has {_listed(names)}, and nothing tells which is normal: write --normal {answers[0]} or "
+                f"{root} has {_listed(names)}, and it is undecidable which is normal: write --normal {answers[0]} or "
                 f"--normal {answers[1]}, or --classes if both are"
             )
         if (pair := words.opposites(names)) is not None:
             said, denied = pair
             raise DataError(
-                f"{root} has {_listed(pair)}, which are opposites, and nothing tells which is normal: write --normal "
-                f"{_written([denied])} --anomalous {_written([said])}, or the other way round, or --classes if both are"
+                f"{root} has {_listed(pair)}, which are opposites, and it is undecidable which is normal: write "
+                f"--normal {_written([denied])} --anomalous {_written([said])}, or the other way round, or --classes if both are"
             )
     pictures = {place.name.rpartition("/")[0] for place in places}
     for folder, names in beside.items():

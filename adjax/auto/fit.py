@@ -123,7 +123,7 @@ def hold_out(
     count = max(round(share * n), FEWEST_HELD_OUT, needed)
     if needed <= spare < count and not crossed:
         raise DataError(
-            f"holding out {share:g} of {n} images leaves {n - count} to learn from, and {FEWEST_TRAINED} are needed: "
+            f"holding out {share:g} of {n} images leaves {n - count} to train on, and {FEWEST_TRAINED} are needed: "
             f"give held_out={math.floor(100 * spare / n) / 100:g} at most"
         )
     if (n if crossed else spare) < needed:

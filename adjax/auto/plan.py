@@ -151,7 +151,7 @@ def choose(
         raise DataError(f"method {method!r}: choose one of {', '.join(METHODS)}; others need labelled anomalies")
     if method == "centerloss" and classes < 2:
         given = words("as subfolders or as labels of --labels", "as labels")
-        raise DataError(f"centerloss tells classes of normal images apart: give them {given}, at least 2")
+        raise DataError(f"centerloss needs classes of normal images: give them {given}, at least 2")
     model = asked.model or (BACKBONE if method == "gmm" else Recipe(method).model_name)
     if model in WEIGHTED and found is None:
         found = weights.resolve(asked.weights, model)

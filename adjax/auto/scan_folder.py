@@ -68,7 +68,7 @@ def of_folder(root: Path, one_class: bool = False, given: Given = NOTHING_GIVEN)
       DataError: not a folder, no normal pictures, or folders whose names don't say whether they are normal.
     """
     if not root.is_dir():
-        raise DataError(f"{root} is no folder: name a folder of normal images, or a .csv of labels by --labels")
+        raise DataError(f"{root} is not a folder: name a folder of normal images, or a .csv of labels by --labels")
     found = walk.find(root)
     if not found.names:
         raise DataError(f"{root} has no pictures: put normal ones there ({', '.join(sorted(walk.PICTURES))})")
@@ -87,7 +87,7 @@ def of_folder(root: Path, one_class: bool = False, given: Given = NOTHING_GIVEN)
     called = [name for name in pictures.normal if _called_anomalous(name)]
     if called and given == NOTHING_GIVEN:
         raise DataError(
-            f"{root}: {len(called):,} pictures that would be learned from as normal are called anomalous, the first "
+            f"{root}: {len(called):,} pictures that would be trained on as normal have anomalous names, the first "
             f"{called[0]}: put them into {root / 'anomalous'}, or say by --classes that all are normal"
         )
     classes = pictures.classes if pictures.classes and not one_class else ONE_CLASS
@@ -156,7 +156,7 @@ def of_table(path: Path, given: Given | Sequence[str] = NOTHING_GIVEN, one_class
     understood = meanings.understand(path, table.column, known, *given)
     learned, others, left_out = _halves(table, understood)
     if not learned:
-        raise DataError(f"{path} has no rows to learn from that are labelled {_some(understood.classes)}")
+        raise DataError(f"{path} has no rows to train on that are labelled {_some(understood.classes)}")
     normal: list[Path] = []
     if test.labels is not None:
         normal_rows, anomalous, also = _halves(test, understood)
@@ -194,7 +194,7 @@ def refuse_lone(found: Layout, readable: Sequence[bool]) -> None:
     counts = np.bincount(found.labels[np.asarray(readable, bool)], minlength=len(found.classes))
     if lone := [f"{name!r} has {count}" for name, count in zip(found.classes, counts, strict=True) if count < 2]:
         raise DataError(
-            f"a class takes 2 pictures that can be read at least, but {_some(lone)}: give it more, take it out, or "
+            f"a class needs at least 2 readable pictures, but {_some(lone)}: give it more, take it out, or "
             "take all classes as one by --one-class"
         )
 

@@ -70,7 +70,7 @@ def read_idx(path: Path, sha256: str | None = None) -> np.ndarray:
     shape = tuple(int(size) for size in raw[4:start].view(">u4"))
     if raw.size - start != math.prod(shape):
         raise DataError(
-            f"{path} holds {raw.size - start:,} bytes, but its header tells {shape}: {math.prod(shape):,}; "
+            f"{path} holds {raw.size - start:,} bytes, but its header says {shape}: {math.prod(shape):,}; "
             "it is cut short or damaged: download it again"
         )
     return raw[start:].reshape(shape)

@@ -146,7 +146,7 @@ def _draw_set(train: Split, normal: int, counts: tuple[int, int], seed: int, cla
     if min(counts) < 1 or counts[0] > len(normals) or counts[1] > len(others):
         raise DataError(
             f"counts is {tuple(counts)}, but the training set has {len(normals):,} images of {classes[normal]} and "
-            f"{len(others):,} others: ask for at most that, and for at least one of each"
+            f"{len(others):,} others: choose at most that, and at least one of each"
         )
     keys = row_keys(len(train.labels), seed, f"imbalanced set of {classes[normal]}")
     drawn = draw_evenly(others, train.labels[others], counts[1], keys)

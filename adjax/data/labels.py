@@ -79,7 +79,7 @@ def understand(
     if (answers := words.unanswered(known)) is not None:
         if sense is None:
             raise DataError(
-                f"{about}, and nothing tells which is normal: write --normal-label {answers[0]} or --normal-label "
+                f"{about}, and it is undecidable which is normal: write --normal-label {answers[0]} or --normal-label "
                 f"{answers[1]}, or call the column is_normal or is_anomaly"
             )
         chosen = [label for label in known if (label.lower() == answers[1].lower()) == (sense == words.NORMAL)]
@@ -127,7 +127,7 @@ def _normal_number(values: set[float], sense: str | None, about: str) -> float |
         return 1
     if sense == words.ANOMALOUS and whole and min(values) >= 0:
         return 0
-    raise DataError(f"{about}, and it can't be told which number is normal: write --normal-label LABEL")
+    raise DataError(f"{about}, and it is undecidable which number is normal: write --normal-label LABEL")
 
 
 def _normal_words(known: list[str], sense: str | None, about: str) -> list[str]:
@@ -141,7 +141,7 @@ def _normal_words(known: list[str], sense: str | None, about: str) -> list[str]:
     if sense is None and (pair := words.opposites(known)) is not None:
         said, denied = pair
         raise DataError(
-            f"{about}: {said} and {denied} are opposites, and nothing tells which is normal: write --normal "
+            f"{about}: {said} and {denied} are opposites, and it is undecidable which is normal: write --normal "
             f"{shlex.quote(denied)} --anomalous {shlex.quote(said)}, or the other way round, or --classes if both are"
         )
     if sense is not None:

@@ -159,7 +159,7 @@ def _against(
         count = round(per_normal * len(normals))
         if not 0 < count <= len(others):
             raise DataError(
-                f"{count:,} anomalies are wanted beside {len(normals):,} images of {classes[normal]}, but there are "
+                f"{count:,} anomalies are needed beside {len(normals):,} images of {classes[normal]}, but there are "
                 f"{len(others):,}: set anomalies_per_normal to at most {len(others) / len(normals):.3g}"
             )
         keys = row_keys(len(train.labels), seed, f"anomalies beside {classes[normal]}")

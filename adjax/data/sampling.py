@@ -81,7 +81,7 @@ def share(sizes: np.ndarray, count: int) -> np.ndarray:
     """
     sizes = np.asarray(sizes, np.int64)
     if count > sizes.sum():
-        raise ValueError(f"{count:,} rows are wanted, but there are only {sizes.sum():,}: ask for fewer")
+        raise ValueError(f"{count:,} rows are needed, but there are only {sizes.sum():,}: ask for fewer")
     taken = np.zeros_like(sizes)
     while left := count - taken.sum():
         open_ = np.flatnonzero(taken < sizes)

@@ -150,7 +150,7 @@ def make_study(name: str, pool: Split, test: Split, classes: Sequence[str], tria
       ValueError: no trial.
     """
     if not trials:
-        raise ValueError("no trial is asked for: give at least one seed and one class")
+        raise ValueError("no trials: give at least one seed and one class")
     return Study(name, tuple(classes), pool.images, pool.labels, test.images, test.labels, tuple(trials))
 
 

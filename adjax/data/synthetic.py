@@ -33,7 +33,7 @@ def load_photographs(split: str, data_dir: Path | None = None, *, side_px: int =
       DataError: the training split; another side.
     """
     if split != "test":
-        raise DataError("photographs stands for what nobody trained on, and has no training images: use its test split")
+        raise DataError("photographs is an OOD set without training images: use its test split")
     limit = SHORTEST_PX // MAX_SCALE
     if not 1 <= side_px <= limit:
         raise DataError(f"photographs can't be cut to {side_px} px: must be 1 to {limit}")

@@ -153,12 +153,12 @@ def _open_legacy(content: bytes) -> tuple[Any, Fetch]:
             break
         parts.append(part)
     if len(parts) < 5:
-        raise WeightsError("no PyTorch file: neither a zip archive nor PyTorch's magic number")
+        raise WeightsError("not a PyTorch file: neither a zip archive nor PyTorch's magic number")
     _, version, system, loaded, keys = parts
     if version != _LEGACY_VERSION or not isinstance(system, dict) or system.get("little_endian") is not True:
         raise WeightsError("of another format version, or not little-endian: save it again with a current torch.save")
     if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-        raise WeightsError("its list of storages is none")
+        raise WeightsError("its list of storages is malformed")
     # How long a value is follows from the dict, not from the count that stands before the values.
     kinds = {view.storage.key: view.storage for view in _views(loaded)}
     read: dict[str, bytes] = {}
@@ -340,7 +340,7 @@ class _Machine:
 
 def _allowed(module: Any, name: Any) -> _Name:
     if not isinstance(module, str) or not isinstance(name, str):
-        raise TypeError("a name that is no text")
+        raise TypeError("a name other than text")
     if (given := _Name(module, name)) not in _ALLOWED:
         raise WeightsError(
             f"refused: it asks for {module[:80]}.{name[:80]}, which no state dict needs. Save the state dict alone, "
@@ -354,12 +354,12 @@ def _storage(identity: Any) -> _Storage:
         case ("storage", _Name("torch", kind), str(key), str(), count, *rest) if rest in ([], [None]):
             if kind in _DTYPES and _natural(count):
                 return _Storage(_DTYPES[kind], key, count)
-    raise WeightsError("refused: a persistent id that is no storage")
+    raise WeightsError("refused: a persistent id other than a storage")
 
 
 def _call(function: Any, arguments: Any) -> Any:
     if not isinstance(arguments, tuple) or not isinstance(function, _Name):  # a _Name equals a tuple of two texts
-        raise TypeError("a call of what is no name, or without a tuple of arguments")
+        raise TypeError("a call of something other than a name, or without a tuple of arguments")
     if function == _ORDERED_DICT and not arguments:
         return {}
     if function == _PARAMETER and arguments and isinstance(arguments[0], _View):
@@ -369,13 +369,13 @@ def _call(function: Any, arguments: Any) -> Any:
         numbers = [offset, *_integers(shape), *_integers(strides)]
         if isinstance(storage, _Storage) and len(shape) == len(strides) <= 32 and all(_natural(n) for n in numbers):
             return _View(storage, offset, shape, strides)
-        raise WeightsError("refused: a tensor whose offset, shape or strides are no natural numbers")
+        raise WeightsError("refused: a tensor whose offset, shape or strides are not natural numbers")
     raise WeightsError("refused: a call that no state dict needs")
 
 
 def _integers(value: Any) -> tuple:
     if not isinstance(value, tuple):
-        raise TypeError("a shape that is no tuple")
+        raise TypeError("a shape other than a tuple")
     return value
 
 

@@ -89,7 +89,9 @@ class ResumeLog:
 
     def _refuse(self, found: object, wanted: Mapping[str, object]) -> None:
         if not isinstance(found, dict) or found.get("journal") != KIND:
-            raise DataError(f"{self.path} is no journal of this command: name another --out, or start again by --fresh")
+            raise DataError(
+                f"{self.path} is not a journal of this command: name another --out, or start again by --fresh"
+            )
         other = [f"{key} {found.get(key)}, now {value}" for key, value in wanted.items() if found.get(key) != value]
         raise DataError(
             f"{self.path} was begun with {'; '.join(other)}. Rows of both can't share a table: give what it was begun "

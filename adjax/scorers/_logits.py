@@ -28,7 +28,7 @@ def read(outputs: Outputs, least: int = 1) -> jax.Array:
     """
     classes = outputs["logits"].shape[-1]
     if classes < least:
-        raise ValueError(f"logits of {classes} class tell nothing when compared: it takes at least {least} classes")
+        raise ValueError(f"logits of {classes} class can't be compared: at least {least} classes are needed")
     return within(outputs, "logits")
 
 

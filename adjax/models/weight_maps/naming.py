@@ -88,8 +88,8 @@ def translate(
     if naming is None:
         markers = "; ".join(f"{n.library}: {n.marker}" for n in known) or "none is known"
         raise WeightsError(
-            f"these are no weights of {model}: of the names by which its files are told ({markers}) there is none, "
-            f"but {', '.join(sorted(arrays)[:3])}, …"
+            f"no weights of {model}: none of the names that mark its files ({markers}) is there, but "
+            f"{', '.join(sorted(arrays)[:3])}, …"
         )
     if naming.rewrite is not None:
         arrays = naming.rewrite(arrays)
