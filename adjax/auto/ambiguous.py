@@ -75,7 +75,8 @@ def refuse(root: Path, places: Sequence[Place], beside: Folders) -> None:
             said, denied = pair
             raise DataError(
                 f"{root} has {_listed(pair)}, which are opposites, and it is undecidable which is normal: write "
-                f"--normal {_written([denied])} --anomalous {_written([said])}, or the other way round, or --classes if both are"
+                f"--normal {_written([denied])} --anomalous {_written([said])}, or the other way round, or "
+                "--classes if both are"
             )
     pictures = {place.name.rpartition("/")[0] for place in places}
     for folder, names in beside.items():
