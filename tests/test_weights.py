@@ -179,7 +179,7 @@ PROGRAMS = {
     "opcode INST": (b"(ios\nsystem\n.", "opcode INST"),
     "opcode NEWOBJ": (b"ccollections\nOrderedDict\n)\x81.", "opcode NEWOBJ"),
     "opcode EXT1": (b"\x82\x01.", "opcode EXT1"),
-    "a call of a tuple that looks like a name": (b"X\x0b\0\0\0collectionsX\x0b\0\0\0OrderedDict\x86)R.", "other than a name"),
+    "a call of a tuple that looks like a name": (b"X\x0b\0\0\0collectionsX\x0b\0\0\0OrderedDict\x86)R.", "than a name"),
     "a call of a storage's type": (b"ctorch\nFloatStorage\n)R.", "a call that no state dict needs"),
     "a tuple as a key": (b"})\x85Ns.", "a dict key of type tuple"),
     "a persistent id of another kind": (b"X\x02\0\0\0idQ.", "other than a storage"),
