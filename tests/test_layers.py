@@ -42,7 +42,7 @@ LAYERS = [
     {"predict", "auto", "doctor"},
     {"cli"},
     {"__main__"},
-    {"artefact", "foreign"},
+    {"artefact", "foreign"},  # old names
 ]
 """From left to right. A new module takes its place here."""
 ALONE = {
@@ -63,11 +63,36 @@ WHEN_CALLED = {("detector", "serialization"), ("detector", "export"), ("detector
 """The arrows that point right, for the user's sake: `Detector.save`, `.export` and `.maps`, imported when called."""
 
 PLACE = {layer: place for place, names in enumerate(LAYERS) for layer in names}
+MAIN = {
+    "data",
+    "augment",
+    "models",
+    "methods",
+    "train",
+    "features",
+    "scorers",
+    "thresholds",
+    "detector",
+    "pipeline",
+    "cli",
+}
+"""Those of the short picture, in README, CONTRIBUTING and docs/architecture.md; the last has the long one as well."""
+BEGIN, END = "<!-- layers -->\n", "<!-- end -->"
 
 
 def layer_of(module: str) -> str:
     """`adjax.data.idx` -> `data`; the top level itself is ""."""
     return [*module.split("."), ""][1]
+
+
+def short_picture() -> str:
+    return " → ".join(sorted(MAIN, key=PLACE.__getitem__))
+
+
+def long_picture() -> str:
+    """Left to right is top to bottom."""
+    rows = (f"    {number:2}  {'  '.join(sorted(names))}\n" for number, names in enumerate(LAYERS, 1))
+    return f"{BEGIN}\n{''.join(rows)}\n{END}"
 
 
 def module_of(path: Path) -> str:
@@ -110,6 +135,15 @@ def all_imports() -> list[tuple[str, str, bool]]:
 def test_every_module_has_its_place():
     layers = {layer_of(module_of(path)) for path in ROOT.rglob("*.py")} - {""}
     assert layers == set(PLACE), "give new modules their place in LAYERS"
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/architecture.md"])
+def test_the_picture_is_that_of_the_list(page):
+    text = (ROOT.parent / page).read_text()
+    assert short_picture() in text
+    if BEGIN in text:
+        found = BEGIN + text.split(BEGIN)[1].split(END)[0] + END
+        assert found == long_picture(), "python -m tests.test_layers draws it again"
 
 
 def test_a_layer_imports_only_from_layers_to_its_left():
@@ -206,3 +240,9 @@ def test_type_checkers_see_what_is_there():
         assert name == original
         expected = f"adjax.{adjax._HOMES[name]}" if name in adjax._HOMES else "adjax"
         assert module == expected
+
+
+if __name__ == "__main__":
+    page = ROOT.parent / "docs/architecture.md"
+    before, _, rest = page.read_text().partition(BEGIN)
+    page.write_text(before + long_picture() + rest.partition(END)[2])
