@@ -1,4 +1,10 @@
-"""Augmentation and normalisation of uint8 images, on the device, compiled into the training step."""
+"""Augmentation and normalisation of uint8 images, on the device, compiled into the training step.
+
+Example:
+  >>> images = np.array([0, 255], np.uint8).reshape(2, 1, 1, 1)
+  >>> normalise_of(images)(images).ravel().tolist()
+  [-1.0, 1.0]
+"""
 
 from __future__ import annotations
 

@@ -60,6 +60,13 @@ class Detector:
         training, or out of fold. n may be 0.
       threshold: float32[], scores that are not ≤ it are anomalous.
       spec: what the arrays belong to.
+
+    Example:
+      >>> import adjax
+      >>> rows = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
+      >>> detector = adjax.detector_from(None, {}, "mahalanobis", rows[:200], held_out=rows[200:])
+      >>> detector.with_false_positive_rate(0.05).predict(rows[:1] + 10)
+      array([ True])
     """
 
     normalise: Normalise | None

@@ -11,6 +11,16 @@ a program for six months, and an older JAX may not read it at all (0.10 reads no
 JAX is that has to run it. It is for shipping, and `Detector.save` for keeping. Maps (`Detector.maps`) are not in it.
 
 ONNX is `adjax.onnx`.
+
+Example:
+  >>> import tempfile
+  >>> import adjax
+  >>> rows = np.random.default_rng(0).normal(size=(300, 4)).astype(np.float32)
+  >>> detector = adjax.detector_from(None, {}, "mahalanobis", rows)
+  >>> with tempfile.TemporaryDirectory() as folder:
+  ...     detector.export(folder)
+  ...     load(folder).predict(rows[:1] + 10).tolist()
+  [True]
 """
 
 from __future__ import annotations

@@ -1,4 +1,10 @@
-"""All images through a function of a batch: padded, in flat memory, one compilation whatever their number."""
+"""All images through a function of a batch: padded, in flat memory, one compilation whatever their number.
+
+Example:
+  >>> images = np.arange(10, dtype=np.uint8).reshape(5, 2)
+  >>> [real for _, real in batches(images, 2)]
+  [2, 2, 1]
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""The host's side of training: dispatch, fetch metrics one dispatch late, save, and stop cleanly when asked."""
+"""The host's side of training: dispatch, fetch metrics one dispatch late, save, and stop cleanly when asked.
+
+Example:
+  >>> with StopSignal() as stop:  # SIGINT and SIGTERM ask for a checkpoint and a clean end
+  ...     stop.received is None
+  True
+"""
 
 from __future__ import annotations
 

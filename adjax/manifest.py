@@ -27,7 +27,16 @@ _SUM = re.compile(r"[0-9a-f]{64}")
 
 
 class ArtefactError(ValueError):
-    """A directory that is damaged, incomplete, too new, or none of what was looked for."""
+    """A directory that is damaged, incomplete, too new, or none of what was looked for.
+
+    Example:
+      >>> import adjax
+      >>> try:
+      ...     adjax.load("nowhere")
+      ... except adjax.ArtefactError as error:
+      ...     print(str(error).partition(":")[0])
+      nowhere is not a complete detector
+    """
 
 
 @dataclass(frozen=True)

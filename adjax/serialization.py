@@ -45,6 +45,16 @@ def save(detector: Detector, directory: str | os.PathLike) -> None:
     Raises:
       ArtefactError: `directory` exists and is something else than a detector; `detector` is a stack, or made of
         someone's own functions, see `adjax.detector_from`.
+
+    Example:
+      >>> import tempfile
+      >>> import adjax
+      >>> digits = adjax.data.load("digits", "train")
+      >>> detector = adjax.train_detector(digits.images[digits.labels == 0], method="hog_ocsvm")
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     save(detector, folder)
+      ...     sorted(name.partition("-")[0] for name in os.listdir(folder))
+      ['arrays', 'detector', 'manifest.json']
     """
     if not isinstance(detector.spec, Spec) or detector.normalise is None:
         raise ArtefactError(
@@ -65,6 +75,16 @@ def load(directory: str | os.PathLike) -> Detector:
     Raises:
       ArtefactError: no detector there; a file is missing or damaged; it was written by a newer adjax; its
         arrays aren't those that its spec asks for.
+
+    Example:
+      >>> import tempfile
+      >>> import adjax
+      >>> digits = adjax.data.load("digits", "train")
+      >>> detector = adjax.train_detector(digits.images[digits.labels == 0], method="hog_ocsvm")
+      >>> with tempfile.TemporaryDirectory() as folder:
+      ...     detector.save(folder)
+      ...     float(load(folder).threshold) == float(detector.threshold)
+      True
     """
     contents = FORMAT.read(directory)
     try:

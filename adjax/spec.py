@@ -33,6 +33,13 @@ class Spec:
         sorted (name, value) pairs; a dict will do.
       frame: what of a picture file is brought to `image_shape`, see `adjax.data.pixels`: "middle", the largest part of
         these proportions; "whole", all of it.
+
+    Example:
+      >>> spec = Spec("centerloss", "lenet5", "mahalanobis", (8, 8, 1), "0123456789")
+      >>> spec.names
+      ('centerloss', 'lenet5', 'mahalanobis')
+      >>> len(spec.classes), spec.dtype
+      (10, 'uint8')
     """
 
     method: str

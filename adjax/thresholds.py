@@ -9,6 +9,12 @@ class whatever the size of the training set.
 
 Everywhere: higher = more anomalous, and a NaN is never normal (`is_anomalous`). Training values that are not
 finite are left out of a calibration; only `conformal` counts a NaN, as +inf: it promises for every image.
+
+Example:
+  >>> normal = jnp.linspace(0, 1, 99)
+  >>> threshold = conformal(normal, alpha=0.05)
+  >>> is_anomalous(jnp.array([0.5, 2.0, jnp.nan]), threshold).tolist()
+  [False, True, True]
 """
 
 from __future__ import annotations

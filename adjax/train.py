@@ -11,6 +11,11 @@ steps run.
 
 Everything random is a function of (seed, step), so a run that was killed continues bit for bit from its checkpoint; and
 a member's run is a function of its own row alone, whoever trains beside it.
+
+Example:
+  >>> table = members({"learning_rate": [1e-3, 1e-2]}, [0, 0], [np.arange(9)] * 2, [np.zeros(9, np.int32)] * 2)
+  >>> table.rows.shape, table.count.tolist()
+  ((2, 9), [9, 9])
 """
 
 from __future__ import annotations

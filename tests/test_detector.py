@@ -1,7 +1,6 @@
 """The detector: one pytree that scores, in whatever way it is called, and decides as the paper does."""
 
 import dataclasses
-import doctest
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -403,13 +402,6 @@ def test_a_detector_tells_what_it_is(digits):
     seen = []
     jax.jit(lambda d: seen.append(repr(d)) or d.threshold)(digits.trained)
     assert "threshold ?" in seen[0]
-
-
-@pytest.mark.slow
-def test_the_example_runs():
-    result = doctest.testmod(detectors)
-    assert result.attempted > 5
-    assert result.failed == 0
 
 
 def test_the_top_level_names(digits):

@@ -1,7 +1,5 @@
 """Other people's networks: whatever function it is, its detector does what a detector of adjax does."""
 
-import doctest
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +9,7 @@ from sklearn.covariance import EmpiricalCovariance
 from tiers import daily
 
 import adjax
-from adjax import custom, data, export, scorers
+from adjax import data, export, scorers
 from adjax import detector as detectors
 from adjax.augment import Normalise, normalise_of
 from adjax.manifest import ArtefactError
@@ -232,10 +230,3 @@ def test_what_does_not_fit_is_refused(changed, told):
     given = {"apply_fn": projected, "params": {"matrix": MATRIX}, "scorer": "mahalanobis", "train_images": TRAIN}
     with pytest.raises(ValueError, match=told):
         adjax.detector_from(**{**given, **changed})
-
-
-@pytest.mark.slow
-def test_the_example_runs():
-    result = doctest.testmod(custom)
-    assert result.attempted > 4
-    assert result.failed == 0

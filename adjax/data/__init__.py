@@ -2,6 +2,11 @@
 
 Importing this costs nothing: scikit-learn, Pillow and tensorflow-datasets are imported by the source that
 needs them.
+
+Example:
+  >>> digits = load("digits", "train")
+  >>> digits.images.shape, digits.labels[:3].tolist()
+  ((1297, 8, 8, 1), [0, 4, 5])
 """
 
 from adjax.data.registry import DATASETS as DATASETS

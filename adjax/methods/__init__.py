@@ -1,4 +1,9 @@
-"""Training methods. A new method is one file here and one line in `METHODS`."""
+"""Training methods. A new method is one file here and one line in `METHODS`.
+
+Example:
+  >>> entry("centerloss").model, entry("centerloss").scorer
+  ('lenet5', 'mahalanobis')
+"""
 
 from __future__ import annotations
 

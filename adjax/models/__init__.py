@@ -1,4 +1,13 @@
-"""Networks. A new model is one file here and one line in `MODELS`."""
+"""Networks. A new model is one file here and one line in `MODELS`.
+
+Example:
+  >>> import jax
+  >>> network = make("lenet5", (28, 28, 1), 10)
+  >>> images = jax.ShapeDtypeStruct((2, 28, 28, 1), "float32")
+  >>> outputs = jax.eval_shape(network.apply, jax.eval_shape(network.init, jax.random.key(0)), images)
+  >>> outputs["features"].shape, outputs["logits"].shape
+  ((2, 84), (2, 10))
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,13 @@
-"""Scorers: a network's outputs to one number per image. A new scorer is one file and one line in `SCORERS`."""
+"""Scorers: a network's outputs to one number per image. A new scorer is one file and one line in `SCORERS`.
+
+Example:
+  >>> import numpy as np
+  >>> rows = np.random.default_rng(0).normal(size=(100, 4)).astype(np.float32)
+  >>> scorer = make("mahalanobis")
+  >>> state = fit(scorer, {"features": rows}, np.zeros(100, np.int32), classes=1)
+  >>> scorer.score(state, {"features": rows[:5]}).shape
+  (5,)
+"""
 
 from __future__ import annotations
 
