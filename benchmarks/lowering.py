@@ -60,7 +60,8 @@ def lowered(function: Callable, *arguments: Any) -> str:
 
 def step_row(name: str, setting: Setting, batch_size: int) -> dict[str, Any]:
     """One training step: operations, bytes, and what follows for each chip."""
-    method = setting.made()
+    method = setting.build().method
+    assert method.step is not None
     key = jax.eval_shape(lambda: jax.random.key(0))
     state = jax.eval_shape(method.init, key, {h: jnp.float32(0) for h in method.hparams})
     batch = {

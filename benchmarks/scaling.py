@@ -25,9 +25,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adjax import methods, models, scorers, train
-from adjax.augment import normalise_for
-from adjax.sharding import make_mesh, to_host
+from adjax import scorers
+from adjax.pipeline import Recipe, train_members
+from adjax.sharding import make_mesh
 from experiments.rundir import environment, write_json
 
 DEVICES = (1, 2, 4, 8)
@@ -52,27 +52,25 @@ def collective_bytes(program: str) -> int:
     return total
 
 
-def trained(devices: int) -> dict[str, Any]:
+def train_on(devices: int) -> dict[str, Any]:
     """LeNet with center loss for a few steps of one batch shared by the devices: its weights, and what it sent."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (STEPS * BATCH, 28, 28, 1), np.uint8)
     labels = rng.integers(0, 10, len(images)).astype(np.int32)
-    method = methods.make("centerloss", models.make("lenet5", (28, 28, 1), 10), (28, 28, 1), 10, steps=STEPS)
-    table = train.members({k: [v] for k, v in method.hparams.items()}, [0], [np.arange(len(images))], [labels])
-    program = train.compile_program(
-        method,
+    built = Recipe("centerloss").build(images.shape[1:], tuple("0123456789"), steps=STEPS)
+    trained = train_members(
+        built,
         images,
-        table,
-        normalise_for(method.input_range, images),
+        built.members([np.arange(len(images))], [labels]),
+        built.normalise(images),
+        STEPS,
         batch_size=BATCH,
         steps_per_dispatch=STEPS,
         mesh=make_mesh(1, jax.devices()[:devices]),
     )
-    state = program.init(program.table)
-    for _, after, _ in train.epochs(program, state, STEPS):
-        state = after
-    weights = np.concatenate([np.ravel(x) for x in jax.tree.leaves(to_host(state.members["params"]))])
-    sent = collective_bytes(program.executable.as_text() or "")
+    assert trained.program is not None
+    weights = np.concatenate([np.ravel(x) for x in jax.tree.leaves(trained.params)])
+    sent = collective_bytes(trained.program.executable.as_text() or "")
     return {"devices": devices, "bytes_per_step": sent, "weights": weights.tolist(), "parameters": len(weights)}
 
 
@@ -157,10 +155,10 @@ def main() -> None:
     parser.add_argument("--devices", type=int, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.devices:  # a process with so many devices: its answer goes to the parent
-        print(json.dumps(trained(args.devices)))
+        print(json.dumps(train_on(args.devices)))
         return
     real = len(jax.devices())
-    devices = [_with_devices(n) if real < n else trained(n) for n in DEVICES if real == 1 or n <= real]
+    devices = [_with_devices(n) if real < n else train_on(n) for n in DEVICES if real == 1 or n <= real]
     one = np.array(devices[0]["weights"])
     for row in devices:
         row["difference"] = float(np.abs(np.array(row.pop("weights")) - one).max() / np.abs(one).max())

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adjax import methods, models, train
-from adjax.augment import normalise_for
+from adjax import train
+from adjax.pipeline import Built, Recipe
 from benchmarks.harness import Timing, compare, flops, memory_mib
 
 EAGER = "PyTorch eager, fused Adam"
@@ -29,11 +29,13 @@ class Setting(NamedTuple):
     classes: int = 10
     method_options: Mapping[str, Any] = MappingProxyType({})
     model_options: Mapping[str, Any] = MappingProxyType({})
+    weights: str | None = None
 
-    def made(self):
-        """The method."""
-        network = models.make(self.model, self.shape, self.classes, **self.model_options)
-        return methods.make(self.method, network, self.shape, self.classes, steps=10**6, **self.method_options)
+    def build(self) -> Built:
+        """Makes network and method."""
+        options = self.method_options, self.model_options
+        recipe = Recipe(self.method, self.model, None, *options, weights=self.weights)
+        return recipe.build(self.shape, [str(k) for k in range(self.classes)], steps=10**6)
 
 
 class Program(NamedTuple):
@@ -56,18 +58,18 @@ def program(
       members, layout: as in `adjax.train`.
       **hparams: name -> values, one per member, that differ from the method's own.
     """
-    rng, method = np.random.default_rng(0), setting.made()
+    rng, built = np.random.default_rng(0), setting.build()
+    method = built.method
     images = rng.integers(0, 256, (steps * batch_size, *setting.shape), np.uint8)
     kinds = {"classes": setting.classes, "normal": 1, "anomalies": 2}[method.supervision]
     labels = rng.permutation(np.arange(len(images), dtype=np.int32) % kinds)
     rows = np.arange(len(images))
-    values = {name: [value] * members for name, value in method.hparams.items()} | hparams
-    table = train.members(values, range(members), [rows] * members, [labels] * members)
+    table = built.members([rows] * members, [labels] * members, range(members), hparams)
     compiled = train.compile_program(
         method,
         images,
         table,
-        normalise_for(method.input_range, images),
+        built.normalise(images),
         batch_size=batch_size,
         steps_per_dispatch=steps,
         layout=layout,
@@ -87,6 +89,7 @@ def program(
     }
     key = jax.eval_shape(lambda: jax.random.key(0))
     one = jax.eval_shape(method.init, key, {name: jnp.float32(0) for name in method.hparams})
+    assert method.step is not None
     gflop = flops(jax.jit(method.step), one, batch, key) * steps * members / 1e9
     return Program(work, compiled.compile_s, memory_mib(compiled.executable), gflop)
 
@@ -94,7 +97,7 @@ def program(
 LENET = Setting("centerloss", "lenet5")
 AUTOENCODER = Setting("autoencoder", "conv_autoencoder", model_options={"latent": None}, method_options={"blur_px": 0})
 CNN = Setting("classifier", "cnn")
-EFFICIENTNET = Setting("centerloss", "efficientnet_b0", (128, 128, 3))
+EFFICIENTNET = Setting("centerloss", "efficientnet_b0", (128, 128, 3), weights="random")
 
 
 def gan(compute: str | None) -> Setting:
@@ -210,15 +213,15 @@ def efficientnet(n: int, quick: bool) -> Timing:
 def stream(batch_size: int, n: int, quick: bool) -> Timing:
     """An epoch with the images on the host, against the same with the images on the device."""
     steps, dispatches = (2, 2) if quick else (16, 8)
-    rng, method = np.random.default_rng(0), LENET.made()
+    rng, built = np.random.default_rng(0), LENET.build()
     images = rng.integers(0, 256, (steps * dispatches * batch_size, *LENET.shape), np.uint8)
     labels = rng.integers(0, LENET.classes, len(images)).astype(np.int32)
-    table = train.members({k: [v] for k, v in method.hparams.items()}, [0], [np.arange(len(images))], [labels])
+    table = built.members([np.arange(len(images))], [labels])
 
     def epoch(resident: bool) -> Callable[[], Any]:
-        normalise = normalise_for(method.input_range, images)
         options = {"batch_size": batch_size, "steps_per_dispatch": steps, "resident": resident}
-        compiled = train.compile_program(method, images, table, normalise, **options)  # type: ignore[arg-type]
+        normalise = built.normalise(images)
+        compiled = train.compile_program(built.method, images, table, normalise, **options)  # type: ignore[arg-type]
         state = compiled.init(compiled.table)
 
         def work():

@@ -6,10 +6,11 @@ method is made; its peak and the weight decay are hyper-parameters, arrays, so t
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import optax
 
 from adjax.methods._descent import apply_updates
@@ -57,3 +58,28 @@ def adamw(network: Network, steps: int, warmup_steps: int = 200) -> AdamW:
         return apply_updates(network, moved, updates, rate, hparams["weight_decay"]), optimizer
 
     return AdamW(adam.init, update)
+
+
+def initial(
+    network: Network, optimizer: AdamW, names: Iterable[str]
+) -> Callable[[jax.Array, Mapping[str, jax.Array]], PyTree]:
+    """Builds the `init` of a method that trains one network and nothing else.
+
+    Args:
+      network: whose weights are drawn.
+      optimizer: of these weights.
+      names: of the hyper-parameters.
+
+    Returns:
+      `init` of a `Method`.
+    """
+
+    def init(key: jax.Array, hparams: Mapping[str, jax.Array]) -> PyTree:
+        weights = network.init(key)
+        return {
+            "params": {"network": weights},
+            "optimizer": optimizer.init(weights),
+            "hparams": {name: jnp.asarray(hparams[name], jnp.float32) for name in names},
+        }
+
+    return init

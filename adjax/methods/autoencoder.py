@@ -20,7 +20,7 @@ import jax.numpy as jnp
 
 from adjax.losses.blur import blur
 from adjax.losses.ssim import ssim
-from adjax.methods._adamw import adamw
+from adjax.methods._adamw import adamw, initial
 from adjax.methods._contrast import powered
 from adjax.methods._gradient import gradient
 from adjax.models import Network
@@ -67,13 +67,7 @@ def autoencoder(
         raise ValueError(f"gamma {gamma}, blur of {blur_px} px: must be positive and at least 0")
     loss_of, score_of = _error(loss, image_shape), _error(score, image_shape, blur_px)
 
-    def init(key, hparams):
-        weights = network.init(key)
-        return {
-            "params": {"network": weights},
-            "optimizer": optimizer.init(weights),
-            "hparams": {name: jnp.asarray(hparams[name], jnp.float32) for name in HPARAMS},
-        }
+    init = initial(network, optimizer, HPARAMS)
 
     def step(state, batch, key, axis_name=None):
         def loss(outputs, rows):

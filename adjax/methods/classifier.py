@@ -16,7 +16,7 @@ import optax
 from jax import lax
 
 from adjax.methods import _collective
-from adjax.methods._adamw import adamw
+from adjax.methods._adamw import adamw, initial
 from adjax.methods._gradient import gradient
 from adjax.models import Network
 from adjax.types import Method
@@ -59,13 +59,7 @@ def classifier(
         raise ValueError(f"{networks} networks: must be at least 1")
     optimizer = adamw(network, steps, warmup_steps)
 
-    def init(key, hparams):
-        weights = network.init(key)
-        return {
-            "params": {"network": weights},
-            "optimizer": optimizer.init(weights),
-            "hparams": {name: jnp.asarray(hparams[name], jnp.float32) for name in HPARAMS},
-        }
+    init = initial(network, optimizer, HPARAMS)
 
     def step(state, batch, key, axis_name=None):
         weights, hparams = state["params"]["network"], state["hparams"]

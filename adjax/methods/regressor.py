@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from adjax.methods import _collective
-from adjax.methods._adamw import adamw
+from adjax.methods._adamw import adamw, initial
 from adjax.methods._gradient import gradient
 from adjax.models import Network
 from adjax.types import Method
@@ -44,13 +44,7 @@ def regressor(
     del image_shape, classes
     optimizer = adamw(network, steps, warmup_steps)
 
-    def init(key, hparams):
-        weights = network.init(key)
-        return {
-            "params": {"network": weights},
-            "optimizer": optimizer.init(weights),
-            "hparams": {name: jnp.asarray(hparams[name], jnp.float32) for name in HPARAMS},
-        }
+    init = initial(network, optimizer, HPARAMS)
 
     def step(state, batch, key, axis_name=None):
         weights, hparams = state["params"]["network"], state["hparams"]

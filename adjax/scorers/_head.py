@@ -17,6 +17,7 @@ number, and float32 has no digits for that. Columns are centred and brought to o
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -98,6 +99,29 @@ def update(
             f"give the scorer logits={z.shape[1]} if there are not as many as classes"
         )
     return _reservoir.update(stats, jnp.concatenate([x, z], -1), labels, mask)
+
+
+def sampling(
+    capacity: int, logits: int | None, feature: str
+) -> tuple[Callable[[int, int], Sample], Callable[[Sample, Outputs, jax.Array, jax.Array], Sample]]:
+    """Binds the options of a scorer to `init` and `update`.
+
+    Args:
+      capacity: rows that the sample may keep.
+      logits: L; None: as many as classes.
+      feature: name of the features among the outputs.
+
+    Returns:
+      `init` and `update` of a `Scorer`.
+    """
+
+    def start(dim: int, classes: int) -> Sample:
+        return init(capacity, dim, classes, logits)
+
+    def add(stats: Sample, outputs: Outputs, labels: jax.Array, mask: jax.Array) -> Sample:
+        return update(stats, outputs, labels, mask, feature, logits)
+
+    return start, add
 
 
 def rows(stats: Sample, logits: int | None = None) -> tuple[jax.Array, jax.Array, jax.Array]:

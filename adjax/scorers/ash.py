@@ -65,11 +65,7 @@ def ash(
         raise ValueError(f"pruned {pruned} must lie in [0, 1)")
     positive(temperature)
 
-    def init(dim: int, classes: int) -> Sample:
-        return _head.init(capacity, dim, classes, logits)
-
-    def update(stats: Sample, outputs: Outputs, labels: jax.Array, mask: jax.Array) -> Sample:
-        return _head.update(stats, outputs, labels, mask, feature, logits)
+    init, update = _head.sampling(capacity, logits, feature)
 
     def finalize(stats: Sample) -> Head:
         return _head.solve(*_head.rows(stats, logits), kernel)

@@ -67,11 +67,7 @@ def fdbd(
         shape.
     """
 
-    def init(dim: int, classes: int) -> Sample:
-        return _head.init(capacity, dim, classes, logits)
-
-    def update(stats: Sample, outputs: Outputs, labels: jax.Array, mask: jax.Array) -> Sample:
-        return _head.update(stats, outputs, labels, mask, feature, logits)
+    init, update = _head.sampling(capacity, logits, feature)
 
     def finalize(stats: Sample) -> State:
         layer = _head.solve(*_head.rows(stats, logits), kernel)

@@ -63,11 +63,7 @@ def react(
         raise ValueError(f"quantile {quantile} must lie in (0, 1]")
     positive(temperature)
 
-    def init(dim: int, classes: int) -> Sample:
-        return _head.init(capacity, dim, classes, logits)
-
-    def update(stats: Sample, outputs: Outputs, labels: jax.Array, mask: jax.Array) -> Sample:
-        return _head.update(stats, outputs, labels, mask, feature, logits)
+    init, update = _head.sampling(capacity, logits, feature)
 
     def finalize(stats: Sample) -> State:
         x, z, known = _head.rows(stats, logits)

@@ -75,13 +75,12 @@ def vim(
             return components
         return 1000 if dim >= 1500 else 512 if dim >= 768 else dim // 2
 
+    start, update = _head.sampling(capacity, logits, feature)
+
     def init(dim: int, classes: int) -> Sample:
         if leading(dim) >= dim:
             raise ValueError(f"{components} components of {dim} features leave no residual: must be fewer")
-        return _head.init(capacity, dim, classes, logits)
-
-    def update(stats: Sample, outputs: Outputs, labels: jax.Array, mask: jax.Array) -> Sample:
-        return _head.update(stats, outputs, labels, mask, feature, logits)
+        return start(dim, classes)
 
     def finalize(stats: Sample) -> State:
         x, z, known = _head.rows(stats, logits)

@@ -17,14 +17,12 @@ import numpy as np
 from training import compiled, digits, small_method, table, trained
 
 import adjax
-from adjax import methods, models
-from adjax.augment import normalise_of
+from adjax.augment import Augment, normalise_of
 from adjax.checkpoint import Checkpoints
-from adjax.detector import Spec, fit
+from adjax.pipeline import Recipe, train_one
 
 HERE = Path(__file__).parent
 STEPS, FACTS = 12, {"batch_size": 16}
-SHAPE, CLASSES = (8, 8, 1), "0123456789"
 
 
 def queries() -> np.ndarray:
@@ -33,12 +31,9 @@ def queries() -> np.ndarray:
 
 def detector() -> adjax.Detector:
     images, labels = digits()
-    method = methods.make("centerloss", models.make("lenet5", SHAPE, 10), SHAPE, 10, steps=100)
-    members = table((600,), lam=[0.1])
-    members = members._replace(hparams={name: np.full(1, value, np.float32) for name, value in method.hparams.items()})
-    params = jax.tree.map(lambda x: x[0], trained(compiled(members, method=method), 100).members["params"])
-    spec = Spec("centerloss", "lenet5", "mahalanobis", SHAPE, CLASSES)
-    return fit(spec, params, normalise_of(images), images[:600], labels[:600], images[600:700])
+    options = {"steps": 100, "batch_size": 16, "steps_per_dispatch": 4, "augment": Augment(shift_px=1)}
+    rows, held_out = np.arange(600), np.arange(600, 700)
+    return train_one(Recipe("centerloss"), images, labels, tuple("0123456789"), rows, held_out, **options).detector
 
 
 def features(state) -> jax.Array:
