@@ -101,7 +101,7 @@ ENROLLED = {
     "centerloss": Enrolment(Small),
     "classifier": Enrolment(Small),
     "deep_svdd": Enrolment(Normed, {"center_steps": 2}),
-    "gan": GAN._replace(model=Copier, hparams={"learning_rate": 2e-2}, steps=100),
+    "gan": GAN._replace(model=Copier, hparams={"learning_rate": 2e-2}, steps=60),
     "gan of a u-net": GAN._replace(model="unet", model_options={"width": 8, "norm": "batch"}),
     "gmm": Enrolment(Small, trained=False),
     "hog_ocsvm": Enrolment(Small, trained=False),

@@ -103,7 +103,6 @@ MANY = 200_000
         *daily(
             [(kind, n) for kind in KINDS for n in (N, MANY)],
             *((kind, N) for kind in KINDS),
-            ("continuous", MANY),
             ("ties", MANY),
         )
     ],

@@ -165,6 +165,23 @@ def test_an_array_becomes_a_detector():
     np.testing.assert_array_equal(scores, same.score(images[:600]))
 
 
+def test_words_are_classes_in_the_order_of_the_alphabet(monkeypatch):
+    """Nothing is trained; the slow test does."""
+    images, labels = digits()
+    names, seen = np.array(["zero", "one", "two"])[labels[labels < 3]], {}
+
+    def train_members(built, images, table, *_, **__):
+        seen.update(spec=built.spec, labels=np.asarray(table.labels[0]), rows=np.asarray(table.rows[0]))
+        raise InterruptedError
+
+    monkeypatch.setattr(pipeline, "train_members", train_members)
+    with pytest.raises(InterruptedError):
+        adjax.train_detector(images[labels < 3], names, method="centerloss", steps=40)
+    assert seen["spec"].classes == ("one", "two", "zero")
+    np.testing.assert_array_equal(np.array(seen["spec"].classes)[seen["labels"]], names[seen["rows"]])
+
+
+@pytest.mark.slow
 def test_classes_may_be_words():
     images, labels = digits()
     names = np.array(["zero", "one", "two"])[labels[labels < 3]]
@@ -248,8 +265,14 @@ def test_a_thread_may_train():
     assert found
 
 
-def test_the_rate_that_a_refusal_names_is_taken():
+def test_the_rate_that_a_refusal_names_is_taken(monkeypatch):
     with pytest.raises(ValueError, match=r"there are 60: .* or false_positive_rate=0\.017") as refused:
         adjax.train_detector(zeros()[:60], method="hog_ocsvm", false_positive_rate=0.01)
     rate = float(str(refused.value).rpartition("=")[2])
-    adjax.train_detector(zeros()[:60], method="hog_ocsvm", false_positive_rate=rate)
+
+    def train_members(*_, **__):
+        raise InterruptedError
+
+    monkeypatch.setattr(pipeline, "train_members", train_members)
+    with pytest.raises(InterruptedError):  # as far as training
+        adjax.train_detector(zeros()[:60], method="hog_ocsvm", false_positive_rate=rate)

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -25,9 +26,16 @@ ODD[:, 1, 2] += 20
 Y = np.zeros(N, np.int32)
 
 
+def fit_to(scorer, outputs):
+    """One program, which compiles sooner than all its operations one by one."""
+    return jax.jit(lambda outputs: scorers.fit(scorer, outputs, Y, 1, batch_size=7))(outputs)
+
+
 def fitted(name, **options):
+    """A scorer whose functions are compiled, and its fit."""
     scorer = scorers.make(name, **options)
-    return scorer, scorers.fit(scorer, {"patches": X}, Y, 1, batch_size=7)
+    maps = scorer.maps and jax.jit(scorer.maps)
+    return scorer._replace(score=jax.jit(scorer.score), maps=maps), fit_to(scorer, {"patches": X})
 
 
 # Patches of several layers
@@ -45,12 +53,13 @@ class _Maps:
 def test_maps_of_layers_are_averaged_and_aligned_to_the_first_named():
     fine, coarse = RNG.normal(size=(2, 4, 6, 3)), RNG.normal(size=(2, 2, 3, 5))
     network = _Maps(fine, coarse).network
-    patches = np.asarray(aligned(network, ("fine", "coarse")).apply(None, None)["patches"])
+    patches = np.asarray(jax.jit(lambda: aligned(network, ("fine", "coarse")).apply(None, None)["patches"])())
     assert patches.shape == (2, 4, 6, 8)
     np.testing.assert_allclose(patches[0, 1, 1, :3], fine[0, :3, :3].mean((0, 1)), rtol=1e-5)
     np.testing.assert_allclose(patches[0, 0, 0, :3], fine[0, :2, :2].mean((0, 1)), rtol=1e-5)  # of those that there are
     np.testing.assert_allclose(patches[0, 0, 0, 3:], coarse[0, :2, :2].mean((0, 1)), rtol=1e-5)
-    assert aligned(network, ("coarse", "fine")).apply(None, None)["patches"].shape == (2, 2, 3, 8)
+    turned = jax.eval_shape(lambda: aligned(network, ("coarse", "fine")).apply(None, None))
+    assert turned["patches"].shape == (2, 2, 3, 8)
 
 
 def test_a_layer_that_is_no_map_is_refused_with_those_there_are():
@@ -110,15 +119,15 @@ def test_fused_is_the_highest_of_scores_made_alike():
     odd = {"patches": ODD, "features": ODD.mean((1, 2))}
     options = ({"shrinkage": 0.2}, {"components": 2})
     one = scorers.make("fused", names=("gmm", "subspace"), options=options, offsets=(1.5, 4), scales=(0.5, 2))
-    state = scorers.fit(one, outputs, Y, 1)
+    state = fit_to(one, outputs)
     each = []
     for name, option, m, d in zip(("gmm", "subspace"), options, (1.5, 4), (0.5, 2), strict=True):
         part = scorers.make(name, **option)
-        each.append((np.asarray(part.score(scorers.fit(part, outputs, Y, 1), odd)) - m) / d)
-    np.testing.assert_allclose(one.score(state, odd), np.maximum(*each), rtol=1e-5)
+        each.append((np.asarray(jax.jit(part.score)(fit_to(part, outputs), odd)) - m) / d)
+    np.testing.assert_allclose(jax.jit(one.score)(state, odd), np.maximum(*each), rtol=1e-5)
     places = scorers.make("subspace", components=2)
-    expected = (np.asarray(places.maps(scorers.fit(places, outputs, Y, 1), odd)) - 4) / 2
-    np.testing.assert_allclose(one.maps(state, odd), expected, rtol=1e-5)
+    expected = (np.asarray(jax.jit(places.maps)(fit_to(places, outputs), odd)) - 4) / 2
+    np.testing.assert_allclose(jax.jit(one.maps)(state, odd), expected, rtol=1e-5)
     plain = {"names": ("gmm", "pca"), "offsets": (0, 0), "scales": (1, 1)}
     assert scorers.make("fused", **plain).maps is None
     for wrong, said in ({"scales": (1, 0)}, "scales positive"), ({"offsets": (1,)}, "must be as many"):

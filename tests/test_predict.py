@@ -23,6 +23,7 @@ import pytest
 import untrained
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
+from tiers import daily
 
 import adjax
 from adjax import __main__, process, thresholds
@@ -472,15 +473,16 @@ def hostile(rng, number):
     return bytes(content)  # whole, in an odd mode
 
 
-def test_a_thousand_hostile_files_are_a_thousand_rows(saved, tmp_path):
+@pytest.mark.parametrize("count", [*daily([280, 1000], 280)])  # each mode in each way broken, seven times or 25
+def test_as_many_hostile_files_are_as_many_rows(saved, tmp_path, count):
     rng, root = np.random.default_rng(0), tmp_path / "hostile"
     root.mkdir()
     suffixes = (".png", ".jpg", ".gif", ".tif", ".webp", ".bmp", ".heic")
-    for number in range(1000):
+    for number in range(count):
         (root / f"{number:04}{suffixes[number % 7]}").write_bytes(hostile(rng, number))
     assert run(saved, root, "--out", tmp_path / "s.jsonl") == 0
     rows = table(tmp_path / "s.jsonl")
-    assert [int(row["path"][:4]) for row in rows] == list(range(1000))
+    assert [int(row["path"][:4]) for row in rows] == list(range(count))
     for row in rows:
         if row["status"] == "ok":
             assert np.isfinite(row["score"])
@@ -492,7 +494,7 @@ def test_a_thousand_hostile_files_are_a_thousand_rows(saved, tmp_path):
     by_kind = [[row["status"] for row in rows[kind::5]] for kind in range(5)]
     assert set(by_kind[3]) == {"error"}  # bombs
     assert set(by_kind[4]) == {"ok"}  # whole files, whatever their mode and extension
-    assert by_kind[0].count("error") > 150
+    assert by_kind[0].count("error") > 0.75 * count / 5
 
 
 # --- going on ---

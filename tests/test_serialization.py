@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors.numpy import load, save
+from tiers import daily
 
 import adjax
 from adjax import data, export, manifest, scorers, serialization
@@ -156,8 +157,9 @@ def test_a_pretty_manifest_a_reader_of_json_understands(saved):
 
 @pytest.mark.usefixtures("known_shapes")
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_flipped_bit_is_refused(saved, kind):
-    """Every bit of the small files; of the arrays header, first and last bytes and a sample between."""
+@pytest.mark.parametrize("bits", [*daily(["one of a byte", "all"], "one of a byte")])
+def test_every_flipped_bit_is_refused(saved, kind, bits):
+    """In every byte of the small files; of the arrays header, first and last bytes and a sample between."""
     file = file_of(saved, kind)
     content = file.read_bytes()
     places = range(len(content))
@@ -165,7 +167,7 @@ def test_every_flipped_bit_is_refused(saved, kind):
         rng = np.random.default_rng(0)
         places = sorted({*range(12), *range(len(content) - 4, len(content)), *rng.integers(0, len(content), 40)})
     for place in places:
-        for bit in range(8) if kind != "arrays" else [place % 8]:
+        for bit in range(8) if bits == "all" else [place % 8]:
             broken = bytearray(content)
             broken[place] ^= 1 << bit
             file.write_bytes(broken)
@@ -231,6 +233,18 @@ def test_arrays_that_the_spec_does_not_ask_for_are_refused(saved, change):
     forge(saved, arrays=save(arrays))
     with pytest.raises(ArtefactError, match=r"does not hold the arrays of its spec: .* is .*, must be "):
         serialization.load(saved)
+
+
+@pytest.mark.parametrize(("count", "more"), [(3, ""), (5, "; and 2 more")])
+def test_of_many_wrong_arrays_three_are_named(saved, count, more):
+    arrays = load(file_of(saved, "arrays").read_bytes())
+    wrong = sorted(arrays)[:count]
+    forge(saved, arrays=save({name: x for name, x in arrays.items() if name not in wrong}))
+    with pytest.raises(ArtefactError) as refused:
+        serialization.load(saved)
+    named = str(refused.value).partition("its spec: ")[2]
+    assert [part.split(" ")[0] for part in named.removesuffix(more).split("; ")] == wrong[:3]
+    assert ("more" in named) == bool(more)
 
 
 WRONG_FACTS = {

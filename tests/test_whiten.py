@@ -32,12 +32,14 @@ def test_whitened_is_inverted():
 
 def test_triangular_is_as_good_where_features_are_no_copies_and_finite_where_they_are():
     cov = np.cov(rarely_firing().astype(np.float64).T, bias=True)
-    whiten, log_det = jax.jit(triangular)(jnp.asarray(cov[None], jnp.float32), jnp.zeros((1, D)))
+    inverted = jax.jit(triangular)
+    whiten, log_det = inverted(cov[None].astype(np.float32), np.zeros((1, D), np.float32))
     w, scale = np.asarray(whiten[0], np.float64), np.sqrt(np.diag(cov))
     np.testing.assert_allclose(w @ w.T * scale[:, None] * scale, np.linalg.inv(cov) * scale[:, None] * scale, atol=1e-3)
     np.testing.assert_allclose(log_det[0], np.linalg.slogdet(cov)[1], rtol=1e-5)
-    for degenerate in (jnp.zeros((1, 300, 300)), jnp.ones((1, 300, 300)), jnp.full((1, 300, 300), 1e-30)):
-        assert all(np.isfinite(x).all() for x in jax.jit(triangular)(degenerate, jnp.zeros((1, 300))))
+    for value in (0, 1, 1e-30):
+        degenerate = np.full((1, 300, 300), value, np.float32)
+        assert all(np.isfinite(x).all() for x in inverted(degenerate, np.zeros((1, 300), np.float32)))
 
 
 @pytest.mark.parametrize(("name", "power"), [("mahalanobis", 0.5), ("mahalanobis_perclass", 0.5), ("gmm", 1)])
@@ -51,7 +53,7 @@ def test_distances_of_what_hardly_ever_fires_are_those_of_float64(name, power):
         expected = 0.5 * (expected + D * np.log(2 * np.pi) + np.linalg.slogdet(cov)[1])
     scorer = scorers.make(name, shrinkage=0.0)
     state = jax.jit(lambda x: scorers.fit(scorer, {"features": x}, jnp.zeros(N, jnp.int32), 1))(x)
-    np.testing.assert_allclose(scorer.score(state, {"features": jnp.asarray(queries)}), expected, rtol=1e-4)
+    np.testing.assert_allclose(jax.jit(scorer.score)(state, {"features": queries}), expected, rtol=1e-4)
 
 
 @pytest.mark.slow
@@ -78,8 +80,8 @@ def test_cholesky_scores_as_eigenvectors_do_where_covariances_are_shrunk():
     each = {}
     for solver in ("eigen", "cholesky"):
         scorer = scorers.make("mahalanobis", solver=solver)
-        state = scorers.fit(scorer, {"features": x}, y, 1)
-        each[solver] = state.whiten[0], scorer.score(state, {"features": x})
+        state = jax.jit(lambda x, s=scorer: scorers.fit(s, {"features": x}, y, 1))(x)
+        each[solver] = np.asarray(state.whiten[0]), jax.jit(scorer.score)(state, {"features": x})
     np.testing.assert_allclose(each["cholesky"][1], each["eigen"][1], rtol=1e-5)
     assert not np.tril(each["cholesky"][0], -1).any()  # it is what it is called
     assert np.tril(each["eigen"][0], -1).any()
