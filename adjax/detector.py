@@ -9,10 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 import os
 import warnings
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -22,10 +21,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from adjax import crossfit, features, scorers, thresholds
+from adjax import crossfit, features, thresholds
+from adjax._fitting import check_enough, fit_maps, fit_outputs, no_distance, sigma_level
 from adjax.augment import Normalise
 from adjax.data.splitting import copies
-from adjax.extraction import check, extractor, seen
+from adjax.extraction import check, seen
 from adjax.extraction import extract as extract
 from adjax.extraction import read_by as read_by
 from adjax.scorers._logits import answer
@@ -296,15 +296,15 @@ def fit(
         raise ValueError("no image to fit a detector to: give at least 1")
     if labels.min() < 0 or labels.max() >= classes:
         raise ValueError(f"labels from {labels.min()} to {labels.max()}: must lie in 0..{classes - 1}")
-    _check_enough(spec.names[-1], resolve(spec).scorer.fewest, images, folds)
+    check_enough(spec.names[-1], resolve(spec).scorer.fewest, images, folds)
     none = jnp.zeros(0, jnp.float32)
     if outputs is None and (folds is not None or resolve(spec).scorer.maps is None):
         outputs = extract(spec, params, normalise, images)
     if outputs is None:
-        state, calibration, distances = _fit_places(spec, params, normalise, images, labels)
+        state, calibration, distances = fit_maps(spec, params, normalise, images, labels)
         normal = none
     elif folds is None:
-        state, calibration, distances = _fit(dict(outputs), jnp.asarray(labels, jnp.int32), spec=spec)
+        state, calibration, distances = fit_outputs(dict(outputs), jnp.asarray(labels, jnp.int32), spec=spec)
         normal = none
     else:
         groups = copies(images)
@@ -313,31 +313,17 @@ def fit(
         )
         distances, normal = unseen[:, 0], normal[np.unique(groups)]
     if not np.isfinite(np.asarray(calibration.knots)).any():
-        raise NoDistance(_no_distance(spec.names[-1], {} if outputs is None else outputs))
+        raise NoDistance(no_distance(spec.names[-1], {} if outputs is None else outputs))
     params = jax.tree.map(jnp.asarray, params)
     if normalise is not None:
         normalise = Normalise(*(jnp.asarray(x, jnp.float32) for x in normalise))
     detector = Detector(normalise, params, state, calibration, jnp.sort(normal), none, spec).with_quantile(quantile)
     if sigma is not None:
-        detector = dataclasses.replace(detector, threshold=_sigma_level(calibration, distances, sigma, spec))
+        detector = dataclasses.replace(detector, threshold=sigma_level(calibration, distances, sigma, spec))
     if held_out is None:
         return detector
     different = np.unique(copies(held_out))
     return dataclasses.replace(detector, calibration_scores=jnp.sort(jnp.asarray(detector.score(held_out))[different]))
-
-
-def _check_enough(name: str, fewest: int, images: np.ndarray, folds: int | None) -> None:
-    """Refuses more components than different images, which would lie on single ones."""
-    if fewest == 1:
-        return
-    different = len(np.unique(copies(images)))
-    left = different if folds is None else different - math.ceil(different / min(folds, different))
-    if left < fewest:
-        fits = "" if left == different else f", {left} in each fit of {folds} folds"
-        raise ValueError(
-            f"scorer {name!r}: {fewest} components take at least as many different images, and there are "
-            f"{different}{fits}"
-        )
 
 
 def score_outputs(detector: Detector, outputs: Outputs, compare: bool = False) -> jax.Array:
@@ -378,69 +364,6 @@ def _named(names: tuple[str, ...]) -> Callable:
         return {name: said[name] for name in names}
 
     return function
-
-
-@partial(jax.jit, static_argnames="spec")
-def _fit(outputs, labels, spec):
-    scorer = resolve(spec).scorer
-    state = scorers.fit(scorer, outputs, labels, len(spec.classes))
-    distances = scorer.distances(state, outputs)
-    return state, thresholds.calibrate(distances, labels), distances[:, 0]
-
-
-def _fit_places(
-    spec: Spec | FunctionSpec, params: PyTree, normalise: Normalise | None, images: np.ndarray, labels: np.ndarray
-) -> tuple[PyTree, thresholds.Calibration, jax.Array]:
-    """As `_fit`, of a scorer of maps, which take far more memory than their images: none but those of a batch is kept,
-    and the network sees each image twice."""
-    scorer, classes = resolve(spec).scorer, len(spec.classes)
-    size = features.batch_size_for(spec.image_shape)
-    shapes = jax.eval_shape(
-        extractor(spec), (params, normalise), jax.ShapeDtypeStruct((size, *spec.image_shape), spec.dtype)
-    )
-    on_device = jax.device_put((params, normalise))
-
-    def said() -> Iterator[tuple[Outputs, int]]:
-        for batch, real in features.batches(images, size):
-            yield extractor(spec)(on_device, batch), real
-
-    padded = np.append(labels, np.full(-len(labels) % size, -1)).reshape(-1, size)  # −1: of no class
-    batches = ((outputs, own) for (outputs, _), own in zip(said(), padded, strict=True))
-    state = scorers.fit_stream(scorer, batches, scorer.row(shapes), classes, size)
-    far = jax.jit(scorer.distances)
-    distances = jnp.concatenate([far(state, outputs)[:real] for outputs, real in said()])
-    return state, thresholds.calibrate(distances, labels), distances[:, 0]
-
-
-def _no_distance(scorer: str, outputs: Outputs) -> str:
-    """Why no training image has a finite distance, and what to do."""
-    what = f"no training image has a finite {scorer} distance"
-    if not outputs:
-        return f"{what}: the network has diverged, or choose another scorer"
-    finite = np.all([np.isfinite(np.asarray(x)).reshape(len(x), -1).all(1) for x in outputs.values()], 0)
-    if not finite.any():
-        return f"{what}: the network has diverged"
-    if scorer in scorers.WITH_HEAD:
-        return (
-            f"{what}: it needs logits that are linear in the features, and those of this network are not. Scorers that "
-            "need no such layer are mahalanobis, knn, pca, energy and others"
-        )
-    return f"{what}, though all that the network says of {finite.sum()} of them is finite: choose another scorer"
-
-
-def _sigma_level(
-    calibration: thresholds.Calibration, distances: jax.Array, sigma: float, spec: Spec | FunctionSpec
-) -> jax.Array:
-    """The class-wise quantile of the distance `sigma` standard deviations above the mean one."""
-    if not np.isfinite(sigma):
-        raise ValueError(f"sigma {sigma}: must be a finite number of standard deviations")
-    if len(calibration.knots) > 1:
-        raise ValueError(
-            f"sigma={sigma:g} needs one distance per image, and {spec.names[-1]!r} gives {len(calibration.knots)}, "
-            "one per class: set the thresholds by `quantile`"
-        )
-    limit = thresholds.mean_sigma(distances, sigma)
-    return thresholds.classwise_quantile(calibration, limit.reshape(1, 1))[0]
 
 
 def _score(detector, images):

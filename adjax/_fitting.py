@@ -1,0 +1,95 @@
+"""The steps of `adjax.detector.fit`: scorer and calibration from training images, and what is refused."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from adjax import features, scorers, thresholds
+from adjax.augment import Normalise
+from adjax.data.splitting import copies
+from adjax.extraction import extractor
+from adjax.spec import FunctionSpec, Spec, resolve
+from adjax.types import Outputs, PyTree
+
+
+def check_enough(name: str, fewest: int, images: np.ndarray, folds: int | None) -> None:
+    """Refuses more components than different images, which would lie on single ones."""
+    if fewest == 1:
+        return
+    different = len(np.unique(copies(images)))
+    left = different if folds is None else different - math.ceil(different / min(folds, different))
+    if left < fewest:
+        fits = "" if left == different else f", {left} in each fit of {folds} folds"
+        raise ValueError(
+            f"scorer {name!r}: {fewest} components take at least as many different images, and there are "
+            f"{different}{fits}"
+        )
+
+
+@partial(jax.jit, static_argnames="spec")
+def fit_outputs(outputs, labels, spec):
+    scorer = resolve(spec).scorer
+    state = scorers.fit(scorer, outputs, labels, len(spec.classes))
+    distances = scorer.distances(state, outputs)
+    return state, thresholds.calibrate(distances, labels), distances[:, 0]
+
+
+def fit_maps(
+    spec: Spec | FunctionSpec, params: PyTree, normalise: Normalise | None, images: np.ndarray, labels: np.ndarray
+) -> tuple[PyTree, thresholds.Calibration, jax.Array]:
+    """As `fit_outputs`, of a scorer of maps, which take far more memory than their images: only those of a batch are
+    kept, and the network sees each image twice."""
+    scorer, classes = resolve(spec).scorer, len(spec.classes)
+    size = features.batch_size_for(spec.image_shape)
+    shapes = jax.eval_shape(
+        extractor(spec), (params, normalise), jax.ShapeDtypeStruct((size, *spec.image_shape), spec.dtype)
+    )
+    on_device = jax.device_put((params, normalise))
+
+    def said() -> Iterator[tuple[Outputs, int]]:
+        for batch, real in features.batches(images, size):
+            yield extractor(spec)(on_device, batch), real
+
+    padded = np.append(labels, np.full(-len(labels) % size, -1)).reshape(-1, size)  # −1: of no class
+    batches = ((outputs, own) for (outputs, _), own in zip(said(), padded, strict=True))
+    state = scorers.fit_stream(scorer, batches, scorer.row(shapes), classes, size)
+    far = jax.jit(scorer.distances)
+    distances = jnp.concatenate([far(state, outputs)[:real] for outputs, real in said()])
+    return state, thresholds.calibrate(distances, labels), distances[:, 0]
+
+
+def sigma_level(
+    calibration: thresholds.Calibration, distances: jax.Array, sigma: float, spec: Spec | FunctionSpec
+) -> jax.Array:
+    """The class-wise quantile of the distance `sigma` standard deviations above the mean one."""
+    if not np.isfinite(sigma):
+        raise ValueError(f"sigma {sigma}: must be a finite number of standard deviations")
+    if len(calibration.knots) > 1:
+        raise ValueError(
+            f"sigma={sigma:g} needs one distance per image, and {spec.names[-1]!r} gives {len(calibration.knots)}, "
+            "one per class: set the thresholds by `quantile`"
+        )
+    limit = thresholds.mean_sigma(distances, sigma)
+    return thresholds.classwise_quantile(calibration, limit.reshape(1, 1))[0]
+
+
+def no_distance(scorer: str, outputs: Outputs) -> str:
+    """Why no training image has a finite distance, and what to do."""
+    what = f"no training image has a finite {scorer} distance"
+    if not outputs:
+        return f"{what}: the network has diverged, or choose another scorer"
+    finite = np.all([np.isfinite(np.asarray(x)).reshape(len(x), -1).all(1) for x in outputs.values()], 0)
+    if not finite.any():
+        return f"{what}: the network has diverged"
+    if scorer in scorers.WITH_HEAD:
+        return (
+            f"{what}: it needs logits that are linear in the features, and those of this network are not. Scorers that "
+            "need no such layer are mahalanobis, knn, pca, energy and others"
+        )
+    return f"{what}, though all that the network says of {finite.sum()} of them is finite: choose another scorer"
