@@ -23,6 +23,7 @@ from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
 from adjax import scorers, thresholds
+from adjax._trees import by_path
 from adjax.augment import Normalise
 from adjax.detector import Detector
 from adjax.manifest import ArtefactError as ArtefactError
@@ -126,9 +127,7 @@ def _template(spec: Spec, held_out: int, channels: int | None = None) -> Detecto
 
 def _named(tree: PyTree) -> dict[str, Any]:
     """Leaves by path as files have it, in the order of the tree."""
-    paths = jax.tree_util.tree_leaves_with_path(tree)
-    names = (jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in paths)
-    return {_SAVED_AS.get(name, name): leaf for name, (_, leaf) in zip(names, paths, strict=True)}
+    return {_SAVED_AS.get(name, name): leaf for name, leaf in by_path(tree).items()}
 
 
 def _check_arrays(arrays: Mapping[str, np.ndarray], template: Detector, whose: str) -> None:

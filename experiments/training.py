@@ -17,6 +17,7 @@ from safetensors.numpy import load_file, save_file
 
 import adjax
 from adjax import loop, metrics, pipeline
+from adjax._trees import by_path
 from adjax.augment import Normalise
 from adjax.checkpoint import Checkpoints
 from adjax.pipeline import Built, member
@@ -199,7 +200,7 @@ class Best:
         better = scores > self.scores
         if not better.any():
             return
-        for name, leaf in _named(params).items():
+        for name, leaf in by_path(params).items():
             kept = self.arrays.get(name)
             fresh = np.array(leaf) if kept is None else np.array(kept)
             fresh[better] = np.asarray(leaf)[better]
@@ -240,7 +241,7 @@ class Best:
         """The best parameters, in the structure of `like`, which is taken if nothing was ever offered."""
         if not self.arrays:
             return like
-        return jax.tree.unflatten(jax.tree.structure(like), [self.arrays[name] for name in _named(like)])
+        return jax.tree.unflatten(jax.tree.structure(like), [self.arrays[name] for name in by_path(like)])
 
     def record(self) -> dict[str, list]:
         """For results.json."""
@@ -256,8 +257,3 @@ def validation_auroc(score: Callable[[PyTree, int], np.ndarray], truths: list[np
         return np.array([float(metrics.auroc(jnp.asarray(s), t)) for s, t in zip(scores, truths, strict=True)])
 
     return validate
-
-
-def _named(tree: PyTree) -> dict[str, np.ndarray]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): np.asarray(leaf) for path, leaf in leaves}

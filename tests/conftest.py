@@ -51,6 +51,26 @@ def optimised():
     jax.config.update("jax_disable_most_optimizations", before)
 
 
+@pytest.fixture
+def process_as_it_was(monkeypatch):
+    """A command may set up its process; a test's is pytest's."""
+    from adjax import process
+
+    monkeypatch.setattr(process, "prepare", lambda: None)
+
+
+@pytest.fixture
+def clean_machine(tmp_path, monkeypatch):
+    """An empty home and cache, and no tfds host."""
+    from adjax.data import tfds
+
+    for name in ("ADJAX_DATA_DIR", "TFDS_DATA_DIR", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ADJAX_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(tfds, "HOME", "http://127.0.0.1:9/")
+
+
 def pytest_collection_finish():
     """All that stands now stands to the end."""
     gc.collect()

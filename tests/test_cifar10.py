@@ -13,13 +13,7 @@ from adjax.data import DataError, cifar10, find, load, tfds
 RECORDS = 20
 
 
-@pytest.fixture(autouse=True)
-def clean_machine(tmp_path, monkeypatch):
-    for name in ("ADJAX_DATA_DIR", "TFDS_DATA_DIR", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("ADJAX_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(tfds, "HOME", "http://127.0.0.1:9/")
+pytestmark = pytest.mark.usefixtures("clean_machine")
 
 
 def write(folder, records=RECORDS):

@@ -37,14 +37,7 @@ REAL = {
 SIZES = {"train": 12, "test": 6}
 
 
-@pytest.fixture(autouse=True)
-def clean_machine(tmp_path, monkeypatch):
-    """An empty home and cache, and no tfds host."""
-    for name in ("ADJAX_DATA_DIR", "TFDS_DATA_DIR", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("ADJAX_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(tfds, "HOME", "http://127.0.0.1:9/")
+pytestmark = pytest.mark.usefixtures("clean_machine")
 
 
 def tiny_split(split: str) -> Split:

@@ -9,15 +9,12 @@ import pytest
 import tifffile
 from PIL import Image
 
-from adjax import __main__, process
+from adjax import __main__
 from adjax.data import depth, upload
 from adjax.data.depth import Depths
 from adjax.doctor import machine
 
-
-@pytest.fixture(autouse=True)
-def process_as_it_was(monkeypatch):
-    monkeypatch.setattr(process, "prepare", lambda: None)
+pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
 
 def fill(folder, count, white):

@@ -8,15 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adjax import __main__, process
+from adjax import __main__
 from adjax.data import upload
 from adjax.doctor import folder, machine
 from adjax.doctor.machine import AMD, NVIDIA, TPU
 
-
-@pytest.fixture(autouse=True)
-def process_as_it_was(monkeypatch):
-    monkeypatch.setattr(process, "prepare", lambda: None)
+pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
 
 @pytest.fixture

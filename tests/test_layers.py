@@ -16,6 +16,7 @@ LAYERS = [
     {"atomic", "distribution", "process", "progress", "surface"},
     {"factories"},
     {"types", "_numerics"},
+    {"_trees"},
     {"nn", "losses"},
     {"_kmeans"},
     {"data"},

@@ -26,7 +26,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from tiers import daily
 
 import adjax
-from adjax import __main__, process, thresholds
+from adjax import __main__, thresholds
 from adjax.data import DataError, upload, walk
 from adjax.data.picture import read_pixels, read_square
 from adjax.predict import stream, writers
@@ -37,10 +37,7 @@ from adjax.spec import resolve
 SHAPE = (8, 8, 1)
 
 
-@pytest.fixture(autouse=True)
-def process_as_it_was(monkeypatch):
-    """A command may set up its process; a test's is pytest's."""
-    monkeypatch.setattr(process, "prepare", lambda: None)
+pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
 
 @pytest.fixture(scope="module")

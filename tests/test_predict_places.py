@@ -9,17 +9,14 @@ import tifffile
 import untrained
 from PIL import Image
 
-from adjax import __main__, process
+from adjax import __main__
 from adjax.predict import regions, stream
 from adjax.spec import Spec
 
 SHAPE = (16, 24, 1)
 
 
-@pytest.fixture(autouse=True)
-def process_as_it_was(monkeypatch):
-    """A command may set up its process; a test's is pytest's."""
-    monkeypatch.setattr(process, "prepare", lambda: None)
+pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
 
 @pytest.fixture(scope="module")

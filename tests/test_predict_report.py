@@ -18,7 +18,7 @@ import pytest
 import untrained
 from PIL import Image
 
-from adjax import __main__, process
+from adjax import __main__
 from adjax.data import upload
 from adjax.detector import Spec
 from adjax.predict import page
@@ -31,9 +31,7 @@ OVERRIDE = "\u202e"  # turns the direction of what is shown
 HOSTILE = [b"<img src=x onerror=1>.png", b"new\nline.png", b"\xff\xfe.png", f"{OVERRIDE}gnp.exe.png".encode()]
 
 
-@pytest.fixture(autouse=True)
-def process_as_it_was(monkeypatch):
-    monkeypatch.setattr(process, "prepare", lambda: None)
+pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 import adjax
-from adjax import __main__, metrics, process, surface
+from adjax import __main__, metrics, surface
 from adjax.auto import fit, page, plan, record, scan_folder
 from adjax.auto.plan import UserChoices
 from adjax.cli import train
@@ -29,9 +29,7 @@ from adjax.report import card
 QUICK = ("--method", "hog_ocsvm", "--side-px", "8")
 
 
-@pytest.fixture(autouse=True)
-def process_as_it_was(monkeypatch):
-    monkeypatch.setattr(process, "prepare", lambda: None)
+pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
 
 def save(path, pixels):

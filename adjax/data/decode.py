@@ -6,9 +6,10 @@ No more memory is taken than the array and one picture a thread.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -48,12 +49,12 @@ def read_images(files: Sequence[Path], beside: Sequence[Path] = (), side_px: int
         path = files[row]
         images[row] = read_pixels(path, channels) if side_px is None else read_square(path, side_px)
 
-    _each(fill, range(len(files)))
+    each(fill, range(len(files)))
     return images
 
 
 def _one_shape(files: Sequence[Path]) -> tuple[int, int, int]:
-    headers = _each(read_header, files)
+    headers = each(read_header, files)
     first = headers[0]
     for file, header in zip(files, headers, strict=True):
         if (header.height, header.width) != (first.height, first.width):
@@ -64,8 +65,16 @@ def _one_shape(files: Sequence[Path]) -> tuple[int, int, int]:
     return first.height, first.width, max(header.channels for header in headers)
 
 
-def _each(function, items) -> list:
-    """Results in order; the first failure ends it, without working through the rest."""
+def each(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
+    """Calls a function on each item, by a few threads.
+
+    Args:
+      function: of one item; the first error ends it, without working through the rest.
+      items: to be called on.
+
+    Returns:
+      The results in order.
+    """
     with ThreadPoolExecutor(THREADS) as pool:
         try:
             return list(pool.map(function, items))

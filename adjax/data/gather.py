@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from adjax.data import upload
-from adjax.data.decode import THREADS
+from adjax.data.decode import each
 from adjax.data.depth import Depths
 from adjax.data.pixels import Frame
 from adjax.data.split import DataError
@@ -69,9 +68,4 @@ def _each(function: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
         except DataError as error:
             return upload.reason(error)
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        try:
-            return list(pool.map(one, items))
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    return each(one, items)

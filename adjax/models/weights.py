@@ -25,6 +25,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as save_safetensors
 
+from adjax._trees import by_path
 from adjax.data import cache, package_mirrors
 from adjax.models._functional import Network, shapes
 from adjax.models._read_keras import read_keras
@@ -215,7 +216,7 @@ def convert(file: Path, model: str, out: Path) -> Weights:
         "source": f"{weights.source}, SHA-256 {weights.sha256}",
         "licence": weights.licence,
     }
-    arrays = {name: np.ascontiguousarray(x) for name, x in _flat(weights.params).items()}
+    arrays = {name: np.ascontiguousarray(x) for name, x in by_path(weights.params).items()}
     try:
         cache.install(out.absolute().parent, {out.name: save_safetensors(arrays, metadata)})
     except OSError as error:
@@ -238,8 +239,8 @@ def pretrained(network: Network, weights: Weights) -> Network:
     """
     if weights.params is None:
         return network
-    given = _flat(weights.params)
-    template = _flat(jax.eval_shape(network.init, jax.random.key(0)))
+    given = by_path(weights.params)
+    template = by_path(jax.eval_shape(network.init, jax.random.key(0)))
     taken = {name: given[name] for name, x in template.items() if name in given and given[name].shape == x.shape}
     wrong = [f"{name} {list(x.shape)}" for name, x in template.items() if name not in taken and not _in_head(name)]
     modules = {name.split("/")[0] for name in template}
@@ -295,7 +296,7 @@ def _check(params: Mapping[str, np.ndarray], model: str, options: Mapping[str, A
         wanted = shapes(lambda rngs: make((224, 224, 3), classes, **options, rngs=rngs))
     except (TypeError, ValueError) as error:
         raise WeightsError(f"its options, {dict(options)}, are none of {model}'s: {error}") from None
-    expected = {name: x.shape for name, x in _flat(wanted).items() if has_head or not _in_head(name)}
+    expected = {name: x.shape for name, x in by_path(wanted).items() if has_head or not _in_head(name)}
     problems = [f"{name} is missing" for name in expected if name not in params]
     problems += [f"{name} is none of {model}'s" for name in params if name not in expected]
     for name in expected.keys() & params.keys():
@@ -312,12 +313,6 @@ def _check(params: Mapping[str, np.ndarray], model: str, options: Mapping[str, A
 
 def _in_head(name: str) -> bool:
     return name.startswith("head/")
-
-
-def _flat(params: PyTree) -> dict[str, Any]:
-    """Nested dicts -> leaves by "a/b/c"."""
-    paths = jax.tree_util.tree_leaves_with_path(params)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in paths}
 
 
 def _nested(flat: Mapping[str, Any]) -> PyTree:
