@@ -18,12 +18,12 @@ from flax import nnx
 
 from adjax import factories
 from adjax.models import weights
-from adjax.models._functional import Network, network
 from adjax.models._patches import aligned
 from adjax.models.autoencoder import ConvAutoencoder, DeepAutoencoder
 from adjax.models.cnn import CNN
 from adjax.models.convnext import ConvNeXt
 from adjax.models.efficientnet import EfficientNet
+from adjax.models.functional import Network, network
 from adjax.models.hog import HOG
 from adjax.models.lenet import LeNet5
 from adjax.models.resnet import RESNET18, RESNET50, WIDE_RESNET50_2, ResNet

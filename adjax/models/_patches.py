@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from adjax.models._functional import Network
+from adjax.models.functional import Network
 from adjax.types import Outputs, PyTree
 
 

@@ -27,9 +27,9 @@ from safetensors.numpy import save as save_safetensors
 
 from adjax._trees import by_path
 from adjax.data import cache, package_mirrors
-from adjax.models._functional import Network, shapes
 from adjax.models._read_keras import read_keras
 from adjax.models._read_torch import MAX_FILE_BYTES, WeightsError, read_torch
+from adjax.models.functional import Network, shapes
 from adjax.models.weight_maps import IMAGENET, MODELS, translate
 from adjax.surface import words
 from adjax.types import PyTree

@@ -19,7 +19,6 @@ import jax.numpy as jnp
 from jax import lax
 
 from adjax import factories
-from adjax.scorers._stream import fit_stream, merge_all
 from adjax.scorers._suite import feeds, suite
 from adjax.scorers.ash import ash
 from adjax.scorers.center import center
@@ -47,6 +46,7 @@ from adjax.scorers.react import react
 from adjax.scorers.relative_mahalanobis import relative_mahalanobis
 from adjax.scorers.score import score
 from adjax.scorers.she import she
+from adjax.scorers.stream import fit_stream, merge_all
 from adjax.scorers.vim import vim
 from adjax.types import Outputs, PyTree, Scorer
 
