@@ -18,6 +18,7 @@ import gc
 import os
 import shutil
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -33,6 +34,10 @@ if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1" and versi
 import jax
 import pytest
 from hypothesis import settings
+from jaxtyping import install_import_hook
+
+if find_spec("beartype") is not None:  # before adjax is imported; child processes go without
+    install_import_hook(["adjax.metrics", "adjax.thresholds"], "typechecked.check")
 
 CACHE = Path(__file__).parents[1] / ".xla_cache"
 _CACHE_BYTES = 2 * 2**30

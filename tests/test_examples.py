@@ -12,7 +12,7 @@ import pytest
 import adjax
 
 NAMES = sorted(set(adjax.__all__) - {"__version__"})
-SLOW = {"fit"}  # draws a LeNet
+SLOW = {"fit", "detector_from", "export", "save"}  # they compile for seconds; the others are done daily
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in NAMES])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jaxtyping import TypeCheckError
 from scipy import stats
 from sklearn import metrics as sk
 from tiers import daily
@@ -316,3 +317,10 @@ def test_bootstrap_draws_uniformly_and_with_replacement():
     ]
     np.testing.assert_allclose(found[0], [19.5, 19.5 - half, 19.5 + half], atol=0.3)
     np.testing.assert_allclose(*found, rtol=1e-6)
+
+
+def test_shapes_in_signatures_are_checked():
+    """By beartype, under pytest alone: labels that are not as many as scores."""
+    pytest.importorskip("beartype")
+    with pytest.raises(TypeCheckError, match="labels"):
+        metrics.auroc(np.zeros(4, np.float32), np.zeros(3, np.int32))

@@ -1,6 +1,7 @@
 """Every scorer keeps the contract of `adjax.types.Scorer`; Mahalanobis against float64 and scikit-learn."""
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from jaxtyping import jaxtyped
 from sklearn.covariance import EmpiricalCovariance, ShrunkCovariance
 from tiers import daily
 
@@ -218,6 +220,15 @@ def test_strangers_score_higher_than_acquaintances(name):
     far = np.asarray(tool.score(state, outputs(strangers(name, x))))
     assert far.min() > score.max()
     assert np.all(distances.min(1) == score)
+
+
+@each_scorer
+def test_scores_have_the_type_that_their_signature_says(name):
+    """Shape and dtype, `Float[Array, " N"]`, checked by beartype; traced, not computed."""
+    check = pytest.importorskip("typechecked").check
+    tool, (x, y) = tools(name), images()
+    assert "Float[Array, ' N']" in str(inspect.signature(tool.scorer.score)).replace('"', "'")
+    jax.eval_shape(jaxtyped(tool.scorer.score, typechecker=check), tool.fit(x, y), outputs(x))
 
 
 @settings(max_examples=10, deadline=None)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from adjax.scorers._vectors import within
 from adjax.types import Outputs, Scorer
@@ -105,7 +106,7 @@ def unfitted(score: Callable[[Outputs], jax.Array]) -> Scorer:
     def finalize(stats: dict) -> dict[str, jax.Array]:
         return stats
 
-    def own(state: dict, outputs: Outputs) -> jax.Array:
+    def own(state: dict, outputs: Outputs) -> Float[Array, " N"]:
         return score(outputs)
 
     return Scorer.single(init, update, merge, finalize, own)

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
+from jaxtyping import Array, Float
 
 from adjax.scorers import _head
 from adjax.scorers._head import Head
@@ -85,7 +86,7 @@ def ash(
         ratio = (x / unit).sum(-1, keepdims=True) / jnp.maximum((some / unit).sum(-1, keepdims=True), 1e-6)
         return some * jnp.exp(jnp.clip(ratio, 1, dim / count))
 
-    def score(state: Head, outputs: Outputs) -> jax.Array:
+    def score(state: Head, outputs: Outputs) -> Float[Array, " N"]:
         z = _head.apply(state, shaped(within(outputs, feature)))
         return guarded(energy(z, temperature), outputs, feature, "logits")
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from adjax.scorers import _class_means
 from adjax.scorers._class_means import Means
@@ -49,11 +50,11 @@ def center(feature: str = "features") -> Scorer:
     def finalize(stats: Means) -> State:
         return State(stats.anchor, stats.mean, stats.counts > 0)
 
-    def distances(state: State, outputs: Outputs) -> jax.Array:
+    def distances(state: State, outputs: Outputs) -> Float[Array, "N K"]:
         x = within(outputs, feature) - state.origin[None]
         return jnp.where(state.present[None], length(x[:, None] - state.means[None]), jnp.inf)
 
-    def score(state: State, outputs: Outputs) -> jax.Array:
+    def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         return distances(state, outputs).min(-1)
 
     return Scorer(_class_means.init, update, _class_means.merge, finalize, score, distances)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from adjax.scorers import _class_means
 from adjax.scorers._class_means import Means
@@ -50,13 +51,13 @@ def cosine(feature: str = "features") -> Scorer:
     def finalize(stats: Means) -> State:
         return State(direction(stats.anchor[None] + stats.mean), stats.counts > 0)
 
-    def distances(state: State, outputs: Outputs) -> jax.Array:
+    def distances(state: State, outputs: Outputs) -> Float[Array, "N K"]:
         x = direction(within(outputs, feature))
         half = 0.5 * jnp.square(x[:, None] - state.means[None]).sum(-1)
         nowhere = (x == 0).all(-1)[:, None].astype(jnp.float32) + (state.means == 0).all(-1)[None].astype(jnp.float32)
         return jnp.where(state.present[None], directed(half + 0.5 * nowhere, outputs[feature]), jnp.inf)
 
-    def score(state: State, outputs: Outputs) -> jax.Array:
+    def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         return distances(state, outputs).min(-1)
 
     return Scorer(_class_means.init, update, _class_means.merge, finalize, score, distances)

@@ -7,7 +7,7 @@ Liu et al., "Energy-based out-of-distribution detection" (NeurIPS 2020). For T â
 
 from __future__ import annotations
 
-import jax
+from jaxtyping import Array, Float
 
 from adjax.scorers import _logits
 from adjax.types import Outputs, Scorer
@@ -27,7 +27,7 @@ def energy(temperature: float = 1.0) -> Scorer:
     """
     _logits.positive(temperature)
 
-    def score(outputs: Outputs) -> jax.Array:
+    def score(outputs: Outputs) -> Float[Array, " N"]:
         return _logits.guarded(_logits.energy(_logits.read(outputs), temperature), outputs, "logits")
 
     return _logits.unfitted(score)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from adjax.scorers._logits import guarded, predicted, read, unfitted
 from adjax.types import Outputs, Scorer
@@ -22,7 +23,7 @@ def entropy() -> Scorer:
       A `Scorer` with nothing to fit. `score` lies in [0, log K]; a NaN among the logits is one, +inf scores +inf.
     """
 
-    def score(outputs: Outputs) -> jax.Array:
+    def score(outputs: Outputs) -> Float[Array, " N"]:
         z = read(outputs, least=2)
         d = z - z.max(-1, keepdims=True)
         others = jnp.where(predicted(z), 0, jnp.exp(d)).sum(-1)

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
+from jaxtyping import Array, Float
 
 from adjax.scorers import _head
 from adjax.scorers._logits import guarded, read
@@ -75,7 +76,7 @@ def fdbd(
         gaps = lax.map(lambda w: length(weights - w[None]), weights)
         return State(layer.origin, jnp.where(jnp.isnan(layer.bias)[None], jnp.nan, gaps), ~jnp.isneginf(layer.bias[:1]))
 
-    def score(state: State, outputs: Outputs) -> jax.Array:
+    def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         z = read(outputs, least=2)
         gap = state.gaps[z.argmax(-1)]
         none = gap <= 0  # written so that NaN stays NaN

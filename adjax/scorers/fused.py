@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from adjax.types import Outputs, PyTree, Scorer
 
@@ -65,10 +66,10 @@ def fused(
     def finalize(stats: tuple[PyTree, ...]) -> tuple[PyTree, ...]:
         return tuple(part.finalize(own) for part, own in zip(parts, stats, strict=True))
 
-    def score(state: tuple[PyTree, ...], outputs: Outputs) -> jax.Array:
+    def score(state: tuple[PyTree, ...], outputs: Outputs) -> Float[Array, " N"]:
         return _highest(parts[i].score(own, outputs) for i, own in enumerate(state))
 
-    def maps(state: tuple[PyTree, ...], outputs: Outputs) -> jax.Array:
+    def maps(state: tuple[PyTree, ...], outputs: Outputs) -> Float[Array, "N ..."]:
         found = (p.maps(own, outputs) if p.maps else None for p, own in zip(parts, state, strict=True))
         return _highest(found)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float
 
 from adjax.scorers._logits import guarded, predicted, read, unfitted
 from adjax.types import Outputs, Scorer
@@ -35,7 +36,7 @@ def gen(gamma: float = 0.1, top: int = 100) -> Scorer:
     if top < 1:
         raise ValueError(f"top {top}: must be at least 1 class")
 
-    def score(outputs: Outputs) -> jax.Array:
+    def score(outputs: Outputs) -> Float[Array, " N"]:
         z = read(outputs, least=2)
         first, log_p = predicted(z), jax.nn.log_softmax(z, -1)
         log_others = jax.nn.logsumexp(jnp.where(first, -jnp.inf, log_p), -1, keepdims=True)

@@ -19,6 +19,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float
 
 from adjax._kmeans import kmeans
 from adjax._numerics import EXACT, anchor_of
@@ -187,7 +188,7 @@ def gmm(
         each = (state.means,) if covariance == "tied" else (state.means, state.whiten)
         return state.offset[None] - 0.5 * lax.map(square, each).T
 
-    def score(state: State, outputs: Outputs) -> jax.Array:
+    def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         x = jnp.clip(outputs[feature].astype(jnp.float32), -_LIMIT, _LIMIT) - state.origin[None]
         return -jax.nn.logsumexp(_log_densities(state, x), -1)
 

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from adjax._numerics import EXACT
 from adjax.scorers._logits import guarded, read
@@ -92,7 +93,7 @@ def kl_matching(by: Literal["predicted", "label"] = "predicted", logits: int | N
         d = stats.sums / jnp.maximum(stats.members, 1)[:, None]
         return State(jnp.log(jnp.maximum(d, _TINY)), stats.members > 0)
 
-    def score(state: State, outputs: Outputs) -> jax.Array:
+    def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         z = read(outputs, least=2)
         log_p = jax.nn.log_softmax(z, -1)
         p = jnp.exp(log_p)

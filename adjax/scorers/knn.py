@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from adjax.scorers import _reservoir
 from adjax.scorers._reservoir import Sample
@@ -68,7 +69,7 @@ def knn(k: int = 10, normalise: bool = True, capacity: int = 10_000, feature: st
         origin = rows[0]  # any of them; a mean, compiled into both its uses, would differ between them by a digit
         return State(origin, jnp.where(known[:, None], rows - origin[None], 0), known)
 
-    def score(state: State, outputs: Outputs) -> jax.Array:
+    def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         raw = within(outputs, feature)
         x = (direction(raw) if normalise else raw) - state.origin[None]
         last = jnp.minimum(state.known.sum(), k) - 1

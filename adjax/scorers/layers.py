@@ -18,6 +18,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from adjax.scorers import _reservoir
 from adjax.scorers._reservoir import Sample
@@ -125,7 +126,7 @@ def layers(
         """float32[L, N]."""
         return jnp.stack([part.score(state, x) for part, state in zip(parts, own, strict=True)])
 
-    def score(state: State, outputs: Outputs) -> jax.Array:
+    def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         each = (_scores(state.own, pooled(outputs)) - state.mean[:, None]) / state.deviation[:, None]
         return (factors[:, None] * each).sum(0)
 

@@ -29,6 +29,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float
 
 from adjax._numerics import EXACT, anchor_of
 from adjax.scorers._leave_one_out import own_square, without
@@ -214,7 +215,7 @@ def mahalanobis(
         means = jnp.matmul(stats.mean, whiten[0], precision=EXACT) if tied else stats.mean
         return State(stats.anchor, whiten, means, stats.counts > 0)
 
-    def distances(state: State, outputs: Outputs) -> jax.Array:
+    def distances(state: State, outputs: Outputs) -> Float[Array, "N K"]:
         def squares(x: jax.Array) -> jax.Array:
             x = jnp.clip(x.astype(jnp.float32), -_LIMIT, _LIMIT) - state.origin[None]
             if tied:
@@ -231,7 +232,7 @@ def mahalanobis(
         mean, whiten = of  # the mean goes first: an ill-conditioned W magnifies whatever it leaves
         return jnp.square(jnp.matmul(x - mean[None], whiten, precision=EXACT)).sum(-1)
 
-    def score(state: State, outputs: Outputs) -> jax.Array:
+    def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         return distances(state, outputs).min(-1)
 
     def unseen(stats: Stats, state: State, outputs: Outputs, labels: jax.Array) -> jax.Array:

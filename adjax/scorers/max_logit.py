@@ -8,7 +8,7 @@ an image that is certainly one of them has a low probability for each.
 
 from __future__ import annotations
 
-import jax
+from jaxtyping import Array, Float
 
 from adjax.scorers._logits import guarded, read, unfitted
 from adjax.types import Outputs, Scorer
@@ -21,7 +21,7 @@ def max_logit() -> Scorer:
       A `Scorer` with nothing to fit. A NaN among the logits is one, +inf scores +inf.
     """
 
-    def score(outputs: Outputs) -> jax.Array:
+    def score(outputs: Outputs) -> Float[Array, " N"]:
         return guarded(-read(outputs).max(-1), outputs, "logits")
 
     return unfitted(score)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from adjax.scorers._logits import guarded, predicted, read, unfitted
 from adjax.types import Outputs, Scorer
@@ -22,7 +23,7 @@ def max_softmax() -> Scorer:
       A `Scorer` with nothing to fit. `score` lies in [0, 1 − 1/K]; a NaN among the logits is one, +inf scores +inf.
     """
 
-    def score(outputs: Outputs) -> jax.Array:
+    def score(outputs: Outputs) -> Float[Array, " N"]:
         z = read(outputs, least=2)
         others = jnp.where(predicted(z), 0, jax.nn.softmax(z, -1)).sum(-1)
         return guarded(others, outputs, "logits")

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jaxtyping import Array, Float
 
 from adjax._numerics import EXACT
 from adjax.scorers import _reservoir
@@ -68,7 +69,7 @@ def nnguide(k: int = 10, capacity: int = 10_000, feature: str = "features") -> S
     def finalize(stats: Sample) -> State:
         return State(direction(stats.rows[:, :-1]) * -stats.rows[:, -1:], _reservoir.kept(stats))
 
-    def score(state: State, outputs: Outputs) -> jax.Array:
+    def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         counted = jnp.minimum(state.known.sum(), k)
         first = jnp.arange(k) < counted
 

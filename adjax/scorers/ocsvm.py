@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
+from jaxtyping import Array, Float
 
 from adjax._numerics import EXACT
 from adjax.scorers import _reservoir
@@ -96,7 +97,7 @@ def ocsvm(
         weights, rho = jax.pure_callback(_fit, shapes, rows, known, nu, vmap_method="sequential")
         return State(origin, scale, rows, weights, rho)
 
-    def score(state: State, outputs: Outputs) -> jax.Array:
+    def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         x = jnp.clip(outputs[feature].astype(jnp.float32), -_LIMIT, _LIMIT)
         x = (x - state.origin[None]) * state.scale
         # The expanded square: what it loses of a distance, the kernel does not feel.

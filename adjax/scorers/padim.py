@@ -14,6 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from adjax.scorers._vectors import LIMIT
 from adjax.scorers.mahalanobis import State as One
@@ -111,11 +112,11 @@ def padim(
     def finalize(stats: Stats) -> State:
         return State(stats.channels, jax.vmap(lambda place: inner.finalize(pooled(place)))(stats.places))
 
-    def maps(state: State, outputs: Outputs) -> jax.Array:
+    def maps(state: State, outputs: Outputs) -> Float[Array, "N ..."]:
         x = outputs[feature]
         return padim_maps(state, x if grid is None else x.reshape(x.shape[0], *grid, -1))
 
-    def score(state: State, outputs: Outputs) -> jax.Array:
+    def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         return maps(state, outputs).max((1, 2))
 
     return Scorer.single(init, update, merge, finalize, score, maps=maps, sized_by=feature)

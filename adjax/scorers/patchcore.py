@@ -21,6 +21,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array, Float
 
 from adjax.scorers import _reservoir
 from adjax.scorers._reservoir import Sample
@@ -95,7 +96,7 @@ def patchcore(
         places, new = _furthest(rows, known, coreset, first)
         return State(origin, jnp.where(new[:, None], rows[places], 0), new)
 
-    def score(state: State, outputs: Outputs) -> jax.Array:
+    def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         x = outputs[feature]
         x = x.reshape(x.shape[0], -1, x.shape[-1])
         distance, place = _nearest(state, x)
@@ -110,7 +111,7 @@ def patchcore(
             score = score * jnp.where(state.known.sum() > 1, 1 - share, 1)
         return jnp.where(state.known.any() | jnp.isnan(score), score, jnp.inf)
 
-    def maps(state: State, outputs: Outputs) -> jax.Array:
+    def maps(state: State, outputs: Outputs) -> Float[Array, "N ..."]:
         return patchcore_maps(state, outputs[feature])
 
     return Scorer.single(init, update, _reservoir.merge, finalize, score, maps=maps, sized_by=feature)

@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jaxtyping import Array, Float
 
 from adjax.scorers._vectors import LIMIT
 from adjax.types import Outputs, PyTree, Scorer
@@ -80,11 +81,11 @@ def patchwise(
     def finalize(stats: Stats) -> PyTree:
         return inner.finalize(stats.own)
 
-    def maps(state: PyTree, outputs: Outputs) -> jax.Array:
+    def maps(state: PyTree, outputs: Outputs) -> Float[Array, "N ..."]:
         x = outputs[feature]
         return inner.score(state, {"patch": x.reshape(-1, x.shape[-1])}).reshape(x.shape[:-1])
 
-    def score(state: PyTree, outputs: Outputs) -> jax.Array:
+    def score(state: PyTree, outputs: Outputs) -> Float[Array, " N"]:
         return highest(maps(state, outputs), top)
 
     return Scorer.single(init, update, merge, finalize, score, maps=maps, sized_by=feature)

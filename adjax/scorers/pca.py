@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from adjax._numerics import EXACT
 from adjax.scorers._vectors import length, within
@@ -76,7 +77,7 @@ def pca(components: int | float = 0.95, feature: str = "features") -> Scorer:
             leading = place < components
         return State(anchor, mean[0], vectors, 1 - leading.astype(jnp.float32), counts > 0)
 
-    def score(state: State, outputs: Outputs) -> jax.Array:
+    def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         x = within(outputs, feature) - state.origin[None] - state.mean[None]
         residual = jnp.matmul(x, state.vectors, precision=EXACT) * state.outside[None]
         return jnp.where(state.present | jnp.isnan(residual).any(-1), length(residual), jnp.inf)

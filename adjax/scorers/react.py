@@ -14,6 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+from jaxtyping import Array, Float
 
 from adjax.scorers import _head
 from adjax.scorers._head import Head
@@ -70,7 +71,7 @@ def react(
         limit = jnp.nanquantile(jnp.where(known[:, None], x, jnp.nan), quantile)
         return State(_head.solve(x, z, known, kernel), jnp.where(known.any(), limit, 0))
 
-    def score(state: State, outputs: Outputs) -> jax.Array:
+    def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         z = _head.apply(state.head, jnp.minimum(within(outputs, feature), state.limit))
         return guarded(energy(z, temperature), outputs, feature, "logits")
 

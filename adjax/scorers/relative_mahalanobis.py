@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from adjax.scorers.mahalanobis import State as One
 from adjax.scorers.mahalanobis import Stats, mahalanobis, pooled
@@ -53,13 +53,13 @@ def relative_mahalanobis(shrinkage: float = 0.1, feature: str = "features") -> S
     def finalize(stats: Stats) -> State:
         return State(inner.finalize(stats), inner.finalize(pooled(stats)))
 
-    def distances(state: State, outputs: Outputs) -> jax.Array:
+    def distances(state: State, outputs: Outputs) -> Float[Array, "N K"]:
         own, all_ = inner.distances(state.classes, outputs), inner.distances(state.all, outputs)
         far = jnp.isposinf(own) | jnp.isposinf(all_)  # overflown, or a class without images
         own, all_ = jnp.where(far, 0, own), jnp.where(far, 0, all_)
         return jnp.where(far, jnp.inf, (own - all_) * (own + all_))  # a² − b²
 
-    def score(state: State, outputs: Outputs) -> jax.Array:
+    def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         return distances(state, outputs).min(-1)
 
     return Scorer(init, inner.update, inner.merge, finalize, score, distances)

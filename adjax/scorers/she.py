@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from adjax.scorers import _class_means
 from adjax.scorers._class_means import Means
@@ -59,7 +60,7 @@ def she(feature: str = "features") -> Scorer:
     def finalize(stats: Means) -> State:
         return State(stats.anchor[None] + stats.mean, stats.counts > 0)
 
-    def score(state: State, outputs: Outputs) -> jax.Array:
+    def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         answer = read(outputs).argmax(-1)
         value = -(within(outputs, feature) * state.patterns[answer]).sum(-1)
         return guarded(jnp.where(state.present[answer], value, jnp.inf), outputs, feature, "logits")

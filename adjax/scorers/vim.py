@@ -14,6 +14,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
+from jaxtyping import Array, Float
 
 from adjax._numerics import EXACT
 from adjax.scorers import _head
@@ -99,7 +100,7 @@ def vim(
         alpha = jnp.where(residual > 0, logit / jnp.where(residual > 0, residual, 1), 0)
         return State(u, outside, jnp.where(known.any(), alpha, jnp.inf))
 
-    def score(state: State, outputs: Outputs) -> jax.Array:
+    def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         x = within(outputs, feature) - state.origin[None]
         virtual = state.alpha * length(jnp.matmul(x, state.outside, precision=EXACT))
         value = jnp.minimum(virtual, _LARGEST) + energy(read(outputs))
