@@ -6,19 +6,19 @@ all of them. *Out-of-fold* distances are those of fresh rows, but for the few th
 the calibration and the levels that a conformal threshold and p-values are taken from.
 
 * Leave-one-out in closed form where a scorer has one (`Scorer.unseen`: Mahalanobis, one Gaussian, nearest neighbours):
-  one fit and one scoring. Not where rows have copies, or where float32 can't tell.
+  one fit and one scoring. Excepted are rows with copies, and where float32 can't tell.
 * Otherwise k folds, as even in classes as can be, exact copies of a row in one of them: k + 1 fits, and each row scored
   once. The running sums of all folds but one are shared as far as they go: log₂ k passes through the rows, not k.
 
 What it promises: the fit that scores fresh rows has seen some rows more than those that calibrate it, and one fit is
 shared by all. So the rate is α up to that difference, which mostly makes it less: `experiments.calibration_features`
-has it for many n and D. A bound whatever the data, as held-out rows give, it is not. The network must not have learned
-from the rows: of one that has, hold rows out instead.
+measures it for many n and D. Unlike held-out rows, it gives no bound for all data. The network must not have been
+trained on the rows; if it was, hold rows out instead.
 
 Where it fails: a covariance that is not shrunk, of about as many features as rows or more. Along directions in which
 its rows don't vary at all, distances are in units of what float32 can't tell from nothing (`adjax.scorers._whiten`),
-and both those units and the number of such directions change with the rows that are left out. Of fresh rows of one
-Gaussian an α of 5 % flagged anything from less than 1 % to 9 % (docs/results.md); shrunk by 0.1, 4 to 5 %. `fit` warns
+and both those units and the number of such directions change with the rows that are left out. An α of 5 %
+flagged from less than 1 % to 9 % of fresh rows of one Gaussian (docs/results.md); shrunk by 0.1, 4 to 5 %. `fit` warns
 of it.
 
 References:

@@ -30,7 +30,7 @@ class StopSignal:
     once a second.
 
     Attributes:
-      received: the signal, once training was told to stop; None before.
+      received: the signal, once training was asked to stop; None before.
     """
 
     def __init__(self) -> None:

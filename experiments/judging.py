@@ -183,7 +183,7 @@ def _odin(run: Setting, m: int) -> dict[str, float]:
 
 
 def log_odds(table: Members, m: int) -> float:
-    """What class weights add to the logit of a classifier: of member m, the log of their ratio."""
+    """The offset that class weights add to member m's logits: the log of their ratio."""
     weights = [table.hparams.get(name, np.ones(m + 1))[m] for name in ("weight_anomalous", "weight_normal")]
     return float(np.log(weights[0] / weights[1]))
 

@@ -1,13 +1,12 @@
 """How much of a small defect is found, and where: `python -m experiments.made_defects`. Textures of scikit-image.
 
-Pictures of one texture are 192-px parts of it, each lit a little differently and with a camera's noise. What
-`adjax.train_detector` makes of 80 of them judges 40 more, and 48 with a made defect (`adjax.data.defects`, eight kinds)
-of 0.3 %, 1 % and 5 % of the area. Parts overlap, so what is normal has been seen before, as of a product photographed
-again; defects have not. Defects of the same kinds choose the scorer, in training pictures and by other draws: these
-figures may be used to choose by, and say nothing of defects of other kinds.
+Pictures of one texture are 192-px parts of it, each lit a little differently and with a camera's noise. The
+detector that `adjax.train_detector` makes of 80 of them scores 40 more, and 48 with a synthetic defect
+(`adjax.data.defects`, eight kinds) of 0.3 %, 1 % and 5 % of the area. Parts overlap, so normal parts have been seen
+before, as of a product photographed again; defects have not. Defects of the same kinds, from other
+draws, choose the scorer in training pictures: these figures don't cover other kinds of defects.
 
-Beside it stand two scores that nobody would call a detector: the oddest 16-px cell by its high-pass energy, and the
-picture's mean colour. Where one of them is better, that is what to say.
+Two trivial baselines stand beside it: the highest high-pass energy of a 16-px cell, and the picture's mean colour.
 """
 
 from __future__ import annotations

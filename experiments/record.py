@@ -101,7 +101,7 @@ def save(
 
 
 def score_table(config: Config, detector: detectors.Detector, directory: Path) -> Path:
-    """A CSV of probabilities for a CSV of images: of a method that gives none, 1 − p-value."""
+    """Writes a CSV of probabilities for a CSV of images; 1 − p-value if the method gives none."""
     assert config.score_table is not None
     names, images = read_unlabelled(config.score_table, config.side_px)
     said = jax.eval_shape(detector.outputs, jax.ShapeDtypeStruct((1, *images.shape[1:]), np.uint8))

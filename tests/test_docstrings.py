@@ -38,6 +38,9 @@ DIALECT = {
     r"changes of mind": "decision boundaries",
     r"seal(s|ed|ing)?": "manifest",
     r"amidst": "among",
+    r"judge[ds]?|judging": "evaluate, score",
+    r"normals": "normal images",
+    r"(?<=[.!?] )(?-i:Of) \w+": "a clause that begins with its subject",
 }
 
 
@@ -109,17 +112,14 @@ def faults(source: str) -> list[str]:
     return missing
 
 
-_ANY = re.compile(rf"\b(?:{'|'.join(DIALECT)})\b", re.IGNORECASE)
+_ANY = re.compile(rf"\b(?:{'|'.join(f'(?P<_{i}>{word})' for i, word in enumerate(DIALECT))})\b", re.IGNORECASE)
 _CODE = re.compile(r"```.*?```|`[^`\n]*`|^ +\w+(, \w+)*: ", re.DOTALL | re.MULTILINE)
 
 
 def dialect(text: str) -> list[str]:
     """Words of the dialect in a text, but for code: blocks, names in backticks and names of Args and Attributes."""
-    found = [match.group() for match in _ANY.finditer(re.sub(r"\s+", " ", _CODE.sub("", text)))]
-    return [
-        f"{words!r}: {next(better for word, better in DIALECT.items() if re.match(word, words, re.IGNORECASE))}"
-        for words in found
-    ]
+    matches = _ANY.finditer(re.sub(r"\s+", " ", _CODE.sub("", text)))
+    return [f"{match.group()!r}: {list(DIALECT.values())[int(match.lastgroup[1:])]}" for match in matches]
 
 
 def _texts(source: str) -> Iterator[tuple[int, str]]:

@@ -1,7 +1,7 @@
-"""Trains what was planned, and sets a threshold that keeps its promise, by normal images that were held out.
+"""Trains the plan, and sets a conformal threshold by held-out normal images.
 
-Of a network that is not trained, and too few images to hold enough of them out, the scorer is cross-fitted instead
-(`adjax.crossfit`): all are learned from, and each calibrates by a fit that has not seen it.
+If the network is not trained, and images are too few to hold enough out, the scorer is cross-fitted instead
+(`adjax.crossfit`): it is fitted to all, and each calibrates by a fit without it.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ class Training(NamedTuple):
     """The record of a training.
 
     Attributes:
-      found, planned, parts, fitted, judged: what each stage gave; judged None: nothing to evaluate on.
+      found, planned, parts, fitted, judged: what each stage gave; the last None: nothing to evaluate on.
       images, labels: what was read, uint8[N, H, W, C] and int32[N].
       rows: which of the files they are, int[N].
       unreadable: file → reason.

@@ -26,7 +26,7 @@ from adjax.types import Outputs, PyTree
 
 SHARES = (0.005, 0.05)
 FEWEST = 24
-"""Training pictures that it takes: of fewer what was planned is taken."""
+"""Least number of training pictures; with fewer, the planned scorer is kept."""
 FITTED, JUDGED, MADE = 120, 48, 32
 """Most pictures to fit to, most to evaluate on, and least number of defects."""
 MARGIN = 0.005

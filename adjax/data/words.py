@@ -232,7 +232,7 @@ def _key(name: str) -> tuple[str, tuple[str, ...], bool]:
 
 
 def _hedged(said: list[str]) -> bool:
-    """Whether what is called normal is so with a reserve: not yet ok, almost good, ok to reject."""
+    """Tells whether a normal word is qualified: not yet ok, almost good, ok to reject."""
     verdicts = WORDS[NORMAL] | WORDS[ANOMALOUS] | WHOLE[NORMAL] | WHOLE[ANOMALOUS]
     far = any(word in NOT and said[at + 1 : at + 2] and said[at + 1] not in verdicts for at, word in enumerate(said))
     return far or not HEDGES.isdisjoint(said) or (len(said) > 1 and not WHOLE[ANOMALOUS].isdisjoint(said))

@@ -1,7 +1,7 @@
 """Reads the tensors of a PyTorch `.pth` file without unpickling it, and without PyTorch.
 
 Such a file is a pickle, that is, a program. Here it runs on a machine that knows 30 opcodes and the eight or so names
-which a state dict is made of, none of which it imports: a name outside the list ends the reading, and is told. What is
+which a state dict is made of, none of which it imports: a name outside the list ends the reading, and is named. What is
 left of the program is data: a dict of views (offset, shape, strides) into storages, each checked against the bytes
 that are there.
 

@@ -114,8 +114,8 @@ def conv_general_dilated(
 def _tile(out: Sequence[int], kernel: Sequence[int], strides: Sequence[int]) -> tuple[int, int] | None:
     """The tile (u, v) of output pixels that costs least, or None for XLA's own convolution.
 
-    Of each tile ((u − 1)·stride + kh) · ((v − 1)·stride + kw) · C floats are copied, and each is multiplied u·v·O
-    times. What it costs to put the tiles back in the order of an image is left out. `_MACS_PER_COPY` is fitted to whole
+    Each tile copies ((u − 1)·stride + kh) · ((v − 1)·stride + kw) · C floats, and multiplies each u·v·O times.
+    What it costs to put the tiles back in the order of an image is left out. `_MACS_PER_COPY` is fitted to whole
     training steps: of 64, 40, 28, 20 and 14 it gave the least time, or as little as any, to LeNet's at batch 128 and
     1024 and to the autoencoder's, 3 to 21 % less than 64.
     """
@@ -144,8 +144,8 @@ def _pays_winograd(out: Sequence[Any], kernel: Sequence[int], tile: tuple[int, i
 
     Before and after the matmuls it writes 16 floats a tile and channel, and 16 a pair of channels for all images: what
     2×2 pixels of 512 channels, or a single image of 4×4, don't earn back. A number of images that is not known yet
-    (`jax.export`) is taken for large. Of 34 layers and batches measured, 2×2 to 28×28 px of 16 to 512 channels, all 19
-    that this chooses were at least 1.1 times as fast so; of the 15 that it leaves 12 gained less than 5 %.
+    (`jax.export`) is taken for large. Among 34 layers and batches measured, 2×2 to 28×28 px of 16 to 512 channels, all
+    19 that this chooses were at least 1.1 times as fast so; of the 15 that it leaves 12 gained less than 5 %.
     """
     (kh, kw, channels, features), (n, height, width, _) = kernel, out
     tiles = -(-height // 2) * -(-width // 2)

@@ -249,7 +249,7 @@ def _lead(held_out: int, any_scored: bool) -> str:
     if not any_scored:
         return "No file could be scored: each is listed below with its reason."
     tells = (
-        f"A p-value is the share of {held_out:,} normal images, set aside in training, that look at least as strange: "
+        f"A p-value is the share of {held_out:,} normal images, set aside in training, that are at least as anomalous: "
         "a small one means unusual, not wrong."
         if held_out
         else "The detector was made without held-out normal images, so there are no p-values."

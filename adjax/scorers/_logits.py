@@ -57,7 +57,7 @@ def energy(z: jax.Array, temperature: float = 1.0) -> jax.Array:
 
 
 def positive(temperature: float) -> None:
-    """Refuses what is no temperature.
+    """Checks a temperature.
 
     Raises:
       ValueError: not a positive number.

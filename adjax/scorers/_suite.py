@@ -13,7 +13,7 @@ from adjax.types import Outputs, Scorer
 _TAKEN = {"logits", "reconstruction", "score"}
 """Outputs other than layers, which no scorer is fitted to."""
 _BY_NAME = {f"layer{i}" for i in range(1, 5)}
-"""Maps of the ImageNet networks at four depths, for scorers that name them: of photographs they are large."""
+"""Maps of the ImageNet networks at four depths, for scorers that name them; large for photographs."""
 
 
 def suite(factories: Mapping[str, Callable[..., Scorer]], outputs: Outputs, classes: int) -> dict[str, dict[str, Any]]:

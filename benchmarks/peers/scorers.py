@@ -49,7 +49,7 @@ def with_head(name: str, g: Given, **options: Any) -> np.ndarray:
 
 
 def maps(name: str, g: Given, **options: Any) -> np.ndarray:
-    """One that reads feature maps: of one place."""
+    """Scores of a peer that reads feature maps, at one place."""
     import torch
     from pytorch_ood import detector
 

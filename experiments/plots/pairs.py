@@ -28,7 +28,7 @@ def reconstructions(
 ) -> Path:
     """Images over their reconstructions over |difference|: normal ones on top, anomalous ones below.
 
-    Nobody picked them: of each kind they stand at equal distances in the order of the scores, from the lowest to the
+    They are not hand-picked: each kind is sampled at equal distances in the order of the scores, from the lowest to the
     highest. All differences share one grey scale, from black at none to white at the largest shown.
 
     Args:

@@ -25,8 +25,9 @@ def scores_by_sample(
 ) -> Path:
     """Score against sample index, normal and anomalous apart, and the threshold.
 
-    The axis turns logarithmic beyond the threshold where a tail is heavy. Of more than 3000 samples each group shows
-    an evenly spaced part; a small group shows at least 300. What lies beyond the axis, or is NaN, stands at its edge.
+    The axis turns logarithmic beyond the threshold where a tail is heavy. With more than 3000 samples each group
+    shows an evenly spaced part; a small group shows at least 300. What lies beyond the axis, or is NaN, stands at its
+    edge.
 
     Args:
       path: PNG to write; folders are made.

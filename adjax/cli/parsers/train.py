@@ -18,8 +18,8 @@ examples:
   python -m adjax train photos/ --weights vgg16.safetensors --model vgg16
 
 At least 50 normal pictures. A fifth of them (20 at least) is held out, so that the threshold can promise how many
-normal pictures it flags; with anomalous/ or test/ it says how well it does. A network that is not trained (gmm,
-hog_ocsvm) takes fewer: of too few to hold any out, each calibrates by a fit without it. n pictures that calibrate can
+normal pictures it flags; with anomalous/ or test/ it prints metrics. A network that is not trained (gmm,
+hog_ocsvm) takes fewer: if too few to hold any out, each calibrates by a fit without it. n pictures that calibrate can
 promise a rate of 1/(n + 1): 19 the default of 5 %, 10 no less than --false-positive-rate 0.091.
 
 Pictures are taken whole. With a pre-trained network and pictures of 96 px or more, a few scorers are compared on
@@ -60,8 +60,8 @@ def parser() -> argparse.ArgumentParser:
         dest="all_classes",
         help="subfolders, or labels, are all classes of normal ones",
     )
-    add("--one-class", action="store_true", help="subfolders of normal pictures are no classes")
-    add("--method", choices=METHODS, help="default: chosen from the data, and told")
+    add("--one-class", action="store_true", help="ignore subfolders of normal pictures: they are one class")
+    add("--method", choices=METHODS, help="default: chosen from the data, and printed")
     add("--model", choices=models, metavar="NAME", help=f"the network: {', '.join(models)}")
     add(
         "--scorer",
