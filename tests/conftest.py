@@ -29,7 +29,10 @@ if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1" and versi
     # The older emitters compile twice as fast, and a small program does so faster in one piece. Later releases have no
     # older emitters, and end the process at a flag unknown to them.
     flags = "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
+    if flags not in os.environ.get(
+        "XLA_FLAGS", ""
+    ):  # as they are in a worker: twice, they'd be another key of the cache
+        os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
 
 import jax
 import pytest

@@ -193,6 +193,20 @@ def test_copies_of_an_image_are_not_trained_on_and_held_out(monkeypatch):
     assert made.false_positive_rate_ == 0.05
 
 
+def test_an_epoch_is_as_many_whole_batches_as_there_are(monkeypatch):
+    asked = {}
+
+    def train_one(*_, **options):
+        asked.update(options)
+        raise InterruptedError
+
+    monkeypatch.setattr(adjax.sklearn, "train_one", train_one)
+    with pytest.raises(InterruptedError):
+        ImageOutlierDetector("deep_svdd", pixel_max=16, held_out=0.0, epochs=3, batch_size=32).fit(ZEROS[:70])
+    assert (asked["steps"], asked["batch_size"]) == (6, 32)
+    assert isinstance(asked["steps"], int)
+
+
 @pytest.mark.slow
 def test_what_is_not_trained_is_cross_fitted_if_nothing_is_held_out():
     made = ImageOutlierDetector("gmm", pixel_max=16, held_out=0.0, **SMALL_CELLS).fit(ZEROS)
