@@ -22,14 +22,14 @@ from typing import NamedTuple
 import numpy as np
 
 from adjax.auto import tree
-from adjax.auto.tree import Given
+from adjax.auto.tree import FolderNames
 from adjax.data import labels as meanings
 from adjax.data import walk, words
 from adjax.data.split import DataError
 from adjax.data.table import Table, read_table, test_beside
 
 ONE_CLASS = ("normal",)
-NOTHING_GIVEN = Given()
+NO_NAMES = FolderNames()
 
 
 class Layout(NamedTuple):
@@ -53,7 +53,7 @@ class Layout(NamedTuple):
     passed_over: Counter[str]
 
 
-def of_folder(root: Path, one_class: bool = False, given: Given = NOTHING_GIVEN) -> Layout:
+def of_folder(root: Path, one_class: bool = False, given: FolderNames = NO_NAMES) -> Layout:
     """Reads a folder's layout, opening no picture.
 
     Args:
@@ -85,7 +85,7 @@ def of_folder(root: Path, one_class: bool = False, given: Given = NOTHING_GIVEN)
             f"{root / 'normal'}, or say by --normal which are"
         )
     called = [name for name in pictures.normal if _called_anomalous(name)]
-    if called and given == NOTHING_GIVEN:
+    if called and given == NO_NAMES:
         raise DataError(
             f"{root}: {len(called):,} pictures that would be trained on as normal have anomalous names, the first "
             f"{called[0]}: put them into {root / 'anomalous'}, or say by --classes that all are normal"
@@ -129,7 +129,7 @@ def _called_anomalous(name: str) -> bool:
     return words.verdict(words.tokens(file.rpartition(".")[0])) == words.ANOMALOUS
 
 
-def of_table(path: Path, given: Given | Sequence[str] = NOTHING_GIVEN, one_class: bool = False) -> Layout:
+def of_table(path: Path, given: FolderNames | Sequence[str] = NO_NAMES, one_class: bool = False) -> Layout:
     """Reads a CSV of labels beside its images, see `adjax.data.table`.
 
     Args:
@@ -143,7 +143,7 @@ def of_table(path: Path, given: Given | Sequence[str] = NOTHING_GIVEN, one_class
     Raises:
       DataError: as `read_table` and `labels.understand`; no labels.
     """
-    given = given if isinstance(given, Given) else Given(tuple(given))
+    given = given if isinstance(given, FolderNames) else FolderNames(tuple(given))
     table = read_table(path)
     passed_over: Counter[str] = Counter()
     passed_over["rows of validation"] += len(table.part(words.VALIDATION).names)
@@ -233,7 +233,7 @@ def chosen_by(chosen: argparse.Namespace) -> Layout:
     Raises:
       DataError: as of `of_folder` and `of_table`; options that contradict each other.
     """
-    given = Given(tuple(chosen.normal), tuple(chosen.anomalous), chosen.all_classes)
+    given = FolderNames(tuple(chosen.normal), tuple(chosen.anomalous), chosen.all_classes)
     if given.classes and (given.normal or given.anomalous or chosen.one_class):
         raise DataError("--classes says that all are normal: leave out --normal, --anomalous and --one-class")
     if chosen.labels is None:

@@ -31,7 +31,7 @@ class Sorted(NamedTuple):
     passed_over: Counter[str]
 
 
-class Given(NamedTuple):
+class FolderNames(NamedTuple):
     """What the user says: names of normal and of anomalous folders; or that all which say nothing are classes."""
 
     normal: Sequence[str] = ()
@@ -39,7 +39,7 @@ class Given(NamedTuple):
     classes: bool = False
 
 
-def sort(root: Path, names: Sequence[str], given: Given) -> Sorted:
+def sort(root: Path, names: Sequence[str], given: FolderNames) -> Sorted:
     """Sorts the pictures of a folder into training, evaluation and skipped.
 
     Args:
@@ -69,7 +69,7 @@ def sort(root: Path, names: Sequence[str], given: Given) -> Sorted:
             places.append(above[folder]._replace(name=name))
     passed_over["masks"] = len(masks) + sum(place.verdict == MASK for place in places)
     places = _unwrapped([place for place in places if place.verdict != MASK])
-    if given == Given():
+    if given == FolderNames():
         ambiguous.refuse(root, places, beside)
 
     named = given.normal or given.anomalous
@@ -117,7 +117,7 @@ def _beside(names: Iterable[str]) -> Folders:
     return beside
 
 
-def _place(name: str, beside: Folders, given: Given) -> Place:
+def _place(name: str, beside: Folders, given: FolderNames) -> Place:
     folders = tuple(name.split("/")[:-1])
     said = {**dict.fromkeys(given.normal, NORMAL), **dict.fromkeys(given.anomalous, ANOMALOUS)}
     split = verdict = at = split_at = None
@@ -157,7 +157,7 @@ def _unwrapped(places: list[Place]) -> list[Place]:
     return places
 
 
-def _by_default(place: Place, given: Given) -> str | None:
+def _by_default(place: Place, given: FolderNames) -> str | None:
     """What a picture is that no word speaks of, if names were given: the other."""
     if not place.plain or bool(given.normal) == bool(given.anomalous):
         return None

@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     console = start()
     writers.check(chosen.out)
     detector, sha256, alpha = _detector(chosen.detector, chosen.false_positive_rate)
-    doubt = None if alpha is None else thresholds.threshold_interval(detector.calibration_scores, alpha)
+    interval = None if alpha is None else thresholds.threshold_interval(detector.calibration_scores, alpha)
     if chosen.submission and not detector.calibration_scores.shape[0]:
         raise DataError("--submission needs p-values, and this detector was fitted without held-out normal images")
     folder = chosen.folder
@@ -80,7 +80,7 @@ def main(arguments: list[str]) -> int:
             todo,
             batch_size=batch_size,
             threads=chosen.threads,
-            doubt=doubt,
+            interval=interval,
             depths=depths,
             maps=chosen.maps,
         )

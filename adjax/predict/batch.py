@@ -15,21 +15,21 @@ NONE = -1
 
 @jax.jit
 def predict_batch(
-    detector: Detector, images: jax.Array, doubt: thresholds.ThresholdInterval | None = None
+    detector: Detector, images: jax.Array, interval: thresholds.ThresholdInterval | None = None
 ) -> dict[str, jax.Array]:
     """Scores images and decides.
 
     Args:
       detector: a single one.
       images: uint8[N, H, W, C], as trained.
-      doubt: scores within are uncertain, see `adjax.thresholds.threshold_interval`; None: not known.
+      interval: scores within are uncertain, see `adjax.thresholds.threshold_interval`; None: not known.
 
     Returns:
       `score` float32[N]; `anomalous` bool[N], by the detector's threshold; `p_value` float32[N], NaN where no normal
       images were held out; `nearest` int32[N], the class that `score` is the distance to (or, of a scorer that knows
       none, that the network takes the image for), NONE for a detector of one class or where that is NaN; `probability`
-      float32[N] of being anomalous, the network's own, NaN where it gives none; with `doubt` also `uncertain` bool[N];
-      of a scorer with places also `places` float32[N, h, w], their scores.
+      float32[N] of being anomalous, the network's own, NaN where it gives none; with `interval` also `uncertain`
+      bool[N]; of a scorer with places also `places` float32[N, h, w], their scores.
     """
     said = outputs_of(detector, images)
     scorer = resolve(detector.spec).scorer
@@ -43,7 +43,7 @@ def predict_batch(
         nearest = jnp.where(jnp.isnan(score), NONE, thresholds.nearest(detector.calibration, distances))
     elif "logits" in said and said["logits"].shape[-1] == classes > 1:
         nearest = answer(said["logits"])
-    uncertain = {} if doubt is None else {"uncertain": (score > doubt.low) & (score <= doubt.high)}
+    uncertain = {} if interval is None else {"uncertain": (score > interval.low) & (score <= interval.high)}
     places = {} if scorer.maps is None else {"places": localise.cells(detector, said)}
     return {
         **uncertain,

@@ -77,7 +77,7 @@ def rows(
     *,
     batch_size: int,
     threads: int = THREADS,
-    doubt: thresholds.ThresholdInterval | None = None,
+    interval: thresholds.ThresholdInterval | None = None,
     depths: Depths | None = None,
     maps: Path | None = None,
 ) -> Generator[list[Prediction]]:
@@ -88,7 +88,7 @@ def rows(
       folder, names: the files, `folder / name`; `names` is drawn from as batches fill.
       batch_size: images the device sees at once; the last batch is padded to it, so one program does them all.
       threads: that decode.
-      doubt: scores that are uncertain.
+      interval: scores that are uncertain.
       depths: told of each picture.
       maps: folder for the maps of pictures that are flagged, see `adjax.predict.regions`; of a scorer with places.
 
@@ -105,7 +105,7 @@ def rows(
                 if depths is not None:
                     depths.add(picture)
         headers = [p.header if isinstance(p, upload.Picture) else p for p in decoded]
-        started = batch, headers, predict_batch(state, images, doubt)
+        started = batch, headers, predict_batch(state, images, interval)
         if pending is not None:  # fetched one batch late, so that the device works while threads decode
             yield _rows(detector, folder, maps, *pending)
         pending = started
