@@ -53,16 +53,19 @@ DEAR = {
     "check_estimators_fit_returns_self",
     "check_estimators_nan_inf",
     "check_estimators_overwrite_params",
+    "check_estimators_pickle",
     "check_f_contiguous_array_estimator",
     "check_fit2d_1feature",
     "check_fit2d_1sample",
     "check_fit_check_is_fitted",
     "check_fit_score_takes_y",
     "check_methods_sample_order_invariance",
+    "check_methods_subset_invariance",
     "check_n_features_in",
     "check_n_features_in_after_fitting",
     "check_pipeline_consistency",
     "check_positive_only_tag_during_fit",
+    "check_readonly_memmap_input",
 }
 """Each compiles a fit to rows of a shape of its own: of `mahalanobis` all others are for every day, of other scorers
 these, and all of all with -m slow."""
