@@ -40,7 +40,7 @@ from hypothesis import settings
 from jaxtyping import install_import_hook
 
 if find_spec("beartype") is not None:  # before adjax is imported; child processes go without
-    install_import_hook(["adjax.metrics", "adjax.thresholds"], "typechecked.check")
+    install_import_hook(["adjax.conformal", "adjax.metrics", "adjax.thresholds"], "typechecked.check")
 
 CACHE = Path(__file__).parents[1] / ".xla_cache"
 _CACHE_BYTES = 2 * 2**30
