@@ -305,7 +305,7 @@ def test_a_threshold_that_the_images_cannot_give_is_refused_before_training(opti
     assert message in said
     if enough := re.search(r"--validation ([\d.]+) will do", said):
         with pytest.raises(AssertionError, match="compiled"):  # as far as training
-            main(["--dataset", "digits", "--epochs", "1", *options, "--validation", enough[1]])
+            main(["--dataset", "digits", "--epochs", "1", *options, "--validation", enough[1], "--debug"])
 
 
 @pytest.mark.parametrize(
