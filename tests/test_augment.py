@@ -44,7 +44,7 @@ def test_a_constant_channel_is_not_blown_up():
 @pytest.mark.parametrize(
     ("images", "told"),
     [
-        (np.zeros((0, 4, 4, 1), np.uint8), "no image"),
+        (np.zeros((0, 4, 4, 1), np.uint8), "images is empty"),
         (np.zeros((2, 4, 4, 1), np.float32), "float32.*uint8"),
         (np.zeros((2, 4, 4), np.uint8), r"\[2, 4, 4\]"),
     ],

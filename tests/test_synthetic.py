@@ -42,7 +42,7 @@ def test_photographs_stand_for_strangers(monkeypatch):
 
 
 def test_photographs_refuse_by_value_limit_and_mend():
-    with pytest.raises(DataError, match="no training images: use its test split"):
+    with pytest.raises(DataError, match="without training images: use its test split"):
         find("photographs").load("train", None)
     with pytest.raises(DataError, match="can't be cut to 107 px: must be 1 to 106"):
         find("photographs", side_px=107).load("test", None)
