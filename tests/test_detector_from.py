@@ -155,6 +155,13 @@ def test_features_alone():
     np.testing.assert_array_equal(made.score(rows[300:].astype(np.float64)), made.score(rows[300:]))
 
 
+def test_a_function_of_rows_is_asked_for_their_features():
+    rows, matrix = features_of(IMAGES[:100]), MATRIX[:6, :3]
+    made = adjax.detector_from(lambda matrix, x: x @ matrix, matrix, "center", rows)
+    by_hand = adjax.detector_from(None, {}, "center", rows @ matrix)
+    np.testing.assert_allclose(made.score(rows), by_hand.score(rows @ matrix), rtol=1e-4, atol=1e-4)
+
+
 def test_classes_outputs_and_logits():
     def network(params, images):
         x = images.reshape(len(images), -1) / 255
