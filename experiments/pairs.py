@@ -26,6 +26,7 @@ from adjax.spec import Spec
 from adjax.types import Outputs, PyTree
 from experiments.rundir import environment, write_json
 
+RESULTS = Path(__file__).parent / "results" / "pairs.json"
 FITTED, SCORED = 200, 50
 WORKS = "works"
 
@@ -95,7 +96,7 @@ def _main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m experiments.pairs", description=__doc__)
     parser.add_argument("--methods", nargs="+", choices=methods.METHODS, default=list(methods.METHODS), metavar="NAME")
     parser.add_argument("--scorers", nargs="+", choices=scorers.SCORERS, default=list(scorers.SCORERS), metavar="NAME")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "pairs.json")
+    parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args(argv)
     found: dict[str, dict[str, str]] = {}
     for method in asked.methods:

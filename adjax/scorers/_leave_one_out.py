@@ -65,8 +65,8 @@ def without(
     rounder, lost = jnp.ones_like(square), jnp.zeros_like(square)
     if shrinkage > 0:
         delta = shrinkage * residual * jnp.square(r).sum(-1) / (count * dim)
-        once = jnp.matmul(z, whiten.T, precision=EXACT)
-        first, second = jnp.square(once).sum(-1), jnp.square(jnp.matmul(once, whiten, precision=EXACT)).sum(-1)
+        twice = jnp.matmul(z, jnp.matmul(whiten.T, whiten, precision=EXACT), precision=EXACT)
+        first, second = jnp.maximum((twice * z).sum(-1), 0), jnp.square(twice).sum(-1)  # rᵀ Σ⁻² r, rᵀ Σ⁻³ r
         ratio = jnp.minimum(delta * second / jnp.where(first > 0, first, 1), 0.99)
         rounder = 1 + delta * first / jnp.where(square > 0, square, 1) / (1 - ratio)
         lost = delta * jnp.square(whiten).sum()

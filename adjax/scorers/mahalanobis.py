@@ -239,14 +239,14 @@ def mahalanobis(
         x = jnp.clip(outputs[feature].astype(jnp.float32), -_LIMIT, _LIMIT) - state.origin[None]
         own, mine = stats.counts[labels], jax.nn.one_hot(labels, stats.counts.size, dtype=bool)
         r = x - stats.mean[labels]
-        seen = distances(state, outputs)
         if tied:
-            z = jnp.matmul(r, state.whiten[0], precision=EXACT)
+            whitened = jnp.matmul(x, state.whiten[0], precision=EXACT)
+            z = whitened - state.means[labels]
             gone = without(r, z, state.whiten[0], stats.counts.sum(), own, shrinkage)
             apart = jnp.matmul(z, state.means.T, precision=EXACT)  # of another mean: (z + m_k − m_j) · z
             inner = jnp.square(z).sum(-1, keepdims=True) - apart
             inner = inner + jnp.take_along_axis(apart, labels[:, None], 1)
-            square = gone.rounder[:, None] * jnp.square(seen) + gone.gain[:, None] * jnp.square(inner)
+            square = gone.rounder[:, None] * _squares(whitened, state.means) + gone.gain[:, None] * jnp.square(inner)
             value = jnp.where(mine, own_square(gone, z)[:, None], square / gone.grown)
         else:
 
@@ -255,7 +255,7 @@ def mahalanobis(
                 z = jnp.matmul(r, whiten, precision=EXACT)
                 return own_square(without(r, z, whiten, count, own, shrinkage), z)
 
-            value = jnp.where(mine, lax.map(one, (state.whiten, stats.counts)).T, jnp.square(seen))
+            value = jnp.where(mine, lax.map(one, (state.whiten, stats.counts)).T, jnp.square(distances(state, outputs)))
         alone = mine & (own <= 1)[:, None]
         return jnp.where(state.present[None] & ~alone, jnp.sqrt(value), jnp.inf)
 

@@ -1,0 +1,59 @@
+"""Every method with every scorer: it works or is refused before anything is trained, and no options stray."""
+
+from __future__ import annotations
+
+import pytest
+
+from adjax import methods, scorers
+from adjax.auto import plan
+from adjax.data.upload import Header
+from adjax.extraction import check_scorer
+from adjax.pipeline import Recipe
+from experiments import members, pairs
+from experiments.config import parse
+from tiers import daily
+
+FOUND = pairs.read(pairs.RESULTS)
+METHODS = sorted(methods.METHODS)
+
+
+def test_every_pair_was_tried_and_none_failed():
+    assert sorted(FOUND) == METHODS
+    for row in FOUND.values():
+        assert sorted(row) == sorted(scorers.SCORERS)
+        assert all(said == pairs.WORKS or said.startswith("refused: scorer ") for said in row.values())
+        assert pairs.WORKS in row.values()
+
+
+@pytest.mark.parametrize("method", daily(METHODS, "hog_ocsvm", "centerloss"))
+def test_shapes_alone_tell_which_pairs_work(method):
+    shape, classes = (8, 8, 1), tuple("0123456789") if methods.entry(method).supervision != "normal" else ("normal",)
+    if methods.entry(method).supervision == "anomalies":
+        classes = ("normal",)
+    for scorer, said in FOUND[method].items():
+        try:
+            check_scorer(Recipe(method, scorer=scorer).build(shape, classes).spec)
+            fed = True
+        except ValueError as error:
+            assert "these can: " in str(error) or "needs the options" in str(error)
+            fed = False
+        assert fed == (said == pairs.WORKS), scorer
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_scorer_gets_its_own_options_and_no_others(method):
+    """`--method hog_ocsvm --scorer knn` once ended in "unexpected keyword argument 'gamma'"."""
+    for scorer in set(scorers.SCORERS) - {"fused"}:
+        if method in plan.METHODS:
+            choices = plan.UserChoices(method, "hog" if method == "gmm" else None, scorer)
+            scorers.make(scorer, **plan.choose([Header(28, 28, 1, "")] * 2000, 2, choices).scorer_options)
+        config = parse(["--method", method, "--scorer", scorer, "--dataset", "digits"])
+        recipe = members.recipe(config)
+        assert recipe.scorer == scorer
+        scorers.make(scorer, **recipe.scorer_options)
+
+
+def test_what_works_for_no_network_is_red():
+    given = pairs.Trained(Recipe("random").build((8, 8, 1), ("normal",)).spec, {}, None, None, None, {})
+    assert pairs.pair(given, "fused").startswith("refused: scorer 'fused' needs the options")
+    assert pairs.pair(given, "padim").startswith("refused: scorer 'padim' can't be fed by method 'random'")
