@@ -180,6 +180,11 @@ def test_without_weights_there_is_a_way_and_it_is_said(published):
         plan.choose(SMALL[:60], 1, UserChoices(weights="mine.h5"))
 
 
+def test_the_reason_names_what_is_fitted_and_to_what():
+    (why,) = (w for w in plan.choose(SMALL[:60], 1, UserChoices(scorer="knn", weights="random")).why if "few" in w)
+    assert "an UNTRAINED network's features and scorer knn" in why
+
+
 def test_pictures_are_taken_whole_in_their_own_proportions(published):
     long = plan.choose([Header(512, 2048, 1, "L")] * 20, 1, UserChoices())
     assert long.shape == (128, 512, 1)
@@ -217,6 +222,7 @@ def test_a_refusal_is_in_the_words_of_who_reads_it(refused, said):
 
 def test_one_coloured_picture_makes_the_detector_see_colours(published):
     mixed = [*SMALL[:80], Header(28, 28, 3, "RGB")]
+    assert any("80 of 81 pictures are grey, and become RGB" in why for why in plan.choose(mixed, 1, UserChoices()).why)
     assert plan.choose(mixed, 1, UserChoices()).shape == (28, 28, 3)
 
 

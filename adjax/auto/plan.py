@@ -165,7 +165,11 @@ def choose(
     channels = 1 if grey else 3
     if shape is None:
         height, width = (side, side) if found is None or side < SEEN_PX else _proportions(headers, side)
-        why.append(f"{width}×{height} px, {'grey' if grey else 'RGB'}: pictures are brought to it whole")
+        colour = "grey" if grey else "RGB"
+        few_grey = sum(header.channels == 1 for header in headers)
+        if few_grey and not grey:
+            colour += f" ({few_grey:,} of {n:,} pictures are grey, and become RGB)"
+        why.append(f"{width}×{height} px, {colour}: pictures are brought to it whole")
         shape = (height, width, channels)
     scorer = asked.scorer or ("mahalanobis" if method == "gmm" and classes > 1 else None)
     selects = found is not None and method == "gmm" and asked.scorer is None and min(shape[:2]) >= SEEN_PX
@@ -196,16 +200,17 @@ def _scratch(classes: int) -> str:
 
 def _pretrained(asked: UserChoices, reason: str) -> tuple[str, weights.Weights | None, str]:
     """A pre-trained network if there are weights for it, else what needs none; and why."""
-    model = asked.model or BACKBONE
+    model, scored = asked.model or BACKBONE, f"scorer {asked.scorer}" if asked.scorer else "a Gaussian"
     if model not in WEIGHTED:
-        return "gmm", None, f"{reason}: the features of {model} as they are, and a Gaussian"
+        return "gmm", None, f"{reason}: the features of {model} as they are, and {scored}"
     try:
         found = weights.resolve(asked.weights, model)
     except weights.WeightsError as error:
         if asked.weights or asked.model:
             raise
         return "hog_ocsvm", None, f"{reason}, and {NO_WEIGHTS}: hand-made features. {error}"
-    return "gmm", found, f"{reason}: a pre-trained network's features and a Gaussian ({found.source})"
+    network = "an UNTRAINED network's" if found.params is None else "a pre-trained network's"
+    return "gmm", found, f"{reason}: {network} features and {scored} ({found.source})"
 
 
 def _proportions(headers: Sequence[Header], side: int) -> tuple[int, int]:
