@@ -5,8 +5,8 @@ and scorers see small defects in such pictures. Eight kinds, drawn from an expli
 
 | kind | what is done to the place |
 |---|---|
-| `cutpaste` | a part of the picture from elsewhere, turned (Li et al., "CutPaste", CVPR 2021) |
-| `noise` | another picture's grain in the shape of smooth noise (Zavrtanik et al., "DRAEM", ICCV 2021) |
+| `cutpaste` | a part of the picture from elsewhere, turned and lit otherwise (Li et al., "CutPaste", CVPR 2021) |
+| `noise` | the grain of an unrelated photograph in the shape of smooth noise (Zavrtanik et al., "DRAEM", ICCV 2021) |
 | `scratch` | a thin bent line, lighter or darker |
 | `crack` | a ragged dark line |
 | `spot` | a stain, lighter or darker, with a soft edge |
@@ -22,9 +22,11 @@ from collections.abc import Callable
 import numpy as np
 from scipy import ndimage
 
-LEAST = 6.0
-"""Least mean difference of the place, in grey levels; below, it is drawn again: blurring a flat place is no defect."""
+LEAST, CONTRAST = 6.0, 0.5
+"""Least mean difference of the place, in grey levels and in deviations of the whole picture; below, it is drawn again:
+nobody sees a flat place blurred, or grass a little darker than grass."""
 _TRIES = 20
+_GRAINS = 16
 
 
 def defect(
@@ -37,7 +39,7 @@ def defect(
       kind: a key of `KINDS`.
       share: of the picture's area that it takes, about, in (0, 0.25].
       rng: that draws place, shape and strength.
-      other: uint8[H, W, C], another picture, whose grain `noise` takes; None: this one, turned.
+      other: uint8[H, W, C], another picture, whose grain `noise` takes; None: a photograph.
 
     Returns:
       (uint8[H, W, C], bool[H, W] where it differs). If no try makes a visible difference, as of a blur where all is
@@ -47,7 +49,7 @@ def defect(
       ValueError: no such kind, a share out of range, or too small a picture.
     """
     _check(image, kind, share)
-    other = image[::-1, ::-1] if other is None else other
+    other = foreign(1, image.shape, int(rng.integers(2**31)))[0] if other is None else other
     return _visible(image, kind, share, rng, other)[:2]
 
 
@@ -65,10 +67,11 @@ def _visible(
     image: np.ndarray, kind: str, share: float, rng: np.random.Generator, other: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, str]:
     """The picture, the mask and the kind: the first that can be seen, of the kind or else a spot."""
+    least = max(LEAST, CONTRAST * float(image.mean(-1).std()))
     for tried in (kind, "spot"):
         for _ in range(_TRIES):
             made, mask = _made(image, tried, share, rng, other)
-            if mask.any() and np.abs(made[mask].astype(float) - image[mask]).mean() >= LEAST:
+            if mask.any() and np.abs(made[mask].astype(float) - image[mask]).mean() >= least:
                 break
         else:
             continue
@@ -98,9 +101,10 @@ def defects(
     kinds, rng = kinds or tuple(KINDS), np.random.default_rng(seed)
     low, high = share if isinstance(share, tuple) else (share, share)
     made, masks, which = np.empty_like(images), np.zeros(images.shape[:3], bool), []
+    grains = foreign(min(len(images), _GRAINS), images.shape[1:], seed)
     for row, image in enumerate(images):
         kind = kinds[row % len(kinds)]
-        other = images[rng.integers(len(images))]
+        other = grains[row % len(grains)]
         size = float(np.exp(rng.uniform(np.log(low), np.log(high))))
         _check(image, kind, size)
         made[row], masks[row], kind = _visible(image, kind, size, rng, other)
@@ -205,7 +209,7 @@ def _cutpaste(image, share, rng, other):
     alpha, changed = np.zeros(image.shape[:2], np.float32), image.copy()
     part = image[top : top + h, left : left + w]
     turned = part[::-1, ::-1] if rng.random() < 0.5 else part[:, ::-1]
-    gain = 1 + rng.uniform(0.1, 0.3) * _sign(rng)  # as CutPaste jitters colours
+    gain = 1 + rng.uniform(0.3, 0.6) * _sign(rng)  # CutPaste jitters colours, too; less, where pictures have parts
     changed[rows, columns] = turned * gain
     alpha[rows, columns] = 1
     return alpha, changed
@@ -213,7 +217,7 @@ def _cutpaste(image, share, rng, other):
 
 def _noise(image, share, rng, other):
     grain = np.roll(other, rng.integers(0, other.shape[0], 2), (0, 1))
-    grain = np.rot90(grain, 2) * rng.uniform(0.6, 1.4) + rng.uniform(-30, 30, image.shape[2])
+    grain = grain * rng.uniform(0.6, 1.4) + rng.uniform(-30, 30, image.shape[2])
     return _blob(image.shape[:2], share, rng) * np.float32(rng.uniform(0.5, 1)), grain
 
 
