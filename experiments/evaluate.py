@@ -12,8 +12,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from adjax import baselines, features, metrics, scorers, thresholds
 from adjax import detector as detectors
-from adjax import features, metrics, scorers, thresholds
 from adjax.augment import Normalise
 from adjax.data.trials import Study, Trial
 from adjax.detector import Detector, Spec, read_by
@@ -282,23 +282,10 @@ def ranking(normal: np.ndarray, anomalous: np.ndarray, prefix: str = "") -> dict
     }
 
 
-def pixel_pca(study: Study, trial: Trial, classes: int, prefix: str = "", components: int = 30) -> dict[str, float]:
-    """The trivial baseline: squared residual of raw pixels outside of the normal training images' principal ones."""
-
-    def flat(images: np.ndarray) -> np.ndarray:
-        return images.reshape(len(images), -1).astype(np.float32) / 255
-
-    train = flat(study.images[trial.rows[trial.labels < max(classes, 1)]])
-    mean = train.mean(0)
-    train -= mean
-    _, vectors = np.linalg.eigh(train.T @ train)
-    basis = vectors[:, -min(components, train.shape[1] - 1) :]
-
-    def residual(images: np.ndarray) -> np.ndarray:
-        x = flat(images) - mean
-        return np.square(x).sum(1) - np.square(x @ basis).sum(1)
-
-    scores = residual(study.test_images[trial.test])
+def pixel_pca(study: Study, trial: Trial, classes: int, prefix: str = "") -> dict[str, float]:
+    """The trivial baseline, see `adjax.baselines`."""
+    train = study.images[trial.rows[trial.labels < max(classes, 1)]]
+    scores = baselines.pixel_pca(study.test_images[trial.test], train)
     return ranking(scores[trial.truth == 0], scores[trial.truth == 1], prefix)
 
 

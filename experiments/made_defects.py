@@ -6,7 +6,7 @@ detector that `adjax.train_detector` makes of 80 of them scores 40 more, and 48 
 before, as of a product photographed again; defects have not. Defects of the same kinds, from other
 draws, choose the scorer in training pictures: these figures don't cover other kinds of defects.
 
-Two trivial baselines stand beside it: the highest high-pass energy of a 16-px cell, and the picture's mean colour.
+The trivial baselines of `adjax.baselines` stand beside it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from scipy import ndimage
 
 import adjax
 from adjax import localise, metrics, pixel_metrics
+from adjax.baselines import BASELINES
 from adjax.data.defects import defects
 from experiments.console import spread
 from experiments.rundir import environment, write_json
@@ -30,7 +30,6 @@ from experiments.rundir import environment, write_json
 TEXTURES = ("brick", "grass", "gravel", "immunohistochemistry")
 SIDE_PX, TRAINED, NORMAL, DEFECTS = 192, 80, 40, 48
 SHARES = (0.003, 0.01, 0.05)
-CELL_PX = 16
 
 
 def parts(name: str, count: int, rng: np.random.Generator) -> np.ndarray:
@@ -42,24 +41,6 @@ def parts(name: str, count: int, rng: np.random.Generator) -> np.ndarray:
     cut = np.stack([texture[y : y + SIDE_PX, x : x + SIDE_PX] for y, x in corners]).astype(float)
     light = cut * rng.uniform(0.94, 1.06, (count, 1, 1, 1)) + rng.uniform(-4, 4, (count, 1, 1, 1))
     return np.clip(np.rint(light + rng.normal(0, 2, cut.shape)), 0, 255).astype(np.uint8)
-
-
-def high_pass(images: np.ndarray, normal: np.ndarray) -> np.ndarray:
-    """float[N]: how many deviations the oddest cell's high-pass energy lies from that of all normal cells."""
-
-    def energy(images: np.ndarray) -> np.ndarray:
-        edges = np.abs(ndimage.laplace(images.astype(np.float32).mean(-1), axes=(1, 2)))
-        cells = edges.reshape(len(edges), SIDE_PX // CELL_PX, CELL_PX, -1, CELL_PX).mean((2, 4))
-        return np.log(cells + 1)
-
-    known = energy(normal)
-    return np.abs((energy(images) - known.mean()) / known.std()).max((1, 2))
-
-
-def mean_colour(images: np.ndarray, normal: np.ndarray) -> np.ndarray:
-    """float[N]: how many deviations the mean colour lies from that of normal pictures."""
-    colour, known = images.mean((1, 2)), normal.mean((1, 2))
-    return np.linalg.norm((colour - known.mean(0)) / known.std(0), axis=1)
 
 
 def cell(name: str, seed: int) -> list[dict[str, Any]]:
@@ -76,8 +57,7 @@ def cell(name: str, seed: int) -> list[dict[str, Any]]:
         both, truth = np.concatenate([normal, odd]), np.repeat([0, 1], [NORMAL, DEFECTS])
         scores = {
             "adjax": np.asarray(detector.score(both)),
-            "high-pass": high_pass(both, trained),
-            "mean colour": mean_colour(both, trained),
+            **{which: score(both, trained) for which, score in BASELINES.items()},
         }
         row = {"texture": name, "seed": seed, "share": share, "scorer": detector.spec.names[-1], "train_cpu_s": cpu_s}
         row |= {f"auroc, {which}": float(metrics.auroc(jnp.asarray(x), truth)) for which, x in scores.items()}
@@ -124,7 +104,7 @@ def main() -> None:
             rows += cell(name, seed)
             for row in rows[-len(SHARES) :]:
                 places = f", AUPRO {row['aupro']:.3f}" if "aupro" in row else ""
-                plain = f"high-pass {row['auroc, high-pass']:.3f}, mean colour {row['auroc, mean colour']:.3f}"
+                plain = ", ".join(f"{which} {row[f'auroc, {which}']:.3f}" for which in BASELINES)
                 found = f"{row['scorer']}, AUROC {row['auroc, adjax']:.3f} ({plain}){places}"
                 print(f"{name}, seed {seed}, {row['share']:.1%}: {found}", flush=True)
             write_json(args.out, {"environment": environment(), "rows": rows, "summary": summary(rows)})

@@ -40,7 +40,7 @@ LAYERS = [
     {"pipeline"},
     {"onnx", "sklearn"},
     {"metrics"},
-    {"pixel_metrics"},
+    {"baselines", "pixel_metrics"},
     {"report"},
     {"predict", "auto", "doctor"},
     {"cli"},

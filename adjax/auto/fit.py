@@ -10,12 +10,13 @@ import contextlib
 import math
 import threading
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from adjax import crossfit, localise, loop, metrics, pixel_metrics, thresholds
+from adjax import baselines, crossfit, localise, loop, metrics, pixel_metrics, thresholds
 from adjax.augment import Augment
 from adjax.auto.plan import FROZEN, TrainingPlan
 from adjax.data.copies import near_copies
@@ -260,6 +261,7 @@ class Evaluation(NamedTuple):
       flagged: share of the anomalies above the threshold; false_alarms: of the normal images.
       normal, anomalous: how many.
       pixels: of the maps, where masks are known and the scorer has places; None elsewhere.
+      baselines: AUROC of each of `adjax.baselines`, on the same images; empty where no normal ones are at hand.
     """
 
     auroc: tuple[float, float, float]
@@ -270,6 +272,13 @@ class Evaluation(NamedTuple):
     normal: int
     anomalous: int
     pixels: Pixels | None = None
+    baselines: Mapping[str, float] = MappingProxyType({})
+
+    @property
+    def beaten_by(self) -> str | None:
+        """The baseline that does better, if one does."""
+        best = max(self.baselines, key=self.baselines.__getitem__, default=None)
+        return best if best is not None and self.baselines[best] > self.auroc[0] else None
 
 
 def evaluate(
@@ -277,6 +286,7 @@ def evaluate(
     normal: np.ndarray | None,
     anomalous: np.ndarray,
     masks: Mapping[int, np.ndarray] | None = None,
+    train: np.ndarray | None = None,
 ) -> Evaluation:
     """Computes figures on uint8 images [n, H, W, C] of both kinds, at least one each.
 
@@ -284,6 +294,7 @@ def evaluate(
       detector: to evaluate.
       normal, anomalous: the images; normal None: those that calibrated.
       masks: of some of the anomalous ones, bool[H, W] by their number.
+      train: the normal images that it learned from, for the baselines; None: without them.
 
     Returns:
       The figures, a `Evaluation`.
@@ -302,6 +313,7 @@ def evaluate(
         len(levels),
         len(anomalous),
         None if normal is None or not masks else _pixels(detector, normal, anomalous, masks),
+        {} if normal is None or train is None else baselines.aurocs(normal, anomalous, train),
     )
 
 

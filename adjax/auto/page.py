@@ -57,10 +57,13 @@ def of_training(
         pictures=Pictures(rows, np.concatenate([normal, anomalous])[rows], names=names),
     )
     value, low, high = judged.auroc
+    worse = f" The trivial score {judged.beaten_by!r} alone does better." if judged.beaten_by else ""
+    trivial = [(f"AUROC of {name}", f"{auroc:.4f}") for name, auroc in judged.baselines.items()]
     which = "the held-out normal images, which also set the threshold" if calibrated_on else "normal test images"
     return Report(
         title=about,
-        lead=f"Evaluated on {len(anomalous):,} known anomalies and {len(normal):,} images, not trained on: {which}.",
+        lead=f"Evaluated on {len(anomalous):,} known anomalies and {len(normal):,} images, not trained on: {which}."
+        + worse,
         figures=(
             Figure("AUROC", f"{value:.4f}", f"{low:.4f}–{high:.4f}", "95% interval, DeLong"),
             Figure("FPR95", f"{judged.fpr95:.2%}", about="normal images flagged where 95% of the anomalies are"),
@@ -68,5 +71,8 @@ def of_training(
             Figure("Normal images flagged", f"{judged.false_alarms:.1%}", about=f"chosen to be at most {alpha:.2%}"),
         ),
         views=[view],
-        facts={"Detector": [("manifest (SHA-256)", sha256)]},
+        facts={
+            "Detector": [("manifest (SHA-256)", sha256)],
+            **({"Trivial scores of the same images": trivial} if trivial else {}),
+        },
     )

@@ -89,7 +89,7 @@ def main(arguments: list[str]) -> int:
     detector.save(out)
     console.print(f"{detector}\n{parts.promise(chosen.false_positive_rate)}: --false-positive-rate for another")
     aside = None if parts.crossed else (images[parts.held_out], [found.files[rows[i]] for i in parts.held_out])
-    judged, shown = _judge(console, detector, found, planned, aside, chosen, out)
+    judged, shown = _judge(console, detector, found, planned, aside, images[parts.train], chosen, out)
     training = record.Training(
         found,
         planned,
@@ -136,6 +136,7 @@ def _judge(
     found: scan_folder.Layout,
     planned: plan.TrainingPlan,
     aside: tuple[np.ndarray, list[Path]] | None,
+    train: np.ndarray,
     chosen: argparse.Namespace,
     out: Path,
 ) -> tuple[fit.Evaluation | None, Report | None]:
@@ -161,7 +162,7 @@ def _judge(
         return None, None
     known, unread = masks.of_pictures([found.test_anomalous[i] for i in odd], chosen.folder, shape, "whole")
     _tell(console, unread)
-    judged = fit.evaluate(detector, normal, anomalous, known)
+    judged = fit.evaluate(detector, normal, anomalous, known, train)
     value, low, high = judged.auroc
     which = "test" if found.test_normal else "the cross-fitted" if normal is None else "the held-out"
     console.print(
@@ -169,6 +170,11 @@ def _judge(
         f"AUROC {value:.4f} ({low:.4f}–{high:.4f}), AUPR {judged.aupr:.4f}, FPR95 {judged.fpr95:.2%}; at the threshold "
         f"{judged.flagged:.1%} of the anomalies are flagged, and {judged.false_alarms:.1%} of the normal images"
     )
+    if judged.baselines:
+        each = ", ".join(f"{name} {auroc:.4f}" for name, auroc in judged.baselines.items())
+        console.print(f"trivial scores of the same pictures (adjax.baselines): {each}")
+    if judged.beaten_by:
+        console.print(f"{judged.beaten_by} alone does better than this detector", style="bold red")
     if judged.pixels is not None:
         pixels = judged.pixels
         console.print(

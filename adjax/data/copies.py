@@ -16,6 +16,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from adjax.data.splitting import copies
+from adjax.data.thumbnails import thumbnails
 
 THUMBNAIL_PX = 16
 CAP, GAP, NOISE = 4.0, 4.0, 0.25
@@ -47,12 +48,13 @@ def near_copies(images: np.ndarray) -> np.ndarray:
     firsts = np.unique(exact)
     if not 1 < len(firsts) <= MOST_PICTURES:
         return exact
-    near = _linked(_thumbnails(images[firsts]))
+    rows = thumbnails(images[firsts], THUMBNAIL_PX).reshape(len(firsts), -1)
+    near = _linked(rows - rows.mean(0))
     return firsts[near][np.searchsorted(firsts, exact)]
 
 
 def _linked(rows: np.ndarray) -> np.ndarray:
-    """int[n]: the first row of each row's group."""
+    """int[n]: the first row of each row's group; rows float32[n, D], centred."""
     n, most = len(rows), min(MOST, len(rows) - 1)
     own, other = [], []
     squares = (rows**2).sum(1)
@@ -74,15 +76,3 @@ def _linked(rows: np.ndarray) -> np.ndarray:
     _, group = connected_components(graph, directed=False)
     _, first, member = np.unique(group, return_index=True, return_inverse=True)
     return first[member]
-
-
-def _thumbnails(images: np.ndarray) -> np.ndarray:
-    """float32[N, D], less their mean: means over a grid of at most 16×16 cells, which noise hardly moves."""
-    small = images
-    for axis in (1, 2):
-        size = images.shape[axis]
-        edges = np.linspace(0, size, min(size, THUMBNAIL_PX) + 1).round().astype(int)
-        small = np.add.reduceat(small, edges[:-1], axis=axis, dtype=np.float32)
-        small /= np.diff(edges).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(4)])
-    rows = small.reshape(len(images), -1)
-    return rows - rows.mean(0)
