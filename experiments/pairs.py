@@ -35,7 +35,9 @@ def images_for(method: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """Digits as this method learns from them: images, labels, classes; the last label, if any, is the anomalies'."""
     digits = data.load("digits", "train")
     images, labels = digits.images[: FITTED + SCORED], digits.labels[: FITTED + SCORED]
-    supervision = Recipe(method).supervision((8, 8, 1))
+    if method == "gan":  # whose U-Net halves sides four times
+        images = images.repeat(4, axis=1).repeat(4, axis=2)
+    supervision = Recipe(method).supervision(images.shape[1:])
     if supervision == "normal":
         return images, np.zeros(len(images), np.int32), ("normal",)
     if supervision == "anomalies":
@@ -98,14 +100,14 @@ def _main(argv: list[str]) -> int:
     parser.add_argument("--scorers", nargs="+", choices=scorers.SCORERS, default=list(scorers.SCORERS), metavar="NAME")
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args(argv)
-    found: dict[str, dict[str, str]] = {}
+    found = read(asked.out) if asked.out.exists() else {}
     for method in asked.methods:
         given = trained(method)
-        found[method] = {scorer: pair(given, scorer) for scorer in asked.scorers}
+        found[method] = {**found.get(method, {}), **{scorer: pair(given, scorer) for scorer in asked.scorers}}
+        write_json(asked.out, {"environment": environment(), "pairs": found})
         works = [scorer for scorer, said in found[method].items() if said == WORKS]
         print(f"{method}: {len(works)} of {len(asked.scorers)} scorers", flush=True)
     Console(width=None if sys.stdout.isatty() else 160).print(table(found))
-    write_json(asked.out, {"environment": environment(), "pairs": found})
     failed = [(m, s, said) for m, row in found.items() for s, said in row.items() if _mark(said) == "FAILED"]
     for method, scorer, said in failed:
         print(f"{method} + {scorer} failed: {said}")

@@ -426,7 +426,8 @@ def test_what_is_passed_over_is_told_and_a_lone_class_is_named_before_decoding(t
     told = capsys.readouterr()
     assert "'across' has 1: give it more, take it out, or take all classes as one by --one-class" in told.err
     line = next(line for line in told.out.splitlines() if line.startswith("skipped: "))
-    assert sorted(line.removeprefix("skipped: ").split(", ")) == [".txt 1", "hidden 1", "masks 1"]
+    kinds = line.removeprefix("skipped: ").removesuffix("; masks say where, if anomalies have any").split(", ")
+    assert sorted(kinds) == [".txt 1", "hidden 1", "masks 1"]
 
 
 def test_too_few_or_too_broken_is_refused(tmp_path, capsys):
