@@ -17,7 +17,7 @@ from tyro.conf import arg
 
 from adjax.augment import Augment
 from adjax.data.trials import PROTOCOLS
-from adjax.methods import METHODS
+from adjax.methods import METHODS, entry
 from adjax.models import MODELS
 from adjax.scorers import SCORERS
 from adjax.train import MAX_STEPS
@@ -333,7 +333,8 @@ def parse(argv: list[str] | None = None) -> Config:
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     first.add_argument("--config", type=Path)
     first.add_argument("--preset")
-    first.add_argument("--method")
+    for name in ("--method", "--model", "--scorer"):
+        first.add_argument(name)
     given, _ = first.parse_known_args([a for a in argv if a not in ("-h", "--help")])
     try:
         known = given.method in METHODS
@@ -346,10 +347,22 @@ def parse(argv: list[str] | None = None) -> Config:
         else:
             base = of_preset(given.preset or (of_method(given.method) if known else "centerloss"))
         return tyro.cli(
-            Config, args=argv, default=base, prog="python -m experiments.run", config=(tyro.conf.OmitArgPrefixes,)
+            Config,
+            args=argv,
+            default=_without_strays(base, vars(given)),
+            prog="python -m experiments.run",
+            config=(tyro.conf.OmitArgPrefixes,),
         )
     except ValueError as error:
         raise SystemExit(f"error: {error}") from None
+
+
+def _without_strays(base: Config, given: dict[str, Any]) -> Config:
+    """The defaults without options of a method, model or scorer that another one is given for."""
+    known = entry(base.method)
+    chosen = {"method": base.method, "model": base.model or known.model, "scorer": base.scorer or known.scorer}
+    strays: dict[str, Any] = {f"{of}_options": () for of, own in chosen.items() if given[of] not in (None, own)}
+    return dataclasses.replace(base, **strays)
 
 
 def _renamed(argv: list[str]) -> list[str]:
