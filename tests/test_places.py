@@ -14,6 +14,7 @@ from adjax import localise, models, scorers
 from adjax.auto import fit
 from adjax.data import defects, pixels, upload
 from adjax.models._patches import aligned
+from adjax.models._statistics import statistics
 from adjax.predict import regions
 from adjax.scorers.patchwise import highest
 from adjax.spec import Spec
@@ -53,12 +54,14 @@ class _Maps:
 def test_maps_of_layers_are_averaged_and_aligned_to_the_first_named():
     fine, coarse = RNG.normal(size=(2, 4, 6, 3)), RNG.normal(size=(2, 2, 3, 5))
     network = _Maps(fine, coarse).network
-    patches = np.asarray(jax.jit(lambda: aligned(network, ("fine", "coarse")).apply(None, None)["patches"])())
+    patches = np.asarray(
+        jax.jit(lambda: aligned(network, ("fine", "coarse")).apply(None, jnp.zeros((2, 32, 48, 3)))["patches"])()
+    )
     assert patches.shape == (2, 4, 6, 8)
     np.testing.assert_allclose(patches[0, 1, 1, :3], fine[0, :3, :3].mean((0, 1)), rtol=1e-5)
     np.testing.assert_allclose(patches[0, 0, 0, :3], fine[0, :2, :2].mean((0, 1)), rtol=1e-5)  # of those that there are
     np.testing.assert_allclose(patches[0, 0, 0, 3:], coarse[0, :2, :2].mean((0, 1)), rtol=1e-5)
-    turned = jax.eval_shape(lambda: aligned(network, ("coarse", "fine")).apply(None, None))
+    turned = jax.eval_shape(lambda: aligned(network, ("coarse", "fine")).apply(None, jnp.zeros((2, 32, 48, 3))))
     assert turned["patches"].shape == (2, 2, 3, 8)
 
 
@@ -67,7 +70,37 @@ def test_a_layer_that_is_no_map_is_refused_with_those_there_are():
     with pytest.raises(
         ValueError, match="patch_layers 'features': this network has no such map; it gives fine, coarse"
     ):
-        aligned(network, ("features",)).apply(None, None)
+        aligned(network, ("features",)).apply(None, jnp.zeros((2, 32, 48, 3)))
+
+
+def test_statistics_are_those_of_scipy():
+    from scipy import ndimage
+
+    images = RNG.normal(size=(2, 22, 16, 3)).astype(np.float32)  # 22 is no multiple of 4: the edge is repeated
+    found = np.asarray(jax.jit(statistics)(images))
+    assert found.shape == (2, 6, 4, 13)
+    grey = 58 * images.mean(-1, dtype=np.float64)
+    blur = lambda x, step: ndimage.convolve(x, np.outer(*[kernel(step)] * 2)[None], mode="nearest")  # noqa: E731
+    scales = [grey, blur(blur(grey, 1), 1), blur(blur(blur(grey, 1), 1), 2)]
+    slope = np.array([-0.5, 0, 0.5])
+    edges = [
+        np.abs(x)
+        for g in scales
+        for x in (
+            ndimage.laplace(g, mode="nearest", axes=(1, 2)),
+            *(ndimage.correlate1d(g, slope, axis=axis, mode="nearest") for axis in (1, 2)),
+        )
+    ]
+    cell = lambda x: np.pad(x, ((0, 0), (0, 2), (0, 0)), mode="edge").reshape(2, 6, 4, 4, 4).mean((2, 4))  # noqa: E731
+    sd = np.sqrt(np.maximum(cell(grey**2) - cell(grey) ** 2, 0))
+    wanted = [*(cell(images[..., c]) for c in range(3)), np.log1p(sd), *(np.log1p(cell(e)) for e in edges)]
+    np.testing.assert_allclose(found, np.stack(wanted, -1), rtol=1e-4, atol=1e-4)
+
+
+def kernel(step):
+    weights = np.zeros(2 * step + 1)
+    weights[[0, step, 2 * step]] = 0.25, 0.5, 0.25
+    return weights
 
 
 # Scorers of patches
@@ -112,6 +145,30 @@ def test_padim_takes_the_grid_of_the_map():
     np.testing.assert_array_equal(own[0].score(own[1], {"patches": ODD}), grid[0].score(grid[1], {"patches": ODD}))
     with pytest.raises(ValueError, match="has no places: give a network with maps, or padim grid"):
         scorers.fit(scorers.make("padim", feature="features"), {"features": X[:, 0, 0]}, Y, 1)
+
+
+def test_a_smoothed_map_is_averaged_over_neighbours():
+    plain, state = fitted("patchwise", shrinkage=0.0)
+    smooth = scorers.make("patchwise", shrinkage=0.0, smooth=True)
+    one, other = (np.asarray(s.maps(state, {"patches": ODD})) for s in (plain, smooth))
+    np.testing.assert_allclose(other[0, 1, 2], one[0, :3, 1:4].mean(), rtol=1e-5)
+    np.testing.assert_allclose(other[0, 0, 0], one[0, :2, :2].mean(), rtol=1e-5)
+    np.testing.assert_allclose(smooth.score(state, {"patches": ODD}), other.max((1, 2)), rtol=1e-5)
+
+
+def test_fused_maps_lie_on_the_finest_grid_and_keep_their_maximum():
+    fine = RNG.normal(size=(N, 2 * H, 2 * W, 3)).astype(np.float32)
+    options = (("shrinkage", 0.0),), (("feature", "statistics"), ("shrinkage", 0.0))
+    one = scorers.make("fused", names=("patchwise",) * 2, options=options, offsets=(1, 2), scales=(1, 2))
+    outputs = {"patches": X, "statistics": fine}
+    state = fit_to(one, outputs)
+    maps = np.asarray(one.maps(state, outputs))
+    assert maps.shape == (N, 2 * H, 2 * W)
+    np.testing.assert_allclose(one.score(state, outputs), maps.max((1, 2)), rtol=1e-5)
+    parts = [scorers.make("patchwise", **dict(o)) for o in options]
+    coarse, finest = (np.asarray(p.maps(own, outputs)) for p, own in zip(parts, state, strict=True))
+    wanted = np.maximum((coarse - 1).repeat(2, 1).repeat(2, 2), (finest - 2) / 2)
+    np.testing.assert_allclose(maps, wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_fused_is_the_highest_of_scores_made_alike():

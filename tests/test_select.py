@@ -35,11 +35,20 @@ def test_all_candidates_are_compared_by_made_defects():
     found = select.compare(planned(), images, labels, ("normal",), 0)
     names = [one.name for one in found]
     patches = list(plan.PATCHES)
-    assert names == [*(f"{name} with gmm" for name in patches), *patches, "gmm"]
+    assert names == [
+        *(f"{name} with statistics with gmm" for name in patches),
+        *(f"{name} with statistics" for name in patches),
+        *(f"{name} with gmm" for name in patches),
+        *patches,
+        "statistics",
+        "gmm",
+    ]
     by = {one.name: one for one in found}
     assert max(by[name].defects for name in patches) > by["gmm"].defects > 0.5
     assert all(0 <= one.defects <= 1 and one.foreign > 0.9 for one in found)
     assert by["padim with gmm"].options["names"] == ("padim", "gmm")
+    assert by["padim with statistics"].options["names"] == ("padim", "patchwise")
+    assert by["statistics"].options == plan.STATISTICS
     again = select.compare(planned(), images, labels, ("normal",), 0)
     assert found == again
 

@@ -38,14 +38,17 @@ CELL_PX = 16
 BACKBONE = "efficientnet_lite0"
 SEEN_PX = 96  # what a pre-trained network enlarges smaller images to
 SMALLEST_PX = 8
-LAYERS = ("layer2", "layer1", "layer3")
-"""Maps whose features lie side by side in `patches`, at the places of the first, an eighth of the side."""
+LAYERS = ("layer2", "layer1")
+"""Maps whose features lie side by side in `patches`, at the places of the first, an eighth of the side. With `layer3`
+beside them PaDiM found less: image AUROC 0.69, not 0.83, over four textures with defects of 1 % of the area."""
 PATCHES: Mapping[str, Mapping[str, Any]] = {
     "padim": {"channels": 64},
     "patchcore": {"coreset": 1000},
     "subspace": {"components": 0.99},
 }
 """Scorers of patches, with their options; beside them stands the one that was planned."""
+STATISTICS: Mapping[str, Any] = {"scorer": "mahalanobis", "feature": "statistics", "shrinkage": 0.0, "smooth": True}
+"""Options of `patchwise` for one Gaussian of the picture's local statistics, which see what a network overlooks."""
 EPOCHS, MIN_STEPS, MAX_STEPS = 20, 2000, 20_000
 FROZEN = ("gmm", "hog_ocsvm")
 NO_WEIGHTS = "NO PRE-TRAINED WEIGHTS can be had"

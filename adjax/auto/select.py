@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from adjax import metrics, scorers
-from adjax.auto.plan import LAYERS, PATCHES, TrainingPlan
+from adjax.auto.plan import LAYERS, PATCHES, STATISTICS, TrainingPlan
 from adjax.data.defects import defects, foreign
 from adjax.detector import extract
 from adjax.pipeline import member, train_members
@@ -105,35 +105,37 @@ def compare(
     table = built.members([fitted], [labels[fitted]], [seed])
     trained = train_members(built, images, table, built.normalise(images[fitted]), 0, batch_size=1)
     params = member(trained.params, 0)
-    said = {k: extract(built.spec, params, built.normalise(images[fitted]), x, {"patches"}) for k, x in shown.items()}
-    candidates: dict[str, Mapping[str, Any]] = {**PATCHES, built.spec.scorer: dict(plan.scorer_options)}
-    values = {name: _scores(name, options, said, labels[fitted], len(classes)) for name, options in candidates.items()}
-    found = [
-        Found(name, name, options, _auroc(values[name], "defects"), _auroc(values[name], "foreign"))
-        for name, options in candidates.items()
-    ]
-    pooled = found[-1]
-    if len(classes) > 1:  # whose scorer has a distance from each of them
-        return found
-    return [*(_both(one, pooled, values) for one in found[:-1]), *found]
+    also = {"patches", "statistics"}
+    said = {k: extract(built.spec, params, built.normalise(images[fitted]), x, also) for k, x in shown.items()}
+    planned = (built.spec.scorer, dict(plan.scorer_options))
+    alone: dict[str, tuple[str, Mapping[str, Any]]] = {name: (name, options) for name, options in PATCHES.items()}
+    alone |= {"statistics": ("patchwise", STATISTICS), planned[0]: planned}
+    values = {name: _scores(*one, said, labels[fitted], len(classes)) for name, one in alone.items()}
+    found = {
+        name: Found(name, *one, _auroc(values[name], "defects"), _auroc(values[name], "foreign"))
+        for name, one in alone.items()
+    }
+    together: list[tuple[str, ...]] = [(name, "statistics") for name in PATCHES]
+    if len(classes) == 1:  # of several, the planned scorer has a distance from each
+        together = [(*pair, planned[0]) for pair in together] + together + [(name, planned[0]) for name in PATCHES]
+    return [*(_together([found[name] for name in names], values) for names in together), *found.values()]
 
 
-def _both(one: Found, other: Found, values: Mapping[str, Mapping[str, np.ndarray]]) -> Found:
-    """Two candidates fused, made alike by their scores of normal pictures."""
-    normal = [values[x.scorer]["normal"] for x in (one, other)]
+def _together(each: list[Found], values: Mapping[str, Mapping[str, np.ndarray]]) -> Found:
+    """Candidates fused, made alike by their scores of normal pictures."""
+    normal = [values[one.name]["normal"] for one in each]
     offsets, scales = [float(x.mean()) for x in normal], [max(float(x.std()), 1e-6) for x in normal]
     alike = [
-        {k: (v - m) / d for k, v in values[x.scorer].items()}
-        for x, m, d in zip((one, other), offsets, scales, strict=True)
+        {k: (v - m) / d for k, v in values[one.name].items()} for one, m, d in zip(each, offsets, scales, strict=True)
     ]
-    highest = {k: np.maximum(v, alike[1][k]) for k, v in alike[0].items()}
+    highest = {k: np.max([one[k] for one in alike], axis=0) for k in alike[0]}
     options = {
-        "names": (one.scorer, other.scorer),
-        "options": tuple(tuple(x.options.items()) for x in (one, other)),
+        "names": tuple(one.scorer for one in each),
+        "options": tuple(tuple(one.options.items()) for one in each),
         "offsets": tuple(offsets),
         "scales": tuple(scales),
     }
-    name = f"{one.scorer} with {other.scorer}"
+    name = " with ".join(one.name for one in each)
     return Found(name, "fused", options, _auroc(highest, "defects"), _auroc(highest, "foreign"))
 
 

@@ -12,15 +12,16 @@ from adjax.types import Outputs, Scorer
 
 _TAKEN = {"logits", "reconstruction", "score"}
 """Outputs other than layers, which no scorer is fitted to."""
-_BY_NAME = {f"layer{i}" for i in range(1, 5)}
-"""Maps of the ImageNet networks at four depths, for scorers that name them; large for photographs."""
+_BY_NAME = {"statistics", *(f"layer{i}" for i in range(1, 5))}
+"""Maps of the ImageNet networks at four depths, and of the picture itself, for scorers that name them; large for
+photographs."""
 
 
 def suite(factories: Mapping[str, Callable[..., Scorer]], outputs: Outputs, classes: int) -> dict[str, dict[str, Any]]:
     """Every scorer that these outputs can feed.
 
     `layers` gets all layers but `patches`, whose mean `features` is; scorers of patches the one with the most
-    channels of those that have more than one place. Maps named `layer1` … `layer4` go to none.
+    channels of those that have more than one place. Maps named `layer1` … `layer4` and `statistics` go to none.
 
     Args:
       factories: name -> factory, such as `adjax.scorers.SCORERS`.

@@ -37,7 +37,8 @@ def fused(
 
     Returns:
       A `Scorer`; `distances` has one column, in deviations of unseen normal images. `maps` is the highest of those that
-      have places, all of one shape; None if none has. An image that is NaN to one of them scores NaN.
+      have places, each at the finest grid of them (nearest); None if none has. An image that is NaN to one of them
+      scores NaN.
 
     Raises:
       ValueError: no names, not as many of the others, or a scale that is not positive.
@@ -70,8 +71,9 @@ def fused(
         return _highest(parts[i].score(own, outputs) for i, own in enumerate(state))
 
     def maps(state: tuple[PyTree, ...], outputs: Outputs) -> Float[Array, "N ..."]:
-        found = (p.maps(own, outputs) if p.maps else None for p, own in zip(parts, state, strict=True))
-        return _highest(found)
+        found = [p.maps(own, outputs) if p.maps else None for p, own in zip(parts, state, strict=True)]
+        finest = tuple(np.max([x.shape for x in found if x is not None], axis=0).tolist())
+        return _highest(x if x is None or x.shape == finest else jax.image.resize(x, finest, "nearest") for x in found)
 
     def _highest(values) -> jax.Array:
         return jnp.stack([(x - m[i]) / d[i] for i, x in enumerate(values) if x is not None]).max(0)

@@ -19,6 +19,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from adjax._numerics import averaged
 from adjax.scorers._vectors import LIMIT
 from adjax.types import Outputs, PyTree, Scorer
 
@@ -36,7 +37,11 @@ class Stats(NamedTuple):
 
 
 def patchwise(
-    scorer: str | Callable[..., Scorer] = "mahalanobis", feature: str = "patches", top: float = 0.0, **options: Any
+    scorer: str | Callable[..., Scorer] = "mahalanobis",
+    feature: str = "patches",
+    top: float = 0.0,
+    smooth: bool = False,
+    **options: Any,
 ) -> Scorer:
     """One scorer on all patches of `outputs[feature]`, float [N, h, w, C].
 
@@ -44,6 +49,7 @@ def patchwise(
       scorer: factory, or its name in `SCORERS`; it takes an option `feature` and scores features [N, C].
       feature: name of the network output to score: any with places.
       top: share of the places whose mean is the score, in [0, 1]; at least one place, so that 0 is the maximum.
+      smooth: average the map over 3×3 places.
       options: of the scorer.
 
     Returns:
@@ -83,7 +89,8 @@ def patchwise(
 
     def maps(state: PyTree, outputs: Outputs) -> Float[Array, "N ..."]:
         x = outputs[feature]
-        return inner.score(state, {"patch": x.reshape(-1, x.shape[-1])}).reshape(x.shape[:-1])
+        found = inner.score(state, {"patch": x.reshape(-1, x.shape[-1])}).reshape(x.shape[:-1])
+        return averaged(found) if smooth else found
 
     def score(state: PyTree, outputs: Outputs) -> Float[Array, " N"]:
         return highest(maps(state, outputs), top)
