@@ -55,7 +55,7 @@ def near_copies(images: np.ndarray) -> np.ndarray:
 
 def _linked(rows: np.ndarray) -> np.ndarray:
     """int[n]: the first row of each row's group; rows float32[n, D], centred."""
-    n, most = len(rows), min(MOST, len(rows) - 1)
+    n, most = len(rows), min(MOST, len(rows) - 2)  # others, the furthest of which is none of the copies
     own, other = [], []
     squares = (rows**2).sum(1)
     for start in range(0, n, _BLOCK):
