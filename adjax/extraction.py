@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Callable, Set
 from typing import Any
@@ -66,9 +67,32 @@ def extractor(spec: Spec | FunctionSpec, also: frozenset[str] = frozenset()) -> 
     return jax.jit(function)
 
 
-@functools.lru_cache
 def shapes(spec: Spec) -> Outputs:
     """Traces the shapes of a network's outputs for two images; nothing is computed."""
+    return _shapes(_without_scorer(spec))
+
+
+def check_scorer(spec: Spec) -> None:
+    """Refuses a scorer that the network can't feed, by shapes alone: before anything is trained.
+
+    Raises:
+      ValueError: which scorers it can feed.
+    """
+    said = shapes(spec)
+    if not scorers.feeds(said, resolve(spec).scorer, len(spec.classes)):
+        raise ValueError(
+            f"scorer {spec.scorer!r} can't be fed by method {spec.method!r} with model {spec.model!r}, which gives "
+            f"{', '.join(said)}; these can: {', '.join(_fed(_without_scorer(spec)))}"
+        )
+
+
+def _without_scorer(spec: Spec) -> Spec:
+    """One spec for all scorers of a network, so that it is traced once."""
+    return dataclasses.replace(spec, scorer="score", scorer_options=())
+
+
+@functools.lru_cache
+def _shapes(spec: Spec) -> Outputs:
     method = resolve(spec).method
     hparams = {name: jnp.float32(value) for name, value in method.hparams.items()}
 
@@ -78,19 +102,9 @@ def shapes(spec: Spec) -> Outputs:
     return jax.eval_shape(said, jax.random.key(0), jax.ShapeDtypeStruct((2, *spec.image_shape), jnp.float32))
 
 
-def check_scorer(spec: Spec) -> None:
-    """Refuses a scorer that the network can't feed, by shapes alone: before anything is trained.
-
-    Raises:
-      ValueError: which scorers it can feed.
-    """
-    said, classes = shapes(spec), len(spec.classes)
-    if not scorers.feeds(said, resolve(spec).scorer, classes):
-        fed = scorers.suite(scorers.SCORERS, said, classes)
-        raise ValueError(
-            f"scorer {spec.scorer!r} can't be fed by method {spec.method!r} with model {spec.model!r}, which gives "
-            f"{', '.join(said)}; these can: {', '.join(fed)}"
-        )
+@functools.lru_cache
+def _fed(spec: Spec) -> tuple[str, ...]:
+    return tuple(scorers.suite(scorers.SCORERS, shapes(spec), len(spec.classes)))
 
 
 class _Asked(dict):
