@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import NoReturn
 
 _ON_COMMAND_LINE = ContextVar("on_command_line", default=False)
 
@@ -72,3 +73,20 @@ def run(command: Callable[[list[str]], int], arguments: list[str]) -> int:
                 file=sys.stderr,
             )
         return 1
+
+
+def script(main: Callable[[], int | None]) -> NoReturn:
+    """Runs the `main` of a module that reads `sys.argv`, as `run` does, and exits.
+
+    Args:
+      main: returns the exit code, or None for 0.
+
+    Raises:
+      SystemExit: always, with the exit code.
+    """
+
+    def command(arguments: list[str]) -> int:
+        sys.argv[1:] = arguments
+        return main() or 0
+
+    sys.exit(run(command, sys.argv[1:]))

@@ -28,7 +28,7 @@ import jax
 import numpy as np
 from scipy.stats import spearmanr
 
-from adjax import data, features, metrics, pipeline, scorers
+from adjax import data, features, metrics, pipeline, scorers, surface
 from adjax.pipeline import Recipe, member
 from benchmarks import exact
 from benchmarks.exact import Given
@@ -299,4 +299,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    surface.script(main)

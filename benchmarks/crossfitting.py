@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from adjax import crossfit, scorers, thresholds
+from adjax import crossfit, scorers, surface, thresholds
 from benchmarks.harness import compare
 from experiments.rundir import environment, write_json
 
@@ -69,4 +69,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    surface.script(main)

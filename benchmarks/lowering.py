@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from adjax import scorers
+from adjax import scorers, surface
 from adjax.scorers import SCORERS
 from benchmarks.liveness import held_bytes
 from benchmarks.training import AUTOENCODER, CNN, EFFICIENTNET, LENET, Setting, gan
@@ -150,4 +150,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    surface.script(main)

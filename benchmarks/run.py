@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
-from adjax import process
+from adjax import process, surface
 from benchmarks import decoding, extraction, protocol, scoring, sweep, training
 from benchmarks.harness import Timing, matmul_peak
 from experiments.rundir import environment
@@ -137,4 +137,4 @@ def versions() -> dict[str, str]:
 
 if __name__ == "__main__":
     process.keep_freed_memory()
-    main()
+    surface.script(main)

@@ -25,7 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adjax import scorers
+from adjax import scorers, surface
 from adjax.pipeline import Recipe, train_members
 from adjax.sharding import make_mesh
 from experiments.rundir import environment, write_json
@@ -184,4 +184,4 @@ def _with_devices(n: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    surface.script(main)

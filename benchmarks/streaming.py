@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from adjax import scorers
+from adjax import scorers, surface
 from experiments.rundir import environment, write_json
 
 ROWS, DIM, CLASSES = (50_000, 1_000_000), 512, 10
@@ -187,4 +187,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    surface.script(main)

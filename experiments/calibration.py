@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import betabinom
 
-from adjax import data, thresholds
+from adjax import data, surface, thresholds
 from adjax.augment import Augment
 from adjax.pipeline import Recipe, train_one
 from experiments.console import spread
@@ -105,4 +105,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    surface.script(main)

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adjax import crossfit, scorers, thresholds
+from adjax import crossfit, scorers, surface, thresholds
 from adjax.types import Scorer
 from experiments.console import spread
 from experiments.rundir import environment, write_json
@@ -138,4 +138,4 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    surface.script(main)

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import adjax
-from adjax import localise, metrics, pixel_metrics
+from adjax import localise, metrics, pixel_metrics, surface
 from adjax.baselines import BASELINES
 from adjax.data.defects import defects
 from experiments.console import spread
@@ -111,4 +111,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    surface.script(main)

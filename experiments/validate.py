@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from adjax import data, metrics, pipeline
+from adjax import data, metrics, pipeline, surface
 from adjax import detector as detectors
 from adjax.augment import Augment
 from adjax.data.protocols import validation_split
@@ -125,4 +125,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    surface.script(main)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from adjax.auto import fit
 from adjax.data.copies import near_copies
 from adjax.sklearn import OutlierDetector
 
+ROOT = Path(__file__).parent.parent
 RNG = np.random.default_rng(0)
 PICTURES = np.kron(RNG.integers(0, 256, (60, 8, 8, 1)), np.ones((1, 8, 8, 1))).astype(np.uint8)
 
@@ -137,3 +140,17 @@ def test_what_was_not_foreseen_is_one_line_and_a_traceback_if_asked(capsys):
     with pytest.raises(TypeError):
         surface.run(command, ["x", "--debug"])
     assert surface.run(lambda arguments: 3, ["--debug"]) == 3
+
+
+def test_every_command_ends_so(monkeypatch, capsys):
+    def main():
+        assert sys.argv[1:] == ["--rows", "3"]
+        raise KeyError("x")
+
+    monkeypatch.setattr(sys, "argv", ["command", "--rows", "3"])
+    with pytest.raises(SystemExit, match="1"):
+        surface.script(main)
+    assert capsys.readouterr().err.startswith("error: KeyError: 'x'. This was not foreseen")
+    for path in (p for folder in ("experiments", "benchmarks") for p in (ROOT / folder).glob("*.py")):
+        ends = path.read_text().partition('if __name__ == "__main__":')[2]
+        assert "\n    main()" not in ends, path
