@@ -107,7 +107,10 @@ def main() -> None:
                 plain = ", ".join(f"{which} {row[f'auroc, {which}']:.3f}" for which in BASELINES)
                 found = f"{row['scorer']}, AUROC {row['auroc, adjax']:.3f} ({plain}){places}"
                 print(f"{name}, seed {seed}, {row['share']:.1%}: {found}", flush=True)
-            write_json(args.out, {"environment": environment(), "rows": rows, "summary": summary(rows)})
+            write_json(
+                args.out,
+                {"environment": environment("experiments.made_defects"), "rows": rows, "summary": summary(rows)},
+            )
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def fit(
     if built.method.step is None:
         directory.mkdir(parents=True, exist_ok=True)
         write_json(directory / "config.json", config.json())
-        write_json(directory / "environment.json", environment())
+        write_json(directory / "environment.json", environment("experiments.run"))
         params = initial(built.method, table)
         return training.Trained(params, params, 0, 0, 0.0, 0.0, 0.0, {}, None)
     validate = None

@@ -104,7 +104,7 @@ def _main(argv: list[str]) -> int:
     for method in asked.methods:
         given = trained(method)
         found[method] = {**found.get(method, {}), **{scorer: pair(given, scorer) for scorer in asked.scorers}}
-        write_json(asked.out, {"environment": environment(), "pairs": found})
+        write_json(asked.out, {"environment": environment("experiments.pairs"), "pairs": found})
         works = [scorer for scorer, said in found[method].items() if said == WORKS]
         print(f"{method}: {len(works)} of {len(asked.scorers)} scorers", flush=True)
     Console(width=None if sys.stdout.isatty() else 160).print(table(found))

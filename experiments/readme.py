@@ -14,6 +14,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from adjax.baselines import BASELINES
 from experiments.calibration_features import LARGEST
 from experiments.console import cells, columns, setting_name
 from experiments.presets import PRESETS
@@ -167,13 +168,14 @@ def calibration_of_features() -> str:
 
 
 def made_defects() -> str:
-    """How much of made defects is found, a row for each texture and size."""
+    """How much of synthetic defects is found, a row for each texture and size."""
     found = json.loads((RESULTS / "made_defects.json").read_text())
     lines = [
-        "| texture | of the area | AUROC | flagged | high-pass | mean colour | pixel AUROC | AUPRO to 0.3 | to 0.05 |",
-        "|---|---|---|---|---|---|---|---|---|",
+        f"| texture | of the area | AUROC | flagged | {' | '.join(BASELINES)} | pixel AUROC | AUPRO to 0.3 | to 0.05 |",
+        "|---" * (7 + len(BASELINES)) + "|",
     ]
-    figures = ("auroc, adjax", "flagged", "auroc, high-pass", "auroc, mean colour", "pixel_auroc", "aupro", "aupro_5")
+    trivial = (f"auroc, {name}" for name in BASELINES)
+    figures = ("auroc, adjax", "flagged", *trivial, "pixel_auroc", "aupro", "aupro_5")
     for row in found["summary"]:
         cells = [f"{row[name]['mean']:.3f} ± {row[name]['sd']:.3f}" if name in row else "–" for name in figures]
         lines.append(f"| {row['texture']} | {row['share']:.1%} | " + " | ".join(cells) + " |")
@@ -184,9 +186,9 @@ def made_defects() -> str:
     chosen = sorted({row["scorer"] for row in rows})
     lines += [
         "",
-        f"Mean ± standard deviation over {seeds} seeds; {alarms:.1%} of normal pictures are flagged. Chosen by made "
-        f"defects: {', '.join(chosen)}. High-pass and mean colour: the AUROC of these alone. `python -m "
-        f"experiments.made_defects`, {where['date']}, {where['cores']} cores of {where['cpu']}, jax "
+        f"Mean ± standard deviation over {seeds} seeds; {alarms:.1%} of normal pictures are flagged. Chosen by "
+        f"synthetic defects: {', '.join(chosen)}. {', '.join(BASELINES)}: the AUROC of these alone. "
+        f"`{where['command']}`, {where['date']}, {where['cores']} cores of {where['cpu']}, jax "
         f"{where['versions']['jax']}.",
     ]
     return "\n".join(lines)

@@ -35,7 +35,7 @@ def _main(argv: list[str]) -> int:
 
 def run(config: Config, console: Console) -> int:
     """Trains all members as one program, evaluates each, writes the run directory."""
-    started, where = time.perf_counter(), environment()
+    started, where = time.perf_counter(), environment("experiments.run")
     directory = config.directory()
     if config.tensorboard:
         tensorboard.check()

@@ -67,7 +67,7 @@ def logged_s(records: list[dict[str, Any]]) -> float:
     return sum(ends) + (records[-1]["time_s"] if records else 0.0)
 
 
-def environment(program: str = "experiments.run") -> dict[str, Any]:
+def environment(program: str) -> dict[str, Any]:
     """Hardware, versions and command (`python -m PROGRAM …`): what a figure must be quoted with."""
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "scikit-learn")
     devices = jax.devices()

@@ -116,7 +116,7 @@ def run(
                 best = Best(directory / "best", count, step)
             if first_process:
                 write_json(directory / "config.json", config.json())
-                write_json(directory / "environment.json", environment())
+                write_json(directory / "environment.json", environment("experiments.run"))
                 log = MetricsLog(directory / "metrics.jsonl", step)
                 if config.tensorboard:
                     members = names or [f"member {m}" for m in range(count)]

@@ -269,15 +269,13 @@ def test_package_of_other_contents_is_refused_and_not_cached(npm, tmp_path):
     assert [path.name for path in (tmp_path / "cache/tiny").iterdir()] == [".lock"]
 
 
-@pytest.mark.parametrize("trick", ["../../evil", "/tmp/adjax-evil", "package/data/../../../evil"])
+@pytest.mark.parametrize("trick", ["../../evil", "{folder}/evil", "package/data/../../../evil"])
 def test_member_with_a_path_is_never_written(npm, tmp_path, trick):
-    write_tar(tmp_path / "tiny.tgz", {trick: b"evil", "package/data/../../../evil": b"evil"})
+    members = {trick.format(folder=tmp_path): b"evil", "package/data/../../../evil": b"evil"}
+    write_tar(tmp_path / "tiny.tgz", members)
     with pytest.raises(DataError, match="has no plain file package/data/train-images"):
         load_published(tiny(), "train")
-    files = {path.name for path in tmp_path.rglob("*") if path.is_file()}
-    assert "evil" not in files
-    assert not Path("/tmp/adjax-evil").exists()
-    assert not Path("/tmp/evil").exists()
+    assert not list(tmp_path.parent.rglob("evil"))
 
 
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE])

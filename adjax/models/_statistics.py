@@ -47,7 +47,7 @@ def _shifted(x: jax.Array, axis: int, step: int) -> tuple[jax.Array, jax.Array]:
     """The neighbours `step` before and after along an axis; beyond the edge it is repeated."""
     padded = jnp.pad(x, [(step, step) if a == axis else (0, 0) for a in range(x.ndim)], mode="edge")
     size = x.shape[axis]
-    return (lax.slice_in_dim(padded, k, k + size, axis=axis) for k in (0, 2 * step))  # type: ignore[return-value]
+    return lax.slice_in_dim(padded, 0, size, axis=axis), lax.slice_in_dim(padded, 2 * step, 2 * step + size, axis=axis)
 
 
 def _blurred(x: jax.Array, step: int) -> jax.Array:

@@ -89,7 +89,8 @@ def _gradient(images: jax.Array) -> tuple[jax.Array, jax.Array]:
     # Whole grey levels often tie, and rounding must not choose: as long as the longest, but for what it may add.
     rounding = 2.0**-21 * jnp.abs(images).max((1, 2, 3), keepdims=True)
     steepest = jnp.argmax(square >= best - rounding * jnp.sqrt(best), -1, keepdims=True)
-    return tuple(jnp.take_along_axis(x, steepest, -1)[..., 0] for x in (down, across))  # type: ignore[return-value]
+    down, across = (jnp.take_along_axis(x, steepest, -1)[..., 0] for x in (down, across))
+    return down, across
 
 
 def _beyond(down: jax.Array, across: jax.Array, orientations: int) -> list[jax.Array]:
