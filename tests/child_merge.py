@@ -10,7 +10,7 @@ import sys
 import jax
 import numpy as np
 from jax.sharding import AxisType, PartitionSpec
-from test_scorers import K, N, images, make, outputs
+from scorer_cases import K, N, images, make, outputs
 
 from adjax import scorers
 

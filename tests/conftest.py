@@ -17,6 +17,9 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import sys
+import textwrap
+import types
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -99,3 +102,53 @@ def pytest_terminal_summary(terminalreporter):
     reports = [r for each in terminalreporter.stats.values() for r in each if hasattr(r, "duration")]
     tests = len({r.nodeid for r in reports})
     terminalreporter.write_line(f"{tests} tests took {sum(r.duration for r in reports):.0f} s together")
+
+
+@pytest.fixture
+def torch_names(monkeypatch):
+    """Modules and names that PyTorch's pickles mention, so that `weight_files` can write them."""
+    from adjax.models import _read_torch
+
+    torch, utils = types.ModuleType("torch"), types.ModuleType("torch._utils")
+    for kind in _read_torch._DTYPES:
+        setattr(torch, kind, type(kind, (), {"__module__": "torch"}))
+
+    def _rebuild_tensor_v2(*_):
+        raise AssertionError("nothing is ever called")
+
+    _rebuild_tensor_v2.__module__, _rebuild_tensor_v2.__qualname__ = "torch._utils", "_rebuild_tensor_v2"
+    utils._rebuild_tensor_v2 = _rebuild_tensor_v2
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.setitem(sys.modules, "torch._utils", utils)
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    """`program("npm", code)` puts a Python program of that name on a PATH with nothing else on it."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder))
+
+    def add(name: str, code: str) -> None:
+        head = f"#!{sys.executable}\nimport os, shutil, subprocess, sys, time\nARGS = sys.argv[1:]\n"
+        head += f"open({str(tmp_path / 'calls')!r}, 'a').write({name!r} + ' ' + ' '.join(ARGS) + '\\n')\n"
+        (folder / name).write_text(head + textwrap.dedent(code))
+        (folder / name).chmod(0o755)
+
+    return add
+
+
+@pytest.fixture
+def calls(tmp_path):
+    """The command lines of all programs called so far."""
+    return lambda: (tmp_path / "calls").read_text().splitlines() if (tmp_path / "calls").exists() else []
+
+
+@pytest.fixture
+def npm(program, tmp_path):
+    """An npm that serves the tiny set."""
+    from tiny_set import tiny_files, write_tar
+
+    package = {f"package/data/{stem}": content for stem, content in tiny_files().items()}
+    write_tar(tmp_path / "tiny.tgz", package)
+    program("npm", f"time.sleep(0.2)\nshutil.copy({str(tmp_path / 'tiny.tgz')!r}, 'tiny-1.0.0.tgz')\n")

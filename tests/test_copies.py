@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +10,9 @@ import pytest
 from PIL import Image
 
 import adjax
-from adjax import crossfit, data, surface
+from adjax import crossfit, data
 from adjax.auto import fit
 from adjax.data.copies import near_copies
-from adjax.sklearn import OutlierDetector
 
 ROOT = Path(__file__).parent.parent
 RNG = np.random.default_rng(0)
@@ -104,53 +102,3 @@ def test_a_promise_made_by_copies_is_kept(method):
     print(method, alone, repeated)
     assert repeated < 0.08  # 5 % promised; without the mend 19 to 33 % of other pictures
     assert abs(repeated - alone) < 0.04
-
-
-# --- more components than rows; distances of rows as they are ---
-
-
-def test_more_components_than_different_rows_are_refused():
-    rows = RNG.normal(size=(20, 3)).astype(np.float32)
-    for given, components, why in [
-        (rows, 21, "21 components take at least as many different images, and there are 20"),
-        (np.repeat(rows[:4], 5, 0), 5, "5 components take at least as many different images, and there are 4"),
-    ]:
-        with pytest.raises(ValueError, match=why):
-            adjax.detector_from(None, {}, "gmm", given, scorer_options={"components": components})
-    with pytest.raises(ValueError, match="there are 20, 19 in each fit of 20 folds"):
-        OutlierDetector("gmm", options={"components": 20}).fit(rows)
-
-
-def test_rows_further_out_are_further_away():
-    rows = RNG.normal(size=(200, 3))
-    assert (OutlierDetector("knn").fit(rows).predict(10 * rows) == -1).mean() > 0.9
-    directed = OutlierDetector("knn", options={"normalise": True}).fit(rows)
-    np.testing.assert_allclose(directed.score_samples(10 * rows), directed.score_samples(rows), atol=1e-5)
-
-
-def test_what_was_not_foreseen_is_one_line_and_a_traceback_if_asked(capsys):
-    def command(arguments):
-        assert arguments == ["x"]
-        raise TypeError("a\nb")
-
-    assert surface.run(command, ["x"]) == 1
-    assert capsys.readouterr().err == (
-        "error: TypeError: a b. This was not foreseen: the same command with --debug says where, for a report\n"
-    )
-    with pytest.raises(TypeError):
-        surface.run(command, ["x", "--debug"])
-    assert surface.run(lambda arguments: 3, ["--debug"]) == 3
-
-
-def test_every_command_ends_so(monkeypatch, capsys):
-    def main():
-        assert sys.argv[1:] == ["--rows", "3"]
-        raise KeyError("x")
-
-    monkeypatch.setattr(sys, "argv", ["command", "--rows", "3"])
-    with pytest.raises(SystemExit, match="1"):
-        surface.script(main)
-    assert capsys.readouterr().err.startswith("error: KeyError: 'x'. This was not foreseen")
-    for path in (p for folder in ("experiments", "benchmarks") for p in (ROOT / folder).glob("*.py")):
-        ends = path.read_text().partition('if __name__ == "__main__":')[2]
-        assert "\n    main()" not in ends, path

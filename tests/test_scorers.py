@@ -1,9 +1,6 @@
-"""Every scorer keeps the contract of `adjax.types.Scorer`; Mahalanobis against float64 and scikit-learn."""
+"""Every scorer keeps the contract of `adjax.types.Scorer`."""
 
-import functools
 import inspect
-from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,189 +9,40 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from jaxtyping import jaxtyped
-from sklearn.covariance import EmpiricalCovariance, ShrunkCovariance
+from scorer_cases import (
+    BATCHES,
+    CASES,
+    FAMILIES,
+    FITS,
+    MAHALANOBIS,
+    NO_LENGTH,
+    THOROUGH,
+    D,
+    K,
+    N,
+    assert_close,
+    assert_same_scores,
+    each_family,
+    each_fit,
+    each_scorer,
+    images,
+    make,
+    outputs,
+    stats_of,
+    strangers,
+    tools,
+)
 from tiers import daily
 
 from adjax import scorers
-from adjax.scorers import SCORERS
-from adjax.types import Scorer
 
 pytestmark = pytest.mark.rounding
-
-N, D, K = 240, 6, 3
 
 
 @pytest.fixture(autouse=True, scope="module")
 def _strict():
     with jax.numpy_dtype_promotion("strict"), jax.numpy_rank_promotion("raise"):
         yield
-
-
-def images(n=N, dim=D, classes=K, seed=0, apart=3.0):
-    """Correlated features of unlike scale (0.5 … 4), classes `apart`."""
-    rng = np.random.default_rng(seed)
-    mix = rng.normal(size=(dim, dim)) / np.sqrt(dim) + np.diag(np.geomspace(0.5, 4, dim))
-    labels = np.arange(n, dtype=np.int32) % classes
-    x = apart * rng.normal(size=(classes, dim))[labels] + rng.normal(size=(n, dim)) @ mix
-    return x.astype(np.float32), labels
-
-
-@functools.cache
-def last_layer():
-    """W, b of a classifier of `images()`: least squares, and a common part that is strong where images are."""
-    x, y = images()
-    x, middle = x.astype(np.float64), x.mean(0, dtype=np.float64)
-    common = 2 * middle / np.linalg.norm(middle)
-    solution = np.linalg.lstsq(np.concatenate([x, np.ones((N, 1))], 1), 10 * np.eye(K)[y])[0]
-    kernel, bias = solution[:-1] + common[:, None], solution[-1] + 10 - middle @ common
-    return kernel.astype(np.float32), bias.astype(np.float32)
-
-
-@functools.cache
-def undecided():
-    """Features of which all logits are −20."""
-    kernel, bias = last_layer()
-    return np.linalg.lstsq(kernel.T.astype(np.float64), -20 - bias.astype(np.float64))[0].astype(np.float32)
-
-
-def traced_outputs(x):
-    """Features; logits linear in them, overflown where a feature is infinite; and the score of a method that scores by
-    itself: the largest feature, finite if none is NaN."""
-    kernel, bias = last_layer()
-    x = jnp.asarray(x, jnp.float32)
-    logits = jnp.matmul(x, kernel, precision="highest") + bias[None]
-    logits = jnp.where(jnp.isinf(x).any(-1, keepdims=True), jnp.inf, logits)
-    return {"features": x, "logits": logits, "score": jnp.clip(jnp.abs(x).max(-1), 0, 1e15)}
-
-
-outputs = jax.jit(traced_outputs)
-
-
-CASES = {name: (name, {}) for name in SCORERS} | {
-    "ocsvm": ("ocsvm", {"capacity": 60}),
-    "gmm, 3 components": ("gmm", {"components": 3, "covariance": "diag", "iterations": 5, "capacity": 100}),
-    "knn": ("knn", {"normalise": False, "capacity": 100}),
-    "layers": ("layers", {"capacity": 100}),
-    "padim": ("padim", {"feature": "features", "grid": (1, 2), "dim": 3}),
-    "patchcore": ("patchcore", {"feature": "features", "coreset": 20, "capacity": 100, "neighbours": 5}),
-    "fused": (
-        "fused",
-        {"names": ("pca", "patchwise"), "options": ({}, {"feature": "features"}), "offsets": (0, 1), "scales": (1, 2)},
-    ),
-    "patchwise": ("patchwise", {"feature": "features"}),
-    "subspace": ("subspace", {"feature": "features"}),
-    "react": ("react", {"capacity": 100}),
-    "ash": ("ash", {"capacity": 100}),
-    "vim": ("vim", {"capacity": 100}),
-    "fdbd": ("fdbd", {"capacity": 100}),
-    "nnguide": ("nnguide", {"capacity": 100}),
-}
-"""Every scorer, where it keeps a sample also of fewer images than there are."""
-LOGITS = "max_softmax", "max_logit", "energy", "entropy", "gen", "kl_matching"
-POSTHOC = *LOGITS, "react", "ash", "vim", "fdbd", "she", "nnguide"
-"""Of a classifier's logits; of its features as well."""
-SAME_FIT = {"max_logit", "energy", "entropy", "gen", "score"} | {"ash", "vim", "fdbd"}
-SAME_FIT |= {"cosine", "pca", "relative_mahalanobis"}
-"""Fitted by the code that fits max_softmax; react; center and mahalanobis."""
-FITS = [name for name in CASES if name not in SAME_FIT]
-THOROUGH = "gmm", "gmm, 3 components", "mahalanobis", "mahalanobis_perclass", "ocsvm"
-"""Fitted operation by operation, and in batches of many sizes; others are made of the same parts."""
-BATCHES = [(name, n) for name in FITS for n in ([1000, 1, 7, 100, 240] if name in THOROUGH else [1000, 7])]
-"""They are compared to batches of 64, of which the last is not full."""
-FAMILIES = "gmm", "knn", "mahalanobis", "max_softmax", "padim", "vim"
-"""They stand for all where a test compiles once more for each; all with -m slow."""
-NO_LENGTH = *POSTHOC, "cosine"
-"""An infinite feature or logit says nothing of the image: it scores +inf."""
-
-
-@functools.cache
-def aside():
-    """Features at right angles to all class means."""
-    x, y = images()
-    return np.linalg.svd(np.stack([x[y == k].mean(0) for k in range(K)]))[2][-1]
-
-
-def strangers(name, x):
-    """Images like none of `images()`, as the scorer sees it."""
-    if name in ("ash", "vim"):  # every logit is low, and the more so if only the last feature is kept
-        return np.where(np.arange(D) < D - 1, -200, -100) + x
-    if name == "cosine":
-        return 1e3 * aside() + x
-    return undecided() + 1e-3 * x if name in POSTHOC else x + 100
-
-
-MAHALANOBIS = "mahalanobis", "mahalanobis_perclass"
-
-
-def make(name, **options):
-    scorer, own = CASES[name]
-    return scorers.make(scorer, **own | options)
-
-
-class Tools(NamedTuple):
-    """A scorer, its functions and its fit, each compiled once for all tests that use the same shapes."""
-
-    scorer: Scorer
-    update: Callable
-    merge: Callable
-    finalize: Callable
-    stats: Callable
-    """x, y -> what `scorers.fit` gives to `finalize`."""
-    both: Callable
-    """state, outputs -> score and distances."""
-    gradient: Callable
-
-    def fit(self, x, y):
-        return self.finalize(self.stats(x, y))
-
-    def score(self, state, outputs):
-        return self.both(state, outputs)[0]
-
-    def distances(self, state, x):
-        return self.both(state, outputs(x))[1]
-
-
-@functools.cache
-def tools(name, **options):
-    scorer = make(name, **options)
-
-    def both(state, outputs):
-        return scorer.score(state, outputs), scorer.distances(state, outputs)
-
-    def gradient(state, x):
-        def one(x):
-            return scorer.score(state, outputs(x[None]))[0]
-
-        return jax.vmap(jax.grad(one))(x)
-
-    parts = map(jax.jit, (scorer.update, scorer.merge, scorer.finalize, stats_of(scorer, 64), both, gradient))
-    return Tools(scorer, *parts)
-
-
-def stats_of(scorer, batch_size):
-    """A fit in batches up to its last step, which is the same for all."""
-    summing = scorer._replace(finalize=lambda stats: stats)
-    return lambda x, y: scorers.fit(summing, outputs(x), y, K, batch_size)
-
-
-each_scorer = pytest.mark.parametrize("name", CASES)
-each_fit = pytest.mark.parametrize("name", FITS)
-each_family = pytest.mark.parametrize("name", [*daily(list(CASES), *FAMILIES)])
-each_mahalanobis = pytest.mark.parametrize("name", MAHALANOBIS)
-
-
-def assert_same_scores(name, a, b, x, rtol=1e-4):
-    score = tools(name).score
-    assert_close(name, score(a, outputs(x)), score(b, outputs(x)), rtol)
-
-
-def assert_close(name, actual, expected, rtol=1e-5):
-    """A distance to that share of itself; what may have either sign, to that share of the largest."""
-    atol = 0 if name in MAHALANOBIS else rtol * np.abs(expected[np.isfinite(expected)]).max(initial=0)
-    np.testing.assert_allclose(actual, expected, rtol=rtol, atol=atol)
-
-
-# The contract
 
 
 @each_scorer
@@ -462,177 +310,3 @@ def test_unknown_names_and_options_are_refused():
         scorers.make("mahalanobis", shrinkage=float("nan"))
     with pytest.raises(ValueError, match="covariance 'full'"):
         scorers.mahalanobis("full")
-
-
-# Mahalanobis
-
-
-def fitting(name, **options):
-    tool = tools(name, **options)
-    return tool.fit, tool.distances
-
-
-def reference(x, y, name, shrinkage, query):
-    """Distances in float64, class by class, by a linear solve: no code in common with ours."""
-    x, query = x.astype(np.float64), query.astype(np.float64)
-    means = np.stack([x[y == k].mean(0) for k in range(K)])
-    rest = [x[y == k] - means[k] for k in range(K)]
-    if name == "mahalanobis":
-        rest = [np.concatenate(rest)] * K
-    result = []
-    for mean, r in zip(means, rest, strict=True):
-        cov = r.T @ r / len(r)
-        cov = (1 - shrinkage) * cov + shrinkage * np.trace(cov) / D * np.eye(D)
-        difference = query - mean
-        result.append(np.sqrt(np.sum(difference * np.linalg.solve(cov, difference.T).T, 1)))
-    return np.stack(result, 1)
-
-
-@each_mahalanobis
-@pytest.mark.parametrize("shrinkage", [0.0, 0.1, 1.0])
-@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
-def test_distances_are_those_of_float64(name, shrinkage, scale):
-    x, y = images()
-    query = np.concatenate([x, images(seed=1)[0] * 5]) * np.float32(scale)
-    x = x * np.float32(scale)
-    fit, distances = fitting(name, shrinkage=shrinkage)
-    expected = reference(x, y, name, shrinkage, query)
-    np.testing.assert_allclose(distances(fit(x, y), query), expected, rtol=1e-4)
-
-
-@pytest.mark.parametrize("shrinkage", [0.0, 0.1, 1.0])
-def test_distances_are_those_of_scikit_learn(shrinkage):
-    x, y = images()
-    means = np.stack([x[y == k].mean(0, dtype=np.float64) for k in range(K)])
-    options = {"shrinkage": shrinkage} if shrinkage else {}
-    estimator = ShrunkCovariance if shrinkage else EmpiricalCovariance
-    tied = estimator(assume_centered=True, **options).fit(x - means[y])
-    expected = np.stack([tied.mahalanobis(x - m) for m in means], 1) ** 0.5
-    fit, distances = fitting("mahalanobis", shrinkage=shrinkage)
-    np.testing.assert_allclose(distances(fit(x, y), x), expected, rtol=1e-4)
-
-    each = [estimator(**options).fit(x[y == k].astype(np.float64)) for k in range(K)]
-    expected = np.stack([e.mahalanobis(x) for e in each], 1) ** 0.5
-    fit, distances = fitting("mahalanobis_perclass", shrinkage=shrinkage)
-    np.testing.assert_allclose(distances(fit(x, y), x), expected, rtol=1e-4)
-
-
-@each_mahalanobis
-@pytest.mark.parametrize("offset", [1e3, 1e4, -1e5])
-def test_a_large_common_offset_costs_no_digits(name, offset):
-    """Σ f fᵀ − n μ μᵀ would lose all of them. The features' own rounding is in the reference too."""
-    x, y = images()
-    x = (x + np.float32(offset)).astype(np.float32)
-    fit, distances = fitting(name, shrinkage=0.0)
-    np.testing.assert_allclose(distances(fit(x, y), x), reference(x, y, name, 0.0, x), rtol=2e-5)
-
-
-@pytest.mark.parametrize("n", [*daily([8192, 2 * 8192, 8192 + 5], 8192 + 5)])
-def test_many_images_have_the_distances_of_few(n):
-    """On CPU they go block by block, the last one smaller."""
-    x, y = images()
-    fit, distances = fitting("mahalanobis")
-    state = fit(x, y)
-    many = np.resize(x, (n, D))
-    got = np.asarray(distances(state, many))
-    np.testing.assert_allclose(got, np.asarray(distances(state, x))[np.arange(n) % N], rtol=2e-6)
-
-
-@each_mahalanobis
-def test_digits_stay_when_batches_come_class_by_class(name):
-    """The anchor is then the mean of the first class alone, and every merge moves a mean."""
-    x, y = images(apart=100)
-    order = np.argsort(y, kind="stable")
-    x, y = x[order] + np.float32(1e4), y[order]
-    scorer = tools(name, shrinkage=0.0).scorer
-    fit, distances = fitting(name, shrinkage=0.0)
-    update, stats = jax.jit(scorer.update), scorer.init(D, K)
-    for part in np.array_split(np.arange(N), 8):
-        chosen = np.isin(np.arange(N), part)
-        stats = update(stats, outputs(x), y, chosen)
-    means = np.stack([x[y == k].mean(0, dtype=np.float64) for k in range(K)])
-    scatter = [(x[y == k] - means[k]).T @ (x[y == k] - means[k]) for k in range(K)]
-    scatter = np.sum(scatter, 0, keepdims=True) if name == "mahalanobis" else np.stack(scatter)
-    got = sum(np.asarray(part, np.float64) for part in (stats.anchor, stats.mean, stats.lost.mean))
-    np.testing.assert_allclose(got - 1e4, means - 1e4, rtol=0, atol=2e-5)  # 2e-9 of the offset
-    np.testing.assert_allclose(stats.scatter, scatter, rtol=0, atol=2e-6 * np.abs(scatter).max())
-    np.testing.assert_allclose(distances(fit(x, y), x), reference(x, y, name, 0.0, x), rtol=4e-5)
-
-
-@each_mahalanobis
-@pytest.mark.parametrize("apart", [300.0, 3000.0])
-def test_a_small_distance_survives_classes_that_are_far_apart(name, apart):
-    """The expanded square ‖z‖² − 2 z·m + ‖m‖² was 3 % off, 300 deviations out."""
-    x, y = images(apart=apart)
-    fit, distances = fitting(name, shrinkage=0.0)
-    got, expected = np.asarray(distances(fit(x, y), x)), reference(x, y, name, 0.0, x)
-    np.testing.assert_allclose(got, expected, rtol=4e-7 * apart)
-    own = np.arange(N), y
-    assert expected[own].min() < 1.5
-    assert expected.max() > apart / 10
-
-
-@each_mahalanobis
-def test_the_gradient_at_a_class_mean_is_zero(name):
-    x, y = images()
-    tool = tools(name)
-    fit, distances, gradient = tool.fit, tool.distances, tool.gradient
-    x = np.round(x * 8) / 8
-    x[y == 0] = np.concatenate([x[y == 0][:40], -x[y == 0][:40]])  # class 0 has its mean at exactly 0
-    state = fit(x, y)
-    at_mean = np.zeros((N, D), np.float32)
-    assert distances(state, at_mean)[0, 0] < 1e-4
-    assert np.isfinite(gradient(state, at_mean)).all()
-    step = gradient(state, x)
-    assert np.isfinite(step).all()
-    assert np.all(np.linalg.norm(step, axis=1) > 0)
-
-
-def test_a_duplicated_feature_changes_no_distance():
-    """Both halves of the floor in one: the singular direction is silent where features agree."""
-    x, y = images()
-    fit, distances = fitting("mahalanobis", shrinkage=0.0)
-    double = np.concatenate([x[:, :-1], x[:, :1]], 1)
-    expected = distances(
-        fit(np.concatenate([x[:, :-1], np.zeros((N, 1), np.float32)], 1), y), x * (np.arange(D) < D - 1)
-    )
-    np.testing.assert_allclose(distances(fit(double, y), double), expected, rtol=2e-2)
-
-
-def test_shrinkage_goes_from_mahalanobis_to_euclid():
-    x, y = images()
-    fit, distances = fitting("mahalanobis", shrinkage=1.0)
-    means = np.stack([x[y == k].mean(0) for k in range(K)])
-    euclid = np.linalg.norm(x[:, None] - means, axis=-1)
-    ratio = np.asarray(distances(fit(x, y), x)) / euclid
-    np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-4)
-
-
-def test_another_output_may_be_scored():
-    x, y = images()
-    scorer = scorers.make("mahalanobis", feature="hidden")
-    both = {"features": np.zeros((N, D), np.float32), "hidden": x}
-    found = jax.jit(lambda both: scorer.distances(scorers.fit(scorer, both, y, K), both))(both)
-    fit, distances = fitting("mahalanobis")
-    np.testing.assert_allclose(found, distances(fit(x, y), x), rtol=1e-4)
-
-
-def test_distances_from_many_classes_are_as_exact_as_from_few():
-    """Far apart and far from zero, where ‖x‖² − 2 x·m + ‖m‖² has lost its digits; nearest or not."""
-    rng = np.random.default_rng(0)
-    classes, labels = 100, np.repeat(np.arange(100, dtype=np.int32), 5)
-    centers = 300 * rng.normal(size=(classes, D)) + 1e4
-    x = (centers[labels] + rng.normal(size=(len(labels), D))).astype(np.float32)
-    scorer = scorers.make("mahalanobis", shrinkage=0.0)
-    state = jax.jit(lambda x, y: scorers.fit(scorer, {"features": x}, y, classes))(x, labels)
-    found = np.asarray(jax.jit(scorer.distances)(state, {"features": x}))
-    exact = x.astype(np.float64)
-    means = np.stack([exact[labels == c].mean(0) for c in range(classes)])
-    rest = exact - means[labels]
-    precision = np.linalg.inv(rest.T @ rest / len(rest))
-    away = exact[:, None] - means
-    expected = np.sqrt(np.einsum("nkd,de,nke->nk", away, precision, away))
-    np.testing.assert_allclose(found, expected, rtol=3e-4)
-    np.testing.assert_array_equal(found.argmin(1), labels)
-    gradient = jax.jit(jax.grad(lambda v: scorer.score(state, {"features": v}).sum()))(x)
-    assert np.isfinite(gradient).all()

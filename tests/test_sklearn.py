@@ -19,6 +19,7 @@ from sklearn.utils.estimator_checks import estimator_checks_generator
 from sklearn.utils.validation import validate_data
 from tiers import daily
 
+import adjax
 import adjax.sklearn
 from adjax import export, pipeline
 from adjax.methods import METHODS, entry
@@ -421,3 +422,22 @@ def test_the_example_runs():
     result = doctest.testmod(adjax.sklearn)
     assert result.attempted > 3
     assert result.failed == 0
+
+
+def test_rows_further_out_are_further_away():
+    rows = np.random.default_rng(0).normal(size=(200, 3))
+    assert (OutlierDetector("knn").fit(rows).predict(10 * rows) == -1).mean() > 0.9
+    directed = OutlierDetector("knn", options={"normalise": True}).fit(rows)
+    np.testing.assert_allclose(directed.score_samples(10 * rows), directed.score_samples(rows), atol=1e-5)
+
+
+def test_more_components_than_different_rows_are_refused():
+    rows = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
+    for given, components, why in [
+        (rows, 21, "21 components take at least as many different images, and there are 20"),
+        (np.repeat(rows[:4], 5, 0), 5, "5 components take at least as many different images, and there are 4"),
+    ]:
+        with pytest.raises(ValueError, match=why):
+            adjax.detector_from(None, {}, "gmm", given, scorer_options={"components": components})
+    with pytest.raises(ValueError, match="there are 20, 19 in each fit of 20 folds"):
+        OutlierDetector("gmm", options={"components": 20}).fit(rows)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_scorers import CASES
+from scorer_cases import CASES
 from training import finish, start
 
 from adjax import scorers

@@ -1,4 +1,4 @@
-"""`python -m adjax train`: who is normal in a folder, what is trained and why, and what the threshold promises."""
+"""`python -m adjax train`: who is normal in a folder, and a folder to a detector, end to end."""
 
 from __future__ import annotations
 
@@ -16,14 +16,10 @@ import pytest
 from PIL import Image
 
 import adjax
-from adjax import __main__, metrics, surface
+from adjax import __main__, metrics
 from adjax.auto import fit, page, plan, record, scan_folder
-from adjax.auto.plan import UserChoices
 from adjax.cli import train
 from adjax.data import DataError, gather
-from adjax.data.upload import Header
-from adjax.models import weights
-from adjax.models._read_torch import WeightsError
 from adjax.report import card
 
 QUICK = ("--method", "hog_ocsvm", "--side-px", "8")
@@ -126,189 +122,6 @@ def test_nothing_to_learn_from_is_said(tmp_path):
         scan_folder.of_folder(tmp_path / "nowhere")
     with pytest.raises(DataError, match="has no pictures: put normal ones there"):
         scan_folder.of_folder(tmp_path)
-
-
-# --- what is trained ---
-
-SMALL = [Header(28, 28, 1, "L")] * 1000
-LARGE = [Header(300, 400, 3, "RGB")] * 1000
-
-
-@pytest.fixture
-def published(monkeypatch):
-    """Weights that need no file, and a switch for a machine that has no way to any."""
-    found = weights.resolve("random", "efficientnet_lite0")._replace(source="published")
-    have = {"any": True}
-
-    def resolve(spec, model):
-        if not have["any"]:
-            raise WeightsError("no way to the weights. Choices: a file")
-        return found
-
-    monkeypatch.setattr(weights, "resolve", resolve)
-    return have
-
-
-@pytest.mark.parametrize(
-    ("headers", "classes", "method", "model", "size"),
-    [
-        (SMALL[:999], 1, "gmm", "efficientnet_lite0", (28, 28)),
-        (SMALL[:999], 3, "gmm", "efficientnet_lite0", (28, 28)),
-        (SMALL, 1, "autoencoder", "conv_autoencoder", (28, 28)),
-        (SMALL, 3, "centerloss", "lenet5", (28, 28)),
-        (LARGE, 1, "gmm", "efficientnet_lite0", (224, 288)),
-        (LARGE[:60], 1, "gmm", "efficientnet_lite0", (224, 288)),
-    ],
-)
-def test_the_choice_follows_the_data_and_is_explained(published, headers, classes, method, model, size):
-    chosen = plan.choose(headers, classes, UserChoices())
-    assert (chosen.method, chosen.model) == (method, model)
-    assert chosen.shape == (*size, headers[0].channels)
-    assert (chosen.pretrained is not None) == (method == "gmm")
-    assert chosen.scorer == ("mahalanobis" if method == "gmm" and classes > 1 else None)
-    assert "few" in chosen.why[0] if len(headers) < 1000 else "few" not in chosen.why[0]
-
-
-def test_without_weights_there_is_a_way_and_it_is_said(published):
-    published["any"] = False
-    few = plan.choose(SMALL[:60], 1, UserChoices())
-    assert (few.method, few.model, few.pretrained) == ("hog_ocsvm", "hog", None)
-    assert "NO PRE-TRAINED WEIGHTS" in few.why[0]
-    many = plan.choose(LARGE, 1, UserChoices())
-    assert (many.method, many.shape) == ("autoencoder", (64, 64, 3))
-    with pytest.raises(WeightsError):
-        plan.choose(SMALL[:60], 1, UserChoices(weights="mine.h5"))
-
-
-def test_the_reason_names_what_is_fitted_and_to_what():
-    (why,) = (w for w in plan.choose(SMALL[:60], 1, UserChoices(scorer="knn", weights="random")).why if "few" in w)
-    assert "an UNTRAINED network's features and scorer knn" in why
-
-
-def test_pictures_are_taken_whole_in_their_own_proportions(published):
-    long = plan.choose([Header(512, 2048, 1, "L")] * 20, 1, UserChoices())
-    assert long.shape == (128, 512, 1)
-    assert long.recipe.frame == "whole"
-    assert plan.choose([Header(100, 20_000, 3, "RGB")] * 20, 1, UserChoices(side_px=64)).shape == (64, 64, 3)
-    assert plan.choose([Header(100, 20_000, 3, "RGB")] * 20, 1, UserChoices(side_px=128)).shape == (64, 256, 3)  # 4 : 1
-
-
-def test_what_was_asked_for_is_taken(published):
-    chosen = plan.choose(LARGE, 1, UserChoices("deep_svdd", None, "knn", 32))
-    assert (chosen.method, chosen.model, chosen.scorer, chosen.shape) == ("deep_svdd", "svdd_lenet", "knn", (32, 32, 3))
-    with pytest.raises(DataError, match="give them as labels, at least 2"):
-        plan.choose(SMALL, 1, UserChoices("centerloss"))
-    with pytest.raises(DataError, match=r"at least 8 are needed, enlarge them$"):
-        plan.choose(SMALL, 1, UserChoices("autoencoder", side_px=4))
-
-
-@pytest.mark.parametrize(
-    ("refused", "said"),
-    [
-        (lambda: plan.choose(SMALL, 1, UserChoices("autoencoder", side_px=4)), "--side-px 8 or more"),
-        (lambda: plan.choose(SMALL, 1, UserChoices("centerloss")), "as subfolders or as labels of --labels"),
-        (lambda: plan.choose(SMALL, 1, UserChoices("autoencoder", weights="w")), "--weights w: "),
-        (lambda: fit.hold_out(np.zeros(100, int), 0.01, 0), "--false-positive-rate 0.015"),
-        (lambda: fit.hold_out(np.arange(60) // 59, 0.05, 0), "--one-class"),
-        (lambda: weights.resolve("/no", "vgg16"), "--weights FILE, a .safetensors"),
-    ],
-)
-def test_a_refusal_is_in_the_words_of_who_reads_it(refused, said):
-    with pytest.raises(ValueError, match=re.escape(said)), surface.command_line():
-        refused()
-    with pytest.raises(ValueError, match=r"^((?!--[a-z]+-|--weights|--labels).)*$"):
-        refused()
-
-
-def test_one_coloured_picture_makes_the_detector_see_colours(published):
-    mixed = [*SMALL[:80], Header(28, 28, 3, "RGB")]
-    assert any("80 of 81 pictures are grey, and become RGB" in why for why in plan.choose(mixed, 1, UserChoices()).why)
-    assert plan.choose(mixed, 1, UserChoices()).shape == (28, 28, 3)
-
-
-# --- what is promised ---
-
-
-@pytest.mark.parametrize(("n", "alpha", "count"), [(50, 0.05, 20), (100, 0.05, 20), (1000, 0.05, 200), (200, 0.01, 99)])
-def test_as_many_are_held_out_as_the_promise_takes(n, alpha, count):
-    parts = fit.hold_out(np.zeros(n, int), alpha, seed=0)
-    assert len(parts.held_out) == count
-    assert sorted([*parts.train, *parts.held_out]) == list(range(n))
-    assert count >= 1 / alpha - 1
-
-
-def test_many_small_classes_keep_the_promise_too():
-    labels = np.arange(96) % 8  # a class's share of 20 is 2.5, and 8 × 2 would be too few
-    parts = fit.hold_out(labels, 0.05, seed=0)
-    assert len(parts.held_out) >= 19
-    assert set(labels[parts.train]) == set(labels)
-
-
-@pytest.mark.parametrize(
-    ("labels", "alpha", "why"),
-    [
-        (
-            np.zeros(49, int),
-            0.05,
-            "49 normal images .* at least 50 are needed, .* or 10 where the network is not trained",
-        ),
-        (
-            np.zeros(100, int),
-            0.01,
-            r"takes 99 held-out images, and of 100 only 70 can be spared.*false_positive_rate=0\.015",
-        ),
-        (np.zeros(100, int), 1.5, "must lie between 0 and 1"),
-        (np.arange(60) // 59, 0.05, "a class of 1 image"),
-    ],
-)
-def test_a_promise_that_can_not_be_kept_is_refused(labels, alpha, why):
-    with pytest.raises(DataError, match=why):
-        fit.hold_out(labels, alpha, seed=0)
-
-
-@pytest.mark.parametrize(("n", "alpha", "crossed"), [(49, 0.05, True), (50, 0.05, False), (50, 0.04, True)])
-def test_a_frozen_network_is_cross_fitted_where_too_few_can_be_held_out(n, alpha, crossed):
-    parts = fit.hold_out(np.zeros(n, int), alpha, seed=0, frozen=True)
-    assert parts.crossed == crossed
-    assert parts.calibrating == (n if crossed else 20)
-    assert sorted([*parts.train, *parts.held_out]) == list(range(n))
-    assert ("about" if crossed else "at most") in parts.promise(alpha)
-    if not crossed:  # as if it were trained
-        np.testing.assert_array_equal(parts.train, fit.hold_out(np.zeros(n, int), alpha, seed=0).train)
-
-
-@pytest.mark.parametrize(
-    ("n", "copies", "why"),
-    [
-        (9, 0, "9 normal images that can be read: at least 50 are needed"),
-        (12, 3, "9 different normal images that can be read beside 3 copies"),
-        (18, 0, r"takes 19 different images to cross-fit, and there are 18: .* false_positive_rate=0\.053"),
-        (30, 15, r"there are 15: .* false_positive_rate=0\.063"),
-    ],
-)
-def test_what_few_images_can_not_promise_is_refused(n, copies, why):
-    images = np.random.default_rng(0).integers(0, 256, (n, 4, 4, 1), np.uint8)
-    images[n - copies :] = images[:copies]
-    with pytest.raises(DataError, match=why):
-        fit.hold_out(np.zeros(n, int), 0.05, 0, images, frozen=True)
-    with pytest.raises(DataError, match="at least 50 are needed"):
-        fit.hold_out(np.zeros(n, int), 0.05, 0, images)
-
-
-def test_copies_of_a_picture_are_held_out_together(tmp_path):
-    images = np.random.default_rng(0).integers(0, 256, (100, 4, 4, 1), np.uint8)
-    alone = fit.hold_out(np.zeros(100, int), 0.05, seed=0)
-    same = fit.hold_out(np.zeros(100, int), 0.05, seed=0, images=images)
-    assert same.copies == 0
-    np.testing.assert_array_equal(same.held_out, alone.held_out)
-    images[50:] = images[:50]
-    parts = fit.hold_out(np.zeros(100, int), 0.05, seed=0, images=images)
-    assert parts.copies == 50
-    assert len(parts.held_out) == 20
-    assert not set(parts.held_out % 50) & set(parts.train % 50)
-    images[:] = images[:1]
-    with pytest.raises(DataError, match="1 different normal images that can be read beside 99 copies"):
-        fit.hold_out(np.zeros(100, int), 0.05, seed=0, images=images)
 
 
 # --- end to end ---

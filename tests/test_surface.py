@@ -1,0 +1,40 @@
+"""How a command ends: an error is one line with its cause, and a traceback if asked for."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from adjax import surface
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_what_was_not_foreseen_is_one_line_and_a_traceback_if_asked(capsys):
+    def command(arguments):
+        assert arguments == ["x"]
+        raise TypeError("a\nb")
+
+    assert surface.run(command, ["x"]) == 1
+    assert capsys.readouterr().err == (
+        "error: TypeError: a b. This was not foreseen: the same command with --debug says where, for a report\n"
+    )
+    with pytest.raises(TypeError):
+        surface.run(command, ["x", "--debug"])
+    assert surface.run(lambda arguments: 3, ["--debug"]) == 3
+
+
+def test_every_command_ends_so(monkeypatch, capsys):
+    def main():
+        assert sys.argv[1:] == ["--rows", "3"]
+        raise KeyError("x")
+
+    monkeypatch.setattr(sys, "argv", ["command", "--rows", "3"])
+    with pytest.raises(SystemExit, match="1"):
+        surface.script(main)
+    assert capsys.readouterr().err.startswith("error: KeyError: 'x'. This was not foreseen")
+    for path in (p for folder in ("experiments", "benchmarks") for p in (ROOT / folder).glob("*.py")):
+        ends = path.read_text().partition('if __name__ == "__main__":')[2]
+        assert "\n    main()" not in ends, path
