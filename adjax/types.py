@@ -125,12 +125,13 @@ class Scorer(NamedTuple):
         unseen: Callable[[PyTree, PyTree, Outputs, jax.Array], jax.Array] | None = None,
         maps: Callable[[PyTree, Outputs], jax.Array] | None = None,
         sized_by: str | tuple[str, ...] = "features",
+        fewest: int = 1,
     ) -> Scorer:
         """Builds a scorer without classes: the score is its only distance.
 
         Args:
           init, update, merge, finalize, score: as of `Scorer`.
-          unseen, maps, sized_by: as of `Scorer`.
+          unseen, maps, sized_by, fewest: as of `Scorer`.
 
         Returns:
           The `Scorer`.
@@ -139,4 +140,4 @@ class Scorer(NamedTuple):
         def distances(state: PyTree, outputs: Outputs) -> jax.Array:
             return score(state, outputs)[:, None]
 
-        return cls(init, update, merge, finalize, score, distances, unseen, maps, sized_by)
+        return cls(init, update, merge, finalize, score, distances, unseen, maps, sized_by, fewest)

@@ -187,6 +187,7 @@ def test_fused_is_the_highest_of_scores_made_alike():
     np.testing.assert_allclose(jax.jit(one.maps)(state, odd), expected, rtol=1e-5)
     plain = {"names": ("gmm", "pca"), "offsets": (0, 0), "scales": (1, 1)}
     assert scorers.make("fused", **plain).maps is None
+    assert scorers.make("fused", **plain | {"options": ({"components": 3}, {})}).fewest == 3
     for wrong, said in ({"scales": (1, 0)}, "scales positive"), ({"offsets": (1,)}, "must be as many"):
         with pytest.raises(ValueError, match=said):
             scorers.make("fused", **plain | wrong)

@@ -80,4 +80,6 @@ def fused(
 
     placed = any(part.maps is not None for part in parts)
     sized_by = tuple(str(part.sized_by) for part in parts)
-    return Scorer.single(init, update, merge, finalize, score, maps=maps if placed else None, sized_by=sized_by)
+    fewest = max(part.fewest for part in parts)
+    shown = maps if placed else None
+    return Scorer.single(init, update, merge, finalize, score, maps=shown, sized_by=sized_by, fewest=fewest)

@@ -200,5 +200,4 @@ def gmm(
         return (0.5 * (own_square(gone, z) + gone.log_det) - state.offset[0])[:, None]
 
     closed = components == 1 and covariance != "diag"
-    made = Scorer.single(init, update, merge, finalize, score, unseen if closed else None)
-    return made._replace(fewest=components)
+    return Scorer.single(init, update, merge, finalize, score, unseen if closed else None, fewest=components)
