@@ -32,7 +32,8 @@ def main(arguments: list[str]) -> int:
     console.print(found.about)
     if found.passed_over:
         kinds = ", ".join(f"{why} {count:,}" for why, count in found.passed_over.most_common())
-        console.print(f"skipped: {kinds}" + ("; masks say where, if anomalies have any" if found.passed_over["masks"] else ""))
+        masks_too = "; masks say where, if anomalies have any" if found.passed_over["masks"] else ""
+        console.print(f"skipped: {kinds}{masks_too}")
     if len(found.files) < fit.FEWEST_CROSSED:
         raise DataError(fit.too_few(len(found.files)))
 
