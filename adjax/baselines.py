@@ -16,7 +16,7 @@ import numpy as np
 from scipy import ndimage
 
 from adjax import metrics
-from adjax.data.thumbnails import thumbnails
+from adjax.data.io.thumbnails import thumbnails
 
 CELLS, SIDE_PX, COMPONENTS = 12, 32, 30
 """Cells each way that `high_pass` looks at; side of the pictures of `pixel_pca`, and how many components it takes."""

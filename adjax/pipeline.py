@@ -24,7 +24,7 @@ from adjax import detector as detectors
 from adjax import factories, loop, methods, models, scorers, train
 from adjax.augment import Augment, Normalise, normalise_for
 from adjax.checkpoint import Checkpoints
-from adjax.data.pixels import Frame
+from adjax.data.io.pixels import Frame
 from adjax.detector import Detector
 from adjax.extraction import check_scorer
 from adjax.models import weights

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from adjax import methods, models, scorers
-from adjax.data.pixels import Frame
+from adjax.data.io.pixels import Frame
 from adjax.types import Method, Outputs, PyTree, Scorer
 
 
@@ -31,8 +31,8 @@ class Spec:
       classes: names of the classes, in the order of the labels; any sequence.
       scorer_options, method_options, model_options: keyword arguments of the scorer, the method and the model, as
         sorted (name, value) pairs; a dict will do.
-      frame: what of a picture file is brought to `image_shape`, see `adjax.data.pixels`: "middle", the largest part of
-        these proportions; "whole", all of it.
+      frame: what of a picture file is brought to `image_shape`, see `adjax.data.io.pixels`: "middle", the largest
+        part of these proportions; "whole", all of it.
 
     Example:
       >>> spec = Spec("centerloss", "lenet5", "mahalanobis", (8, 8, 1), "0123456789")

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from adjax import augment, features
-from adjax.data import upload
+from adjax.data.io import upload
 from adjax.detector import Detector, Spec, fit
 from adjax.predict import stream
 from adjax.spec import resolve

@@ -16,7 +16,7 @@ import tyro
 from tyro.conf import arg
 
 from adjax.augment import Augment
-from adjax.data.trials import PROTOCOLS
+from adjax.data.protocols import PROTOCOLS
 from adjax.methods import METHODS, entry
 from adjax.models import MODELS
 from adjax.scorers import SCORERS
@@ -165,8 +165,8 @@ class Config:
     ] = False
     score_table: Annotated[
         Path | None,
-        arg(help="a CSV of further images (see adjax.data.table): the probability that each is anomalous goes to "
-            "probabilities.csv in the run directory"),
+        arg(help="a CSV of further images (see adjax.data.datasets.table): the probability that each is anomalous goes "
+            "to probabilities.csv in the run directory"),
     ] = None  # fmt: skip
     out: Annotated[Path | None, arg(help="run directory. Unset: runs/NAME-HASH, the same for the same options")] = None
     resume: Annotated[bool, arg(help="continue an interrupted run bit for bit; --no-resume starts it afresh")] = True

@@ -15,7 +15,7 @@ import numpy as np
 from adjax import baselines, features, metrics, scorers, thresholds
 from adjax import detector as detectors
 from adjax.augment import Normalise
-from adjax.data.trials import Study, Trial
+from adjax.data.protocols import Study, Trial
 from adjax.detector import Detector, Spec, read_by
 from adjax.extraction import shapes
 from adjax.scorers._logits import answer

@@ -12,7 +12,7 @@ from rich.console import Console
 from adjax import data, methods, train
 from adjax import detector as detectors
 from adjax.augment import Normalise
-from adjax.data.trials import Trial
+from adjax.data.protocols import Trial
 from adjax.pipeline import Built, Recipe
 from adjax.train import Members, initial
 from adjax.types import PyTree

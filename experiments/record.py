@@ -11,9 +11,9 @@ import numpy as np
 
 from adjax import data
 from adjax import detector as detectors
-from adjax.data.probabilities import write_probabilities
-from adjax.data.table import read_unlabelled
-from adjax.data.trials import Trial
+from adjax.data.datasets.table import read_unlabelled
+from adjax.data.io.probabilities import write_probabilities
+from adjax.data.protocols import Trial
 from experiments import card, evaluate
 from experiments.config import Config, of_preset, own_ood
 from experiments.judging import Outcome, Setting

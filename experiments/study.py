@@ -9,13 +9,13 @@ import numpy as np
 
 from adjax import data
 from adjax.data import DataError
-from adjax.data.protocols import HOLDOUT, OODPair, conform, task, validation_split
-from adjax.data.synthetic import outliers
-from adjax.data.trials import PROTOCOLS, Study, Trial
+from adjax.data.datasets.synthetic import outliers
+from adjax.data.protocols import HOLDOUT, PROTOCOLS, OODPair, Study, Trial, conform, task
+from adjax.data.splitting import validation_split
 from experiments.config import Config, own_ood
 
 MADE = "made"
-"""As a set that doesn't belong: what `adjax.data.synthetic` makes of the normal test images."""
+"""As a set that doesn't belong: what `adjax.data.datasets.synthetic` makes of the normal test images."""
 
 
 class Loaded(NamedTuple):

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from adjax.data.synthetic import photograph_crops
+from adjax.data.datasets.synthetic import photograph_crops
 
 TEXTURES = ("brick", "grass", "gravel")
 COMMAND = (

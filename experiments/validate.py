@@ -21,8 +21,8 @@ import numpy as np
 from adjax import data, metrics, pipeline, surface
 from adjax import detector as detectors
 from adjax.augment import Augment
-from adjax.data.protocols import validation_split
-from adjax.data.synthetic import outliers
+from adjax.data.datasets.synthetic import outliers
+from adjax.data.splitting import validation_split
 from adjax.pipeline import Recipe, member
 from experiments import evaluate
 from experiments.rundir import environment, write_json

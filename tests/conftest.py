@@ -73,7 +73,7 @@ def process_as_it_was(monkeypatch):
 @pytest.fixture
 def clean_machine(tmp_path, monkeypatch):
     """An empty home and cache, and no tfds host."""
-    from adjax.data import tfds
+    from adjax.data.download import tfds
 
     for name in ("ADJAX_DATA_DIR", "TFDS_DATA_DIR", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)

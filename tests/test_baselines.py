@@ -10,7 +10,7 @@ import pytest
 from adjax import baselines
 from adjax.auto import page
 from adjax.auto.fit import Evaluation, evaluate
-from adjax.data.thumbnails import thumbnails
+from adjax.data.io.thumbnails import thumbnails
 
 RNG = np.random.default_rng(0)
 

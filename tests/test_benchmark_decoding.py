@@ -7,7 +7,7 @@ import collections
 import pytest
 from PIL import Image
 
-from adjax.data import upload
+from adjax.data.io import upload
 from benchmarks import decoding
 from benchmarks.run import BENCHMARKS
 

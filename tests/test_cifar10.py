@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from adjax import __main__ as command_line
-from adjax.data import DataError, cifar10, find, load, tfds
+from adjax.data import DataError, find, load
+from adjax.data.datasets import cifar10
+from adjax.data.download import tfds
 
 RECORDS = 20
 

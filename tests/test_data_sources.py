@@ -21,9 +21,10 @@ import pytest
 from tiny_set import is_tiny, tiny, tiny_files, tiny_split, write_files, write_tar
 
 from adjax import __main__ as command_line
-from adjax.data import DataError, cache, digest, load, package_mirrors, registry, tfds
-from adjax.data.download import fetch, load_published
-from adjax.data.idx import STEMS
+from adjax.data import DataError, digest, load, registry
+from adjax.data.download import cache, package_mirrors, tfds
+from adjax.data.download.published import fetch, load_published
+from adjax.data.io.idx import STEMS
 
 REAL = {
     ("mnist", "train"): "9964d0f50b10d60a848d6dc304388169f66f0c26223a6d2590290a8c30cbd392",
@@ -161,7 +162,7 @@ def test_interrupted_install_leaves_no_half_file(tmp_path, monkeypatch):
 
 CHILD = """
 import json, sys
-from adjax.data.download import Published, load_published
+from adjax.data.download.published import Published, load_published
 print(load_published(Published(*json.loads(sys.argv[1])), "train").images.sum())
 """
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adjax.data import DATASETS, DataError, find, imagenet30, load, pixels
-from adjax.data.picture import read_square
+from adjax.data import DATASETS, DataError, find, load
+from adjax.data.datasets import imagenet30
+from adjax.data.io import pixels
+from adjax.data.io.picture import read_square
 from adjax.data.protocols import task
 from adjax.data.registry import Dataset
 

@@ -10,8 +10,8 @@ import tifffile
 from PIL import Image
 
 from adjax import __main__
-from adjax.data import depth, upload
-from adjax.data.depth import Depths
+from adjax.data.io import depth, upload
+from adjax.data.io.depth import Depths
 from adjax.doctor import machine
 
 pytestmark = pytest.mark.usefixtures("process_as_it_was")

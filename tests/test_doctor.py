@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from adjax import __main__
-from adjax.data import upload
+from adjax.data.io import upload
 from adjax.doctor import folder, machine
 from adjax.doctor.machine import AMD, NVIDIA, TPU
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from adjax import augment, data
-from adjax.data.trials import Study, Trial
+from adjax.data.protocols import Study, Trial
 from adjax.detector import NoDistance
 from adjax.scorers import _head
 from adjax.spec import Spec, resolve

@@ -14,8 +14,9 @@ pytest.importorskip("cv2")
 import golden
 
 from adjax import distribution
-from adjax.data import DataError, tiff, upload
-from adjax.data.picture import read_pixels
+from adjax.data import DataError
+from adjax.data.io import tiff, upload
+from adjax.data.io.picture import read_pixels
 
 
 @pytest.fixture(scope="module")

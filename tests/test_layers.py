@@ -48,6 +48,17 @@ LAYERS = [
     {"artefact", "foreign"},  # old names
 ]
 """From left to right. A new module takes its place here."""
+SUBLAYERS = [
+    {"defects", "split", "splitting", "words"},
+    {"labels"},
+    {"io"},
+    {"copies", "download"},
+    {"datasets"},
+    {"registry"},
+    {"protocols"},
+    {"folder", "npz", "study", "synthetic", "table", "trials"},  # old names
+]
+"""The layers inside `adjax.data`."""
 ALONE = {
     "types": set(),
     "nn": {"_numerics"},
@@ -85,8 +96,13 @@ BEGIN, END = "<!-- layers -->\n", "<!-- end -->"
 
 
 def layer_of(module: str) -> str:
-    """`adjax.data.idx` -> `data`; the top level itself is ""."""
+    """`adjax.data.split` -> `data`; the top level itself is ""."""
     return [*module.split("."), ""][1]
+
+
+def sublayer_of(module: str) -> str:
+    """`adjax.data.io.idx` -> `io`; `adjax.data` itself and all else is ""."""
+    return layer_of(module.removeprefix("adjax.")) if module.startswith("adjax.data.") else ""
 
 
 def short_picture() -> str:
@@ -148,6 +164,14 @@ def test_the_picture_is_that_of_the_list(page):
     if BEGIN in text:
         found = BEGIN + text.split(BEGIN)[1].split(END)[0] + END
         assert found == long_picture(), "python -m tests.test_layers draws it again"
+
+
+def test_the_layers_of_data():
+    place = {name: place for place, names in enumerate(SUBLAYERS) for name in names}
+    assert {sublayer_of(module_of(path)) for path in (ROOT / "data").rglob("*.py")} - {""} == set(place)
+    arrows = {(sublayer_of(importer), sublayer_of(imported)) for importer, imported, _ in all_imports()}
+    assert ("registry", "datasets") in arrows
+    assert not [(a, b) for a, b in arrows if a and b and a != b and place[b] >= place[a]]
 
 
 def test_a_layer_imports_only_from_layers_to_its_left():

@@ -12,8 +12,8 @@ from PIL import Image
 from adjax.auto import scan_folder
 from adjax.cli.parsers import train
 from adjax.data import DataError, words
-from adjax.data.folder import list_folder
-from adjax.data.table import load_table
+from adjax.data.datasets.folder import list_folder
+from adjax.data.datasets.table import load_table
 
 PAGE = (Path(__file__).parents[1] / "docs" / "layouts.md").read_text(encoding="utf-8")
 

@@ -7,7 +7,7 @@ from tiers import daily
 
 from adjax import methods, scorers
 from adjax.auto import plan
-from adjax.data.upload import Header
+from adjax.data.io.upload import Header
 from adjax.extraction import check_scorer
 from adjax.pipeline import Recipe
 from experiments import members, pairs

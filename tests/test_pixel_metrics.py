@@ -7,7 +7,7 @@ from skimage import measure
 from sklearn.metrics import roc_auc_score
 
 from adjax import pixel_metrics
-from adjax.data import masks
+from adjax.data.io import masks
 
 RNG = np.random.default_rng(0)
 MASKS = np.zeros((4, 12, 10), bool)

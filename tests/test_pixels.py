@@ -10,8 +10,9 @@ from picture_files import noise, png, save
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from adjax.data import DataError, upload
-from adjax.data.picture import read_pixels, read_square
+from adjax.data import DataError
+from adjax.data.io import upload
+from adjax.data.io.picture import read_pixels, read_square
 
 SHAPE = (8, 8, 1)
 

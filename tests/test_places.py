@@ -12,7 +12,8 @@ import adjax
 from adjax import detector as detectors
 from adjax import localise, models, scorers
 from adjax.auto import fit
-from adjax.data import defects, pixels, upload
+from adjax.data import defects
+from adjax.data.io import pixels, upload
 from adjax.models._patches import aligned
 from adjax.models._statistics import statistics
 from adjax.predict import regions

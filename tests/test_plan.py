@@ -11,7 +11,7 @@ from adjax import surface
 from adjax.auto import fit, plan
 from adjax.auto.plan import UserChoices
 from adjax.data import DataError
-from adjax.data.upload import Header
+from adjax.data.io.upload import Header
 from adjax.models import weights
 from adjax.models._read_torch import WeightsError
 

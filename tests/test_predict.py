@@ -25,7 +25,8 @@ from tiers import daily
 
 import adjax
 from adjax import __main__, thresholds
-from adjax.data import DataError, upload, walk
+from adjax.data import DataError
+from adjax.data.io import upload, walk
 from adjax.predict import stream, writers
 from adjax.predict.batch import predict_batch
 from adjax.predict.resume_log import ResumeLog

@@ -19,7 +19,7 @@ import untrained
 from PIL import Image
 
 from adjax import __main__
-from adjax.data import upload
+from adjax.data.io import upload
 from adjax.detector import Spec
 from adjax.predict import page
 from adjax.predict.resume_log import ResumeLog

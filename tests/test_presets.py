@@ -13,7 +13,7 @@ from tiers import daily
 
 import adjax
 from adjax import data, methods, models, train
-from adjax.data.trials import Trial
+from adjax.data.protocols import Trial
 from adjax.methods import METHODS
 from experiments import config, console, evaluate, figures, judging, members, presets, run
 from experiments.training import Best

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from adjax.data import DataError, find, synthetic
+from adjax.data import DataError, find
+from adjax.data.datasets import synthetic
 from adjax.data.protocols import task
 
 

@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 
 from adjax.data import DataError, find, load
-from adjax.data.probabilities import write_probabilities
+from adjax.data.datasets.table import class_names, load_table, read_table, read_unlabelled
+from adjax.data.io.probabilities import write_probabilities
 from adjax.data.protocols import task
-from adjax.data.table import class_names, load_table, read_table, read_unlabelled
 
 
 def save(path, value, size=(5, 4), mode="L"):

@@ -17,9 +17,10 @@ import numpy as np
 import pytest
 from tiny_set import is_tiny, tiny, tiny_files, tiny_split, write_files
 
-from adjax.data import DataError, Split, find, load, tfds
-from adjax.data.download import load_published
-from adjax.data.idx import STEMS
+from adjax.data import DataError, Split, find, load
+from adjax.data.download import tfds
+from adjax.data.download.published import load_published
+from adjax.data.io.idx import STEMS
 
 pytestmark = pytest.mark.usefixtures("clean_machine")
 

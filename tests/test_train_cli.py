@@ -19,7 +19,8 @@ import adjax
 from adjax import __main__, metrics
 from adjax.auto import fit, page, plan, record, scan_folder
 from adjax.cli import train
-from adjax.data import DataError, gather
+from adjax.data import DataError
+from adjax.data.io import gather
 from adjax.report import card
 
 QUICK = ("--method", "hog_ocsvm", "--side-px", "8")

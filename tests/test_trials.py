@@ -8,9 +8,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from adjax.data import DATASETS, DataError, Split, load, sampling
-from adjax.data.sampling import clusters_of, draw_evenly, row_keys, share
-from adjax.data.trials import PROTOCOLS, folds, holdout_fraction, imbalanced, one_vs_other, one_vs_rest
+from adjax.data import DATASETS, DataError, Split, load
+from adjax.data.protocols import PROTOCOLS, folds, holdout_fraction, imbalanced, one_vs_other, one_vs_rest, sampling
+from adjax.data.protocols.sampling import clusters_of, draw_evenly, row_keys, share
 
 CLASSES = DATASETS["digits"].classes
 SMALL = {"imbalanced", "holdout_fraction", "folds"}

@@ -12,7 +12,7 @@ from weight_files import Tensor, assert_same, write_h5, write_legacy
 
 from adjax import models
 from adjax._trees import by_path
-from adjax.data import package_mirrors
+from adjax.data.download import package_mirrors
 from adjax.models import efficientnet, weights
 from adjax.models._read_torch import WeightsError
 from adjax.models.weight_maps import MODELS

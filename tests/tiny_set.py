@@ -9,9 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from adjax.data import Split, digest, tfds
-from adjax.data.download import Published
-from adjax.data.idx import STEMS, encode_idx
+from adjax.data import Split, digest
+from adjax.data.download import tfds
+from adjax.data.download.published import Published
+from adjax.data.io.idx import STEMS, encode_idx
 
 SIZES = {"train": 12, "test": 6}
 

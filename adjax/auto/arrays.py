@@ -11,8 +11,8 @@ import numpy as np
 
 from adjax.auto import fit, plan, select
 from adjax.data import words
+from adjax.data.io.upload import Header
 from adjax.data.split import DataError
-from adjax.data.upload import Header
 from adjax.detector import Detector
 
 

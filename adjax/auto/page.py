@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from adjax.auto.fit import Evaluation
-from adjax.data import upload
+from adjax.data.io import upload
 from adjax.detector import Detector
 from adjax.report import Figure, Pictures, Report, View, choose
 

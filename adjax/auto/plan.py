@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adjax.auto import METHODS
+from adjax.data.io.upload import Header
 from adjax.data.split import DataError
-from adjax.data.upload import Header
 from adjax.models import weights
 from adjax.models.weight_maps import MODELS as WEIGHTED
 from adjax.pipeline import Recipe

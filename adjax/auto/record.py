@@ -14,7 +14,7 @@ from adjax import data, distribution
 from adjax.auto.fit import Evaluation, Fitted, Parts
 from adjax.auto.plan import TrainingPlan
 from adjax.auto.scan_folder import Layout
-from adjax.data import upload
+from adjax.data.io import upload
 from adjax.manifest import to_json
 from adjax.report import Table, card
 
@@ -31,7 +31,7 @@ class Training(NamedTuple):
       unreadable: file → reason.
       options: of the command line.
       alpha: the false-positive rate promised.
-      depths: see `adjax.data.depth.Depths.record`.
+      depths: see `adjax.data.io.depth.Depths.record`.
     """
 
     found: Layout

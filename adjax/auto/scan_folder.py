@@ -24,9 +24,10 @@ import numpy as np
 from adjax.auto import tree
 from adjax.auto.tree import FolderNames
 from adjax.data import labels as meanings
-from adjax.data import walk, words
+from adjax.data import words
+from adjax.data.datasets.table import Table, read_table, test_beside
+from adjax.data.io import walk
 from adjax.data.split import DataError
-from adjax.data.table import Table, read_table, test_beside
 
 ONE_CLASS = ("normal",)
 NO_NAMES = FolderNames()
@@ -130,7 +131,7 @@ def _called_anomalous(name: str) -> bool:
 
 
 def of_table(path: Path, given: FolderNames | Sequence[str] = NO_NAMES, one_class: bool = False) -> Layout:
-    """Reads a CSV of labels beside its images, see `adjax.data.table`.
+    """Reads a CSV of labels beside its images, see `adjax.data.datasets.table`.
 
     Args:
       path: of the table; one beside it whose name begins with "test" is evaluated on, if it has labels.

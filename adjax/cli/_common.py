@@ -18,7 +18,7 @@ def console() -> Console:
 def start() -> Console:
     """Sets the process up for images and arrays, before the first of either; returns its `console`."""
     from adjax import process
-    from adjax.data import upload
+    from adjax.data.io import upload
 
     upload.quiet()
     process.prepare()

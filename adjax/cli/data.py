@@ -7,8 +7,8 @@ from pathlib import Path
 
 from adjax.cli._common import console
 from adjax.cli.parsers.data import parser
-from adjax.data import cache
-from adjax.data.download import provide, where
+from adjax.data.download import cache
+from adjax.data.download.published import provide, where
 from adjax.data.registry import DATASETS, TFDS, find
 from adjax.data.split import DataError
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from adjax.cli import data as data_command
 from adjax.cli._common import start
 from adjax.cli.parsers.doctor import SHOWN, parser
-from adjax.data import upload, walk
+from adjax.data.io import upload, walk
 from adjax.doctor import folder, machine
 from adjax.progress import ImageProgress
 

@@ -15,8 +15,8 @@ from rich.console import Console
 from adjax import features, localise, manifest, serialization, thresholds
 from adjax.cli._common import find_detector, start
 from adjax.cli.parsers.predict import parser
-from adjax.data import depth, upload, walk
-from adjax.data.probabilities import write_probabilities
+from adjax.data.io import depth, upload, walk
+from adjax.data.io.probabilities import write_probabilities
 from adjax.data.split import DataError
 from adjax.detector import Detector
 from adjax.loop import StopSignal

@@ -15,7 +15,7 @@ from adjax import localise, manifest, serialization
 from adjax.auto import fit, page, plan, record, scan_folder, select
 from adjax.cli._common import start
 from adjax.cli.parsers.train import parser
-from adjax.data import depth, gather, masks, upload
+from adjax.data.io import depth, gather, masks, upload
 from adjax.data.split import DataError
 from adjax.progress import ImageProgress
 from adjax.report import Report

@@ -15,8 +15,8 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from adjax.data.io.thumbnails import thumbnails
 from adjax.data.splitting import copies
-from adjax.data.thumbnails import thumbnails
 
 THUMBNAIL_PX = 16
 CAP, GAP, NOISE = 4.0, 4.0, 0.25

@@ -8,9 +8,10 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from adjax.data import cifar10, digits, fashion_mnist, folder, idx, imagenet30, mnist, npz, synthetic, table, tfds
-from adjax.data.download import Published, load_published
-from adjax.data.idx import STEMS, find_files
+from adjax.data.datasets import cifar10, digits, fashion_mnist, folder, idx, imagenet30, mnist, npz, synthetic, table
+from adjax.data.download import tfds
+from adjax.data.download.published import Published, load_published
+from adjax.data.io.idx import STEMS, find_files
 from adjax.data.split import DataError, Split, check_split_name
 
 TFDS = "tfds:"
@@ -65,11 +66,10 @@ def find(name: str, data_dir: str | Path | None = None, side_px: int | None = No
     """Finds a data set by its name.
 
     Args:
-      name: one of `DATASETS`; "tfds:NAME"; or a path: an .npz file (see `adjax.data.npz`), a .csv of labels (see
-        `adjax.data.table`), a folder of IDX files under the standard names, or an image folder (see
-        `adjax.data.folder`).
+      name: one of `DATASETS`; "tfds:NAME"; or a path: an .npz file, a .csv of labels, a folder of IDX files under
+        the standard names, or an image folder; see `npz`, `table`, `idx` and `folder` in `adjax.data.datasets`.
       data_dir: where tfds may keep its sets.
-      side_px: for sets of image files: resize each image to a square of this side (see `adjax.data.folder`).
+      side_px: for sets of image files: resize each image to a square of this side (see `adjax.data.datasets.folder`).
 
     Returns:
       The `Dataset`.

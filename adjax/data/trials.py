@@ -1,29 +1,14 @@
-"""Protocols: one-vs-rest classes, folds and seeds as tables of row numbers.
+"""The old name of `adjax.data.protocols`."""
 
-    one_vs_rest        each class normal once, all others anomalies (the Fashion-MNIST protocol)
-    one_vs_other       one class normal, one other class the anomalies ("1" against "7")
-    imbalanced         many normal, few labelled anomalies; tested on the official test images
-    holdout_fraction   the same set; tested on a share of it
-    folds              the same set, cross-validated: each part of it is tested on once
+import warnings
 
-All are pure and reproducible: the same seed draws the same rows, whatever other classes or seeds are asked
-for. What is tested on is never trained on, nor used to choose epochs or thresholds.
-"""
+from adjax.data.protocols import PROTOCOLS as PROTOCOLS
+from adjax.data.protocols import Study as Study
+from adjax.data.protocols import Trial as Trial
+from adjax.data.protocols import folds as folds
+from adjax.data.protocols import holdout_fraction as holdout_fraction
+from adjax.data.protocols import imbalanced as imbalanced
+from adjax.data.protocols import one_vs_other as one_vs_other
+from adjax.data.protocols import one_vs_rest as one_vs_rest
 
-from __future__ import annotations
-
-from collections.abc import Callable
-
-from adjax.data.imbalanced import folds, holdout_fraction, imbalanced
-from adjax.data.one_vs_rest import one_vs_other, one_vs_rest
-from adjax.data.study import Study as Study
-from adjax.data.study import Trial as Trial
-
-PROTOCOLS: dict[str, Callable[..., Study]] = {
-    "one_vs_rest": one_vs_rest,
-    "one_vs_other": one_vs_other,
-    "imbalanced": imbalanced,
-    "holdout_fraction": holdout_fraction,
-    "folds": folds,
-}
-"""Each: `(train, test, classes, *, seeds, supervision, validation, **options) -> Study`."""
+warnings.warn("adjax.data.trials is now adjax.data.protocols", DeprecationWarning, stacklevel=2)

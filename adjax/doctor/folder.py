@@ -9,9 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from adjax.data import upload, walk
-from adjax.data.decode import THREADS
-from adjax.data.depth import Depths
+from adjax.data.io import upload, walk
+from adjax.data.io.decode import THREADS
+from adjax.data.io.depth import Depths
 from adjax.data.split import DataError
 
 DECODED = (32, 32, 3)  # a file counts as read once its last pixel is; to what size it is brought doesn't matter

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from adjax import distribution, models
-from adjax.data import cache
+from adjax.data.download import cache
 from adjax.models.weights import WEIGHTS
 
 NVIDIA, TPU, AMD = "/dev/nvidia[0-9]*", "/dev/accel[0-9]*", "/dev/kfd"

@@ -26,7 +26,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as save_safetensors
 
 from adjax._trees import by_path
-from adjax.data import cache, package_mirrors
+from adjax.data.download import cache, package_mirrors
 from adjax.models._read_keras import read_keras
 from adjax.models._read_torch import MAX_FILE_BYTES, WeightsError, read_torch
 from adjax.models.functional import Network, shapes

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 from adjax import distribution, localise
-from adjax.data import upload
+from adjax.data.io import upload
 from adjax.data.split import DataError
 from adjax.detector import Detector
 from adjax.predict.resume_log import ResumeLog

@@ -9,8 +9,8 @@ import numpy as np
 from scipy import ndimage
 
 from adjax import atomic
-from adjax.data import upload
-from adjax.data.pixels import seen_part
+from adjax.data.io import upload
+from adjax.data.io.pixels import seen_part
 from adjax.report.pictures import heat
 from adjax.spec import FunctionSpec, Spec
 

@@ -13,9 +13,9 @@ import jax
 import numpy as np
 
 from adjax import thresholds
-from adjax.data import upload
-from adjax.data.depth import Depths
-from adjax.data.pixels import unseen
+from adjax.data.io import upload
+from adjax.data.io.depth import Depths
+from adjax.data.io.pixels import unseen
 from adjax.data.split import DataError
 from adjax.detector import Detector
 from adjax.predict import THREADS, regions
@@ -30,7 +30,7 @@ class Prediction(NamedTuple):
     """The row of one file; None: unknown.
 
     Attributes:
-      path: relative to the folder, as `adjax.data.walk` has it.
+      path: relative to the folder, as `adjax.data.io.walk` has it.
       status: "ok" or "error".
       error: why it could not be scored.
       width, height: of the file as a viewer shows it, px; `mode`: Pillow's name of it.

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from adjax import atomic, distribution
-from adjax.data.probabilities import FORMULA
+from adjax.data.io.probabilities import FORMULA
+from adjax.data.io.upload import text
 from adjax.data.split import DataError
-from adjax.data.upload import text
 from adjax.predict.stream import Prediction
 
 COLUMNS = {

@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from adjax import distribution
-from adjax.data.cache import given_dir
-from adjax.data.package_mirrors import Unavailable
+from adjax.data.download.cache import given_dir
+from adjax.data.download.package_mirrors import Unavailable
 from adjax.data.split import DataError, Split, make_split
 
 HOME = "https://storage.googleapis.com/tfds-data/"  # where tfds keeps what it has itself

@@ -7,7 +7,7 @@
 | transparent (RGBA, LA, a palette's or a key colour) | laid on white, as a page or a printer does |
 | 16 bits a channel | the upper 8 bits: all of 0 … 65535 becomes all of 0 … 255, nothing is clipped |
 | 2, 4, 10, 12, 14, … bits a sample | scaled likewise, by the white of that depth |
-| 16 bits that hold fewer (a camera's 10 or 12) | the upper 8 of 16, nearly black; `adjax.data.depth` says so |
+| 16 bits that hold fewer (a camera's 10 or 12) | the upper 8 of 16, nearly black; `adjax.data.io.depth` says so |
 | TIFF with white as zero | turned over |
 | TIFF palette whose table has no entry above 255 | taken for one of 8 bits |
 | CMYK (print) | RGB by the plain formula; colour profiles are not applied, to no file |
@@ -18,9 +18,10 @@
 | more than 16,777,216 pixels | a JPEG is decoded at ½, ¼ or ⅛ of its size; others are refused |
 | cut short, damaged, empty, no picture, of another kind | refused |
 
-The name's extension counts for nothing here: a file is what its first bytes say. Files that `adjax.data.picture` takes
-come out the same from both. A decoder that fails in whatever way fails for its own file alone. TIFF files that Pillow
-can't open, or is known to read wrongly, go to a second reader, `adjax.data.tiff`.
+The name's extension counts for nothing here: a file is what its first bytes say. Files that
+`adjax.data.io.picture` takes come out the same from both. A decoder that fails in whatever way fails for its
+own file alone. TIFF files that Pillow can't open, or is known to read wrongly, go to a second reader,
+`adjax.data.io.tiff`.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from adjax.data import tiff
-from adjax.data.picture import FORMATS, MAX_PIXELS, bits, open_image
-from adjax.data.pixels import Frame, decode_small, orientation, pixels, seen_size, stored
+from adjax.data.io import tiff
+from adjax.data.io.picture import FORMATS, MAX_PIXELS, bits, open_image
+from adjax.data.io.pixels import Frame, decode_small, orientation, pixels, seen_size, stored
 from adjax.data.split import DataError
 
 LONGEST_REASON = 300  # characters
@@ -86,7 +87,7 @@ def look(path: str | os.PathLike) -> Header:
 
 
 def read(path: str | os.PathLike, shape: tuple[int, ...], frame: Frame = "middle") -> Picture:
-    """Decodes a file to the pixels that a detector of this `image_shape` takes, see `adjax.data.pixels`.
+    """Decodes a file to the pixels that a detector of this `image_shape` takes, see `adjax.data.io.pixels`.
 
     Args:
       path: of the file.

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adjax.data import cache, tfds
+from adjax.data.download import cache, tfds
 from adjax.data.split import DataError, Split, make_split
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

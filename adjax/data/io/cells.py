@@ -7,7 +7,7 @@ from pathlib import Path, PureWindowsPath
 from typing import NamedTuple
 
 from adjax.data import words
-from adjax.data.picture import SUFFIXES
+from adjax.data.io.picture import SUFFIXES
 from adjax.data.split import DataError
 
 FILE_NAMES = (

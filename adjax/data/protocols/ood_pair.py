@@ -10,7 +10,6 @@ import numpy as np
 
 from adjax.data.registry import find
 from adjax.data.split import DataError, Split
-from adjax.data.splitting import validation_split as validation_split
 
 HOLDOUT = "holdout:"
 MAX_CLASSES = 100_000  # so that a slip of the hand doesn't count to 10¹²

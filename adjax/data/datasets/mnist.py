@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from adjax.data.download import Published
+from adjax.data.download.published import Published
 
 CLASSES = tuple("0123456789")
 

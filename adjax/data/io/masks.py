@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from adjax.data import upload, words
-from adjax.data.pixels import Frame
+from adjax.data import words
+from adjax.data.io import upload
+from adjax.data.io.pixels import Frame
 from adjax.data.split import DataError
 
 ENDS = ".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg", ".PNG", ".BMP", ".JPG"
@@ -75,7 +76,7 @@ def read(file: Path, shape: tuple[int, ...], frame: Frame) -> np.ndarray:
     Args:
       file: of the mask.
       shape: (H px, W px, …) of the detector's images.
-      frame: "middle" or "whole", see `adjax.data.pixels.pixels`.
+      frame: "middle" or "whole", see `adjax.data.io.pixels.pixels`.
 
     Returns:
       bool[H, W]: where the mask is not black.

@@ -1,8 +1,8 @@
 """Strict decoding of one image file to uint8 pixels: what doesn't fit 8-bit grey or RGB is refused.
 
-What a picture that is taken looks like, a camera's orientation tag applied, is decided in `adjax.data.pixels`, for
+What a picture that is taken looks like, a camera's orientation tag applied, is decided in `adjax.data.io.pixels`, for
 training and scoring alike. `open_image` is where files become images, there and here: what Pillow is known to read
-wrongly it fixes, or hands to `adjax.data.tiff`.
+wrongly it fixes, or hands to `adjax.data.io.tiff`.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from adjax.data import tiff
-from adjax.data.pixels import orientation, pixels, seen_size
+from adjax.data.io import tiff
+from adjax.data.io.pixels import orientation, pixels, seen_size
 from adjax.data.split import DataError
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}

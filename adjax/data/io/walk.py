@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from adjax.data.picture import SUFFIXES
+from adjax.data.io.picture import SUFFIXES
 from adjax.data.split import DataError
 
 UNREADABLE_SUFFIXES = {".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".tga", ".ico"}

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from adjax.data.sampling import draw_evenly, row_keys, smallest
+from adjax.data.protocols.sampling import draw_evenly, row_keys, smallest
+from adjax.data.protocols.study import Study, check_options, known_class, make_study, make_trial, take_share
 from adjax.data.split import DataError, Split
-from adjax.data.study import Study, check_options, known_class, make_study, make_trial, take_share
 
 
 def imbalanced(

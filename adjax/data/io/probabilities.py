@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adjax.data import cache
+from adjax import atomic
 from adjax.data.split import DataError
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -52,7 +52,8 @@ def write_probabilities(
     writer.writerows([_harmless(name), f"{value:.9g}"] for name, value in zip(names, values.tolist(), strict=True))
     path = Path(path)
     try:
-        cache.install(path.parent, {path.name: text.getvalue().encode()})
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic.write(path, text.getvalue().encode())
     except OSError as error:
         raise DataError(f"cannot write {path}: {error}; name another place") from error
 

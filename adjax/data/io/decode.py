@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from adjax.data.picture import read_header, read_pixels, read_square
+from adjax.data.io.picture import read_header, read_pixels, read_square
 from adjax.data.split import DataError
 
 THREADS = min(8, os.cpu_count() or 1)  # Pillow decodes outside the interpreter's lock

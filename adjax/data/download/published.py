@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from adjax.data import cache, package_mirrors, tfds
-from adjax.data.idx import STEMS, WrongHash, encode_idx, find_files, read_idx
+from adjax.data.download import cache, package_mirrors, tfds
+from adjax.data.io.idx import STEMS, WrongHash, encode_idx, find_files, read_idx
 from adjax.data.split import DataError, Split, make_split
 
 Files = Mapping[str, np.ndarray]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from adjax.data.download import Published
+from adjax.data.download.published import Published
 
 CLASSES = (
     "T-shirt/top",

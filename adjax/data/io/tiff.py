@@ -139,7 +139,7 @@ class Page:
     def _decoded(self) -> Any:
         from PIL import Image
 
-        from adjax.data.pixels import upright
+        from adjax.data.io.pixels import upright
 
         page = self.source
         samples = _samples(page)

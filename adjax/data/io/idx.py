@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adjax.data.split import DataError, Split, make_split
+from adjax.data.split import DataError
 
 STEMS = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -80,34 +80,6 @@ def encode_idx(array: np.ndarray) -> bytes:
     """The IDX file of a uint8 array: what `read_idx` reads back."""
     sizes = np.array(array.shape, ">u4").tobytes()
     return b"\0\0\x08" + bytes([array.ndim]) + sizes + array.astype(np.uint8).tobytes()
-
-
-def load_folder(folder: Path, split: str) -> Split:
-    """Loads a user's own folder of IDX files under the standard names; hashes are not checked.
-
-    Args:
-      folder: of the files.
-      split: "train" or "test".
-
-    Returns:
-      The `Split`.
-
-    Raises:
-      DataError: a missing or unreadable file, or arrays that `make_split` refuses.
-    """
-    stems = STEMS[split]
-    files = find_files(folder, stems)
-    if files is None:
-        raise DataError(f"{folder} has no {split} split: put {stems[0]} and {stems[1]} there (.gz or not)")
-    images, labels = (read_idx(files[stem]) for stem in stems)
-    return make_split(images, labels, folder)
-
-
-def class_names(folder: Path) -> tuple[str, ...]:
-    """IDX files have no names for their classes: "0".."K-1"."""
-    found = (find_files(folder, stems) for stems in STEMS.values())
-    labels = [read_idx(files[stems[1]]) for files, stems in zip(found, STEMS.values(), strict=True) if files]
-    return tuple(str(label) for label in range(1 + max(int(array.max(initial=0)) for array in labels)))
 
 
 def _read(path: Path) -> np.ndarray:

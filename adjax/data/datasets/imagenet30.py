@@ -15,7 +15,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from adjax.data import cache, folder
+from adjax.data.datasets import folder
+from adjax.data.download import cache
 from adjax.data.split import DataError, Split
 
 CLASSES = tuple(

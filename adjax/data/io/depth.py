@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from adjax.data.upload import Picture
+from adjax.data.io.upload import Picture
 
 WHOLE = 16
 NARROW = 32

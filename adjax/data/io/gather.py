@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from adjax.data import upload
-from adjax.data.decode import each
-from adjax.data.depth import Depths
-from adjax.data.pixels import Frame
+from adjax.data.io import upload
+from adjax.data.io.decode import each
+from adjax.data.io.depth import Depths
+from adjax.data.io.pixels import Frame
 from adjax.data.split import DataError
 
 MAX_BYTES = 4 * 2**30

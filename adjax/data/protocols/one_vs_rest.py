@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from adjax.data.sampling import clusters_of, draw_evenly, row_keys
+from adjax.data.protocols.sampling import clusters_of, draw_evenly, row_keys
+from adjax.data.protocols.study import Study, Trial, check_options, known_class, make_study, make_trial
 from adjax.data.split import DataError, Split
-from adjax.data.study import Study, Trial, check_options, known_class, make_study, make_trial
 
 
 def one_vs_rest(

@@ -1,0 +1,1 @@
+"""Ways to published files: the cache, package mirrors, tensorflow-datasets; each ends in the same SHA-256."""

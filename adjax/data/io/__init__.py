@@ -1,0 +1,1 @@
+"""Files to arrays: pictures, tables of labels, IDX files; and finding them in folders."""
