@@ -67,7 +67,7 @@ class Config:
         Literal[tuple(PRESETS)], arg(help="a published experiment, whose options are the defaults of all others")
     ] = "centerloss"
     protocol: Annotated[
-        Literal[("pair", *PROTOCOLS)],
+        Literal[tuple(PROTOCOLS)],
         arg(help="who is normal. pair: all of a set, against another; one_vs_rest: each class in turn, against the "
             "others; one_vs_other: one class against another; imbalanced, holdout_fraction, folds: one class and few "
             "labelled others, tested on the official test images, on a tenth of their own, or cross-validated"),

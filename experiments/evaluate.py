@@ -15,7 +15,7 @@ import numpy as np
 from adjax import baselines, features, metrics, scorers, thresholds
 from adjax import detector as detectors
 from adjax.augment import Normalise
-from adjax.data.protocols import Study, Trial
+from adjax.data.protocols import Benchmark, Trial
 from adjax.detector import Detector, Spec, read_by
 from adjax.extraction import shapes
 from adjax.scorers._logits import answer
@@ -73,21 +73,21 @@ class Rule(NamedTuple):
     logit: float = 0.0
 
 
-def check(rule: Rule, study: Study, classes: int) -> None:
+def check(rule: Rule, benchmark: Benchmark, classes: int) -> None:
     """Refuses, before anything is trained, a threshold that the images can't give.
 
     Args:
-      rule, study: what is asked for, and the images.
+      rule, benchmark: what is asked for, and the images.
       classes: how many the normal ones are of.
 
     Raises:
       ValueError: too few held-out images for a conformal threshold, with a share that is enough; no labelled anomaly
         for the best F1.
     """
-    held_out = min(len(trial.held_out) for trial in study.trials)
+    held_out = min(len(trial.held_out) for trial in benchmark.trials)
     alpha = 1 - rule.quantile
     if rule.name == "conformal" and 0 < alpha < 1 and held_out < (least := thresholds.needed(round(alpha, 6))):
-        normal = min(len(trial.held_out) + int((trial.labels < classes).sum()) for trial in study.trials)
+        normal = min(len(trial.held_out) + int((trial.labels < classes).sum()) for trial in benchmark.trials)
         share = math.ceil(100 * (least + classes) / normal) / 100  # of each class rounding takes less than one
         more = (
             f"hold out more, --validation {share:g} will do"
@@ -98,7 +98,7 @@ def check(rule: Rule, study: Study, classes: int) -> None:
             f"--threshold conformal at --quantile {rule.quantile:g} takes {least} held-out images, and there are "
             f"{held_out}: {more}, or take another --threshold"
         )
-    if rule.name == "best_f1" and not all(trial.validation_truth.any() for trial in study.trials):
+    if rule.name == "best_f1" and not all(trial.validation_truth.any() for trial in benchmark.trials):
         raise ValueError("--threshold best_f1 needs labelled anomalies to validate on: choose conformal")
 
 
@@ -106,7 +106,7 @@ def judge(
     spec: Spec,
     params: PyTree,
     normalise: Normalise,
-    study: Study,
+    benchmark: Benchmark,
     trial: Trial,
     rule: Rule,
     prefix: str = "",
@@ -117,7 +117,7 @@ def judge(
 
     Args:
       spec, params, normalise: the trained member.
-      study, trial: its images.
+      benchmark, trial: its images.
       rule: how the threshold is set.
       prefix: of the names of the anomaly metrics: "ood_" where "accuracy" and "f1" are the classifier's own.
       others: name -> (scorer, options) of further scorers to report.
@@ -129,7 +129,7 @@ def judge(
     classes = len(spec.classes)
     normal = trial.labels < max(classes, 1)
     rows = {"train": trial.rows[normal], "held_out": trial.held_out, "validation": trial.validation}
-    images, labels = study.images[rows["train"]], trial.labels[normal]
+    images, labels = benchmark.train.images[rows["train"]], trial.labels[normal]
     specs = {
         name: dataclasses.replace(spec, scorer=scorer, scorer_options=options)
         for name, (scorer, options) in others.items()
@@ -145,8 +145,8 @@ def judge(
     for name in passed_over:
         del reads[specs.pop(name)]
     also = frozenset().union(*reads.values())
-    outputs = {k: detectors.extract(spec, params, normalise, study.images[v], also) for k, v in rows.items()}
-    outputs["test"] = detectors.extract(spec, params, normalise, study.test_images[trial.test], also)
+    outputs = {k: detectors.extract(spec, params, normalise, benchmark.train.images[v], also) for k, v in rows.items()}
+    outputs["test"] = detectors.extract(spec, params, normalise, benchmark.test.images[trial.test], also)
 
     def judged(one: Spec) -> tuple[Detector, dict[str, float], np.ndarray]:
         sigma = 3.0 if rule.name == "mean_sigma" else None
@@ -161,7 +161,7 @@ def judge(
 
     detector, own, scores = judged(spec)
     if "logits" in outputs["test"] and classes > 1:
-        own |= classification(outputs["test"], study.test_labels[trial.test], trial.truth, classes)
+        own |= classification(outputs["test"], benchmark.test.labels[trial.test], trial.truth, classes)
     further = {}
     for name, one in specs.items():
         try:
@@ -282,10 +282,10 @@ def ranking(normal: np.ndarray, anomalous: np.ndarray, prefix: str = "") -> dict
     }
 
 
-def pixel_pca(study: Study, trial: Trial, classes: int, prefix: str = "") -> dict[str, float]:
+def pixel_pca(benchmark: Benchmark, trial: Trial, classes: int, prefix: str = "") -> dict[str, float]:
     """The trivial baseline, see `adjax.baselines`."""
-    train = study.images[trial.rows[trial.labels < max(classes, 1)]]
-    scores = baselines.pixel_pca(study.test_images[trial.test], train)
+    train = benchmark.train.images[trial.rows[trial.labels < max(classes, 1)]]
+    scores = baselines.pixel_pca(benchmark.test.images[trial.test], train)
     return ranking(scores[trial.truth == 0], scores[trial.truth == 1], prefix)
 
 

@@ -40,11 +40,11 @@ def draw(
       normalise: pixel values to network input.
     """
     note, first = results["note"], results["kept"]["member"]
-    kept, trial = judged[first], loaded.study.trials[0]
+    kept, trial = judged[first], loaded.benchmark.trials[0]
     title = f"{results['dataset']['name']} → {results['ood']['name']}"
     if not loaded.prefix:
         title = ", ".join([results["dataset"]["name"], *(f"{k} {v}" for k, v in trial.name.items() if k != "seed")])
-    normal, images = kept.truth == 0, loaded.study.test_images[trial.test]
+    normal, images = kept.truth == 0, loaded.benchmark.test.images[trial.test]
     threshold = float(kept.detector.threshold)
     reconstructed = reconstructions(kept, images, normalise)
     written = [
@@ -118,7 +118,7 @@ def _classes_plots(
     shown = list(firsts)
     if len(shown) > 3:  # none, the detector's own, the largest
         shown = sorted({shown[0], float(results["kept"]["hparams"]["lam"]), shown[-1]})
-    labels = loaded.study.test_labels[loaded.study.trials[0].test]
+    labels = loaded.benchmark.test.labels[loaded.benchmark.trials[0].test]
     panels = []
     for lam in shown:
         one = firsts[lam]
@@ -151,7 +151,7 @@ def _anomaly_plots(
     directory: Path, results: dict[str, Any], judged: list[Judged], loaded: Loaded, title: str
 ) -> list[Path]:
     """Of one-class protocols: ROC of each class or fold, and which of them is hard."""
-    note, first, trials = results["note"], results["kept"]["member"], loaded.study.trials
+    note, first, trials = results["note"], results["kept"]["member"], loaded.benchmark.trials
     seed = trials[0].seed
     curves = []
     for trial, one in zip(trials, judged[first : first + len(trials)], strict=True):

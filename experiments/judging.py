@@ -77,7 +77,7 @@ class Setting(NamedTuple):
     @property
     def pairs(self) -> list[tuple[int, int]]:
         """(setting, trial) of each member."""
-        return list(itertools.product(range(len(self.settings)), range(len(self.loaded.study.trials))))
+        return list(itertools.product(range(len(self.settings)), range(len(self.loaded.benchmark.trials))))
 
 
 def others(config: Config, built: Built) -> Others:
@@ -96,7 +96,7 @@ def others(config: Config, built: Built) -> Others:
 
 def judge(run: Setting, console: Console) -> Outcome:
     """Evaluates one member after another, its outputs extracted once for all scorers; prints a line for each."""
-    trials, judged = run.loaded.study.trials, []
+    trials, judged = run.loaded.benchmark.trials, []
     for m, (s, t) in enumerate(run.pairs):
         judged.append(_judge(run, run.trained.params, m, run.others))
         name = " ".join(filter(None, (setting_name(run.settings[s], run.settings), member_name(trials[t].name))))
@@ -118,7 +118,7 @@ def judge(run: Setting, console: Console) -> Outcome:
 def compare(run: Setting, outcome: Outcome, console: Console, directory: Path) -> Outcome:
     """Adds the comparisons: other scorers and sets, the untrained network, pixel PCA, and the method's ceiling."""
     config, loaded, rows, judged, first = run.config, run.loaded, outcome.rows, outcome.judged, outcome.first
-    trials = loaded.study.trials
+    trials = loaded.benchmark.trials
     own = range(first, first + len(trials))
 
     def summary(figures_of: Mapping[int, dict[str, float]]) -> Any:
@@ -139,7 +139,7 @@ def compare(run: Setting, outcome: Outcome, console: Console, directory: Path) -
     if run.built.method.step is not None:
         found["same network, untrained"] = summary({m: _judge(run, run.trained.untrained, m).metrics for m in own})
     pca = [
-        {**rows[m], "metrics": evaluate.pixel_pca(loaded.study, trial, len(run.built.spec.classes), loaded.prefix)}
+        {**rows[m], "metrics": evaluate.pixel_pca(loaded.benchmark, trial, len(run.built.spec.classes), loaded.prefix)}
         for m, trial in zip(own, trials, strict=True)
         if trial.seed == trials[0].seed
     ]
@@ -158,12 +158,12 @@ def compare(run: Setting, outcome: Outcome, console: Console, directory: Path) -
 def _judge(run: Setting, params: PyTree, m: int, others: Others = NONE) -> evaluate.Judged:
     config, loaded = run.config, run.loaded
     rule = evaluate.Rule(config.threshold, config.quantile, log_odds(run.table, m))
-    trial = loaded.study.trials[run.pairs[m][1]]
+    trial = loaded.benchmark.trials[run.pairs[m][1]]
     return evaluate.judge(
         run.built.spec,
         member(params, m),
         run.normalise,
-        loaded.study,
+        loaded.benchmark,
         trial,
         rule,
         loaded.prefix,
@@ -177,8 +177,8 @@ def _tells_classes(run: Setting, judged: evaluate.Judged) -> bool:
 
 
 def _odin(run: Setting, m: int) -> dict[str, float]:
-    trial, params = run.loaded.study.trials[run.pairs[m][1]], member(run.trained.params, m)
-    scores = evaluate.odin(run.built.spec, params, run.normalise, run.loaded.study.test_images[trial.test])
+    trial, params = run.loaded.benchmark.trials[run.pairs[m][1]], member(run.trained.params, m)
+    scores = evaluate.odin(run.built.spec, params, run.normalise, run.loaded.benchmark.test.images[trial.test])
     return evaluate.ranking(scores[trial.truth == 0], scores[trial.truth == 1], run.loaded.prefix)
 
 
@@ -208,16 +208,16 @@ def ceiling(config: Config, console: Console, loaded: Loaded, directory: Path) -
     plain = of_preset("classifier_fashion_mnist")
     same = {name: getattr(config, name) for name in ("dataset", "normal", "seeds", "seed", "validation", "data_dir")}
     plain = dataclasses.replace(plain, **same)
-    asked, shape = recipe(plain), loaded.study.images.shape[1:]
+    asked, shape = recipe(plain), loaded.benchmark.train.images.shape[1:]
     hparams = dict(asked.build(shape, loaded.classes, steps=10).method.hparams)
-    table = members(plain, plain.settings(hparams), loaded.study.trials)
+    table = members(plain, plain.settings(hparams), loaded.benchmark.trials)
     built = asked.build(shape, loaded.classes, steps=plain.steps(int(table.count.max())))
-    normalise = built.normalise(loaded.study.images)
+    normalise = built.normalise(loaded.benchmark.train.images)
     trained = fit(plain, console, built, normalise, loaded, table, directory / "ceiling")
     rule = evaluate.Rule(plain.threshold, plain.quantile)
     rows = []
-    for m, trial in enumerate(loaded.study.trials):
+    for m, trial in enumerate(loaded.benchmark.trials):
         params = member(trained.params, m)
-        found = evaluate.judge(built.spec, params, normalise, loaded.study, trial, rule, loaded.prefix)
+        found = evaluate.judge(built.spec, params, normalise, loaded.benchmark, trial, rule, loaded.prefix)
         rows.append({"seed": trial.seed, **trial.name, "metrics": found.metrics})
     return evaluate.summary(rows)

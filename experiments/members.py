@@ -72,16 +72,16 @@ def fit(
         return training.Trained(params, params, 0, 0, 0.0, 0.0, 0.0, {}, None)
     validate = None
     if config.patience is not None:
-        trials = loaded.study.trials * (len(table.seed) // len(loaded.study.trials))
+        trials = loaded.benchmark.trials * (len(table.seed) // len(loaded.benchmark.trials))
         if not all(t.validation_truth.any() for t in trials):
             raise ValueError("--patience needs labelled anomalies to validate on, and this method sees none")
 
         def score(params: PyTree, m: int) -> np.ndarray:
-            images = loaded.study.images[trials[m].validation]
+            images = loaded.benchmark.train.images[trials[m].validation]
             return np.asarray(detectors.extract(built.spec, params, normalise, images)["score"])
 
         validate = training.validation_auroc(score, [t.validation_truth for t in trials])
-    digest = data.digest(data.Split(loaded.study.images, loaded.study.labels))
-    names = member_names(table, loaded.study.trials)
-    images = loaded.study.images
+    digest = data.digest(loaded.benchmark.train)
+    names = member_names(table, loaded.benchmark.trials)
+    images = loaded.benchmark.train.images
     return training.run(config, console, built, images, table, normalise, directory, digest, validate, names)

@@ -24,7 +24,7 @@ from experiments.rundir import SCHEMA
 def results(run: Setting, outcome: Outcome, note: str) -> dict[str, Any]:
     """The contents of results.json, but for `timing` and `environment`."""
     config, given, loaded, weights = run.config, run.given, run.loaded, run.built.weights
-    first = loaded.study.trials[0]
+    first = loaded.benchmark.trials[0]
     kept = outcome.groups[outcome.kept]
     return {
         "schema": SCHEMA,

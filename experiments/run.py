@@ -45,13 +45,13 @@ def run(config: Config, console: Console) -> int:
     # What is trained, on whose images; the table of members: every setting of the hyper-parameters with every trial.
     recipe, shape = members.recipe(config), given.train.images.shape[1:]
     loaded = study.load(given, recipe.supervision(shape))
-    evaluate.check(evaluate.Rule(config.threshold, config.quantile), loaded.study, len(loaded.classes))
+    evaluate.check(evaluate.Rule(config.threshold, config.quantile), loaded.benchmark, len(loaded.classes))
     built = recipe.build(shape, loaded.classes)
     settings = config.settings(dict(built.method.hparams))
-    table = members.members(config, settings, loaded.study.trials)
+    table = members.members(config, settings, loaded.benchmark.trials)
     steps = config.steps(int(table.count.max()))
     built = dataclasses.replace(recipe, weights=built.weights).build(shape, loaded.classes, steps=steps)
-    normalise = built.normalise(loaded.study.images)
+    normalise = built.normalise(loaded.benchmark.train.images)
     if built.weights is not None and built.weights.params is None:
         notes.append("RANDOM WEIGHTS: this network was not pre-trained")
     extraction.check_scorer(built.spec)
@@ -69,7 +69,7 @@ def run(config: Config, console: Console) -> int:
     done = judging.Setting(config, given, built, normalise, loaded, table, settings, others, trained)
     outcome = judging.compare(done, judging.judge(done, console), console, directory)
     detector = outcome.judged[outcome.first].detector
-    test_images = loaded.study.test_images[loaded.study.trials[0].test]
+    test_images = loaded.benchmark.test.images[loaded.benchmark.trials[0].test]
     clock = time.perf_counter()
     detector.score(test_images)
     rate = len(test_images) / (time.perf_counter() - clock)
@@ -77,7 +77,7 @@ def run(config: Config, console: Console) -> int:
     results |= {"timing": record.timing(done, rate, time.perf_counter() - started), "environment": where}
 
     write_json(directory / "results.json", results)
-    saved = record.save(directory, results, outcome.judged, loaded.study.trials, outcome.first)
+    saved = record.save(directory, results, outcome.judged, loaded.benchmark.trials, outcome.first)
     if config.score_table is not None:
         saved.append(record.score_table(config, detector, directory))
     written = figures.draw(directory, results, outcome.judged, loaded, normalise)
@@ -101,9 +101,9 @@ def announce(
     if note:
         console.print(f"[bold red]{note}[/]")
     varied = "; ".join(filter(None, (setting_name(s, settings) for s in settings)))
-    trials = loaded.study.trials
+    trials = loaded.benchmark.trials
     console.print(
-        f"{config.method} on {loaded.study.name}: {len(table.seed)} members ({varied + '; ' if varied else ''}"
+        f"{config.method} on {loaded.benchmark.name}: {len(table.seed)} members ({varied + '; ' if varied else ''}"
         f"{len(trials)} {', '.join(trials[0].name)}), {table.count.max():,} images each, "
         + (f"{steps:,} steps, " if steps else "nothing to train, ")
         + f"{len(jax.devices())} {jax.devices()[0].platform} device(s)",

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from adjax import data
 from adjax.data import DataError
 from adjax.data.datasets.synthetic import outliers
-from adjax.data.protocols import HOLDOUT, PROTOCOLS, OODPair, Study, Trial, conform, task
-from adjax.data.splitting import validation_split
+from adjax.data.protocols import HOLDOUT, PROTOCOLS, Benchmark, OODPair, conform, task
 from experiments.config import Config, own_ood
 
 MADE = "made"
@@ -23,7 +22,7 @@ class Loaded(NamedTuple):
 
     Attributes:
       config: with `dataset` and `ood` filled in.
-      study: images and trials.
+      benchmark: images and trials.
       classes: names of the classes that the network tells apart; one name for a method that knows no classes.
       prefix: of the names of the anomaly metrics: "ood_" where the classifier's own figures stand beside them.
       ood_name: what the anomalies are.
@@ -32,7 +31,7 @@ class Loaded(NamedTuple):
     """
 
     config: Config
-    study: Study
+    benchmark: Benchmark
     classes: tuple[str, ...]
     prefix: str
     ood_name: str
@@ -41,7 +40,7 @@ class Loaded(NamedTuple):
 
 
 class Images(NamedTuple):
-    """The images, before it is known what the method learns from."""
+    """The images, before it is known what the method learns from; `task` is None but for the pair protocol."""
 
     config: Config
     task: OODPair | None
@@ -72,85 +71,60 @@ def load(given: Images, supervision: str) -> Loaded:
     Raises:
       DataError: options that the data can't follow.
     """
-    config = given.config
-    seeds = range(config.seed, config.seed + config.seeds)
-    if given.task is not None:
-        return _pair(given, supervision, seeds)
-    if "classes" in supervision:
+    config, knows_classes = given.config, "classes" in supervision
+    if knows_classes and given.task is None:
         raise DataError(f"{config.method} tells classes apart, and {config.protocol} knows one: choose --protocol pair")
-    options: dict[str, object] = {}
-    if config.protocol == "one_vs_rest":
-        options["normal_classes"] = config.normal or None
-    elif len(config.normal) != 1:
-        raise DataError(f"--normal {' '.join(map(str, config.normal))}: {config.protocol} takes one class")
-    else:
-        options["normal"] = config.normal[0]
-    if config.protocol == "one_vs_other":
-        if len(config.anomalous) != 1:
-            raise DataError(f"--anomalous {' '.join(map(str, config.anomalous))}: one_vs_other takes one class")
-        options["anomalous"] = config.anomalous[0]
-    if config.protocol in ("imbalanced", "holdout_fraction", "folds"):
-        options["counts"] = config.counts
-    if config.protocol == "folds":
-        options["folds"] = config.folds
-    study = PROTOCOLS[config.protocol](
+    benchmark = PROTOCOLS[config.protocol](
         given.train,
         given.test,
         given.classes,
-        seeds=list(seeds),
+        seeds=range(config.seed, config.seed + config.seeds),
         supervision=supervision,
         validation=config.validation,
-        **options,
+        **_options(given, supervision),
     )
-    return Loaded(config, study, ("normal",), "", config.protocol, {}, given.note)
+    return Loaded(
+        config=config,
+        benchmark=benchmark,
+        classes=given.classes if knows_classes else ("normal",),
+        prefix="ood_" if knows_classes else "",
+        ood_name=given.task.ood_name if given.task else config.protocol,
+        also=_also(config, given.test.images) if given.task else {},
+        note=given.note,
+    )
 
 
-def _pair(given: Images, supervision: str, seeds: range) -> Loaded:
-    """All of one set is normal, another is not: one trial a seed."""
-    config, found = given.config, given.task
-    assert found is not None
-    knows_classes = "classes" in supervision
-    classes = found.classes if knows_classes else ("normal",)
-    pool, labels = found.train.images, found.train.labels if knows_classes else np.zeros(len(found.train.labels), int)
-    if "anomalies" in supervision:
-        strangers = _ood_train(config, found)
-        pool = np.concatenate([pool, strangers])
-        labels = np.concatenate([labels, np.full(len(strangers), len(classes))])
-    truth = np.repeat([0, 1], [len(found.test.images), len(found.ood.images)]).astype(np.int32)
-    trials = []
-    for seed in seeds:
-        rows, aside = validation_split(labels, config.validation, seed)
-        anomalous = labels[aside] >= len(classes)
-        trials.append(
-            Trial(
-                {"seed": seed},
-                seed,
-                rows,
-                labels[rows].astype(np.int32),
-                aside[~anomalous],
-                aside,
-                anomalous.astype(np.int32),
-                np.arange(len(truth), dtype=np.int32),
-                truth,
-            )
-        )
-    study = Study(
-        found.name,
-        found.classes,
-        pool,
-        labels.astype(np.int32),
-        np.concatenate([found.test.images, found.ood.images]),
-        np.concatenate([found.test.labels, np.full(len(found.ood.images), -1, np.int32)]),
-        tuple(trials),
-    )
-    shape = found.train.images.shape[1:]
-    also: dict[str, np.ndarray] = {}
+def _options(given: Images, supervision: str) -> dict[str, Any]:
+    """Those of the config's protocol alone."""
+    config = given.config
+    if given.task is not None:
+        seen = _ood_train(config, given.task) if "anomalies" in supervision else None
+        return {"ood": given.task.ood, "ood_train": seen, "name": given.task.name}
+    if config.protocol == "one_vs_rest":
+        return {"normal_classes": config.normal or None}
+    options: dict[str, Any] = {"normal": _one(config, "normal")}
+    if config.protocol == "one_vs_other":
+        return options | {"anomalous": _one(config, "anomalous")}
+    options["counts"] = config.counts
+    return options | ({"folds": config.folds} if config.protocol == "folds" else {})
+
+
+def _one(config: Config, option: str) -> int:
+    classes = getattr(config, option)
+    if len(classes) != 1:
+        raise DataError(f"--{option} {' '.join(map(str, classes))}: {config.protocol} takes one class")
+    return classes[0]
+
+
+def _also(config: Config, normal: np.ndarray) -> dict[str, np.ndarray]:
+    """The further sets that don't belong, by name, of the shape of the normal images."""
+    found: dict[str, np.ndarray] = {}
     for name in config.also:
         if name == MADE:
-            also |= outliers(found.test.images, config.seed)
+            found |= outliers(normal, config.seed)
         else:
-            also[name] = conform(data.load(name, "test", config.data_dir).images, shape)
-    return Loaded(config, study, classes, "ood_" if knows_classes else "", found.ood_name, also, given.note)
+            found[name] = conform(data.load(name, "test", config.data_dir).images, normal.shape[1:])
+    return found
 
 
 def _ood_train(config: Config, found: OODPair) -> np.ndarray:

@@ -60,7 +60,7 @@ def _shown(members: list[dict[str, Any]], kept: int) -> list[int]:
 
 
 def _view(results: dict[str, Any], m: int, judged: Judged, loaded: Loaded, normalise: Normalise, few: bool) -> View:
-    trials = loaded.study.trials
+    trials, test = loaded.benchmark.trials, loaded.benchmark.test
     trial = trials[m % len(trials)]
     config, member = results["config"], results["members"][m]
     settings = [group["hparams"] for group in results["groups"]]
@@ -73,14 +73,14 @@ def _view(results: dict[str, Any], m: int, judged: Judged, loaded: Loaded, norma
         scores=np.asarray(judged.scores, np.float32),
         threshold=float(judged.detector.threshold),
         truth=np.asarray(judged.truth, np.uint8),
-        labels=loaded.study.test_labels[trial.test].astype(np.int16),
-        classes=loaded.study.classes,
+        labels=test.labels[trial.test].astype(np.int16),
+        classes=loaded.benchmark.classes,
         stranger=loaded.ood_name,
         held_out=np.asarray(judged.detector.calibration_scores, np.float32),
         nominal=round(1 - config["quantile"], 6) if promised else None,
         features=features,
         features_about=about,
-        pictures=pictures(judged, loaded.study.test_images, trial.test, normalise, *((12, 12) if few else (24, 36))),
+        pictures=pictures(judged, test.images, trial.test, normalise, *((12, 12) if few else (24, 36))),
     )
 
 

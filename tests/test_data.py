@@ -39,7 +39,7 @@ def test_import_is_cheap():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "set()"
 
 
-@pytest.mark.parametrize("name", ["split", "splitting", "registry", "protocols.ood_pair"])
+@pytest.mark.parametrize("name", ["split", "splitting", "registry", "protocols.ood_images"])
 def test_examples_in_docstrings(name):
     result = doctest.testmod(importlib.import_module(f"adjax.data.{name}"))
     assert result.attempted > 0

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from adjax import augment, data
-from adjax.data.protocols import Study, Trial
+from adjax.data.protocols import Benchmark, Trial
 from adjax.detector import NoDistance
 from adjax.scorers import _head
 from adjax.spec import Spec, resolve
@@ -24,12 +24,12 @@ def judge():
     params = jax.jit(resolve(spec).method.init)(jax.random.key(0), dict(resolve(spec).method.hparams))["params"]
     few, truth = np.arange(300, 400, dtype=np.int32), np.arange(100) % 2
     trial = Trial({"seed": 0}, 0, ROWS, digits.labels[:300], few, few, truth, few, truth)
-    study = Study("digits", tuple("0123456789"), digits.images, digits.labels, digits.images, digits.labels, (trial,))
+    benchmark = Benchmark("digits", tuple("0123456789"), digits, digits, (trial,))
     normalise = augment.normalise_of(digits.images)
 
     def judge(others, optional):
         rule = evaluate.Rule("quantile", 0.975)
-        return evaluate.judge(spec, params, normalise, study, trial, rule, "", others, optional)
+        return evaluate.judge(spec, params, normalise, benchmark, trial, rule, "", others, optional)
 
     return judge
 

@@ -14,10 +14,10 @@ MOVED = {
     "adjax.foreign": ("adjax.custom", ["detector_from"]),
     "adjax.data.folder": ("adjax.data.datasets.folder", ["list_folder", "load_folder"]),
     "adjax.data.npz": ("adjax.data.datasets.npz", ["load_npz"]),
-    "adjax.data.study": ("adjax.data.protocols.study", ["Study", "Trial", "make_study", "make_trial"]),
+    "adjax.data.study": ("adjax.data.protocols.benchmark", ["Trial", "make_trial"]),
     "adjax.data.synthetic": ("adjax.data.datasets.synthetic", ["load_photographs", "outliers", "photograph_crops"]),
     "adjax.data.table": ("adjax.data.datasets.table", ["load_table", "read_table", "read_unlabelled"]),
-    "adjax.data.trials": ("adjax.data.protocols", ["PROTOCOLS", "Study", "Trial", "folds", "one_vs_rest"]),
+    "adjax.data.trials": ("adjax.data.protocols", ["PROTOCOLS", "Trial", "folds", "one_vs_rest"]),
 }
 
 

@@ -13,6 +13,7 @@ from adjax.data.protocols import PROTOCOLS, folds, holdout_fraction, imbalanced,
 from adjax.data.protocols.sampling import clusters_of, draw_evenly, row_keys, share
 
 CLASSES = DATASETS["digits"].classes
+ONE_CLASS = [name for name in PROTOCOLS if name != "pair"]
 SMALL = {"imbalanced", "holdout_fraction", "folds"}
 LEARNS = ("classes", "normal", "anomalies", "classes and anomalies")
 
@@ -22,7 +23,7 @@ def digits():
     return load("digits", "train"), load("digits", "test")
 
 
-def study_of(protocol, digits, **options):
+def benchmark_of(protocol, digits, **options):
     if protocol in SMALL:
         options = {"counts": (120, 60), **options}
     elif protocol == "one_vs_rest":
@@ -30,25 +31,43 @@ def study_of(protocol, digits, **options):
     return PROTOCOLS[protocol](*digits, CLASSES, **options)
 
 
-def tables(study):
-    return [[tuple(sorted(t.name.items())), *(a.tolist() for a in t[2:])] for t in study.trials]
+def tables(benchmark):
+    return [[tuple(sorted(t.name.items())), *(a.tolist() for a in t[2:])] for t in benchmark.trials]
 
 
 @pytest.mark.parametrize("supervision", LEARNS)
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_pair_has_all_of_one_set_normal(supervision, digits):
+    train, test = digits
+    odd = Split(255 - test.images, test.labels)
+    seen = {"ood_train": 255 - train.images[:100]}
+    benchmark = PROTOCOLS["pair"](*digits, CLASSES, ood=odd, seeds=(0, 3), supervision=supervision, **seen)
+    anomalous = 10 if "classes" in supervision else 1
+    anomalies = 100 * ("anomalies" in supervision)
+    np.testing.assert_array_equal(benchmark.train.images[: len(train.images)], train.images)
+    assert [trial.seed for trial in benchmark.trials] == [0, 3]
+    for trial in benchmark.trials:
+        np.testing.assert_array_equal(benchmark.test.labels[trial.test] == -1, trial.truth)
+        np.testing.assert_array_equal(benchmark.train.labels[trial.rows], trial.labels)
+        assert sorted([*trial.rows, *trial.validation]) == list(range(len(train.images) + anomalies))
+        assert (trial.labels == anomalous).sum() + trial.validation_truth.sum() == anomalies
+        np.testing.assert_array_equal(trial.held_out, trial.validation[trial.validation_truth == 0])
+
+
+@pytest.mark.parametrize("supervision", LEARNS)
+@pytest.mark.parametrize("protocol", ONE_CLASS)
 def test_every_protocol_keeps_its_promises(protocol, supervision, digits):
-    study = study_of(protocol, digits, seeds=(0, 3), supervision=supervision, validation=0.2)
-    same_pool = study.test_images is study.images
+    benchmark = benchmark_of(protocol, digits, seeds=(0, 3), supervision=supervision, validation=0.2)
+    same_pool = benchmark.test is benchmark.train
     assert same_pool == (protocol in {"holdout_fraction", "folds"})
-    assert len({tuple(t.name.items()) for t in study.trials}) == len(study.trials), "names tell trials apart"
-    assert [t.seed for t in study.trials] == [t.name["seed"] for t in study.trials]
-    for trial in study.trials:
+    assert len({tuple(t.name.items()) for t in benchmark.trials}) == len(benchmark.trials), "names tell trials apart"
+    assert [t.seed for t in benchmark.trials] == [t.name["seed"] for t in benchmark.trials]
+    for trial in benchmark.trials:
         assert all(array.dtype == np.int32 for array in trial[2:])
-        normal = study.labels[trial.held_out[0]]
-        assert np.all(study.labels[trial.held_out] == normal)
-        np.testing.assert_array_equal(trial.labels, study.labels[trial.rows] != normal)
-        np.testing.assert_array_equal(trial.validation_truth, study.labels[trial.validation] != normal)
-        np.testing.assert_array_equal(trial.truth, study.test_labels[trial.test] != normal)
+        normal = benchmark.train.labels[trial.held_out[0]]
+        assert np.all(benchmark.train.labels[trial.held_out] == normal)
+        np.testing.assert_array_equal(trial.labels, benchmark.train.labels[trial.rows] != normal)
+        np.testing.assert_array_equal(trial.validation_truth, benchmark.train.labels[trial.validation] != normal)
+        np.testing.assert_array_equal(trial.truth, benchmark.test.labels[trial.test] != normal)
         assert 0 < trial.truth.mean() < 1
         assert set(trial.held_out) <= set(trial.validation)
         seen = [*trial.rows, *trial.validation]
@@ -61,17 +80,17 @@ def test_every_protocol_keeps_its_promises(protocol, supervision, digits):
         assert len(trial.held_out) == round(0.2 * (normals + len(trial.held_out)))
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", ONE_CLASS)
 def test_no_tested_image_is_trained_on_even_by_content(protocol, digits):
-    study = study_of(protocol, digits, supervision="anomalies")
-    for trial in study.trials:
-        seen = {study.images[row].tobytes() for row in (*trial.rows, *trial.validation)}
-        assert not seen & {study.test_images[row].tobytes() for row in trial.test}
+    benchmark = benchmark_of(protocol, digits, supervision="anomalies")
+    for trial in benchmark.trials:
+        seen = {benchmark.train.images[row].tobytes() for row in (*trial.rows, *trial.validation)}
+        assert not seen & {benchmark.test.images[row].tobytes() for row in trial.test}
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS)
+@pytest.mark.parametrize("protocol", ONE_CLASS)
 def test_draws_depend_on_the_seed_alone(protocol, digits):
-    build = partial(study_of, protocol, digits, supervision="anomalies")
+    build = partial(benchmark_of, protocol, digits, supervision="anomalies")
     assert tables(build(seeds=(0, 5))) == tables(build(seeds=(0,))) + tables(build(seeds=(5,)))
     first, second = build(seeds=(0,)).trials[0], build(seeds=(5,)).trials[0]
     assert not np.array_equal(first.rows, second.rows)
@@ -98,9 +117,9 @@ def test_classes_draw_their_anomalies_independently(digits):
 
 
 def test_one_vs_rest_is_the_published_protocol(digits):
-    study = one_vs_rest(*digits, CLASSES, supervision="anomalies", clusters=1, validation=0)
-    assert [trial.name["class"] for trial in study.trials] == list(CLASSES)
-    for normal, trial in enumerate(study.trials):
+    benchmark = one_vs_rest(*digits, CLASSES, supervision="anomalies", clusters=1, validation=0)
+    assert [trial.name["class"] for trial in benchmark.trials] == list(CLASSES)
+    for normal, trial in enumerate(benchmark.trials):
         counts = np.bincount(trial.labels)
         assert counts.tolist() == [(digits[0].labels == normal).sum()] * 2, "all normals, and 1 : 1"
         assert len(trial.test) == 500
@@ -136,10 +155,10 @@ def test_the_imbalanced_set_has_the_counts_asked_for_drawn_evenly(digits):
 
 
 def test_every_image_of_the_set_is_tested_on_once_over_the_folds(digits):
-    study = folds(*digits, CLASSES, counts=(120, 47), folds=5)
+    benchmark = folds(*digits, CLASSES, counts=(120, 47), folds=5)
     whole = imbalanced(*digits, CLASSES, counts=(120, 47), validation=0).trials[0].rows
-    np.testing.assert_array_equal(np.sort(np.concatenate([t.test for t in study.trials])), whole)
-    for trial in study.trials:
+    np.testing.assert_array_equal(np.sort(np.concatenate([t.test for t in benchmark.trials])), whole)
+    for trial in benchmark.trials:
         assert (trial.truth == 0).sum() == 24
         assert (trial.truth == 1).sum() in (9, 10)
         assert set(trial.test) | set(trial.rows) | set(trial.validation) == set(whole)
@@ -172,7 +191,7 @@ def test_an_autoencoder_is_tested_on_all_anomalies(digits):
 )
 def test_options_out_of_range_say_what_to_do(protocol, options, message, digits):
     with pytest.raises(ValueError, match=message):
-        study_of(protocol, digits, **options)
+        benchmark_of(protocol, digits, **options)
 
 
 def test_unfit_splits_are_refused(digits):

@@ -1,10 +1,11 @@
-"""The old name of `adjax.data.protocols.study`."""
+"""The old name of `adjax.data.protocols.benchmark`."""
 
 import warnings
 
-from adjax.data.protocols.study import Study as Study
-from adjax.data.protocols.study import Trial as Trial
-from adjax.data.protocols.study import make_study as make_study
-from adjax.data.protocols.study import make_trial as make_trial
+from adjax.data.protocols.benchmark import Benchmark as Study
+from adjax.data.protocols.benchmark import Trial as Trial
+from adjax.data.protocols.benchmark import make_benchmark as make_study
+from adjax.data.protocols.benchmark import make_trial as make_trial
 
-warnings.warn("adjax.data.study is now adjax.data.protocols.study", DeprecationWarning, stacklevel=2)
+__all__ = ["Study", "Trial", "make_study", "make_trial"]
+warnings.warn("adjax.data.study is now adjax.data.protocols.benchmark", DeprecationWarning, stacklevel=2)

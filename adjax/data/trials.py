@@ -3,7 +3,6 @@
 import warnings
 
 from adjax.data.protocols import PROTOCOLS as PROTOCOLS
-from adjax.data.protocols import Study as Study
 from adjax.data.protocols import Trial as Trial
 from adjax.data.protocols import folds as folds
 from adjax.data.protocols import holdout_fraction as holdout_fraction

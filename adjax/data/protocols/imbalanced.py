@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from adjax.data.protocols.benchmark import Benchmark, check_options, known_class, make_benchmark, make_trial, take_share
 from adjax.data.protocols.sampling import draw_evenly, row_keys, smallest
-from adjax.data.protocols.study import Study, check_options, known_class, make_study, make_trial, take_share
 from adjax.data.split import DataError, Split
 
 
@@ -21,7 +21,7 @@ def imbalanced(
     validation: float = 0.1,
     normal: int = 0,
     counts: tuple[int, int] = (5923, 504),
-) -> Study:
+) -> Benchmark:
     """Builds an imbalanced set: all of it is trained on, and all test images are tested.
 
     Args:
@@ -31,7 +31,7 @@ def imbalanced(
         classes. The default is MNIST's: every zero of its training set, and 56 of each other digit.
 
     Returns:
-      A `Study` of one trial per seed.
+      A `Benchmark` of one trial per seed.
 
     Raises:
       DataError: fewer images than `counts` wants.
@@ -45,7 +45,7 @@ def imbalanced(
         rows = _draw_set(train, normal, counts, seed, classes)
         name = {"class": classes[normal]}
         trials.append(make_trial(train.labels, name, seed, normal, rows, supervision, validation, tests, truth))
-    return make_study(_counted(normal, counts, classes), train, test, classes, trials)
+    return make_benchmark(_counted(normal, counts, classes), train, test, classes, trials)
 
 
 def holdout_fraction(
@@ -59,7 +59,7 @@ def holdout_fraction(
     normal: int = 0,
     counts: tuple[int, int] = (5923, 504),
     fraction: float = 0.1,
-) -> Study:
+) -> Benchmark:
     """Builds the set of `imbalanced`, a share of which is tested on instead of being trained on.
 
     Without labelled anomalies in training, *all* anomalies are tested on: `counts=(5000, 500)` and
@@ -71,7 +71,7 @@ def holdout_fraction(
       fraction: the share of each class to test on, 0 < fraction < 1.
 
     Returns:
-      A `Study` of one trial per seed.
+      A `Benchmark` of one trial per seed.
 
     Raises:
       DataError, ValueError: as in `imbalanced`.
@@ -90,7 +90,7 @@ def holdout_fraction(
         truth = train.labels[tests] != normal
         name = {"class": classes[normal]}
         trials.append(make_trial(train.labels, name, seed, normal, kept, supervision, validation, tests, truth))
-    return make_study(f"{_counted(normal, counts, classes)}, {fraction:g} held out", train, train, classes, trials)
+    return make_benchmark(f"{_counted(normal, counts, classes)}, {fraction:g} held out", train, train, classes, trials)
 
 
 def folds(
@@ -104,11 +104,11 @@ def folds(
     normal: int = 0,
     counts: tuple[int, int] = (5923, 504),
     folds: int = 10,
-) -> Study:
+) -> Benchmark:
     """Builds the set of `imbalanced`, cross-validated: each trial tests on one fold and trains on the others.
 
     Each class is spread over the folds as evenly as it goes. Results on the official test images are another
-    study, `imbalanced`: they are no further fold, and must not enter the mean over folds.
+    benchmark, `imbalanced`: they are no further fold, and must not enter the mean over folds.
 
     Args:
       train, test, classes, seeds, supervision, validation, normal, counts: as in `imbalanced`; `test` is not
@@ -116,7 +116,7 @@ def folds(
       folds: how many, at least 2.
 
     Returns:
-      A `Study` of one trial per seed and fold.
+      A `Benchmark` of one trial per seed and fold.
 
     Raises:
       DataError: fewer images than `counts` wants, or fewer anomalies or normal images than folds.
@@ -136,7 +136,7 @@ def folds(
             truth = train.labels[tests] != normal
             name = {"fold": fold}
             trials.append(make_trial(train.labels, name, seed, normal, kept, supervision, validation, tests, truth))
-    return make_study(f"{_counted(normal, counts, classes)}, {folds} folds", train, train, classes, trials)
+    return make_benchmark(f"{_counted(normal, counts, classes)}, {folds} folds", train, train, classes, trials)
 
 
 def _draw_set(train: Split, normal: int, counts: tuple[int, int], seed: int, classes: Sequence[str]) -> np.ndarray:

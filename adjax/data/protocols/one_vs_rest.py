@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from adjax.data.protocols.benchmark import Benchmark, Trial, check_options, known_class, make_benchmark, make_trial
 from adjax.data.protocols.sampling import clusters_of, draw_evenly, row_keys
-from adjax.data.protocols.study import Study, Trial, check_options, known_class, make_study, make_trial
 from adjax.data.split import DataError, Split
 
 
@@ -24,7 +24,7 @@ def one_vs_rest(
     clusters: int = 3,
     normal_classes: Sequence[int] | None = None,
     balanced_test: bool = False,
-) -> Study:
+) -> Benchmark:
     """Builds one-vs-rest trials: each class is normal once, and all others are its anomalies.
 
     Args:
@@ -41,7 +41,7 @@ def one_vs_rest(
         instead of on all test images.
 
     Returns:
-      A `Study` of one trial per seed and normal class.
+      A `Benchmark` of one trial per seed and normal class.
 
     Raises:
       DataError: a class without training or test images, or fewer anomalies than wanted.
@@ -76,7 +76,7 @@ def one_vs_rest(
                     truth=test.labels[tests] != normal,
                 )
             )
-    return make_study("one class against the rest", train, test, classes, trials)
+    return make_benchmark("one class against the rest", train, test, classes, trials)
 
 
 def one_vs_other(
@@ -91,7 +91,7 @@ def one_vs_other(
     anomalous: int = 7,
     anomalies_per_normal: float = 1.0,
     clusters: int = 1,
-) -> Study:
+) -> Benchmark:
     """Builds one-vs-other trials: one class is normal, one other anomalous; the rest are not used.
 
     Args:
@@ -100,7 +100,7 @@ def one_vs_other(
       anomalies_per_normal: as in `one_vs_rest`, but no more than there are.
 
     Returns:
-      A `Study` of one trial per seed.
+      A `Benchmark` of one trial per seed.
 
     Raises:
       DataError, ValueError: as in `one_vs_rest`; or one class twice.
@@ -129,7 +129,7 @@ def one_vs_other(
         )
         for seed in seeds
     ]
-    return make_study(f"{classes[normal]} against {classes[anomalous]}", train, test, classes, trials)
+    return make_benchmark(f"{classes[normal]} against {classes[anomalous]}", train, test, classes, trials)
 
 
 def _against(

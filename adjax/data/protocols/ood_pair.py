@@ -1,190 +1,63 @@
-"""OOD tasks of data sets: in-distribution images and OOD images."""
+"""The pair protocol: all images of one set are normal, and those of another are OOD (Hendrycks and Gimpel 2017)."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from adjax.data.registry import find
-from adjax.data.split import DataError, Split
-
-HOLDOUT = "holdout:"
-MAX_CLASSES = 100_000  # so that a slip of the hand doesn't count to 10¹²
+from adjax.data.protocols.benchmark import Benchmark, Trial, check_options, make_benchmark
+from adjax.data.split import Split
+from adjax.data.splitting import validation_split
 
 
-class OODPair(NamedTuple):
-    """What a detector is trained and evaluated on.
-
-    Attributes:
-      name, ood_name: the in-distribution set, and what the OOD images are ("fashion_mnist", "holdout:0").
-      classes: names of the in-distribution classes, in the order of the labels.
-      train, test: in-distribution Splits; labels 0..K-1.
-      ood: the images that don't belong, of the same shape; labels are the classes of the set they come from.
-    """
-
-    name: str
-    ood_name: str
-    classes: tuple[str, ...]
-    train: Split
-    test: Split
-    ood: Split
-
-
-def task(
-    dataset: str, ood: str, data_dir: str | Path | None = None, resize: bool = False, side_px: int | None = None
-) -> OODPair:
-    """Loads a task.
+def ood_pair(
+    train: Split,
+    test: Split,
+    classes: Sequence[str],
+    *,
+    ood: Split,
+    ood_train: np.ndarray | None = None,
+    seeds: Sequence[int] = (0,),
+    supervision: str = "classes",
+    validation: float = 0.1,
+    name: str = "one set against another",
+) -> Benchmark:
+    """Builds trials of an OOD pair, whose images `adjax.data.protocols.task` loads.
 
     Args:
-      dataset: the in-distribution set, as in `adjax.data.load`.
-      ood: another set, whose whole test split is the OOD set; or "holdout:0", "holdout:0,3-5": those classes of
-        `dataset` itself are the anomalies, left out of training (3-5 is 3, 4 and 5).
-      data_dir: as in `adjax.data.load`.
-      resize: bring OOD images of another size or colour to the in-distribution shape (see `conform`).
-      side_px: as in `adjax.data.find`, for `dataset`, and for `ood` if its images can be brought to a size.
+      train, test: Splits of the in-distribution set, all of which is normal.
+      classes: its class names, in the order of the labels.
+      ood: Split of OOD images to test on; their labels in the benchmark are -1.
+      ood_train: uint8 [N, H, W, C], labelled anomalies to train on; used if `supervision` has anomalies.
+      seeds: of the trials, one each.
+      supervision: see `adjax.types.Method`; without "classes" all normal images are of class 0.
+      validation: share of each class that is held out of training; 0 ≤ share < 1.
+      name: for headings.
 
     Returns:
-      The `Task`.
+      A `Benchmark` of one trial per seed.
 
     Raises:
-      DataError: a set that is not available, classes that don't exist, or shapes that differ without `resize`.
-
-    Example:
-      >>> digits = task("digits", "holdout:0")
-      >>> digits.classes[0], len(digits.ood.images)
-      ('1', 50)
+      DataError: shapes that differ, or labels without a name.
+      ValueError: an option out of its range.
     """
-    folder = Path(data_dir) if data_dir is not None else None
-    source = find(dataset, folder, side_px)
-    if ood == dataset:
-        raise DataError(f"{dataset} can't be its own OOD set: name another, or hold out a class with {HOLDOUT}0")
-    if ood.startswith(HOLDOUT):
-        held = _class_numbers(ood)
-        normal = [number for number in range(len(source.classes)) if number not in held]
-        only = {"classes": normal} if normal and "classes" in source.takes else {}  # what isn't used isn't decoded
-        train, test, left_out = holdout(source.load("train", folder, **only), source.load("test", folder), held)
-        names = tuple(name for number, name in enumerate(source.classes) if number not in held)
-        return OODPair(dataset, ood, names, train, test, left_out)
-    outside = find(ood, folder)
-    if side_px is not None and "side_px" in outside.takes:
-        outside = find(ood, folder, side_px)
-    other = outside.load("test", folder)
-    train, test, other = pair(source.load("train", folder), source.load("test", folder), other, resize)
-    return OODPair(dataset, ood, source.classes, train, test, other)
-
-
-def pair(train: Split, test: Split, ood: Split, resize: bool = False) -> tuple[Split, Split, Split]:
-    """Pairs two unrelated sets.
-
-    Args:
-      train, test: Splits of the in-distribution set.
-      ood: Split of the other, all of which is used.
-      resize: bring its images to the shape of `train`, see `conform`.
-
-    Returns:
-      (train, test, OOD).
-
-    Raises:
-      DataError: shapes that differ without `resize`.
-    """
-    images = conform(ood.images, train.images.shape[1:], resize)
-    return train, test, Split(images, ood.labels)
-
-
-def holdout(train: Split, test: Split, classes: Sequence[int] = (0,)) -> tuple[Split, Split, Split]:
-    """Holds classes out; the remaining classes are relabelled 0..K-1 in their order.
-
-    Args:
-      train, test: Splits of one set.
-      classes: the classes to hold out. Their *test* images are the OOD set and keep their labels; their
-        training images are used nowhere.
-
-    Returns:
-      (train, test, OOD).
-
-    Raises:
-      DataError: a class that isn't in the set or has no test images, or nothing left to train or test on.
-
-    Example:
-      >>> half = Split(np.zeros((4, 2, 2, 1), np.uint8), np.array([0, 1, 2, 2], np.int32))
-      >>> [split.labels.tolist() for split in holdout(half, half, classes=(1,))]
-      [[0, 1, 1], [0, 1, 1], [1]]
-    """
-    held = np.unique(np.asarray(classes, np.int64))
-    for label in held:
-        if label not in test.labels:
-            raise DataError(
-                f"can't hold out class {label}: the test split has classes {np.unique(test.labels).tolist()}"
-            )
-    kept = np.setdiff1d(np.union1d(train.labels, test.labels), held)
-    normal_train, normal_test = (~np.isin(split.labels, held) for split in (train, test))
-    if not held.size or not normal_train.any() or not normal_test.any():
-        raise DataError(
-            f"holding out {held.tolist()} must take some of {np.unique(train.labels).tolist()} and leave some"
-        )
-
-    def keep(split: Split, rows: np.ndarray) -> Split:
-        return Split(split.images[rows], np.searchsorted(kept, split.labels[rows]).astype(np.int32))
-
-    anomalous = ~normal_test
-    return (
-        keep(train, normal_train),
-        keep(test, normal_test),
-        Split(test.images[anomalous], test.labels[anomalous]),
+    check_options(train, test, classes, supervision, validation)
+    labels = train.labels if "classes" in supervision else np.zeros_like(train.labels)
+    anomalous = len(classes) if "classes" in supervision else 1
+    images = train.images
+    if "anomalies" in supervision and ood_train is not None:
+        images = np.concatenate([images, ood_train])
+        labels = np.concatenate([labels, np.full(len(ood_train), anomalous, np.int32)])
+    tests = Split(
+        np.concatenate([test.images, ood.images]),
+        np.concatenate([test.labels, np.full(len(ood.images), -1, np.int32)]),
     )
-
-
-def conform(images: np.ndarray, shape: tuple[int, ...], resize: bool = False) -> np.ndarray:
-    """Images of another set in this set's shape.
-
-    Args:
-      images: uint8 [N, H, W, C].
-      shape: (H, W, C) to bring them to.
-      resize: if False, images must already have that shape: resizing leaves traces that a detector can learn
-        instead of the content. If True: bilinear (Pillow), grey repeated to RGB, RGB to grey by ITU-R 601
-        luma.
-
-    Returns:
-      uint8 [N, *shape].
-
-    Raises:
-      DataError: another shape, without `resize`.
-    """
-    if images.shape[1:] == tuple(shape):
-        return images
-    if not resize:
-        raise DataError(
-            f"OOD images are {_by(images.shape[1:])}, the in-distribution ones {_by(shape)}: "
-            "choose a set of that shape, or ask for resizing with resize=True"
-        )
-    from PIL import Image
-
-    height, width, channels = shape
-    mode = "L" if channels == 1 else "RGB"
-    resized = np.empty((len(images), *shape), np.uint8)
-    for row, image in enumerate(images):
-        picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).convert(mode)
-        scaled = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
-        resized[row] = scaled.reshape(shape)
-    return resized
-
-
-def _class_numbers(ood: str) -> tuple[int, ...]:
-    """The classes in "holdout:0,3-5": (0, 3, 4, 5)."""
-    numbers: list[int] = []
-    for part in ood.removeprefix(HOLDOUT).split(","):
-        first, dash, last = (word.strip() for word in part.partition("-"))
-        if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise DataError(f"{ood!r} names no classes: write their numbers, {HOLDOUT}0, {HOLDOUT}0,3 or {HOLDOUT}3-5")
-        start, end = int(first), int(last or first)
-        if not start <= end < MAX_CLASSES:
-            raise DataError(f"{ood!r} names no classes: {part} must go up, and end below {MAX_CLASSES:,}")
-        numbers += range(start, end + 1)
-    return tuple(numbers)
-
-
-def _by(shape: tuple[int, ...]) -> str:
-    return "×".join(map(str, shape))
+    truth = np.repeat([0, 1], [len(test.images), len(ood.images)]).astype(np.int32)
+    trials = []
+    for seed in seeds:
+        rows, aside = validation_split(labels, validation, seed)
+        seen = (labels[aside] == anomalous).astype(np.int32)
+        every = np.arange(len(truth), dtype=np.int32)
+        trials.append(Trial({"seed": seed}, seed, rows, labels[rows], aside[seen == 0], aside, seen, every, truth))
+    return make_benchmark(name, Split(images, labels), tests, classes, trials)

@@ -1,8 +1,9 @@
-"""Studies: one pool of images and many trials on it, as tables of row numbers.
+"""`Benchmark`: training and test images, and many trials on them, as tables of row numbers.
 
-A trial holds no image, only rows of the pool: which are trained on, held out, tested. So one program trains all
-trials of a study, on one copy of its images. Who is normal is said by the protocols in `adjax.data.protocols`; here
-is what they have in common.
+A trial holds no image, only rows: which are trained on, held out, tested. So one program trains all trials of a
+benchmark, on one copy of its images. Who is normal is said by the protocols in `adjax.data.protocols`; here is what
+they have in common. In cross-validation a trial is a fold; seeds, classes and OOD pairs are trials, too, and `folds`
+is the name of one protocol.
 """
 
 from __future__ import annotations
@@ -20,18 +21,19 @@ SUPERVISION = ("classes", "normal", "anomalies", "classes and anomalies")
 
 
 class Trial(NamedTuple):
-    """One member's share of a task: rows only, each array sorted in itself but for `validation`.
+    """One member's share of a benchmark: rows only, each array sorted in itself but for `validation`.
 
     Attributes:
       name: what tells it from the others: {"class": "Trouser", "seed": 0}, {"fold": 3, "seed": 0}.
       seed: of its draws, and for its training.
-      rows: int32 [n], training rows of the pool.
-      labels: int32 [n], what training sees: 0 normal, 1 anomalous (which is also class K = 1).
-      held_out: int32 [m], *normal* rows of the pool that aren't trained on: for thresholds and p-values.
-      validation: int32 [v], rows of the pool that aren't trained on, for choosing epochs: `held_out`, then
+      rows: int32 [n], rows of the training images.
+      labels: int32 [n], what training sees: 0 normal, 1 anomalous (which is also class K = 1); of an OOD pair with
+        known classes, 0 … K−1 normal, K anomalous.
+      held_out: int32 [m], *normal* rows of the training images that aren't trained on: for thresholds and p-values.
+      validation: int32 [v], rows of the training images that aren't trained on, for choosing epochs: `held_out`, then
         labelled anomalies if training sees any.
       validation_truth: int32 [v], 0 normal, 1 anomalous.
-      test: int32 [t], rows of the *test pool*.
+      test: int32 [t], rows of the *test images*.
       truth: int32 [t], 0 normal, 1 anomalous.
     """
 
@@ -46,24 +48,22 @@ class Trial(NamedTuple):
     truth: np.ndarray
 
 
-class Study(NamedTuple):
-    """A pool of images and the trials on it.
+class Benchmark(NamedTuple):
+    """Images, and the trials on them.
 
     Attributes:
-      name: what is studied, for headings: "one class against the rest".
+      name: for headings: "one class against the rest".
       classes: class names of the data set.
-      images, labels: uint8 [N, H, W, C] and int32 [N], the pool.
-      test_images, test_labels: the test pool. With `folds` and `holdout_fraction` it *is* the pool, the same
-        arrays, and `test` names rows that the trial doesn't train on.
+      train: the images that trials train on, and hold out.
+      test: the images that they are tested on. With `folds` and `holdout_fraction` it *is* `train`, and `Trial.test`
+        names rows that the trial doesn't train on.
       trials: one for each member, those of one seed together.
     """
 
     name: str
     classes: tuple[str, ...]
-    images: np.ndarray
-    labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
+    train: Split
+    test: Split
     trials: tuple[Trial, ...]
 
 
@@ -133,25 +133,24 @@ def take_share(rows: np.ndarray, labels: np.ndarray, fraction: float, keys: np.n
     return np.sort(np.concatenate(taken))
 
 
-def make_study(name: str, pool: Split, test: Split, classes: Sequence[str], trials: Sequence[Trial]) -> Study:
-    """Makes a study of its trials.
+def make_benchmark(name: str, train: Split, test: Split, classes: Sequence[str], trials: Sequence[Trial]) -> Benchmark:
+    """Makes a benchmark of its trials.
 
     Args:
-      name: of the protocol.
-      pool: Split that trials train on.
-      test: Split that trials are tested on.
+      name: for headings.
+      train, test: Splits that trials train on, and are tested on.
       classes: names, in the order of the labels.
       trials: at least one.
 
     Returns:
-      The `Study`.
+      The `Benchmark`.
 
     Raises:
       ValueError: no trial.
     """
     if not trials:
         raise ValueError("no trials: give at least one seed and one class")
-    return Study(name, tuple(classes), pool.images, pool.labels, test.images, test.labels, tuple(trials))
+    return Benchmark(name, tuple(classes), train, test, tuple(trials))
 
 
 def known_class(number: int, classes: Sequence[str]) -> int:
