@@ -53,6 +53,11 @@ def test_a_pair_has_all_of_one_set_normal(supervision, digits):
         np.testing.assert_array_equal(trial.held_out, trial.validation[trial.validation_truth == 0])
 
 
+def test_a_pair_that_learns_from_anomalies_needs_some(digits):
+    with pytest.raises(ValueError, match="ood_train is None: give labelled anomalies"):
+        PROTOCOLS["pair"](*digits, CLASSES, ood=digits[1], supervision="anomalies")
+
+
 @pytest.mark.parametrize("supervision", LEARNS)
 @pytest.mark.parametrize("protocol", ONE_CLASS)
 def test_every_protocol_keeps_its_promises(protocol, supervision, digits):

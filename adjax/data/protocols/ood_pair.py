@@ -29,7 +29,7 @@ def ood_pair(
       train, test: Splits of the in-distribution set, all of which is normal.
       classes: its class names, in the order of the labels.
       ood: Split of OOD images to test on; their labels in the benchmark are -1.
-      ood_train: uint8 [N, H, W, C], labelled anomalies to train on; used if `supervision` has anomalies.
+      ood_train: uint8 [N, H, W, C], labelled anomalies to train on; needed if `supervision` has anomalies.
       seeds: of the trials, one each.
       supervision: see `adjax.types.Method`; without "classes" all normal images are of class 0.
       validation: share of each class that is held out of training; 0 ≤ share < 1.
@@ -40,13 +40,17 @@ def ood_pair(
 
     Raises:
       DataError: shapes that differ, or labels without a name.
-      ValueError: an option out of its range.
+      ValueError: an option out of its range, or no `ood_train` where it is needed.
     """
     check_options(train, test, classes, supervision, validation)
     labels = train.labels if "classes" in supervision else np.zeros_like(train.labels)
     anomalous = len(classes) if "classes" in supervision else 1
     images = train.images
-    if "anomalies" in supervision and ood_train is not None:
+    if "anomalies" in supervision:
+        if ood_train is None:
+            raise ValueError(
+                f"supervision is {supervision!r}, but ood_train is None: give labelled anomalies to train on"
+            )
         images = np.concatenate([images, ood_train])
         labels = np.concatenate([labels, np.full(len(ood_train), anomalous, np.int32)])
     tests = Split(
