@@ -1,4 +1,4 @@
-"""A detector as a program: images in, score, p-value and decision out; to run it takes JAX alone.
+"""A detector as a program: images in, score, p-value, decision and map out; to run it takes JAX alone.
 
     DIR/manifest.json             format, schema, and the SHA-256 of the two others (see `adjax.manifest`)
     DIR/program-SUM.stablehlo     what `jax.export` serialised: network, scorer, calibration and threshold as constants,
@@ -8,7 +8,10 @@
 `load` needs neither the networks nor the scorers that the program is made of, nor imports them. Without adjax:
 `jax.export.deserialize(bytearray(open(file, "rb").read())).call(images)`, from one image on. JAX promises to read such
 a program for six months, and an older JAX may not read it at all (0.10 reads none of 0.12's): export where the oldest
-JAX is that has to run it. It is for shipping, and `Detector.save` for keeping. Maps (`Detector.maps`) are not in it.
+JAX is that has to run it. It is for shipping, and `Detector.save` for keeping.
+
+A detector with maps (`Detector.maps`) gives them as the output `map`, at the size of the images. A caller who compiles
+the program with others of its outputs alone computes no map.
 
 ONNX is `adjax.onnx`.
 
@@ -25,6 +28,7 @@ Example:
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -54,12 +58,13 @@ class Exported(NamedTuple):
     it is a pure JAX function of the images; `vmap` and `grad` can't look into it.
 
     Attributes:
-      call: the program, jitted: `(images) -> {"score", "anomalous", "p_value"}`, from one image on.
+      call: the program, jitted: `(images) -> {"score", "anomalous", "p_value", "map"}`, from one image on.
       image_shape: of one image.
       dtype: of the images, "uint8"; "float32" for a detector of feature rows or of float images.
       classes: names of the classes that count as normal.
       about: what it is made of.
       jax_version: of the JAX that exported it; that or a newer one runs it.
+      map_kind: of its maps, "score" or "reconstruction", as `adjax.localise.kind` has it; None: it has none.
     """
 
     call: Any
@@ -68,6 +73,7 @@ class Exported(NamedTuple):
     classes: tuple[str, ...]
     about: str
     jax_version: str
+    map_kind: str | None = None
 
     def __call__(self, images: ArrayLike) -> dict[str, Any]:
         """`score` float32[N], `anomalous` bool[N] and, if there were held-out images, `p_value` float32[N].
@@ -78,6 +84,9 @@ class Exported(NamedTuple):
         Raises:
           ValueError: images of another shape or dtype.
         """
+        return self._run(_scores(self.call), images)
+
+    def _run(self, function: Any, images: ArrayLike) -> Any:
         shape, dtype = np.shape(images), getattr(images, "dtype", None)
         limit = ", ".join(map(str, self.image_shape))
         if len(shape) != 1 + len(self.image_shape) or shape[1:] != self.image_shape:
@@ -85,9 +94,9 @@ class Exported(NamedTuple):
         if dtype != self.dtype:
             raise ValueError(f"images of dtype {dtype}: this detector was exported for {self.dtype}")
         if isinstance(images, jax.core.Tracer):
-            return self.call(images)
+            return function(None, images)
         fitting = 1 << max(shape[0] - 1, 0).bit_length()  # the least power of two that holds them all
-        return features.apply(self._batch, None, np.asarray(images), min(fitting, features.BATCH_SIZE))
+        return features.apply(function, None, np.asarray(images), min(fitting, features.batch_size_for(shape[1:])))
 
     def score(self, images: ArrayLike) -> Any:
         """float32[N], higher = more anomalous; as `Detector.score`."""
@@ -108,8 +117,29 @@ class Exported(NamedTuple):
             raise ValueError("no p-values: this detector was fitted without held-out normal images; give `fit` some")
         return said["p_value"]
 
-    def _batch(self, _: None, images: Any) -> dict[str, jax.Array]:
-        return self.call(images)
+    def maps(self, images: ArrayLike) -> Any:
+        """Where each image is anomalous, float32[N, H, W]; as `Detector.maps`. Scores and maps in one pass: `call`.
+
+        Raises:
+          ValueError: the program gives no maps; images of another shape or dtype.
+        """
+        if self.map_kind is None:
+            raise ValueError(
+                f"no maps: {self.about} has no places and does not reconstruct, or was exported before programs gave "
+                "maps; export it again, or train with a scorer such as padim, patchcore or subspace"
+            )
+        return self._run(_maps(self.call), images)
+
+
+@functools.lru_cache
+def _scores(call: Any) -> Any:
+    """The program without its map, which XLA then leaves out."""
+    return jax.jit(lambda _, images: {name: x for name, x in call(images).items() if name != "map"})
+
+
+@functools.lru_cache
+def _maps(call: Any) -> Any:
+    return jax.jit(lambda _, images: call(images)["map"])
 
 
 def save(detector: Detector, directory: str | os.PathLike) -> None:
@@ -123,8 +153,15 @@ def save(detector: Detector, directory: str | os.PathLike) -> None:
       ArtefactError: `directory` exists and is something else.
       ValueError: `detector` is a stack.
     """
+    from adjax import localise
+
     exported = program(detector)
-    about = {"detector": repr(detector), "classes": list(detector.spec.classes), "jax": jax.__version__}
+    about = {
+        "detector": repr(detector),
+        "classes": list(detector.spec.classes),
+        "jax": jax.__version__,
+        "map": localise.kind(detector),
+    }
     FORMAT.write(directory, {"program": bytes(exported.serialize()), "about": to_json(about)})
 
 
@@ -156,24 +193,28 @@ def decide(detector: Detector, compare: bool = False) -> Any:
       compare: as in `adjax.thresholds.class_quantiles`.
 
     Returns:
-      `images -> {"score": float32[N], "anomalous": bool[N], "p_value": float32[N]}`, the last if there are held-out
-      images.
+      `images -> {"score": float32[N], "anomalous": bool[N], "p_value": float32[N], "map": float32[N, H, W]}`, p-values
+      if there are held-out images, and a map if the detector has one, see `adjax.localise`.
 
     Raises:
       ValueError: `detector` is a stack.
     """
     from adjax import detector as detectors
-    from adjax import thresholds
+    from adjax import localise, thresholds
 
     if jnp.ndim(detector.threshold) != 0:
         raise ValueError(f"a stack of {len(detector.threshold)} detectors: export them one by one")
     detector = jax.tree.map(jnp.asarray, detector)
+    mapped = localise.kind(detector) is not None
 
     def function(images: jax.Array) -> dict[str, jax.Array]:
-        score = detectors.score_outputs(detector, detectors.outputs_of(detector, images), compare)
+        outputs = detectors.outputs_of(detector, images)
+        score = detectors.score_outputs(detector, outputs, compare)
         said = {"score": score, "anomalous": thresholds.is_anomalous(score, detector.threshold)}
         if detector.calibration_scores.shape[0] > 0:
             said["p_value"] = thresholds.p_value(detector.calibration_scores, score)
+        if mapped:
+            said["map"] = localise.maps_of_outputs(detector, images, outputs, compare)
         return said
 
     return function
@@ -205,6 +246,7 @@ def load(directory: str | os.PathLike) -> Exported:
         exported = export.deserialize(bytearray(contents["program"]))
         (images,) = exported.in_avals
         classes, text, version = tuple(map(str, about["classes"])), str(about["detector"]), str(about["jax"])
+        map_kind = about.get("map")  # programs of earlier releases have none, and don't tell
         newer = _release(version) > _release(jax.__version__)
     except Exception as error:  # of whatever kind
         raise ArtefactError(
@@ -223,7 +265,7 @@ def load(directory: str | os.PathLike) -> Exported:
                 f"{directory} was exported by jax {version}, and jax {jax.__version__} can't run it: update to jax "
                 f"{version} or newer, or export the detector again with jax {jax.__version__}"
             ) from error
-    return Exported(call, images.shape[1:], str(images.dtype), classes, text, version)
+    return Exported(call, images.shape[1:], str(images.dtype), classes, text, version, map_kind)
 
 
 def _release(version: str) -> tuple[int, ...]:
@@ -240,6 +282,6 @@ def _in_blocks(function: Any) -> Any:
         padding = jnp.zeros((_BLOCK - 1, *images.shape[1:]), images.dtype)
         padded = jnp.concatenate([images, padding])[: blocks * _BLOCK]
         said = lax.map(function, padded.reshape(blocks, _BLOCK, *images.shape[1:]))
-        return jax.tree.map(lambda x: x.reshape(-1)[:n], said)
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:n], said)
 
     return blocked

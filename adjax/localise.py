@@ -9,7 +9,8 @@ in the range of the network's input; no threshold belongs to that.
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -25,19 +26,36 @@ Kind = Literal["score", "reconstruction"]
 
 def kind(detector: Detector) -> Kind | None:
     """Kind of a detector's maps: "score", in its unit; "reconstruction", an error; None: it has none."""
-    if resolve(detector.spec).scorer.maps is not None:
-        return "score"
+    if len(detector.spec.image_shape) != 3:
+        return None
     image = jax.ShapeDtypeStruct((1, *detector.spec.image_shape), jnp.dtype(detector.spec.dtype))
-    said = jax.eval_shape(outputs_of, detector, image)
-    return "reconstruction" if getattr(said.get("reconstruction"), "shape", ())[1:] == image.shape[1:] else None
+    return kind_by(detector, jax.eval_shape(outputs_of, detector, image))
 
 
-def cells(detector: Detector, said: Outputs) -> jax.Array:
+def kind_by(detector: Detector, said: Mapping[str, Any]) -> Kind | None:
+    """Finds the kind of a detector's maps by the shapes of its network's outputs; nothing is computed.
+
+    Args:
+      detector: one of images [H, W, C].
+      said: outputs of its network by name, or their shapes.
+
+    Returns:
+      As of `kind`.
+    """
+    maps = resolve(detector.spec).scorer.maps
+    if maps is not None and len(jax.eval_shape(maps, detector.scorer, dict(said)).shape) == 3:
+        return "score"
+    again = getattr(said.get("reconstruction"), "shape", ())[1:]
+    return "reconstruction" if again == detector.spec.image_shape else None
+
+
+def cells(detector: Detector, said: Outputs, compare: bool = False) -> jax.Array:
     """Computes the score of each place, at the resolution of the network.
 
     Args:
       detector: one whose scorer has maps.
       said: outputs of its network, N rows each.
+      compare: as in `adjax.thresholds.class_quantiles`.
 
     Returns:
       float32[N, h, w], in the unit of the score.
@@ -46,10 +64,10 @@ def cells(detector: Detector, said: Outputs) -> jax.Array:
       ValueError: the scorer has no maps.
     """
     maps = resolve(detector.spec).scorer.maps
-    if maps is None:
+    if maps is None or kind_by(detector, said) != "score":
         raise ValueError(f"scorer {detector.spec.names[-1]!r} has no places: try patchcore, padim or patchwise")
     found = maps(detector.scorer, said)
-    return thresholds.classwise_quantile(detector.calibration, found.reshape(-1, 1)).reshape(found.shape)
+    return thresholds.classwise_quantile(detector.calibration, found.reshape(-1, 1), compare).reshape(found.shape)
 
 
 def maps_of(detector: Detector, images: jax.Array) -> jax.Array:
@@ -65,8 +83,25 @@ def maps_of(detector: Detector, images: jax.Array) -> jax.Array:
     Raises:
       ValueError: neither the scorer nor the network has maps.
     """
-    said = outputs_of(detector, images)
-    if resolve(detector.spec).scorer.maps is None and "reconstruction" in said:
+    return maps_of_outputs(detector, images, outputs_of(detector, images))
+
+
+def maps_of_outputs(detector: Detector, images: jax.Array, said: Outputs, compare: bool = False) -> jax.Array:
+    """Computes anomaly maps from outputs that are known already; a pure function.
+
+    Args:
+      detector: one whose scorer or network has maps.
+      images: [N, H, W, C].
+      said: outputs of its network for them, N rows each.
+      compare: as in `adjax.thresholds.class_quantiles`.
+
+    Returns:
+      As of `maps_of`.
+
+    Raises:
+      ValueError: as of `maps_of`.
+    """
+    if kind_by(detector, said) == "reconstruction":
         return jnp.abs(seen(detector.normalise, images) - said["reconstruction"]).mean(-1)
-    found = cells(detector, said)
+    found = cells(detector, said, compare)
     return jax.image.resize(found, (found.shape[0], *images.shape[1:3]), "bilinear")

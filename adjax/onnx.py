@@ -1,4 +1,4 @@
-"""A detector as an ONNX file, by jax2onnx: images in, score, p-value and decision out, for runtimes that know no JAX.
+"""A detector as an ONNX file, by jax2onnx: images in; score, p-value, decision and map out; runs without JAX.
 
 The same function as `adjax.export`, but for one thing: a distance's place among the training distances is found by
 comparison with all of the table, since jax2onnx has no batched search. Needs the extra `onnx`.
@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adjax import atomic, distribution
+from adjax import atomic, distribution, localise
 from adjax.export import decide
 
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 
 def save(detector: Detector, file: str | os.PathLike) -> None:
-    """Writes a detector to an ONNX file, atomically; input `images`, outputs `score`, `anomalous`, `p_value`.
+    """Writes a detector to an ONNX file, atomically; input `images`, outputs `score`, `anomalous`, `p_value`, `map`.
 
     Args:
       detector: a single one, not a stack. Its number of images is left open; there are no p-values if there were no
-        held-out images.
+        held-out images, and no map if it has none.
       file: with or without the ending .onnx; replaced if there.
 
     Raises:
@@ -41,7 +41,8 @@ def save(detector: Detector, file: str | os.PathLike) -> None:
         raise ValueError(f"ONNX needs the extra: {distribution.install('onnx')} ({error})") from error
 
     function, held_out = decide(detector, compare=True), detector.calibration_scores.shape[0]
-    names = ["score", "anomalous", *(["p_value"] if held_out else [])]
+    mapped = localise.kind(detector) is not None
+    names = ["score", "anomalous", *(["p_value"] if held_out else []), *(["map"] if mapped else [])]
     shape: tuple = ("N", *detector.spec.image_shape)
     mend = "StableHLO has it: detector.export(directory)"
     try:

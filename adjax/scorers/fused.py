@@ -72,8 +72,13 @@ def fused(
 
     def maps(state: tuple[PyTree, ...], outputs: Outputs) -> Float[Array, "N ..."]:
         found = [p.maps(own, outputs) if p.maps else None for p, own in zip(parts, state, strict=True)]
-        finest = tuple(np.max([x.shape for x in found if x is not None], axis=0).tolist())
-        return _highest(x if x is None or x.shape == finest else jax.image.resize(x, finest, "nearest") for x in found)
+        height, width = np.max([x.shape[1:] for x in found if x is not None], axis=0).tolist()
+
+        def enlarged(x: jax.Array) -> jax.Array:  # the number of images may be a symbol, as in an export
+            same = x.shape[1:] == (height, width)
+            return x if same else jax.image.resize(x, (x.shape[0], height, width), "nearest")
+
+        return _highest(x if x is None else enlarged(x) for x in found)
 
     def _highest(values) -> jax.Array:
         return jnp.stack([(x - m[i]) / d[i] for i, x in enumerate(values) if x is not None]).max(0)

@@ -15,13 +15,14 @@ examples:
 
 Then, with JAX and without adjax's networks:
   adjax.export.load("runs/centerloss/exported").score(images)
+  adjax.export.load("runs/centerloss/exported").maps(images)    where, if the detector has maps
 """
 
 
 def parser() -> argparse.ArgumentParser:
     """The options and their help."""
     options = new_parser(
-        "export", "Write a detector as a program: uint8 images in; score, p-value and decision out.", EPILOG
+        "export", "Write a detector as a program: uint8 images in; score, p-value, decision and map out.", EPILOG
     )
     add = options.add_argument
     add("run", type=Path, metavar="RUN", help="run directory that holds detector/, or a detector")
