@@ -39,6 +39,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from adjax import scorers, thresholds
+from adjax._leave_one_out import leave_one_out_quantile
 from adjax.data.splitting import folds as deal
 from adjax.types import Outputs, PyTree, Scorer
 
@@ -90,18 +91,17 @@ def fit(
     found = len(np.unique(groups))
     if found < 2:
         raise ValueError("cross-fitting needs at least 2 different rows, and all are copies of one")
-    fold = deal(labels, min(folds, found), 0, groups)
     outputs, number = dict(outputs), np.asarray(labels, np.int32)
     closed = scorer.unseen is not None
     state, distances = _whole(scorer, outputs, number, classes, closed)
-    if closed and _unknown(distances, outputs):
-        closed = False
+    known = closed and not _unknown(distances, outputs)
+    if known and found == len(labels):
+        return Fitted(state, distances, *_calibrated(distances, number), 0)
+    fold = deal(labels, min(folds, found), 0, groups)
+    if closed and not known:
         _warn_of_few(len(labels) - int(np.bincount(fold).max()), len(labels), outputs)
-    closed = closed and found == len(labels)
-    if not closed:
-        distances = out_of_fold(scorer, outputs, number, classes, fold)
-    calibration, scores = _calibrated(distances, number, *_dealt(fold))
-    return Fitted(state, distances, calibration, scores, 0 if closed else int(fold.max()) + 1)
+    distances = out_of_fold(scorer, outputs, number, classes, fold)
+    return Fitted(state, distances, *_calibrated(distances, number, _dealt(fold)), int(fold.max()) + 1)
 
 
 def out_of_fold(scorer: Scorer, outputs: Outputs, labels: ArrayLike, classes: int, fold: np.ndarray) -> jax.Array:
@@ -205,18 +205,20 @@ def _dealt(fold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @jax.jit
 def _calibrated(
-    distances: jax.Array, labels: jax.Array, rows: jax.Array, real: jax.Array
+    distances: jax.Array, labels: jax.Array, dealt: tuple[jax.Array, jax.Array] | None = None
 ) -> tuple[thresholds.Calibration, jax.Array]:
-    """The calibration, and each row's level in that of the other folds.
+    """The calibration, and each row's level in that of the other rows, or of the other folds.
 
     With one distance per row all levels are by one table: it ranks them as their distances, and nothing else matters.
     """
     calibration = thresholds.calibrate(distances, labels)
     if distances.shape[1] == 1:
         return calibration, thresholds.classwise_quantile(calibration, distances)
+    if dealt is None:
+        return calibration, leave_one_out_quantile(distances, labels)
 
+    rows, real = dealt
     n = len(distances)
-
     places = jnp.where(real, rows, n)
     left_out = jax.vmap(lambda own: jnp.zeros(n, bool).at[own].set(True, mode="drop"))(places)
     others = thresholds.calibrate_without(distances, labels, left_out)

@@ -65,8 +65,10 @@ class Calibration(NamedTuple):
     scale: Float[Array, " K"]
 
 
-def _interpolate(values: Array, start: Array, count: Array, steps: Array) -> Array:
+def _interpolate(values: Array, start: Array, count: Array, steps: Array, skipped: Array | None = None) -> Array:
     """Quantiles of `values[start : start + count]`, sorted, interpolated linearly as `numpy.quantile` does.
+
+    Without the value at the place `skipped`, if there is one; then `count` is of the others.
 
     Levels are whole ten-thousandths, so that the position between two values is exact in int32: in float32
     0.9999 * 5999 is off by 5e-4 of a gap that is wide out there, and 0.975 * 40 may miss the 39 that it is.
@@ -75,7 +77,10 @@ def _interpolate(values: Array, start: Array, count: Array, steps: Array) -> Arr
     whole, rest = last // 10_000, (last % 10_000) * steps
     low = start + whole * steps + rest // 10_000
     part = (rest % 10_000).astype(jnp.float32) / 10_000
-    a, b = (values[jnp.clip(i, 0, values.shape[0] - 1)] for i in (low, jnp.minimum(low + 1, start + last)))
+    places = low, jnp.minimum(low + 1, start + last)
+    if skipped is not None:
+        places = tuple(i + (i >= skipped) for i in places)
+    a, b = (values[jnp.clip(i, 0, values.shape[0] - 1)] for i in places)
     return jnp.minimum(a + part * (b - a), b)
 
 
@@ -150,10 +155,14 @@ def _table(own: Array, count: Array) -> Calibration:
     knots = jax.vmap(lambda start, n: _interpolate(own, start, n, steps))(jnp.cumsum(count) - count, count)
     empty = count == 0
     knots = jnp.where(empty[:, None], 0.0, knots)
-    top = jnp.max(jnp.abs(knots[:, jnp.array([0, -1])]), axis=1)
-    scale = jnp.maximum(knots[:, -1] - knots[:, _MEDIAN], 1e-6 * top)
-    knots = jnp.where(empty[:, None], -jnp.inf, knots)
-    return Calibration(levels, knots, jnp.where(scale > _TINY, scale, 1.0))
+    scale = _scale(knots[:, 0], knots[:, _MEDIAN], knots[:, -1])
+    return Calibration(levels, jnp.where(empty[:, None], -jnp.inf, knots), scale)
+
+
+def _scale(least: Array, median: Array, most: Array) -> Array:
+    """The distance that counts as one level outside of the training range."""
+    scale = jnp.maximum(most - median, 1e-6 * jnp.maximum(jnp.abs(least), jnp.abs(most)))
+    return jnp.where(scale > _TINY, scale, 1.0)
 
 
 def class_thresholds(calibration: Calibration, level: float | Float[ArrayLike, ""] = 0.975) -> Float[Array, " K"]:
@@ -207,8 +216,7 @@ def class_quantiles(
     slopes = jnp.concatenate([tail, jnp.diff(levels)[None, :] / width, tail], axis=1)
     ends = jnp.concatenate([knots, knots[:, -1:]], axis=1)
     tops = jnp.concatenate([levels, levels[-1:]])
-    above = jnp.maximum(jnp.nextafter(levels, jnp.float32(2)), _TINY)  # what comes after 0 flushes to 0
-    floors = jnp.concatenate([jnp.array([-jnp.inf], jnp.float32), above])
+    floors = _floors(levels)
 
     def one(d: Array, knots: Array, slopes: Array, ends: Array) -> Array:
         j = jnp.sum(knots[None] < d[:, None], axis=1) if compare else jnp.searchsorted(knots, d)
@@ -216,6 +224,12 @@ def class_quantiles(
 
     value = jax.vmap(one, in_axes=(1, 0, 0, 0), out_axes=1)(jnp.asarray(distances, jnp.float32), knots, slopes, ends)
     return jnp.where(empty[None, :], jnp.inf, value)
+
+
+def _floors(levels: Array) -> Array:
+    """What a level in each piece of the table is above."""
+    above = jnp.maximum(jnp.nextafter(levels, jnp.float32(2)), _TINY)  # what comes after 0 flushes to 0
+    return jnp.concatenate([jnp.array([-jnp.inf], jnp.float32), above])
 
 
 @partial(jax.jit, static_argnames="compare")

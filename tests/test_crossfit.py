@@ -7,7 +7,8 @@ import pytest
 from tiers import daily
 
 import adjax
-from adjax import crossfit, scorers
+from adjax import crossfit, scorers, thresholds
+from adjax._leave_one_out import leave_one_out_quantile
 from adjax.data.splitting import copies, folds, validation_split
 from experiments import calibration_features
 
@@ -54,6 +55,17 @@ def test_the_closed_form_is_that_of_fits_without_the_row(name, options, classes)
     assert fitted.fits == 0
     wanted = crossfit.out_of_fold(scorer, {"features": x}, labels, classes, np.arange(N))
     np.testing.assert_allclose(fitted.distances, wanted, rtol=5e-3 if options.get("shrinkage", 0.1) else 1e-4)
+
+
+@pytest.mark.parametrize(("classes", "n"), [(1, 60), (4, 60), (3, 7)])
+def test_levels_among_the_other_rows_are_those_of_calibrations_on_them(classes, n):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(n, classes)).astype(np.float32).round(1)  # with ties
+    x[3], x[5] = np.nan, np.inf
+    y = rng.integers(-1, classes + 1, n)  # of no class, too
+    others = thresholds.calibrate_without(x, y, np.eye(n, dtype=bool))
+    wanted = jax.vmap(thresholds.classwise_quantile)(others, x[:, None])[:, 0]
+    np.testing.assert_array_equal(leave_one_out_quantile(x, y), wanted)
 
 
 @pytest.mark.parametrize(

@@ -44,14 +44,14 @@ class Without(NamedTuple):
 
 
 def without(
-    r: jax.Array, z: jax.Array, whiten: jax.Array, count: jax.Array, own: jax.Array, shrinkage: float
+    r: jax.Array, z: jax.Array, gram: jax.Array, count: jax.Array, own: jax.Array, shrinkage: float
 ) -> Without:
     """Computes, for each row, what leaving it out changes.
 
     Args:
       r: float32[N, D], residuals to the mean of the row's class.
       z: float32[N, D], r W.
-      whiten: float32[D, D], W.
+      gram: float32[D, D], Wᵀ W.
       count: float32[], n, rows behind the covariance.
       own: float32[N], n_k, rows of the row's class.
       shrinkage: s, in [0, 1].
@@ -65,11 +65,11 @@ def without(
     rounder, lost = jnp.ones_like(square), jnp.zeros_like(square)
     if shrinkage > 0:
         delta = shrinkage * residual * jnp.square(r).sum(-1) / (count * dim)
-        twice = jnp.matmul(z, jnp.matmul(whiten.T, whiten, precision=EXACT), precision=EXACT)
+        twice = jnp.matmul(z, gram, precision=EXACT)
         first, second = jnp.maximum((twice * z).sum(-1), 0), jnp.square(twice).sum(-1)  # rᵀ Σ⁻² r, rᵀ Σ⁻³ r
         ratio = jnp.minimum(delta * second / jnp.where(first > 0, first, 1), 0.99)
         rounder = 1 + delta * first / jnp.where(square > 0, square, 1) / (1 - ratio)
-        lost = delta * jnp.square(whiten).sum()
+        lost = delta * jnp.trace(gram)
     beta = (1 - shrinkage) * residual / count
     left = 1 - beta * rounder * square
     left = jnp.where(left >= _LEAST, left, jnp.nan)

@@ -196,7 +196,8 @@ def gmm(
         count, whiten = stats.all.counts[0], state.whiten[0]
         r = jnp.clip(outputs[feature].astype(jnp.float32), -_LIMIT, _LIMIT) - state.origin[None] - state.means
         z = jnp.matmul(r, whiten, precision=EXACT)
-        gone = without(r, z, whiten, count, jnp.full(len(r), count), shrinkage)
+        gram = jnp.matmul(whiten.T, whiten, precision=EXACT)
+        gone = without(r, z, gram, count, jnp.full(len(r), count), shrinkage)
         return (0.5 * (own_square(gone, z) + gone.log_det) - state.offset[0])[:, None]
 
     closed = components == 1 and covariance != "diag"

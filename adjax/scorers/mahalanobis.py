@@ -124,20 +124,20 @@ def _squares(z: jax.Array, means: jax.Array) -> jax.Array:
     return square.at[jnp.arange(len(z))[:, None], near].set(exact)
 
 
-def _by_blocks(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+def _by_blocks(function: Callable[..., jax.Array], *rows: jax.Array) -> jax.Array:
     """`function` of many rows [N, …] -> [N, K]; on CPU in blocks, so that a process keeps few temporaries."""
-    n = x.shape[0]
+    n = rows[0].shape[0]
     if not isinstance(n, int) or n <= _ROWS:  # a number that is not known yet (`jax.export`) is taken for small
-        return function(x)
+        return function(*rows)
 
-    def blocks(x: jax.Array) -> jax.Array:
+    def blocks(*rows: jax.Array) -> jax.Array:
         whole = n - n % _ROWS
         firsts = jnp.arange(0, whole, _ROWS)
-        y = lax.map(lambda first: function(lax.dynamic_slice_in_dim(x, first, _ROWS)), firsts)
+        y = lax.map(lambda first: function(*(lax.dynamic_slice_in_dim(x, first, _ROWS) for x in rows)), firsts)
         y = y.reshape(whole, y.shape[-1])
-        return jnp.concatenate([y, function(x[whole:])]) if whole < n else y
+        return jnp.concatenate([y, function(*(x[whole:] for x in rows))]) if whole < n else y
 
-    return lax.platform_dependent(x, cpu=blocks, default=function)
+    return lax.platform_dependent(*rows, cpu=blocks, default=function)
 
 
 def mahalanobis(
@@ -236,27 +236,33 @@ def mahalanobis(
         return distances(state, outputs).min(-1)
 
     def unseen(stats: Stats, state: State, outputs: Outputs, labels: jax.Array) -> jax.Array:
-        x = jnp.clip(outputs[feature].astype(jnp.float32), -_LIMIT, _LIMIT) - state.origin[None]
-        own, mine = stats.counts[labels], jax.nn.one_hot(labels, stats.counts.size, dtype=bool)
-        r = x - stats.mean[labels]
-        if tied:
-            whitened = jnp.matmul(x, state.whiten[0], precision=EXACT)
-            z = whitened - state.means[labels]
-            gone = without(r, z, state.whiten[0], stats.counts.sum(), own, shrinkage)
-            apart = jnp.matmul(z, state.means.T, precision=EXACT)  # of another mean: (z + m_k − m_j) · z
-            inner = jnp.square(z).sum(-1, keepdims=True) - apart
-            inner = inner + jnp.take_along_axis(apart, labels[:, None], 1)
-            square = gone.rounder[:, None] * _squares(whitened, state.means) + gone.gain[:, None] * jnp.square(inner)
-            value = jnp.where(mine, own_square(gone, z)[:, None], square / gone.grown)
-        else:
+        grams = jnp.matmul(jnp.swapaxes(state.whiten, 1, 2), state.whiten, precision=EXACT)
 
-            def one(of: tuple[jax.Array, jax.Array]) -> jax.Array:
-                whiten, count = of
-                z = jnp.matmul(r, whiten, precision=EXACT)
-                return own_square(without(r, z, whiten, count, own, shrinkage), z)
+        def block(rows: jax.Array, labels: jax.Array) -> jax.Array:
+            x = jnp.clip(rows.astype(jnp.float32), -_LIMIT, _LIMIT) - state.origin[None]
+            own, mine = stats.counts[labels], jax.nn.one_hot(labels, stats.counts.size, dtype=bool)
+            r = x - stats.mean[labels]
+            if tied:
+                whitened = jnp.matmul(x, state.whiten[0], precision=EXACT)
+                z = whitened - state.means[labels]
+                gone = without(r, z, grams[0], stats.counts.sum(), own, shrinkage)
+                apart = jnp.matmul(z, state.means.T, precision=EXACT)  # of another mean: (z + m_k − m_j) · z
+                inner = jnp.square(z).sum(-1, keepdims=True) - apart
+                inner = inner + jnp.take_along_axis(apart, labels[:, None], 1)
+                square = gone.rounder[:, None] * _squares(whitened, state.means) + gone.gain[:, None] * inner**2
+                square = jnp.where(mine, own_square(gone, z)[:, None], square / gone.grown)
+            else:
 
-            value = jnp.where(mine, lax.map(one, (state.whiten, stats.counts)).T, jnp.square(distances(state, outputs)))
-        alone = mine & (own <= 1)[:, None]
-        return jnp.where(state.present[None] & ~alone, jnp.sqrt(value), jnp.inf)
+                def one(of: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+                    whiten, gram, count = of
+                    z = jnp.matmul(r, whiten, precision=EXACT)
+                    return own_square(without(r, z, gram, count, own, shrinkage), z)
+
+                square = lax.map(one, (state.whiten, grams, stats.counts)).T
+                square = jnp.where(mine, square, jnp.square(distances(state, {feature: rows})))
+            alone = mine & (own <= 1)[:, None]
+            return jnp.where(state.present[None] & ~alone, jnp.sqrt(square), jnp.inf)
+
+        return _by_blocks(block, outputs[feature], labels)
 
     return Scorer(init, update, merge, finalize, score, distances, unseen)
