@@ -96,12 +96,14 @@ def fit(
     state, distances = _whole(scorer, outputs, number, classes, closed)
     known = closed and not _unknown(distances, outputs)
     if known and found == len(labels):
-        return Fitted(state, distances, *_calibrated(distances, number), 0)
+        calibration, scores = _calibrated(distances, number)
+        return Fitted(state, distances, calibration, scores, 0)
     fold = deal(labels, min(folds, found), 0, groups)
     if closed and not known:
         _warn_of_few(len(labels) - int(np.bincount(fold).max()), len(labels), outputs)
     distances = out_of_fold(scorer, outputs, number, classes, fold)
-    return Fitted(state, distances, *_calibrated(distances, number, _dealt(fold)), int(fold.max()) + 1)
+    calibration, scores = _calibrated(distances, number, _dealt(fold))
+    return Fitted(state, distances, calibration, scores, int(fold.max()) + 1)
 
 
 def out_of_fold(scorer: Scorer, outputs: Outputs, labels: ArrayLike, classes: int, fold: np.ndarray) -> jax.Array:

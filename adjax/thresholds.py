@@ -77,9 +77,9 @@ def _interpolate(values: Array, start: Array, count: Array, steps: Array, skippe
     whole, rest = last // 10_000, (last % 10_000) * steps
     low = start + whole * steps + rest // 10_000
     part = (rest % 10_000).astype(jnp.float32) / 10_000
-    places = low, jnp.minimum(low + 1, start + last)
+    places = [low, jnp.minimum(low + 1, start + last)]
     if skipped is not None:
-        places = tuple(i + (i >= skipped) for i in places)
+        places = [i + (i >= skipped) for i in places]
     a, b = (values[jnp.clip(i, 0, values.shape[0] - 1)] for i in places)
     return jnp.minimum(a + part * (b - a), b)
 

@@ -30,6 +30,7 @@ LAYERS = [
     {"scorers"},
     {"conformal"},
     {"thresholds"},
+    {"_leave_one_out"},
     {"crossfit"},
     {"spec"},
     {"extraction"},

@@ -43,9 +43,7 @@ class Without(NamedTuple):
     log_det: jax.Array
 
 
-def without(
-    r: jax.Array, z: jax.Array, gram: jax.Array, count: jax.Array, own: jax.Array, shrinkage: float
-) -> Without:
+def without(r: jax.Array, z: jax.Array, gram: jax.Array, count: jax.Array, own: jax.Array, shrinkage: float) -> Without:
     """Computes, for each row, what leaving it out changes.
 
     Args:
