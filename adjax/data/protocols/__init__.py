@@ -26,6 +26,7 @@ from adjax.data.protocols.ood_images import holdout as holdout
 from adjax.data.protocols.ood_images import pair as pair
 from adjax.data.protocols.ood_images import task as task
 from adjax.data.protocols.ood_pair import ood_pair
+from adjax.data.splitting import validation_split as validation_split
 
 PROTOCOLS: dict[str, Callable[..., Benchmark]] = {
     "pair": ood_pair,
