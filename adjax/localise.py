@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from adjax import thresholds
 from adjax.detector import Detector, outputs_of
@@ -104,4 +105,12 @@ def maps_of_outputs(detector: Detector, images: jax.Array, said: Outputs, compar
     if kind_by(detector, said) == "reconstruction":
         return jnp.abs(seen(detector.normalise, images) - said["reconstruction"]).mean(-1)
     found = cells(detector, said, compare)
-    return jax.image.resize(found, (found.shape[0], *images.shape[1:3]), "bilinear")
+    rows, columns = map(_bilinear, found.shape[1:], images.shape[1:3])
+    return jnp.einsum("ah,nhw,bw->nab", rows, found, columns, precision=jax.lax.Precision.HIGHEST)
+
+
+def _bilinear(few: int, many: int) -> np.ndarray:
+    """Weights float32[many, few] of `jax.image.resize`, which jax2onnx converts for a known number of images only."""
+    at = (np.arange(many) + 0.5) * few / many - 0.5
+    hat = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(few)) / max(few / many, 1))
+    return (hat / hat.sum(1, keepdims=True)).astype(np.float32)

@@ -38,6 +38,7 @@ if os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1") == "1" and versi
         os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()
 
 import jax
+import jaxtyping
 import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
@@ -51,6 +52,12 @@ _CACHE_BYTES = 2 * 2**30
 # The same examples each time, so that a red run can be repeated; no deadline, since the first call compiles.
 settings.register_profile("adjax", derandomize=True, deadline=None)
 settings.load_profile("adjax")
+
+
+@pytest.fixture
+def symbolic(monkeypatch):
+    """Without jaxtyping's checks, which take no symbolic number of images: an export would go in blocks."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
 
 
 @pytest.fixture(scope="module")

@@ -284,6 +284,7 @@ def test_without_the_extra_onnx_says_what_to_install(detector, tmp_path, monkeyp
     assert not (tmp_path / "detector.onnx").exists()
 
 
+@pytest.mark.usefixtures("symbolic")
 @pytest.mark.filterwarnings("ignore")
 def test_onnx_says_the_same(detector, tmp_path):
     runtime = pytest.importorskip("onnxruntime")
@@ -300,6 +301,7 @@ def test_onnx_says_the_same(detector, tmp_path):
         np.testing.assert_allclose(p_value, detector.p_value(images), rtol=1e-6)
 
 
+@pytest.mark.usefixtures("symbolic")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("wrong", ["convert", "run"])
 def test_what_onnx_can_not_say_is_not_written(wrong, detector, tmp_path, monkeypatch):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import jaxtyping
 import numpy as np
 import pytest
 from tiers import daily
@@ -54,10 +53,10 @@ def agree(program: export.Exported, detector: Detector, images: np.ndarray) -> N
     np.testing.assert_allclose(program.score(images), detector.score(images), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.usefixtures("symbolic")
 @pytest.mark.parametrize("scorer", [*daily(list(PLACED), "fused")])
 def test_the_maps_are_the_detectors(scorer, tmp_path, monkeypatch):
     monkeypatch.setattr(export, "_in_blocks", None)  # it is traced for any number of images
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # whose checks know no symbolic shape
     detector = made(scorer)
     detector.export(tmp_path)
     program = export.load(tmp_path)
@@ -65,6 +64,12 @@ def test_the_maps_are_the_detectors(scorer, tmp_path, monkeypatch):
     agree(program, detector, ODD)
     assert set(program(ODD)) == {"score", "anomalous", "p_value"}  # maps of many images would fill the memory
     assert set(program.call(ODD)) == {"score", "anomalous", "p_value", "map"}
+
+
+@pytest.mark.parametrize(("few", "many"), [(4, 16), (3, 7), (5, 5), (7, 3)])
+def test_the_weights_are_those_of_jax_image_resize(few, many):
+    expected = jax.image.resize(np.eye(few, dtype=np.float32), (many, few), "bilinear")
+    np.testing.assert_allclose(localise._bilinear(few, many), expected, atol=1e-6)
 
 
 def reconstructing(params, images):
@@ -109,3 +114,18 @@ def test_a_program_without_maps_says_so(tmp_path):
     assert "map" not in program.call(ODD)
     with pytest.raises(ValueError, match=r"no maps: .* export it again, or train with a scorer such as padim"):
         program.maps(ODD)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("symbolic")
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("scorer", ["fused", "padim", "patchwise", "subspace"])
+def test_onnx_gives_the_map(scorer, tmp_path):
+    runtime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("jax2onnx")
+    from adjax import onnx
+
+    detector = made(scorer)
+    onnx.save(detector, tmp_path / "d.onnx")
+    (found,) = runtime.InferenceSession(tmp_path / "d.onnx").run(["map"], {"images": ODD})
+    np.testing.assert_allclose(found, detector.maps(ODD), rtol=1e-4, atol=1e-5)
