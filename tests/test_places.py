@@ -316,7 +316,7 @@ def test_a_whole_picture_is_seen_to_its_edges(tmp_path):
     assert pixels.unseen(64, 256, (32, 32, 3), "middle") == 0.75
     assert pixels.unseen(64, 256, (32, 32, 3), "whole") == 0
     assert pixels.unseen(64, 256, (16, 64, 3), "middle") == 0
-    with pytest.raises(ValueError, match="frame='half': must be one of middle, whole"):
+    with pytest.raises(ValueError, match="frame='half': must be one of middle, whole, letterbox"):
         dataclasses.replace(SPEC, frame="half")
 
 

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adjax.auto import METHODS
+from adjax.data.io.pixels import Frame
 from adjax.data.io.upload import Header
 from adjax.data.split import DataError
 from adjax.models import weights
@@ -51,18 +52,24 @@ STATISTICS: Mapping[str, Any] = {"scorer": "mahalanobis", "feature": "statistics
 """Options of `patchwise` for one Gaussian of the picture's local statistics, which see what a network overlooks."""
 EPOCHS, MIN_STEPS, MAX_STEPS = 20, 2000, 20_000
 FROZEN = ("gmm", "hog_ocsvm")
+FRAMES: Mapping[Frame, str] = {
+    "whole": "pictures are brought to it whole",
+    "letterbox": "pictures are brought to it whole, in their own proportions between black bars",
+    "middle": "the middle of pictures is brought to it",
+}
 NO_WEIGHTS = "NO PRE-TRAINED WEIGHTS can be had"
 
 
 @dataclass(frozen=True)
 class UserChoices:
-    """The user's choices; None: to be chosen from the data."""
+    """The user's choices; None: to be chosen from the data, and for `frame` "whole"."""
 
     method: str | None = None
     model: str | None = None
     scorer: str | None = None
     side_px: int | None = None
     weights: str | None = None
+    frame: Frame | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +83,7 @@ class TrainingPlan:
       pretrained: the weights that it starts from.
       batch_size, learning_rate, shift_px: of training, if there is any; learning_rate None: the method's own.
       why: a sentence for each choice.
+      frame: how a picture is brought to `shape`, see `adjax.data.io.pixels`.
       selects: nobody named a scorer, and the network has maps: synthetic defects decide, see `adjax.auto.select`.
     """
 
@@ -90,6 +98,7 @@ class TrainingPlan:
     learning_rate: float | None = None
     shift_px: int = 0
     why: tuple[str, ...] = ()
+    frame: Frame = "whole"
     selects: bool = False
 
     @property
@@ -100,9 +109,8 @@ class TrainingPlan:
     @property
     def recipe(self) -> Recipe:
         """The names and options alone."""
-        return Recipe(
-            self.method, self.model, self.scorer, {}, self.model_options, self.scorer_options, self.pretrained, "whole"
-        )
+        options = self.model_options, self.scorer_options
+        return Recipe(self.method, self.model, self.scorer, {}, *options, self.pretrained, self.frame)
 
     @property
     def hparams(self) -> dict[str, float]:
@@ -165,18 +173,25 @@ def choose(
     if side < SMALLEST_PX:
         larger = words(f"enlarge them by --side-px {SMALLEST_PX} or more", "enlarge them")
         raise DataError(f"images of {side} px: at least {SMALLEST_PX} are needed, {larger}")
-    channels = 1 if grey else 3
+    channels, frame = 1 if grey else 3, asked.frame or "whole"
     if shape is None:
-        height, width = (side, side) if found is None or side < SEEN_PX else _proportions(headers, side)
+        square = found is None or side < SEEN_PX or frame == "middle"
+        height, width = (side, side) if square else _proportions(headers, side)
         colour = "grey" if grey else "RGB"
         few_grey = sum(header.channels == 1 for header in headers)
         if few_grey and not grey:
             colour += f" ({few_grey:,} of {n:,} pictures are grey, and become RGB)"
-        why.append(f"{width}×{height} px, {colour}: pictures are brought to it whole")
+        why.append(f"{width}×{height} px, {colour}: {FRAMES[frame]}")
         shape = (height, width, channels)
     scorer = asked.scorer or ("mahalanobis" if method == "gmm" and classes > 1 else None)
     selects = found is not None and method == "gmm" and asked.scorer is None and min(shape[:2]) >= SEEN_PX
-    common: dict[str, Any] = {"shape": shape, "pretrained": found, "why": tuple(why), "selects": selects}
+    common: dict[str, Any] = {
+        "shape": shape,
+        "pretrained": found,
+        "why": tuple(why),
+        "selects": selects,
+        "frame": frame,
+    }
     return TrainingPlan(method, model, scorer, **common, **_settings(method, model, scorer, side, found))
 
 

@@ -11,7 +11,7 @@ from rich.console import Console
 from adjax.cli import data as data_command
 from adjax.cli._common import start
 from adjax.cli.parsers.doctor import SHOWN, parser
-from adjax.data.io import upload, walk
+from adjax.data.io import framing, upload, walk
 from adjax.doctor import folder, machine
 from adjax.progress import ImageProgress
 
@@ -59,6 +59,9 @@ def _folder(console: Console, root: Path, examined: folder.Examined, most: int |
         most_common = ", ".join(f"{w}×{h}: {n:,}" for (w, h), n in examined.sizes.most_common(5))
         console.print(f"  sizes: {len(examined.sizes):,} ({ranges}); {most_common}")
         console.print(f"  modes: {', '.join(f'{mode} {n:,}' for mode, n in examined.modes.most_common())}")
+    sizes = [(height, width) for (width, height), count in examined.sizes.items() for _ in range(count)]
+    if told := framing.told_of_proportions(sizes):
+        console.print(f"  {told}")
     if warning := examined.depths.told():
         console.print(f"  {warning}", style="bold red")
     if len(examined.classes) > 1 or "" not in examined.classes:

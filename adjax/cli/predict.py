@@ -15,7 +15,7 @@ from rich.console import Console
 from adjax import features, localise, manifest, serialization, thresholds
 from adjax.cli._common import find_detector, start
 from adjax.cli.parsers.predict import parser
-from adjax.data.io import depth, upload, walk
+from adjax.data.io import depth, framing, upload, walk
 from adjax.data.io.probabilities import write_probabilities
 from adjax.data.split import DataError
 from adjax.detector import Detector
@@ -116,6 +116,9 @@ def main(arguments: list[str]) -> int:
             "maps": chosen.maps,
         }
         _summary(console, journal, rate, written)
+        unseen = [row.unseen for row in journal.rows() if row.unseen is not None]
+        if warning := framing.told_of_unseen(unseen, detector.spec.frame):
+            console.print(warning, style="bold red")
         if warning := depths.told(depth.trained(find_detector(chosen.detector))):
             console.print(warning, style="bold red")
     return 0

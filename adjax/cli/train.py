@@ -15,7 +15,7 @@ from adjax import localise, manifest, serialization
 from adjax.auto import fit, page, plan, record, scan_folder, select
 from adjax.cli._common import start
 from adjax.cli.parsers.train import parser
-from adjax.data.io import depth, gather, masks, upload
+from adjax.data.io import depth, framing, gather, masks, pixels, upload
 from adjax.data.split import DataError
 from adjax.progress import ImageProgress
 from adjax.report import Report
@@ -43,15 +43,18 @@ def main(arguments: list[str]) -> int:
     readable = [header for header in headers if isinstance(header, upload.Header)]
     _refuse_if_many(errors, found.files)
     scan_folder.refuse_lone(found, [not isinstance(header, str) for header in headers])
-    asked = plan.UserChoices(chosen.method, chosen.model, chosen.scorer, chosen.side_px, chosen.weights)
+    asked = plan.UserChoices(chosen.method, chosen.model, chosen.scorer, chosen.side_px, chosen.weights, chosen.frame)
     planned = plan.choose(readable, len(found.classes), asked)
     console.print(f"trains {planned.name}")
     for line in planned.why:
         console.print(f"  {line}")
-    console.print("  to choose otherwise: --method, --model, --scorer, --side-px, --weights, --steps (see --help)")
+    console.print(
+        "  to choose otherwise: --method, --model, --scorer, --side-px, --frame, --weights, --steps (see --help)"
+    )
+    _tell_of_frame(console, readable, planned)
 
     depths = depth.Depths()
-    images, rows, broken = gather.images(found.files, planned.shape, depths, "whole")
+    images, rows, broken = gather.images(found.files, planned.shape, depths, planned.frame)
     errors |= broken
     _refuse_if_many(errors, found.files)
     _tell(console, errors)
@@ -123,6 +126,16 @@ def _refuse_if_many(errors: dict[Path, str], files: Sequence[Path]) -> None:
         )
 
 
+def _tell_of_frame(console: Console, headers: Sequence[upload.Header], planned: plan.TrainingPlan) -> None:
+    """Says what is not seen of the pictures, or stretched."""
+    sizes = [(header.height, header.width) for header in headers]
+    unseen = [pixels.unseen(*size, planned.shape, planned.frame) for size in sizes]
+    if warning := framing.told_of_unseen(unseen, planned.frame):
+        console.print(warning, style="bold red")
+    if told := framing.told_of_proportions(sizes, planned.frame):
+        console.print(told)
+
+
 def _tell(console: Console, errors: dict[Path, str]) -> None:
     """Says which files were left out, the first few by name."""
     if errors:
@@ -151,17 +164,17 @@ def _judge(
             "no anomalous/ or test/ to evaluate on: put some known anomalies into anomalous/ to see how it does"
         )
         return None, None
-    anomalous, odd, broken = gather.images(found.test_anomalous, shape, frame="whole")
+    anomalous, odd, broken = gather.images(found.test_anomalous, shape, frame=planned.frame)
     normal, beside, also = None, list[Path](), dict[Path, str]()
     if found.test_normal:
-        normal, rows, also = gather.images(found.test_normal, shape, frame="whole")
+        normal, rows, also = gather.images(found.test_normal, shape, frame=planned.frame)
         beside = [found.test_normal[i] for i in rows]
     elif aside is not None:
         normal, beside = aside
     _tell(console, {**broken, **also})
     if not len(anomalous) or (normal is not None and not len(normal)):
         return None, None
-    known, unread = masks.of_pictures([found.test_anomalous[i] for i in odd], chosen.folder, shape, "whole")
+    known, unread = masks.of_pictures([found.test_anomalous[i] for i in odd], chosen.folder, shape, planned.frame)
     _tell(console, unread)
     judged = fit.evaluate(detector, normal, anomalous, known, train)
     value, low, high = judged.auroc
@@ -177,10 +190,10 @@ def _judge(
     if judged.beaten_by:
         console.print(f"{judged.beaten_by} alone does better than this detector", style="bold red")
     if judged.pixels is not None:
-        pixels = judged.pixels
+        places = judged.pixels
         console.print(
-            f"where, by {pixels.masks:,} masks: pixel AUROC {pixels.auroc:.4f}, AUPRO {pixels.aupro:.4f} (to a "
-            f"false-positive rate of 0.3), {pixels.aupro_small:.4f} (to 0.05)"
+            f"where, by {places.masks:,} masks: pixel AUROC {places.auroc:.4f}, AUPRO {places.aupro:.4f} (to a "
+            f"false-positive rate of 0.3), {places.aupro_small:.4f} (to 0.05)"
         )
     if normal is None:  # nothing to show but what was learned from
         return judged, None

@@ -34,6 +34,7 @@ SIDE = 96
 SEEN = {
     "middle": "the middle of each picture, resized",
     "whole": "each picture whole, resized",
+    "letterbox": "each picture whole, in its own proportions between black bars",
 }
 MAX_ERRORS, LONGEST_NAME = 300, 160
 """Rows of the table of errors; characters of a name, of which the end is kept."""

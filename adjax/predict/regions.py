@@ -49,10 +49,16 @@ def boxes(places: np.ndarray, threshold: float, size: tuple[int, int], spec: Spe
     top, left, height, width = seen_part(*size, spec.image_shape, spec.frame)
     each = []
     for rows, columns in ndimage.find_objects(labels):
-        y0, y1 = (round(top + height * y / places.shape[0]) for y in (rows.start, rows.stop))
-        x0, x1 = (round(left + width * x / places.shape[1]) for x in (columns.start, columns.stop))
+        y0, y1 = (_within(top + height * y / places.shape[0], size[0]) for y in (rows.start, rows.stop))
+        x0, x1 = (_within(left + width * x / places.shape[1], size[1]) for x in (columns.start, columns.stop))
+        y0, x0 = min(y0, size[0] - 1), min(x0, size[1] - 1)  # a region of the bars alone has its place at the edge
         each.append(Box(x0, y0, max(x1 - x0, 1), max(y1 - y0, 1), float(scores[rows, columns].max())))
     return sorted(each, key=lambda box: -box.peak)[:MOST_BOXES]
+
+
+def _within(place: float, side: int) -> int:
+    """The nearest whole px of a picture's side."""
+    return min(max(round(place), 0), side)
 
 
 def level(places: np.ndarray, threshold: float) -> float:
@@ -116,8 +122,9 @@ def enlarged(places: np.ndarray, size: tuple[int, int], spec: Spec | FunctionSpe
 
     top, left, height, width = (round(x) for x in seen_part(*size, spec.image_shape, spec.frame))
     part = Image.fromarray(places.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
+    part = part.crop((max(-left, 0), max(-top, 0), min(width, size[1] - left), min(height, size[0] - top)))
     full = np.full(size, np.nan, np.float32)
-    full[top : top + height, left : left + width] = np.asarray(part)
+    full[max(top, 0) :, max(left, 0) :][: part.height, : part.width] = np.asarray(part)
     return full
 
 

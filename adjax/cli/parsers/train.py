@@ -22,8 +22,9 @@ normal pictures it flags; with anomalous/ or test/ it prints metrics. A network 
 hog_ocsvm) takes fewer: if too few to hold any out, each calibrates by a fit without it. n pictures that calibrate can
 promise a rate of 1/(n + 1): 19 the default of 5 %, 10 no less than --false-positive-rate 0.091.
 
-Pictures are taken whole. With a pre-trained network and pictures of 96 px or more, a few scorers are compared on
-defects that are made in your normal pictures, and the one that finds most is taken; --scorer NAME takes another. Then:
+Pictures are taken whole, see --frame. With a pre-trained network and pictures of 96 px or more, a few scorers are
+compared on defects that are made in your normal pictures, and the one that finds most is taken; --scorer NAME takes
+another. Then:
   python -m adjax predict runs/photos photos/ --out scores.csv      (--maps DIR shows where, if the scorer has places)
 
 Folders and labels are understood by common words, in any case: normal, good, OK; anomalous, defect, NG; mask,
@@ -75,6 +76,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="side of the square that pictures are brought to; "
         "for a pre-trained network, of a square of their area in their own proportions, in steps of 16 px",
+    )
+    add(
+        "--frame",
+        choices=("whole", "letterbox", "middle"),
+        default="whole",
+        help="how a picture is brought to that size: whole, stretched if its proportions are others (the default); "
+        "whole between black bars; or the middle of it alone, and predict's column unseen says how much is left out",
     )
     add(
         "--weights",

@@ -76,7 +76,7 @@ def read(file: Path, shape: tuple[int, ...], frame: Frame) -> np.ndarray:
     Args:
       file: of the mask.
       shape: (H px, W px, …) of the detector's images.
-      frame: "middle" or "whole", see `adjax.data.io.pixels.pixels`.
+      frame: see `adjax.data.io.pixels.Frame`.
 
     Returns:
       bool[H, W]: where the mask is not black.

@@ -17,8 +17,9 @@ MODE = {1: "L", 3: "RGB"}
 ORIENTATION = 0x0112  # EXIF
 QUARTER_TURNED = (5, 6, 7, 8)
 FINER = 4
-Frame = Literal["middle", "whole"]
-"""What of a picture is brought to the size wanted: the largest middle part of its proportions, or all, stretched."""
+Frame = Literal["middle", "whole", "letterbox"]
+"""How a picture is brought to the size wanted: the largest middle part of its proportions; all of it, stretched; or all
+of it in its own proportions, between black bars."""
 
 
 def orientation(image: Any) -> int:
@@ -90,16 +91,16 @@ def pixels(
 ) -> np.ndarray:
     """Converts an 8-bit image without transparency to a detector's pixels.
 
-    Colours become grey by ITU-R 601's weights. The image is resized bilinearly, anti-aliased when it shrinks: all of
-    it, or the largest middle part of the wanted proportions. It is cut before it is resized, so that a file of 1 ×
-    16,000,000 pixels costs no more than another. A JPEG that is far larger is decoded small, see `decode_small`.
+    Colours become grey by ITU-R 601's weights. The image is resized bilinearly, anti-aliased when it shrinks, as
+    `frame` says. It is cut before it is resized, so that a file of 1 × 16,000,000 pixels costs no more than another. A
+    JPEG that is far larger is decoded small, see `decode_small`.
 
     Args:
       image: Pillow's, as stored.
       channels: 1 or 3.
       turned: its orientation tag, which is applied.
       height, width: wanted, in px; None: as it is.
-      frame: "middle" or "whole".
+      frame: see `Frame`.
 
     Returns:
       uint8 [height, width, channels].
@@ -111,8 +112,13 @@ def pixels(
     image = image.convert(MODE[channels])
     if size is not None and image.size != size:  # before it is turned, which is cheaper
         box = _middle(image.size, size) if frame == "middle" else None
-        image = image.resize(size, Image.Resampling.BILINEAR, box=box)
-    array = np.asarray(upright(image, turned))
+        left, top, right, bottom = _between_bars(image.size, size) if frame == "letterbox" else (0, 0, *size)
+        image = image.resize((right - left, bottom - top), Image.Resampling.BILINEAR, box=box)
+    image = upright(image, turned)
+    if height is not None and width is not None and frame == "letterbox":
+        content, image = image, Image.new(image.mode, (width, height))
+        image.paste(content, _between_bars(content.size, image.size)[:2])
+    array = np.asarray(image)
     return array.reshape(*array.shape[:2], channels)
 
 
@@ -122,7 +128,7 @@ def unseen(height: int, width: int, shape: tuple[int, ...], frame: Frame) -> flo
     Args:
       height, width: of the picture, in px.
       shape: (height px, width px, …) of the detector's images.
-      frame: "middle" or "whole".
+      frame: see `Frame`.
 
     Returns:
       In [0, 1).
@@ -137,13 +143,17 @@ def seen_part(height: int, width: int, shape: tuple[int, ...], frame: Frame) -> 
     Args:
       height, width: of the picture, in px.
       shape: (height px, width px, …) of the detector's images.
-      frame: "middle" or "whole".
+      frame: see `Frame`.
 
     Returns:
-      (top, left, height, width), in px of the picture.
+      (top, left, height, width), in px of the picture; between bars larger than it, and then top or left is negative.
     """
     if frame == "whole":
         return 0.0, 0.0, height, width
+    if frame == "letterbox":
+        before, above, end, foot = _between_bars((width, height), (shape[1], shape[0]))
+        across, down = width / (end - before), height / (foot - above)
+        return -above * down, -before * across, shape[0] * down, shape[1] * across
     left, top, right, bottom = _middle((width, height), (shape[1], shape[0]))
     return top, left, bottom - top, right - left
 
@@ -171,6 +181,14 @@ def upright(image: Any, turned: int) -> Any:
         8: turn.ROTATE_90,
     }
     return image.transpose(turns[turned]) if turned in turns else image
+
+
+def _between_bars(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Where all of `size` lies in `wanted`, in the middle and in its own proportions; (width, height), whole px."""
+    scale = min(wanted[0] / size[0], wanted[1] / size[1])
+    width, height = (max(min(round(side * scale), most), 1) for side, most in zip(size, wanted, strict=True))
+    left, top = (wanted[0] - width) // 2, (wanted[1] - height) // 2
+    return left, top, left + width, top + height
 
 
 def _middle(size: tuple[int, int], wanted: tuple[int, int]) -> tuple[float, float, float, float]:

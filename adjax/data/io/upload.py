@@ -92,7 +92,7 @@ def read(path: str | os.PathLike, shape: tuple[int, ...], frame: Frame = "middle
     Args:
       path: of the file.
       shape: (height px, width px, channels 1 or 3).
-      frame: the part of the picture to take, "middle" or "whole".
+      frame: how the picture is brought to that size, see `adjax.data.io.pixels.Frame`.
 
     Returns:
       The `Picture`.
