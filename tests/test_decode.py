@@ -8,8 +8,7 @@ from PIL import Image
 
 from adjax.data import DATASETS, DataError, find, load
 from adjax.data.datasets import imagenet30
-from adjax.data.io import pixels
-from adjax.data.io.picture import read_square
+from adjax.data.io import pixels, upload
 from adjax.data.protocols import task
 from adjax.data.registry import Dataset
 
@@ -19,6 +18,10 @@ def save(path, pixels, **options):
     pixels = np.asarray(pixels, np.uint8)
     Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(path, **options)
     return path
+
+
+def read_square(path, side):
+    return upload.read(path, (side, side, 3), strict=True).pixels
 
 
 def noise(height, width, channels=3, seed=0):
@@ -95,7 +98,7 @@ def test_photographs_need_a_size(photographs):
 def test_odd_files_are_named_when_resized_too(photographs, spoil, message):
     spoil(photographs / "train/dog/odd.png")
     with pytest.raises(DataError, match=message) as caught:
-        load(str(photographs), "train", side_px=4)
+        load(str(photographs), "train", side_px=4, strict=True)
     assert "train/dog/odd." in str(caught.value)
 
 

@@ -51,7 +51,8 @@ LAYERS = [
 """From left to right. A new module takes its place here."""
 SUBLAYERS = [
     {"defects", "split", "splitting", "words"},
-    {"labels"},
+    {"ambiguous", "labels"},
+    {"tree"},
     {"io"},
     {"copies", "download"},
     {"datasets"},

@@ -12,9 +12,12 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from adjax.data import DataError
 from adjax.data.io import upload
-from adjax.data.io.picture import read_pixels, read_square
 
 SHAPE = (8, 8, 1)
+
+
+def strictly(path, shape):
+    return upload.read(path, shape, strict=True).pixels
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -28,8 +31,8 @@ def test_a_turned_picture_is_seen_as_a_viewer_shows_it(tmp_path, orientation):
     picture = upload.read(path, (*upright.shape[:2], 3))
     np.testing.assert_array_equal(picture.pixels, upright)
     assert (picture.header.height, picture.header.width) == upright.shape[:2]
-    np.testing.assert_array_equal(read_pixels(path, 3), upright)  # and so is a training set
-    np.testing.assert_array_equal(upload.read(path, (4, 4, 3)).pixels, read_square(path, 4))
+    np.testing.assert_array_equal(strictly(path, upright.shape), upright)  # and so is a training set
+    np.testing.assert_array_equal(upload.read(path, (4, 4, 3)).pixels, strictly(path, (4, 4, 3)))
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "tiff", "webp"])
@@ -46,8 +49,9 @@ def test_orientation_in_every_format(tmp_path, suffix):
 def test_training_and_scoring_see_the_same(tmp_path, height, width, channels):
     pixels = noise(height, width, channels)
     path = save(tmp_path / "a.png", pixels[..., 0] if channels == 1 else pixels)
-    np.testing.assert_array_equal(upload.read(path, (8, 8, 3)).pixels, read_square(path, 8))
-    np.testing.assert_array_equal(upload.read(path, (height, width, channels)).pixels, read_pixels(path, channels))
+    np.testing.assert_array_equal(upload.read(path, (8, 8, 3)).pixels, strictly(path, (8, 8, 3)))
+    shape = height, width, channels
+    np.testing.assert_array_equal(upload.read(path, shape).pixels, strictly(path, shape))
 
 
 def test_a_detector_that_is_no_square_gets_its_proportions(tmp_path):
@@ -137,7 +141,7 @@ def test_a_large_jpeg_is_decoded_small_and_looks_the_same(tmp_path, monkeypatch)
     small, plain = (upload.read(tmp_path / f"a.{suffix}", (48, 48, 3)).pixels.astype(int) for suffix in ("jpg", "png"))
     assert drafted == [(320, 213)]  # a quarter, four times what is needed
     assert np.abs(small - plain).mean() < 1.5
-    np.testing.assert_array_equal(small, read_square(tmp_path / "a.jpg", 48))
+    np.testing.assert_array_equal(small, strictly(tmp_path / "a.jpg", (48, 48, 3)))
     drafted.clear()
     upload.read(tmp_path / "a.jpg", (640, 640, 3))
     assert drafted == []

@@ -177,7 +177,7 @@ def test_not_utf8_and_a_damaged_image_are_named(folder):
     path = write(folder / "train.csv", "file,label", *(f"{row},0" for row in range(10)))
     (folder / "images/3.png").write_bytes(b"damaged")
     with pytest.raises(DataError, match=r"cannot read .*3\.png"):
-        load(path, "train")
+        load(path, "train", strict=True)
 
 
 def test_no_image_is_in_both_tables(folder):

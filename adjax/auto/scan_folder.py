@@ -15,19 +15,18 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from adjax.auto import tree
-from adjax.auto.tree import FolderNames
 from adjax.data import labels as meanings
-from adjax.data import words
+from adjax.data import tree, words
 from adjax.data.datasets.table import Table, read_table, test_beside
 from adjax.data.io import walk
 from adjax.data.split import DataError
+from adjax.data.tree import FolderNames, listed, some
 
 ONE_CLASS = ("normal",)
 NO_NAMES = FolderNames()
@@ -74,33 +73,24 @@ def of_folder(root: Path, one_class: bool = False, given: FolderNames = NO_NAMES
     if not found.names:
         raise DataError(f"{root} has no pictures: put normal ones there ({', '.join(sorted(walk.PICTURES))})")
     pictures = tree.sort(root, found.names, given)
-    if not pictures.normal and (test := _test_folder([*pictures.test_normal, *found.names])) is not None:
-        itself = f"; or name {root / test} itself, to learn from what is normal in it" if pictures.test_normal else ""
-        raise DataError(
-            f"{root} has pictures to evaluate on, {_folders(found.names)}, and none to train on: put normal ones into "
-            f"{(root / test).parent / words.TRAIN}{itself}"
-        )
     if not pictures.normal:
+        tree.refuse_lone_test(root, found.names, pictures)
         raise DataError(
-            f"{root} has no pictures that are normal by name, but {_folders(found.names)}: put normal ones into "
+            f"{root} has no pictures that are normal by name, but {listed(found.names)}: put normal ones into "
             f"{root / 'normal'}, or say by --normal which are"
         )
-    called = [name for name in pictures.normal if _called_anomalous(name)]
-    if called and given == NO_NAMES:
-        raise DataError(
-            f"{root}: {len(called):,} pictures that would be trained on as normal have anomalous names, the first "
-            f"{called[0]}: put them into {root / 'anomalous'}, or say by --classes that all are normal"
-        )
+    if given == NO_NAMES:
+        tree.refuse_anomalous_names(root, pictures.normal)
     classes = pictures.classes if pictures.classes and not one_class else ONE_CLASS
     number = {name: label for label, name in enumerate(classes)}
     labels = np.array([number.get(name, 0) for name in pictures.normal.values()], np.int32)
-    about = f"{len(labels):,} pictures in {root} ({_folders(pictures.normal)}), taken as normal"
+    about = f"{len(labels):,} pictures in {root} ({listed(pictures.normal)}), taken as normal"
     if len(classes) > 1:
-        about += f", of {len(classes)} classes: {_some(classes)} (--one-class if they are none; --normal, --anomalous)"
+        about += f", of {len(classes)} classes: {some(classes)} (--one-class if they are none; --normal, --anomalous)"
     if pictures.anomalous:
-        about += f"; {len(pictures.anomalous):,} in {_folders(pictures.anomalous)} taken as anomalies, to evaluate on"
+        about += f"; {len(pictures.anomalous):,} in {listed(pictures.anomalous)} taken as anomalies, to evaluate on"
     if pictures.test_normal:
-        about += f"; {len(pictures.test_normal):,} in {_folders(pictures.test_normal)} as normal beside them"
+        about += f"; {len(pictures.test_normal):,} in {listed(pictures.test_normal)} as normal beside them"
     return Layout(
         [root / name for name in pictures.normal],
         labels,
@@ -110,24 +100,6 @@ def of_folder(root: Path, one_class: bool = False, given: FolderNames = NO_NAMES
         about,
         +(found.passed_over + pictures.passed_over + Counter({"folders that can't be listed": len(found.unlisted)})),
     )
-
-
-def _test_folder(names: Iterable[str]) -> str | None:
-    """The first folder above any of them that says test."""
-    for name in names:
-        folders = name.split("/")[:-1]
-        for i, folder in enumerate(folders):
-            if words.read(folder).split == words.TEST:
-                return "/".join(folders[: i + 1])
-    return None
-
-
-def _called_anomalous(name: str) -> bool:
-    """Whether the file's own name says so, and no folder calls it normal: bad_17.png."""
-    *folders, file = name.split("/")
-    if any(words.verdict(words.tokens(folder)) == words.NORMAL for folder in folders):
-        return False
-    return words.verdict(words.tokens(file.rpartition(".")[0])) == words.ANOMALOUS
 
 
 def of_table(path: Path, given: FolderNames | Sequence[str] = NO_NAMES, one_class: bool = False) -> Layout:
@@ -157,7 +129,7 @@ def of_table(path: Path, given: FolderNames | Sequence[str] = NO_NAMES, one_clas
     understood = meanings.understand(path, table.column, known, *given)
     learned, others, left_out = _halves(table, understood)
     if not learned:
-        raise DataError(f"{path} has no rows to train on that are labelled {_some(understood.classes)}")
+        raise DataError(f"{path} has no rows to train on that are labelled {some(understood.classes)}")
     normal: list[Path] = []
     if test.labels is not None:
         normal_rows, anomalous, also = _halves(test, understood)
@@ -173,7 +145,7 @@ def of_table(path: Path, given: FolderNames | Sequence[str] = NO_NAMES, one_clas
     classes = classes if len(classes) > 1 and not one_class else ONE_CLASS
     column = f" in its column {table.column}" if table.column else ""
     about = (
-        f"{len(learned):,} pictures labelled {_some(dict.fromkeys(label for _, label in learned))}{column} in {path}, "
+        f"{len(learned):,} pictures labelled {some(dict.fromkeys(label for _, label in learned))}{column} in {path}, "
         "taken as normal (--normal LABEL for others)"
     )
     if others:
@@ -195,7 +167,7 @@ def refuse_lone(found: Layout, readable: Sequence[bool]) -> None:
     counts = np.bincount(found.labels[np.asarray(readable, bool)], minlength=len(found.classes))
     if lone := [f"{name!r} has {count}" for name, count in zip(found.classes, counts, strict=True) if count < 2]:
         raise DataError(
-            f"a class needs at least 2 readable pictures, but {_some(lone)}: give it more, take it out, or "
+            f"a class needs at least 2 readable pictures, but {some(lone)}: give it more, take it out, or "
             "take all classes as one by --one-class"
         )
 
@@ -213,16 +185,6 @@ def _halves(table: Table, understood: meanings.Labels) -> tuple[list[tuple[Path,
         else:
             neither += 1
     return normal, anomalous, neither
-
-
-def _folders(names: Iterable[str]) -> str:
-    """The folders of pictures, for people: two levels of them."""
-    return _some(sorted({"/".join([*name.split("/")[:-1][:2], ""]) or "no subfolder" for name in names}))
-
-
-def _some(names: Iterable[str]) -> str:
-    names = list(names)
-    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
 
 
 def chosen_by(chosen: argparse.Namespace) -> Layout:

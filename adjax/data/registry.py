@@ -27,7 +27,8 @@ class Dataset(NamedTuple):
       about: one line for the list: images and shape.
       published: how its files are found and checked; None if nothing is ever fetched.
       own: for a set that the user must bring: `(data_dir)` to the folder where it lies, None if nowhere.
-      takes: options of `load`: "side_px", to bring images to one size; "classes", to read no others.
+      takes: options of `load`: "side_px", to bring images to one size; "classes", to read no others; "strict", to
+        refuse files that can't be read instead of skipping them.
     """
 
     name: str
@@ -62,7 +63,7 @@ DATASETS: dict[str, Dataset] = {
 }
 
 
-def find(name: str, data_dir: str | Path | None = None, side_px: int | None = None) -> Dataset:
+def find(name: str, data_dir: str | Path | None = None, side_px: int | None = None, strict: bool = False) -> Dataset:
     """Finds a data set by its name.
 
     Args:
@@ -70,6 +71,8 @@ def find(name: str, data_dir: str | Path | None = None, side_px: int | None = No
         the standard names, or an image folder; see `npz`, `table`, `idx` and `folder` in `adjax.data.datasets`.
       data_dir: where tfds may keep its sets.
       side_px: for sets of image files: resize each image to a square of this side (see `adjax.data.datasets.folder`).
+      strict: for your own folders and tables: a file that can't be read, or isn't 8-bit grey or RGB, is an error. Else
+        it is read as `adjax train` reads it, or skipped with a warning. Published sets are always read strictly.
 
     Returns:
       The `Dataset`.
@@ -79,6 +82,8 @@ def find(name: str, data_dir: str | Path | None = None, side_px: int | None = No
         for a set whose images have one size.
     """
     dataset = _find(name, data_dir)
+    if strict and "strict" in dataset.takes:
+        dataset = dataset._replace(load=partial(dataset.load, strict=True))
     if side_px is None:
         return dataset
     if "side_px" not in dataset.takes:
@@ -102,14 +107,20 @@ def _find(name: str, data_dir: str | Path | None) -> Dataset:
     )
 
 
-def load(name: str, split: str, data_dir: str | Path | None = None, side_px: int | None = None) -> Split:
+def load(
+    name: str,
+    split: str,
+    data_dir: str | Path | None = None,
+    side_px: int | None = None,
+    strict: bool = False,
+) -> Split:
     """Loads one split of a data set.
 
     Args:
       name: see `find`.
       split: "train" or "test".
       data_dir: a folder to look in first; without one, $ADJAX_DATA_DIR.
-      side_px: see `find`.
+      side_px, strict: see `find`.
 
     Returns:
       images uint8 [N, H, W, C], labels int32 [N].
@@ -124,7 +135,7 @@ def load(name: str, split: str, data_dir: str | Path | None = None, side_px: int
     """
     check_split_name(split)
     given = Path(data_dir) if data_dir is not None else None
-    return find(name, given, side_px).load(split, given)
+    return find(name, given, side_px, strict).load(split, given)
 
 
 def _of_tfds(name: str, data_dir: Path | None) -> Dataset:
@@ -145,17 +156,20 @@ def _of_path(name: str, path: Path) -> Dataset:
     if path.is_dir():
         if any(find_files(path, stems) for stems in STEMS.values()):
             return Dataset(name, idx.class_names(path), lambda split, _: idx.load_folder(path, split), "IDX files")
-        classes = folder.list_folder(path).classes
-        return Dataset(
-            name, classes, partial(_at, folder.load_folder, path), "image folder", takes=("side_px", "classes")
-        )
+        listing = folder.list_folder(path)
+        skipped = (listing.passed_over + listing.no_pictures).items()
+        about = "image folder" + "".join(f"; skipped: {count:,} {why}" for why, count in skipped)
+        load, takes = partial(_at, folder.load_folder, path), ("side_px", "classes", "strict")
+        return Dataset(name, listing.classes, load, about, takes=takes)
     if not path.is_file():
         raise DataError(
             f"nothing is at {path}: give an .npz file, a .csv of labels, a folder of IDX files or an image folder"
         )
     if path.suffix == ".csv":
         classes = table.class_names(path)
-        return Dataset(name, classes, partial(_at, table.load_table, path), "table of labels", takes=("side_px",))
+        return Dataset(
+            name, classes, partial(_at, table.load_table, path), "table of labels", takes=("side_px", "strict")
+        )
     if path.suffix != ".npz":
         raise DataError(
             f"{path} is neither .npz nor .csv: save images and labels with numpy.savez, or give a .csv or a folder"

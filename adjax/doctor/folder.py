@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from adjax.data.io import upload, walk
-from adjax.data.io.decode import THREADS
 from adjax.data.io.depth import Depths
+from adjax.data.io.gather import THREADS
 from adjax.data.split import DataError
 
 DECODED = (32, 32, 3)  # a file counts as read once its last pixel is; to what size it is brought doesn't matter

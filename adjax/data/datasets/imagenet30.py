@@ -61,7 +61,7 @@ def load_imagenet30(
             f"{root}: the class folders must be ImageNet-30's, in both halves; lacking: {lacking}; unknown: {unknown}. "
             "To use it as a set of its own, name its path as the data set, with side_px"
         )
-    return folder.load_folder(root, split, side_px, classes)
+    return folder.load_folder(root, split, side_px, classes, strict=True)
 
 
 def where(data_dir: Path | None = None) -> Path | None:

@@ -20,7 +20,7 @@ def load_npz(path: Path, split: str) -> Split:
     Args:
       path: the file; see the module's first line. Images uint8 [N, H, W] or [N, H, W, C], labels integers
         [N].
-      split: "train" or "test". A file of `images` and `labels` is split by `stratify.own_split`.
+      split: "train" or "test". A file of `images` and `labels` is split by `splitting.own_split`.
 
     Returns:
       The `Split`.

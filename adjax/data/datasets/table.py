@@ -6,7 +6,7 @@
     root/17.png
 
 Give the path of the training table as the data set. A table beside it whose name begins with "test" is the test
-split, if it has labels; without one, a fifth of the training table is (`stratify.own_split`). A test table
+split, if it has labels; without one, a fifth of the training table is (`splitting.own_split`). A test table
 without labels, as competitions hand them out, is read by `read_unlabelled` and answered by
 `adjax.data.io.probabilities.write_probabilities`.
 
@@ -22,9 +22,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import numpy as np
 
 from adjax.data import words
-from adjax.data.io import cells
+from adjax.data.datasets.folder import warn_of_skipped
+from adjax.data.io import cells, gather
 from adjax.data.io.cells import FILE_NAMES, LABEL_NAMES, Table
-from adjax.data.io.decode import read_images
 from adjax.data.io.picture import SUFFIXES
 from adjax.data.split import DataError, Split, make_split
 from adjax.data.splitting import own_split
@@ -39,6 +39,7 @@ def load_table(
     test: Path | None = None,
     file: str | int | None = None,
     label: str | int | None = None,
+    strict: bool = False,
 ) -> Split:
     """One split of a table.
 
@@ -49,14 +50,15 @@ def load_table(
       test: the test table; None: the one beside `path`, see above.
       file, label: the columns, by name or by number from 0. None: a column called file, image, id, …, and one
         called label, class, target, …; else the first and the second.
+      strict: see `folder.load_folder`.
 
     Returns:
       images uint8 [N, H, W, 1 or 3] in the order of the table; labels int32, numbered in the order of
       `class_names`.
 
     Raises:
-      DataError: a table or an image that can't be read, with the row; images of several sizes; an image that
-        is named twice.
+      DataError: a table that can't be read, with the row; images of several sizes; an image that is named twice;
+        with `strict`, an image that can't be read.
     """
     tables = _tables(path, test, file, label)
     classes = _classes(tables)
@@ -67,7 +69,9 @@ def load_table(
         halves = {half: ([files[row] for row in kept], labels[kept]) for half, kept in rows.items()}
     files, labels = halves[split]
     other = halves["test" if split == "train" else "train"][0]
-    return make_split(read_images(files, other, side_px), labels, path)
+    images, read, errors = gather.one_shape(files, other, side_px, strict)
+    warn_of_skipped(path, {}, errors)
+    return make_split(images, labels[read], path)
 
 
 def class_names(
@@ -105,7 +109,10 @@ def read_unlabelled(
       DataError: as `load_table`.
     """
     table = read_table(path, file)
-    return table.names, read_images(table.files, (), side_px)
+    images, _, errors = gather.one_shape(table.files, (), side_px)
+    for name, found in errors.items():
+        raise DataError(f"{path}: every row is to be scored, but {name} can't be read: {found}")
+    return table.names, images
 
 
 def read_table(path: Path, file: str | int | None = None, label: str | int | None = None) -> Table:

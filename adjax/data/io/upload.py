@@ -1,4 +1,4 @@
-"""Decoding of uploads: any picture file to uint8 pixels, or the reason why not.
+"""The one reader of picture files: any of them to uint8 pixels, or the reason why not.
 
 | the file | becomes |
 |---|---|
@@ -18,9 +18,11 @@
 | more than 16,777,216 pixels | a JPEG is decoded at ½, ¼ or ⅛ of its size; others are refused |
 | cut short, damaged, empty, no picture, of another kind | refused |
 
-The name's extension counts for nothing here: a file is what its first bytes say. Files that
-`adjax.data.io.picture` takes come out the same from both. A decoder that fails in whatever way fails for its
-own file alone. TIFF files that Pillow can't open, or is known to read wrongly, go to a second reader,
+With `strict`, as published sets are read, only 8-bit grey, RGB and palettes are taken, opaque and of one frame: nothing
+is scaled, laid on white or decoded small. What both take comes out the same.
+
+The name's extension counts for nothing here: a file is what its first bytes say. A decoder that fails in whatever way
+fails for its own file alone. TIFF files that Pillow can't open, or is known to read wrongly, go to a second reader,
 `adjax.data.io.tiff`.
 """
 
@@ -37,7 +39,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from adjax.data.io import tiff
-from adjax.data.io.picture import FORMATS, MAX_PIXELS, bits, open_image
+from adjax.data.io.picture import CHANNELS, FORMATS, MAX_PIXELS, bits, open_image
 from adjax.data.io.pixels import Frame, decode_small, orientation, pixels, seen_size, stored
 from adjax.data.split import DataError
 
@@ -76,23 +78,31 @@ class Picture(NamedTuple):
     peak: int | None = None
 
 
-def look(path: str | os.PathLike) -> Header:
+def look(path: str | os.PathLike, strict: bool = False) -> Header:
     """Reads a file's header, decoding nothing.
+
+    Args:
+      path: of the file.
+      strict: refuse what isn't 8-bit grey or RGB, see above.
+
+    Returns:
+      The `Header`.
 
     Raises:
       DataError: the reason, without the path.
     """
     with _opened(path) as image:
-        return _header(image)
+        return _header(image, strict)
 
 
-def read(path: str | os.PathLike, shape: tuple[int, ...], frame: Frame = "middle") -> Picture:
+def read(path: str | os.PathLike, shape: tuple[int, ...], frame: Frame = "middle", strict: bool = False) -> Picture:
     """Decodes a file to the pixels that a detector of this `image_shape` takes, see `adjax.data.io.pixels`.
 
     Args:
       path: of the file.
       shape: (height px, width px, channels 1 or 3).
       frame: how the picture is brought to that size, see `adjax.data.io.pixels.Frame`.
+      strict: refuse what isn't 8-bit grey or RGB, and opaque, see above.
 
     Returns:
       The `Picture`.
@@ -102,12 +112,12 @@ def read(path: str | os.PathLike, shape: tuple[int, ...], frame: Frame = "middle
     """
     height, width, channels = shape
     with _opened(path) as image:
-        header, turned = _header(image), orientation(image)
+        header, turned = _header(image, strict), orientation(image)
         decode_small(image, stored(height, width, turned), MAX_PIXELS)
         if image.width * image.height > MAX_PIXELS:
             claim = f"claims {header.width}×{header.height} pixels, more than {MAX_PIXELS:,}"
             raise DataError(f"{claim}: resize it first")
-        depth, flat = bits(image), _flat(image, header)
+        depth, flat = bits(image), _flat(image, header, strict)
         peak = _peak(flat, tiff.white_is_zero(image)) if depth == 16 else None
         return Picture(pixels(flat, channels, turned, height, width, frame), header, peak)
 
@@ -134,8 +144,10 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
-def _header(image: Any) -> Header:
+def _header(image: Any, strict: bool) -> Header:
     deep = bits(image) > 8
+    if strict:
+        _check_plain(image)
     if deep and image.mode == "I" and image.format in ("PNG", "PPM"):  # Pillow's other name for 16-bit grey
         mode = "I;16"
     else:
@@ -153,7 +165,18 @@ def _header(image: Any) -> Header:
     return Header(height, width, 1 if grey else 3, mode)
 
 
-def _flat(image: Any, header: Header) -> Any:
+def _check_plain(image: Any) -> None:
+    """Refuses what `strict` doesn't take, by the header."""
+    if image.width * image.height > MAX_PIXELS:
+        raise DataError(f"claims {image.width}×{image.height} pixels, more than {MAX_PIXELS:,}: resize it first")
+    if bits(image) > 8 or image.mode not in CHANNELS:
+        raise DataError(
+            f"mode {image.mode} with {bits(image)} bits a channel, but 8-bit grey or RGB is needed: scale and convert "
+            "it yourself, since clipping would spoil it"
+        )
+
+
+def _flat(image: Any, header: Header, strict: bool) -> Any:
     """8 bits a channel, nothing transparent."""
     from PIL import Image
 
@@ -173,6 +196,8 @@ def _flat(image: Any, header: Header) -> Any:
     if image.mode in ("La", "PA"):
         image = image.convert("LA" if image.mode == "La" else "RGBA")
     image = image.convert("RGBA")
+    if strict and np.asarray(image)[..., 3].min() < 255:
+        raise DataError("transparent pixels, whose colour is undefined: lay it on a background first")
     return Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
 
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from adjax.auto import ambiguous
-from adjax.auto.ambiguous import Folders, Place
-from adjax.data import words
+from adjax.data import ambiguous, words
+from adjax.data.ambiguous import Folders, Place
 from adjax.data.labels import check_names
+from adjax.data.split import DataError
 from adjax.data.words import ANOMALOUS, MASK, NORMAL, TEST, TRAIN, VALIDATION
 
 
@@ -22,6 +22,7 @@ class Sorted(NamedTuple):
       classes: two or more, or the one folder that holds all normal pictures; (): none.
       test_normal, anomalous: to evaluate on.
       passed_over: why → how many.
+      places: path → its folders, and what they say; of all but masks.
     """
 
     normal: dict[str, str]
@@ -29,6 +30,7 @@ class Sorted(NamedTuple):
     test_normal: list[str]
     anomalous: list[str]
     passed_over: Counter[str]
+    places: dict[str, Place]
 
 
 class FolderNames(NamedTuple):
@@ -39,7 +41,7 @@ class FolderNames(NamedTuple):
     classes: bool = False
 
 
-def sort(root: Path, names: Sequence[str], given: FolderNames) -> Sorted:
+def sort(root: Path, names: Sequence[str], given: FolderNames, mask_class: bool = False) -> Sorted:
     """Sorts the pictures of a folder into training, evaluation and skipped.
 
     Args:
@@ -47,6 +49,7 @@ def sort(root: Path, names: Sequence[str], given: FolderNames) -> Sorted:
       names: of pictures under it, separated by "/".
       given: names of normal or anomalous folders. With one of them, all others are the opposite; with both, the rest is
         left out.
+      mask_class: take a folder called mask, beside nothing but classes, for a class as well.
 
     Returns:
       The `Sorted`.
@@ -65,7 +68,7 @@ def sort(root: Path, names: Sequence[str], given: FolderNames) -> Sorted:
         if name not in masks:
             folder = name.rpartition("/")[0]
             if folder not in above:
-                above[folder] = _place(name, beside, given)
+                above[folder] = _place(name, beside, given, mask_class)
             places.append(above[folder]._replace(name=name))
     passed_over["masks"] = len(masks) + sum(place.verdict == MASK for place in places)
     places = _unwrapped([place for place in places if place.verdict != MASK])
@@ -104,7 +107,76 @@ def sort(root: Path, names: Sequence[str], given: FolderNames) -> Sorted:
     jpegs = _jpegs(anomalous)
     kept = [name for name in anomalous if not (name.lower().endswith(".png") and _stem(name) in jpegs)]
     passed_over["masks"] += len(anomalous) - len(kept)  # Real-IAD has the mask of each beside it
-    return Sorted(normal, classes, test_normal, kept, +passed_over)
+    return Sorted(normal, classes, test_normal, kept, +passed_over, {place.name: place for place in places})
+
+
+def refuse_lone_test(root: Path, names: Sequence[str], sorted_: Sorted) -> None:
+    """Refuses pictures to evaluate on without any to train on.
+
+    Args:
+      root: for the error.
+      names: of all pictures under it.
+      sorted_: what `sort` made of them, nothing to train on among them.
+
+    Raises:
+      DataError: a folder says test.
+    """
+    if (test := _test_folder([*sorted_.test_normal, *names])) is not None:
+        itself = f"; or name {root / test} itself, to learn from what is normal in it" if sorted_.test_normal else ""
+        raise DataError(
+            f"{root} has pictures to evaluate on, {listed(names)}, and none to train on: put normal ones into "
+            f"{(root / test).parent / TRAIN}{itself}"
+        )
+
+
+def refuse_anomalous_names(root: Path, names: Iterable[str]) -> None:
+    """Refuses files that call themselves anomalous, such as bad_17.png, unless a folder calls them normal.
+
+    Args:
+      root: for the error.
+      names: of pictures that would be trained on as normal.
+
+    Raises:
+      DataError: there is one.
+    """
+    called = [name for name in names if _called_anomalous(name)]
+    if called:
+        raise DataError(
+            f"{root}: {len(called):,} pictures that would be trained on as normal have anomalous names, the first "
+            f"{called[0]}: put them into {root / 'anomalous'}, or say by --classes that all are normal"
+        )
+
+
+def _called_anomalous(name: str) -> bool:
+    *folders, file = name.split("/")
+    if any(words.verdict(words.tokens(folder)) == NORMAL for folder in folders):
+        return False
+    return words.verdict(words.tokens(file.rpartition(".")[0])) == ANOMALOUS
+
+
+def listed(names: Iterable[str]) -> str:
+    """The folders of pictures, for people: two levels of them.
+
+    Args:
+      names: paths, separated by "/".
+    """
+    return some(sorted({"/".join([*name.split("/")[:-1][:2], ""]) or "no subfolder" for name in names}))
+
+
+def some(names: Iterable[str]) -> str:
+    """The first ten, for people, and how many more there are."""
+    names = list(names)
+    return ", ".join(names[:10]) + (f" and {len(names) - 10} more" if len(names) > 10 else "")
+
+
+def _test_folder(names: Iterable[str]) -> str | None:
+    """The first folder above any of them that says test."""
+    for name in names:
+        folders = name.split("/")[:-1]
+        for i, folder in enumerate(folders):
+            if words.read(folder).split == TEST:
+                return "/".join(folders[: i + 1])
+    return None
 
 
 def _beside(names: Iterable[str]) -> Folders:
@@ -117,13 +189,15 @@ def _beside(names: Iterable[str]) -> Folders:
     return beside
 
 
-def _place(name: str, beside: Folders, given: FolderNames) -> Place:
+def _place(name: str, beside: Folders, given: FolderNames, mask_class: bool) -> Place:
     folders = tuple(name.split("/")[:-1])
     said = {**dict.fromkeys(given.normal, NORMAL), **dict.fromkeys(given.anomalous, ANOMALOUS)}
     split = verdict = at = split_at = None
     plain = []
     for i, folder in enumerate(folders):
         meaning = words.read(folder, beside[folders[:i]])
+        if mask_class and folder in words.doubtful_masks(beside[folders[:i]]):
+            meaning = words.NOTHING
         if folder in said:
             meaning = words.Meaning(meaning.split if meaning.verdict else None, said[folder])
         elif said and split != TEST and meaning.split != TEST and meaning.verdict in (NORMAL, ANOMALOUS):
