@@ -51,17 +51,11 @@ def fdbd(
     """fDBD on `outputs[feature]`, float [N, D], and `outputs["logits"]`, float [N, L], L ≥ 2, linear in them.
 
     Args:
-      capacity: images that the fit may keep, > D.
-      logits: L; None: as many as there are classes.
-      feature: name of the network output that the logits are linear in.
-      kernel: float[D, L], the weights of the last layer, if at hand; None: recovered from features and logits, which
-        takes those of features that are 0 on all training images for 0.
+      capacity, logits, feature, kernel: as of `ash`.
 
     Returns:
-      A `Scorer`. `score` is ≤ 0; `distances` has one column. A NaN among features or logits is one; an infinite feature
-      or a logit of +inf scores +inf. Images with a number that is not finite (or beyond 1e15), or with a label outside
-      of 0 … K−1, are left out of the fit; fitted to no image at all, every score is +inf, and to logits that are not
-      linear in the features, NaN.
+      A `Scorer`. `score` is ≤ 0; `distances` has one column. Numbers that are not finite, and fits to no image, score
+      as in `ash`.
 
     Raises:
       ValueError: `init` for as many features as capacity; in fitting, another number of logits or a kernel of another

@@ -44,17 +44,10 @@ def react(
     Args:
       quantile: of the training features, in (0, 1]; at 1 hardly anything is cut off.
       temperature: T > 0.
-      capacity: images that the fit may keep, > D.
-      logits: L; None: as many as there are classes.
-      feature: name of the network output that the logits are linear in.
-      kernel: float[D, L], the weights of the last layer, if at hand; None: recovered from features and logits, which
-        takes those of features that are 0 on all training images for 0.
+      capacity, logits, feature, kernel: as of `ash`.
 
     Returns:
-      A `Scorer`; `distances` has one column. A NaN among features or logits is one; an infinite feature or a logit of
-      +inf scores +inf. Images with a number that is not finite (or beyond 1e15), or with a label outside of 0 … K−1,
-      are left out of the fit; fitted to no image at all, every score is +inf, and to logits that are not linear in the
-      features, NaN.
+      A `Scorer`; `distances` has one column. Numbers that are not finite, and fits to no image, score as in `ash`.
 
     Raises:
       ValueError: an option outside of its range; `init` for as many features as capacity; in fitting, another number of

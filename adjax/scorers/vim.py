@@ -52,17 +52,10 @@ def vim(
 
     Args:
       components: directions in V, 0 to D − 1; None: as in the paper, 1000 for D ≥ 1500, 512 for D ≥ 768, and D / 2.
-      capacity: images that the fit may keep, > D.
-      logits: L; None: as many as there are classes.
-      feature: name of the network output that the logits are linear in.
-      kernel: float[D, L], the weights of the last layer, if at hand; None: recovered from features and logits, which
-        takes those of features that are 0 on all training images for 0.
+      capacity, logits, feature, kernel: as of `ash`.
 
     Returns:
-      A `Scorer`; `distances` has one column. A NaN among features or logits is one; an infinite feature or a logit of
-      +inf scores +inf. Images with a number that is not finite (or beyond 1e15), or with a label outside of 0 … K−1,
-      are left out of the fit; fitted to no image at all, every score is +inf, and to logits that are not linear in the
-      features, NaN.
+      A `Scorer`; `distances` has one column. Numbers that are not finite, and fits to no image, score as in `ash`.
 
     Raises:
       ValueError: components < 0, or in `init` not fewer than features; `init` for as many features as capacity; in

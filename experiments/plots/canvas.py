@@ -8,8 +8,9 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -38,6 +39,17 @@ def canvas(panels: int, width: float, height: float) -> tuple[Figure, list[Axes]
         ax.grid(color="#dddddd", lw=0.6)
         ax.set_axisbelow(True)
     return figure, axes
+
+
+def draw_references(ax: Axes, figures: References, axis: Literal["x", "y"]) -> None:
+    """Draws others' figures, values on this axis, as broken lines and bands across the panel."""
+    line, band = (ax.axvline, ax.axvspan) if axis == "x" else (ax.axhline, ax.axhspan)
+    for (label, value), colour, dash in zip(figures, cycle((VERMILION, GREEN, PURPLE)), cycle(DASHES[1:])):
+        if np.ndim(value):
+            low, high = np.sort(np.asarray(value, float))
+            band(low, high, fc=(colour, 0.12), ec=colour, ls=dash, label=label)
+        else:
+            line(float(np.asarray(value)), color=colour, ls=dash, lw=1.5, label=label)
 
 
 def finish(figure: Figure, title: str, note: str, handles: list, labels: list[str], remark: str = "") -> Figure:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +10,12 @@ from matplotlib.figure import Figure
 
 from experiments.plots.canvas import (
     BLUE,
-    DASHES,
-    GREEN,
     GREY,
     INK,
-    PURPLE,
-    VERMILION,
     Records,
     References,
     canvas,
+    draw_references,
     finish,
     number,
     save,
@@ -55,12 +51,7 @@ def _figure(members: Records, title: str, references: References, note: str) -> 
     order = sorted(means, key=lambda name: means[name])  # those without a value last
     seeds = _by_seed(members, len(order))
     figure, (ax,) = canvas(1, 6.4, min(max(0.27 * len(order) + 0.7, 1.6), 12.0))
-    for (label, value), colour, dash in zip(references, cycle((VERMILION, GREEN, PURPLE)), cycle(DASHES[1:])):
-        if np.ndim(value):
-            low, high = np.sort(np.asarray(value, float))
-            ax.axvspan(low, high, fc=(colour, 0.12), ec=colour, ls=dash, label=label)
-        else:
-            ax.axvline(float(np.asarray(value)), color=colour, ls=dash, lw=1.5, label=label)
+    draw_references(ax, references, "x")
     style: dict[str, Any] = {"ls": "", "mfc": (BLUE, 0.35), "mec": BLUE, "mew": 1.0}
     right = ax.get_yaxis_transform()
     size = min(8.5, 72 * 10 / max(len(order), 1))

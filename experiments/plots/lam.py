@@ -2,28 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.transforms import ScaledTranslation
 
-from experiments.plots.canvas import (
-    BLUE,
-    DASHES,
-    GREEN,
-    INK,
-    PURPLE,
-    VERMILION,
-    Records,
-    References,
-    canvas,
-    finish,
-    number,
-    save,
-    say,
-)
+from experiments.plots.canvas import BLUE, INK, Records, References, canvas, draw_references, finish, number, save, say
 
 METRICS = {
     "f1": "classification F1, macro",
@@ -67,12 +52,7 @@ def _figure(members: Records, metric: str, title: str, reference: References, no
     levels = np.unique(lams[good])
     groups = [values[good & (lams == x)] for x in levels]
     bend = min(levels[levels > 0], default=1.0)
-    for (label, value), colour, dash in zip(reference, cycle((VERMILION, GREEN, PURPLE)), cycle(DASHES[1:])):
-        if np.ndim(value):
-            low, high = np.sort(np.asarray(value, float))
-            ax.axhspan(low, high, fc=(colour, 0.12), ec=colour, ls=dash, label=label)
-        else:
-            ax.axhline(float(np.asarray(value)), color=colour, ls=dash, lw=1.5, label=label)
+    draw_references(ax, reference, "y")
     if len(levels):
         sizes = sorted({len(g) for g in groups})
         sd = [g.std(ddof=1) if len(g) > 1 else 0.0 for g in groups] if sizes[-1] > 1 else None
