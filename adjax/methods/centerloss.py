@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import optax
 
 from adjax.methods import _collective
-from adjax.methods._descent import apply_updates
+from adjax.methods._adamw import adamw
 from adjax.methods._gradient import Gradient, gradient
 from adjax.models import Network
 from adjax.types import Method, PyTree
@@ -55,22 +55,16 @@ def centerloss(
     """
     if classes < 2:
         raise ValueError(f"center loss separates classes and needs at least 2, not {classes}: use a one-class method")
-    if steps < 1 or warmup_steps < 0:
-        value = (
-            f"{steps} steps: must be at least 1" if steps < 1 else f"{warmup_steps} warm-up steps: must be at least 0"
-        )
-        raise ValueError(value)
     if not 0 < center_rate <= 1:
         raise ValueError(f"center rate {center_rate}: must lie in (0, 1]")
-    schedule = optax.warmup_cosine_decay_schedule(0.0, 1.0, min(warmup_steps, steps // 10), steps)
-    adam = optax.scale_by_adam()
+    optimizer = adamw(network, steps, warmup_steps)
 
     def init(key, hparams):
         weights = network.init(key)
         dim = jax.eval_shape(network.apply, weights, jnp.zeros((1, *image_shape)))["features"].shape[-1]
         return {
             "params": {"network": weights, "centers": jnp.zeros((classes, dim))},
-            "optimizer": adam.init(weights),
+            "optimizer": optimizer.init(weights),
             "hparams": {name: jnp.asarray(hparams[name], jnp.float32) for name in HPARAMS},
         }
 
@@ -78,17 +72,10 @@ def centerloss(
         labels, hparams = batch["labels"], state["hparams"]
         weights, centers = state["params"]["network"], state["params"]["centers"]
         found = center_loss_gradients(network, weights, centers, hparams["lam"], batch, key, axis_name)
-        updates, optimizer = adam.update(found.of, state["optimizer"])
-        rate = hparams["learning_rate"] * schedule(state["optimizer"].count)
-        weights = apply_updates(network, found.weights, updates, rate, hparams["weight_decay"])
+        weights, moments = optimizer.update(found.of, state["optimizer"], found.weights, hparams)
         centers = moved_centers(centers, found.kept, labels, center_rate, axis_name)
-
-        state = {
-            "params": {"network": weights, "centers": centers},
-            "optimizer": optimizer,
-            "hparams": hparams,
-        }
-        return state, found.metrics
+        params = {"network": weights, "centers": centers}
+        return {"params": params, "optimizer": moments, "hparams": hparams}, found.metrics
 
     def outputs(params, images):
         return network.apply(params["network"], images)
