@@ -21,7 +21,7 @@ from adjax.methods import METHODS, entry
 from adjax.models import MODELS
 from adjax.scorers import SCORERS
 from adjax.train import MAX_STEPS
-from experiments.presets import PRESETS, SWEEP_LAMS, of_method
+from experiments.presets import PRESETS, SWEEP_LAMS
 
 EPOCHS, MIN_STEPS = 20, 4000
 """The default length of a training: `EPOCHS`, or `MIN_STEPS` for a small set, whichever is longer."""
@@ -299,6 +299,14 @@ def of_preset(name: str) -> Config:
     return Config(preset=name, **PRESETS[name])
 
 
+def of_method(method: str) -> Config:
+    """The experiment that `--method` alone means: its first preset, or else the main job by that method."""
+    for name, options in PRESETS.items():
+        if options.get("method", "centerloss") == method:
+            return of_preset(name)
+    return Config(method=method, model=entry(method).model or Config.model, lam=())
+
+
 def of_file(path: Path) -> Config:
     """The experiment whose config.json that is; options that it lacks are as they always are.
 
@@ -345,7 +353,7 @@ def parse(argv: list[str] | None = None) -> Config:
                 )
             base = of_file(given.config)
         else:
-            base = of_preset(given.preset or (of_method(given.method) if known else "centerloss"))
+            base = of_method(given.method) if known and not given.preset else of_preset(given.preset or "centerloss")
         return tyro.cli(
             Config,
             args=argv,

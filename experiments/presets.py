@@ -133,15 +133,3 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
 }
 """Name -> options. A new experiment is one entry."""
-
-
-def of_method(method: str) -> str:
-    """The preset that `--method` alone means: the first one of that method.
-
-    Raises:
-      KeyError: no preset has that method.
-    """
-    for name, options in PRESETS.items():
-        if options.get("method", "centerloss") == method:
-            return name
-    raise KeyError(method)

@@ -63,6 +63,12 @@ def test_a_method_alone_is_the_experiment_of_its_source(method):
     assert config.parse([f"--method={method}", "--seeds", "2"]).seeds == 2
 
 
+def test_a_method_without_a_preset_does_the_main_job(monkeypatch):
+    """One file and one line are enough to run it."""
+    monkeypatch.setitem(METHODS, "new", METHODS["autoencoder"])
+    assert config.of_method("new") == config.Config(method="new", model="conv_autoencoder", lam=())
+
+
 def test_a_preset_gives_the_defaults_and_options_change_them():
     chosen = config.parse(["--preset", "centerloss_mnist_zero", "--seeds", "2"])
     assert (chosen.ood, chosen.epochs, chosen.seeds) == ("holdout:0", 10, 2)
