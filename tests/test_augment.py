@@ -312,6 +312,7 @@ EVERYTHING = Augment(
 )
 
 
+@pytest.mark.slow
 def test_any_change_depends_on_its_own_key_alone():
     images, own = pictures(30, (7, 7)), keys(30)
     whole = np.asarray(jitted(EVERYTHING, own, images))

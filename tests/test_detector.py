@@ -222,6 +222,7 @@ def test_a_detector_is_made_of_its_leaves_alone(digits):
     assert jax.tree.unflatten(structure, leaves).spec == digits.spec
 
 
+@pytest.mark.slow
 def test_vmap_over_images_and_over_detectors(digits):
     images = shorter(digits)
     groups = images.reshape(4, 10, *images.shape[1:])
@@ -234,6 +235,7 @@ def test_vmap_over_images_and_over_detectors(digits):
     np.testing.assert_allclose(table[1], digits.untrained.score(images), rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_gradient_by_pixels(digits):
     images = shorter(digits).astype(np.float32)
     slope = jax.jit(jax.grad(lambda x: digits.trained.score(x).sum()))(images)

@@ -143,6 +143,7 @@ def test_any_function_will_do(kind):
     assert np.median(made.score(255 - NEW)) > np.median(score)
 
 
+@pytest.mark.slow
 def test_features_alone():
     rows = features_of(IMAGES)
     made = adjax.detector_from(None, {}, "knn", rows[:300], scorer_options={"k": 3, "capacity": 300})
@@ -198,6 +199,7 @@ def test_normalising():
         np.testing.assert_allclose(made.outputs(NEW)["features"], wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_floats_stay_in_their_range(tmp_path):
     scaled = (IMAGES / 255 - 0.5).astype(np.float32)
     made = adjax.detector_from(lambda _, x: x.mean((1, 3)), {}, "mahalanobis", scaled[:300])

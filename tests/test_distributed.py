@@ -43,6 +43,7 @@ def leaves(path):
         return list(file.values())
 
 
+@pytest.mark.slow
 def test_eight_devices_are_one(out, one):
     assert tuple(pair().mesh.shape.values()) == (1, 1)
     assert len(jax.tree.leaves(one)) > 10

@@ -101,7 +101,8 @@ def test_every_scorer_says_the_same(name, detector, tmp_path):
     serves_all(jax.export.deserialize(bytearray(file.read_bytes())))
 
 
-@pytest.mark.parametrize("name", [*daily(FAMILIES, FAMILIES[0])])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
 def test_a_scorer_can_be_exported(name):
     """Traced and lowered, nothing is fitted or run: of zeros for what it would have learnt."""
     spec = Spec("centerloss", "lenet5", name, (8, 8, 1), "0123456789", OPTIONS.get(name, {}))
@@ -321,6 +322,7 @@ def test_what_onnx_can_not_say_is_not_written(wrong, detector, tmp_path, monkeyp
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_example_runs():
     result = doctest.testmod(export)
     assert result.attempted > 4

@@ -80,6 +80,7 @@ def test_masked_and_broken_rows_do_not_count():
     assert np.abs(centers).max() < 40
 
 
+@pytest.mark.slow
 def test_the_chunks_do_not_matter(monkeypatch):
     x, _ = blobs()
     whole = cluster(jax.random.key(0), x, k=6)[0]
@@ -97,6 +98,7 @@ def test_a_centre_that_lost_its_rows_finds_others(monkeypatch):
     assert inertia(x, centers, found) < np.square(x - x.mean(0)).sum()
 
 
+@pytest.mark.slow
 def test_more_centres_than_different_rows():
     for x in (np.full((8, 2), 7.0, np.float32), np.float32([[0, 0], [9, 9]] * 4)):
         centers, labels = cluster(jax.random.key(0), x, k=12)

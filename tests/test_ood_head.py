@@ -128,6 +128,7 @@ def test_stage_1_is_center_loss_on_what_belongs():
     assert_equal(after["params"]["head"], state["params"]["head"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", [Body, Normed])
 def test_in_stage_1_no_ood_image_reaches_the_body(body):
     """Not even through batch statistics."""
@@ -206,6 +207,7 @@ def shared_step():
     return jax.jit(on)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("done", [0, BODY_STEPS])
 def test_devices_with_unlike_shares_make_the_whole_batch(done):
     """The second half of the batch holds nearly all OOD images."""
@@ -219,6 +221,7 @@ def test_devices_with_unlike_shares_make_the_whole_batch(done):
         assert_close(whole, jax.tree.map(lambda x, device=device: x[device], apart), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_members_side_by_side_are_members_in_turn():
     """Under vmap the stages become a selection."""
     states = [state_after(BODY_STEPS - 1), state_after(BODY_STEPS)]

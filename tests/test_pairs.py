@@ -41,7 +41,8 @@ def refusal(method: str, scorer: str, shape: tuple[int, int, int], classes: tupl
     return None
 
 
-@pytest.mark.parametrize("method", [*daily(METHODS, "hog_ocsvm")])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
 def test_a_scorer_gets_its_own_options_and_no_others(method):
     """`--method hog_ocsvm --scorer knn` once ended in "unexpected keyword argument 'gamma'"."""
     for scorer in set(scorers.SCORERS) - {"fused"}:

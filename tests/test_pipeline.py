@@ -9,7 +9,6 @@ import jax
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
-from tiers import daily
 from training import digits
 
 import adjax
@@ -73,6 +72,7 @@ def test_members_have_their_hyper_parameters():
     assert table.seed.tolist() == [7, 8, 9]
 
 
+@pytest.mark.slow
 def test_what_trains_nothing_is_drawn_as_training_would_draw_it():
     built = Recipe("gmm", "lenet5").build((8, 8, 1), NAMES)
     rows = np.arange(4)
@@ -195,6 +195,7 @@ def test_classes_may_be_words():
     assert (said == names).mean() > 0.5
 
 
+@pytest.mark.slow
 def test_it_chooses_as_the_command_does(monkeypatch):
     asked = []
     real = plan.choose
@@ -251,7 +252,8 @@ def test_what_makes_no_sense_is_refused(images, options, message):
         adjax.train_detector(images, **options)
 
 
-@pytest.mark.parametrize("options", [*daily([{"scorer": "knn"}, {"model": "lenet5"}], {"scorer": "knn"})])
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{"scorer": "knn"}, {"model": "lenet5"}])
 def test_another_scorer_or_network_of_hog_ocsvm_is_taken(options):
     detector = adjax.train_detector(zeros()[:60], method="hog_ocsvm", **options)
     assert set(options.values()) <= set(detector.spec.names)

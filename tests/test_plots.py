@@ -91,7 +91,7 @@ def texts(figure):
     return "\n".join(t.get_text() for t in every)
 
 
-@pytest.mark.parametrize("kind", [*daily(list(DRAW), "metric", "training")])
+@pytest.mark.parametrize("kind", [*daily(list(DRAW), "training")])
 def test_a_small_valid_png_with_the_note_on_top(kind, tmp_path):
     plain = DRAW[kind](tmp_path / "new" / "folder" / "plain.png")
     noted = DRAW[kind](tmp_path / "noted.png", note=NOTE)

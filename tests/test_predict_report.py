@@ -143,6 +143,7 @@ def test_a_rate_that_can_not_be_promised_is_refused_with_the_mend(saved, folder,
     assert "(open it in a browser)" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_the_rate_that_train_noted_counts_if_it_is_that_of_the_threshold(detector, folder, tmp_path):
     one = detector.with_false_positive_rate(0.2)
     one.save(tmp_path / "d")
@@ -184,6 +185,7 @@ def test_hostile_names_are_text(saved, folder, tmp_path):
     assert text.count("<script") == 2
 
 
+@pytest.mark.slow
 def test_a_restart_writes_the_same_page_and_an_interruption_none(saved, folder, tmp_path, monkeypatch):
     whole = tmp_path / "whole" / "s.csv"
     assert run(saved, folder, "--out", whole, "--batch-size", 8) == 0

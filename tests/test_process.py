@@ -65,6 +65,7 @@ if process.keep_freed_memory():
 """
 
 
+@pytest.mark.slow
 def test_what_a_thread_frees_is_not_cleared_again():
     """7,681 pages a block were, where only the thresholds were set."""
     child = subprocess.run([sys.executable, "-c", FREES], capture_output=True, text=True)

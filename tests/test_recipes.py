@@ -16,7 +16,7 @@ PAGES = [path for path in sorted(DOCS.glob("**/*.md")) if "```python" in path.re
 SMALLER = {"recipes/million.md": ("IMAGES = 1_000_000", "IMAGES = 500_000")}
 """What a test can't wait for: the number that the page shows, and the one that is run."""
 _SLOW = "jit", "million", "one-class-svm", "serve", "training-loop", "your-method", "your-network"
-HEAVY = {"index.md", *(f"recipes/{page}.md" for page in _SLOW)}
+HEAVY = {"index.md", "performance.md", *(f"recipes/{page}.md" for page in _SLOW)}
 """Each trains a network as test_experiments.py does, fits many detectors as others fit one, or exports as
 test_export.py does."""
 _FENCE = re.compile(r"^```(python|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)

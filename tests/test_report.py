@@ -361,6 +361,7 @@ def test_scores_are_never_unpickled(tmp_path):
         views.load(tmp_path / "none.npz")
 
 
+@pytest.mark.slow
 def test_a_run_is_written_again_from_its_directory(tmp_path, capsys):
     run = run_directory(tmp_path / "one")
     assert report.main([str(run)]) == 0

@@ -181,6 +181,7 @@ def test_few_rows_promise_what_they_can():
     assert np.isnan(none.false_positive_rate_)
 
 
+@pytest.mark.slow
 def test_copies_of_an_image_are_not_trained_on_and_held_out(monkeypatch):
     split = {}
     fit = pipeline.detectors.fit
@@ -424,6 +425,7 @@ def test_the_example_runs():
     assert result.failed == 0
 
 
+@pytest.mark.slow
 def test_rows_further_out_are_further_away():
     rows = np.random.default_rng(0).normal(size=(200, 3))
     assert (OutlierDetector("knn").fit(rows).predict(10 * rows) == -1).mean() > 0.9

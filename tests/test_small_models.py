@@ -75,6 +75,7 @@ def test_the_decoder_enlarges_by_transposed_convolutions():
     np.testing.assert_allclose(ours, dilated, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_dropout_is_drawn_in_training_and_off_in_outputs():
     network = models.make("cnn", (8, 8, 1), 2, width=2)
     params, x = arbitrary(network), images((8, 8, 1), 64)

@@ -22,6 +22,7 @@ def test_photographs_are_crops_that_fit_mnist(crops):
     assert np.abs(np.bincount(crops.labels) - 5_000).max() < 300
 
 
+@pytest.mark.slow
 def test_a_crop_is_a_piece_of_the_photograph_that_its_label_names(monkeypatch):
     """One in four is at full scale, and so is somewhere in that photograph pixel for pixel."""
     from sklearn.datasets import load_sample_images

@@ -175,6 +175,7 @@ def test_the_papers_rule_with_ties_and_few_images(fit, new, labels, scale):
     assert not np.any(np.isnan(classwise_quantile(calibration, new)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift", [0.0, -50.0])  # a negative log-likelihood is a distance too
 def test_increasing_also_outside_of_the_training_range(shift):
     distances, labels = training(classes=1)

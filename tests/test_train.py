@@ -70,7 +70,8 @@ def test_metrics_are_means_over_the_steps_of_a_dispatch(program):
             np.testing.assert_allclose(value, np.mean([m[name] for m in each[steps]], axis=0), rtol=1e-5, err_msg=name)
 
 
-@pytest.mark.parametrize("m", [pytest.param(0, marks=pytest.mark.slow), 1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("m", [0, 1, 2])
 def test_a_member_trains_as_if_alone(state, m):
     alone = table(COUNTS, seeds=[5, 6, 5], **HPARAMS)
     n = COUNTS[m]
@@ -168,6 +169,7 @@ def test_a_smaller_member_sees_each_of_its_images_once_in_its_own_epochs(program
     assert len({tuple(e) for e in own}) == 6
 
 
+@pytest.mark.slow
 def test_random_shifts_shift(program, state):
     still = compiled(table(COUNTS, seeds=[5, 6, 5], **HPARAMS), augment=Augment())
     kernel = lambda s: np.asarray(s.members["params"]["network"]["hidden"]["kernel"])  # noqa: E731
