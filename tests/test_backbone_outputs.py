@@ -22,7 +22,7 @@ FOLDER = Path(__file__).parent / "golden_backbones"
 GOLDEN = {file.stem: json.loads(file.read_text()) for file in sorted(FOLDER.iterdir())}
 WHOLE = os.environ.get("ADJAX_WHOLE")  # a folder that `make_backbones.py --whole` wrote: every value is compared
 DAILY = "resnet_short-torchvision", "dinov2_short_reg4-timm"
-"""A convolution net and a transformer; what other libraries call the same arrays is looked at in `test_weights.py`, too."""
+"""A convolution net and a transformer; other names of the same arrays are looked at in `test_weights.py`, too."""
 CASES = [
     pytest.param(case, number, marks=() if case in DAILY and (number or "short" in case) else pytest.mark.slow)
     for case, golden in GOLDEN.items()
