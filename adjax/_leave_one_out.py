@@ -35,7 +35,7 @@ def leave_one_out_quantile(distances: ArrayLike, labels: ArrayLike) -> jax.Array
     level = _levels(own, (ends - count)[number], count[number] - 1)
     value = thresholds.class_quantiles(thresholds.calibrate(distances, labels), distances)
     value = value.at[order, number].set(level, mode="drop")
-    return jnp.take_along_axis(value, jnp.argmin(value, axis=1)[:, None], axis=1)[:, 0]
+    return thresholds.lowest(value)
 
 
 def _levels(own: jax.Array, start: jax.Array, others: jax.Array) -> jax.Array:

@@ -219,11 +219,29 @@ def class_quantiles(
     floors = _floors(levels)
 
     def one(d: Array, knots: Array, slopes: Array, ends: Array) -> Array:
-        j = jnp.sum(knots[None] < d[:, None], axis=1) if compare else jnp.searchsorted(knots, d)
-        return jnp.maximum(tops[j] + (d - ends[j]) * slopes[j], lax.stop_gradient(floors[j]))
+        find = _compared if compare else partial(lax.platform_dependent, cpu=_searched, default=_compared)
+        return find(d, knots, tops, ends, slopes, floors)
 
     value = jax.vmap(one, in_axes=(1, 0, 0, 0), out_axes=1)(jnp.asarray(distances, jnp.float32), knots, slopes, ends)
     return jnp.where(empty[None, :], jnp.inf, value)
+
+
+def _searched(d: Array, knots: Array, *pieces: Array) -> Array:
+    """Levels of distances float32[N], each in a piece between knots that is found by halving."""
+    j = jnp.searchsorted(knots, d)
+    return _level(d, *(piece[j] for piece in pieces))
+
+
+def _compared(d: Array, knots: Array, *pieces: Array) -> Array:
+    """As `_searched`, by comparing with all knots: accelerators gather one by one, and this is a single loop."""
+    low, high = jnp.concatenate([jnp.full(1, -jnp.inf), knots]), jnp.concatenate([knots, jnp.full(1, jnp.inf)])
+    below = (low[:, None] >= d[None]) & (jnp.arange(len(low)) > 0)[:, None]
+    here = ~(below | (d[None] > high[:, None]))  # of a NaN all pieces, and their sum is NaN
+    return jnp.sum(jnp.where(here, _level(d[None], *(piece[:, None] for piece in pieces)), 0), axis=0)
+
+
+def _level(d: Array, top: Array, end: Array, slope: Array, floor: Array) -> Array:
+    return jnp.maximum(top + (d - end) * slope, lax.stop_gradient(floor))
 
 
 def _floors(levels: Array) -> Array:
@@ -250,8 +268,23 @@ def classwise_quantile(
       `class_quantiles`); NaN where any distance to a class with training images is NaN.
     """
     value = class_quantiles(calibration, distances, compare)
-    # Not jnp.min, whose gradient is NaN where the minimum is. Like it, argmin takes a NaN for the smallest.
-    return jnp.take_along_axis(value, jnp.argmin(value, axis=1)[:, None], axis=1)[:, 0]
+    return lowest(value)
+
+
+@jax.custom_jvp
+def lowest(value: Float[Array, "N K"]) -> Float[Array, " N"]:
+    """Takes the lowest value of each row; NaN where one is. The gradient is 1 for the first of the lowest, and finite.
+
+    That of `jnp.min` is NaN where the minimum is.
+    """
+    return jnp.min(value, axis=1)
+
+
+@lowest.defjvp
+def _(values: tuple[Array], tangents: tuple[Array]) -> tuple[Array, Array]:
+    (value,), (tangent,) = values, tangents
+    first = jnp.arange(value.shape[1])[None] == jnp.argmin(value, axis=1)[:, None]
+    return lowest(value), jnp.sum(jnp.where(first, tangent, 0), axis=1)
 
 
 def nearest(calibration: Calibration, distances: Float[ArrayLike, "N K"]) -> Int[Array, " N"]:
