@@ -224,17 +224,19 @@ def functions(
         def one(member):
             seed, rows, labels, count = member
             epoch, within = jnp.divmod(steps, count // batch_size)  # the member's own
-            places = within[:, None] * batch_size + jnp.arange(batch_size)
+            whole = rows.size // batch_size * batch_size
 
             def shuffle(e, order):
                 key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _ORDER), e)
                 draw = jax.random.bits(key, rows.shape)
                 draw = jnp.where(jnp.arange(rows.size) < count, draw, np.uint32(2**32 - 1))
-                shuffled = jnp.argsort(draw)  # stable, so the padding comes last
-                return jnp.where((epoch == e)[:, None], shuffled[places], order)
+                shuffled = lax.sort((draw, rows, labels), num_keys=1)[1:]  # stable, so the padding comes last
+                # whole batches are gathered, since accelerators pad each index of a gather to a row of lanes
+                batches = [x[:whole].reshape(-1, batch_size)[within] for x in shuffled]
+                return [jnp.where((epoch == e)[:, None], x, old) for x, old in zip(batches, order, strict=True)]
 
-            order = lax.fori_loop(epoch[0], epoch[-1] + 1, shuffle, jnp.zeros_like(places))
-            return rows[order], labels[order]
+            nothing = [jnp.zeros((steps_per_epoch, batch_size), x.dtype) for x in (rows, labels)]
+            return lax.fori_loop(epoch[0], epoch[-1] + 1, shuffle, nothing)
 
         return each(one)((table.seed, table.rows, table.labels, table.count))
 
