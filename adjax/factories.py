@@ -28,7 +28,7 @@ def look_up(kind: str, registry: Mapping[str, Made], name: str) -> Made:
       ValueError: unknown name; the message lists the names and the nearest.
     """
     if name not in registry:
-        raise ValueError(f"no {kind} {name!r}; there are: {', '.join(sorted(registry))}{_near(name, registry)}")
+        raise ValueError(f"no {kind} {name!r}; there are: {', '.join(sorted(registry))}{near(name, registry)}")
     return registry[name]
 
 
@@ -65,7 +65,7 @@ def make(
             if option not in known:
                 where = words(f"--{kind}-options {option}: ", "")
                 has = ", ".join(known) or "none"
-                raise ValueError(f"{where}{kind} {name!r} has no option {option!r}; it has {has}{_near(option, known)}")
+                raise ValueError(f"{where}{kind} {name!r} has no option {option!r}; it has {has}{near(option, known)}")
     named = [x for x in allowed if x.kind not in (x.VAR_KEYWORD, x.VAR_POSITIONAL)]
     if missing := [x.name for x in named if x.default is x.empty and x.name not in options]:
         raise ValueError(f"{kind} {name!r} needs the options {', '.join(missing)}")
@@ -78,9 +78,18 @@ def make(
         raise ValueError(f"{words(f'--{kind}-options: ', '')}{kind} {name!r} can't take {given}: {error}") from error
 
 
-def _near(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(str(name), list(known), 1)
-    return f"; did you mean {near[0]}?" if near else ""
+def near(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown name.
+
+    Args:
+      name: as the user wrote it.
+      known: names that there are.
+
+    Returns:
+      "; did you mean …?", or nothing where none is near.
+    """
+    found = difflib.get_close_matches(str(name), list(known), 1)
+    return f"; did you mean {found[0]}?" if found else ""
 
 
 def _parameters(factory: Callable[..., Any]) -> list[inspect.Parameter]:

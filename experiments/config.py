@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import difflib
 import hashlib
 import json
 import sys
@@ -17,6 +16,7 @@ from tyro.conf import arg
 
 from adjax.augment import Augment
 from adjax.data.protocols import PROTOCOLS
+from adjax.factories import look_up, near
 from adjax.methods import METHODS, entry
 from adjax.models import MODELS
 from adjax.scorers import SCORERS
@@ -238,9 +238,8 @@ class Config:
                 raise ValueError(f"--hparams {name}={text}: must be numbers, separated by commas") from None
         for name, chosen in given.items():
             if name not in values:
-                near = difflib.get_close_matches(name, values, 1)
-                hint = f"; did you mean {near[0]}?" if near else ""
-                raise ValueError(f"{self.method} has no hyper-parameter {name}: it has {', '.join(values)}{hint}")
+                has = ", ".join(values) + near(name, values)
+                raise ValueError(f"{self.method} has no hyper-parameter {name}: it has {has}")
             values[name] = chosen
         table: list[dict[str, float]] = [{}]
         for name, several in values.items():
@@ -257,17 +256,7 @@ class Config:
     def identity(self) -> dict[str, Any]:
         """The options that a result depends on: not where it is written, nor how it is dispatched, nor what is added to
         the table of a network that is trained all the same."""
-        elsewhere = (
-            "scorers",
-            "tensorboard",
-            "resident",
-            "resume",
-            "steps_per_dispatch",
-            "layout",
-            "distributed",
-            "sweep",
-            "preset",
-        )
+        elsewhere = "scorers tensorboard resident resume steps_per_dispatch layout distributed sweep preset".split()
         return {k: v for k, v in self.json().items() if k not in elsewhere}
 
     def directory(self) -> Path:
@@ -292,18 +281,14 @@ def of_preset(name: str) -> Config:
     Raises:
       ValueError: no such preset, with the nearest one.
     """
-    if name not in PRESETS:
-        near = difflib.get_close_matches(name, PRESETS, 1)
-        hint = f"did you mean {near[0]}? " if near else ""
-        raise ValueError(f"no preset {name!r}; {hint}there are: {', '.join(PRESETS)}")
-    return Config(preset=name, **PRESETS[name])
+    return Config(preset=name, **look_up("preset", PRESETS, name))
 
 
 def of_method(method: str) -> Config:
     """The experiment that `--method` alone means: its first preset, or else the main job by that method."""
-    for name, options in PRESETS.items():
-        if options.get("method", "centerloss") == method:
-            return of_preset(name)
+    names = [name for name, options in PRESETS.items() if options.get("method", "centerloss") == method]
+    if names:
+        return of_preset(names[0])
     return Config(method=method, model=entry(method).model or Config.model, lam=())
 
 
