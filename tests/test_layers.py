@@ -66,7 +66,7 @@ ALONE = {
     "nn": {"_numerics"},
     "_numerics": set(),
     "_kmeans": {"_numerics"},
-    "data": {"atomic", "distribution", "_kmeans"},
+    "data": {"atomic", "distribution", "surface", "_kmeans"},
     "scorers": {"types", "_numerics", "_kmeans", "factories"},
     "conformal": set(),
     "thresholds": {"conformal"},

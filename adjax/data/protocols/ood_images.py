@@ -10,6 +10,7 @@ import numpy as np
 
 from adjax.data.registry import find
 from adjax.data.split import DataError, Split
+from adjax.surface import words
 
 HOLDOUT = "holdout:"
 MAX_CLASSES = 100_000  # so that a slip of the hand doesn't count to 10¹²
@@ -158,7 +159,7 @@ def conform(images: np.ndarray, shape: tuple[int, ...], resize: bool = False) ->
     if not resize:
         raise DataError(
             f"OOD images are {_by(images.shape[1:])}, the in-distribution ones {_by(shape)}: "
-            "choose a set of that shape, or ask for resizing with resize=True"
+            f"choose a set of that shape{words('', ', or ask for resizing with resize=True')}"
         )
     from PIL import Image
 
