@@ -86,19 +86,50 @@ def validation_split(
         raise ValueError(f"fraction is {fraction}, but must lie between 0 and 1, both excluded: 0.1 keeps a tenth")
     if groups is not None:
         _, first, member = np.unique(groups, return_index=True, return_inverse=True)
-        aside = np.zeros(len(first), bool)
-        aside[validation_split(labels[first], fraction, seed)[1]] = True
-        return np.flatnonzero(~aside[member]).astype(np.int32), np.flatnonzero(aside[member]).astype(np.int32)
+        taken = np.isin(member, validation_split(labels[first], fraction, seed)[1])
+        return np.flatnonzero(~taken).astype(np.int32), np.flatnonzero(taken).astype(np.int32)
     # Raw bits: NumPy promises a bit generator's stream for ever, but not what Generator.permutation makes of
     # it.
     keys = np.random.PCG64(seed).random_raw(len(labels))
-    taken = np.zeros(len(labels), bool)
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        members = members[np.argsort(keys[members], kind="stable")]
-        count = min(max(round(fraction * len(members)), 1), len(members) - 1)
-        taken[members[:count]] = True
-    return np.flatnonzero(~taken).astype(np.int32), np.flatnonzero(taken).astype(np.int32)
+    rows = np.arange(len(labels), dtype=np.int32)
+    aside = take_share(rows, labels, fraction, keys)
+    return np.setdiff1d(rows, aside), aside
+
+
+def take_share(rows: np.ndarray, labels: np.ndarray, fraction: float, keys: np.ndarray) -> np.ndarray:
+    """Draws a share of each class, at least one row and not all; none of a class of one image.
+
+    Args:
+      rows: int[n], rows of the pool.
+      labels: int[N] of the pool.
+      fraction: in [0, 1).
+      keys: uint64[N], a random key per row of the pool.
+
+    Returns:
+      Rows, sorted.
+    """
+    if fraction == 0:
+        return rows[:0]
+    taken = []
+    for label in np.unique(labels[rows]):
+        members = rows[labels[rows] == label]
+        taken.append(smallest(members, keys, min(max(round(fraction * len(members)), 1), len(members) - 1)))
+    return np.sort(np.concatenate(taken))
+
+
+def smallest(rows: np.ndarray, keys: np.ndarray, count: int) -> np.ndarray:
+    """Takes the rows with the smallest keys.
+
+    Args:
+      rows: int[n], row numbers.
+      keys: uint64, a key per row of the pool.
+      count: rows to take; at least n takes all.
+
+    Returns:
+      int[min(count, n)], sorted.
+    """
+    order = np.argsort(keys[rows], kind="stable")
+    return np.sort(rows[order[:count]])
 
 
 OWN_TEST_FRACTION = 0.2

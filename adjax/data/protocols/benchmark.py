@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from adjax.data.protocols.sampling import row_keys, smallest
+from adjax.data.protocols.sampling import row_keys
 from adjax.data.split import DataError, Split
+from adjax.data.splitting import take_share
 
 SUPERVISION = ("classes", "normal", "anomalies", "classes and anomalies")
 """As in `adjax.types.Method`; the last two see labelled anomalies."""
@@ -110,27 +111,6 @@ def make_trial(
         test=test.astype(np.int32),
         truth=truth.astype(np.int32),
     )
-
-
-def take_share(rows: np.ndarray, labels: np.ndarray, fraction: float, keys: np.ndarray) -> np.ndarray:
-    """Draws a share of each class, at least one row and not all; none of a class of one image.
-
-    Args:
-      rows: int[n], rows of the pool.
-      labels: int[N] of the pool.
-      fraction: in [0, 1).
-      keys: uint64[N], of `row_keys`.
-
-    Returns:
-      Rows, sorted.
-    """
-    if fraction == 0:
-        return rows[:0]
-    taken = []
-    for label in np.unique(labels[rows]):
-        members = rows[labels[rows] == label]
-        taken.append(smallest(members, keys, min(max(round(fraction * len(members)), 1), len(members) - 1)))
-    return np.sort(np.concatenate(taken))
 
 
 def make_benchmark(name: str, train: Split, test: Split, classes: Sequence[str], trials: Sequence[Trial]) -> Benchmark:

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from adjax.data.protocols.benchmark import Benchmark, check_options, known_class, make_benchmark, make_trial, take_share
-from adjax.data.protocols.sampling import draw_evenly, row_keys, smallest
+from adjax.data.protocols.benchmark import Benchmark, check_options, known_class, make_benchmark, make_trial
+from adjax.data.protocols.sampling import draw_evenly, row_keys
 from adjax.data.split import DataError, Split
+from adjax.data.splitting import smallest, take_share
 
 
 def imbalanced(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -53,29 +54,14 @@ def one_vs_rest(
     if anomalies_per_normal <= 0:
         raise ValueError(f"anomalies_per_normal is {anomalies_per_normal}, but must be positive: 1 is published")
     turns = range(len(classes)) if normal_classes is None else normal_classes
+    against = partial(_against, train, test, classes, supervision, validation, anomalies_per_normal, clusters)
     trials = []
     for seed in seeds:
         for normal in turns:
             others = np.flatnonzero(train.labels != known_class(normal, classes))
-            tests = np.arange(len(test.labels))
-            if balanced_test:
-                tests = _balanced(test.labels, normal, seed, classes)
-            trials.append(
-                _against(
-                    train,
-                    normal,
-                    others,
-                    classes,
-                    seed=seed,
-                    name={"class": classes[normal]},
-                    supervision=supervision,
-                    validation=validation,
-                    per_normal=anomalies_per_normal,
-                    clusters=clusters,
-                    test=tests,
-                    truth=test.labels[tests] != normal,
-                )
-            )
+            every = np.arange(len(test.labels))
+            tests = _balanced(test.labels, normal, seed, classes) if balanced_test else every
+            trials.append(against(normal, others, tests, seed, {"class": classes[normal]}))
     return make_benchmark("one class against the rest", train, test, classes, trials)
 
 
@@ -112,43 +98,28 @@ def one_vs_other(
     others = np.flatnonzero(train.labels == anomalous)
     if supervision.endswith("anomalies"):
         anomalies_per_normal = min(anomalies_per_normal, len(others) / max(1, (train.labels == normal).sum()))
-    trials = [
-        _against(
-            train,
-            normal,
-            others,
-            classes,
-            seed=seed,
-            name={"class": classes[normal], "against": classes[anomalous]},
-            supervision=supervision,
-            validation=validation,
-            per_normal=anomalies_per_normal,
-            clusters=clusters,
-            test=tests,
-            truth=test.labels[tests] != normal,
-        )
-        for seed in seeds
-    ]
+    against = partial(_against, train, test, classes, supervision, validation, anomalies_per_normal, clusters)
+    name = {"class": classes[normal], "against": classes[anomalous]}
+    trials = [against(normal, others, tests, seed, name) for seed in seeds]
     return make_benchmark(f"{classes[normal]} against {classes[anomalous]}", train, test, classes, trials)
 
 
 def _against(
     train: Split,
-    normal: int,
-    others: np.ndarray,
+    test: Split,
     classes: Sequence[str],
-    *,
-    seed: int,
-    name: dict[str, Any],
     supervision: str,
     validation: float,
     per_normal: float,
     clusters: int,
-    test: np.ndarray,
-    truth: np.ndarray,
+    normal: int,
+    others: np.ndarray,
+    tests: np.ndarray,
+    seed: int,
+    name: dict[str, Any],
 ) -> Trial:
     """A trial with all normal images of a class, and anomalies drawn from `others` by k-means sampling if seen."""
-    normals = np.flatnonzero(train.labels == normal)
+    normals, truth = np.flatnonzero(train.labels == normal), test.labels[tests] != normal
     if not len(normals) or truth.all() or not truth.any():
         raise DataError(
             f"class {classes[normal]} has {len(normals)} training and {(~truth).sum()} test images, and its anomalies "
@@ -166,7 +137,7 @@ def _against(
         groups = clusters_of(train.images[others], clusters, keys[others])
         drawn = draw_evenly(others, groups, count, keys)
     rows = np.concatenate([normals, drawn])
-    return make_trial(train.labels, name, seed, normal, rows, supervision, validation, test, truth)
+    return make_trial(train.labels, name, seed, normal, rows, supervision, validation, tests, truth)
 
 
 def _balanced(labels: np.ndarray, normal: int, seed: int, classes: Sequence[str]) -> np.ndarray:

@@ -15,6 +15,8 @@ import math
 
 import numpy as np
 
+from adjax.data.splitting import smallest
+
 FIT_VALUES = 1 << 22
 """Pixel values that k-means sees together, 5,248 images of 28×28; below it, the least number of images."""
 MIN_FIT_IMAGES = 2048
@@ -43,21 +45,6 @@ def row_keys(count: int, seed: int, purpose: str) -> np.ndarray:
         raise ValueError(f"seed is {seed}, but must not be negative: take 0, 1, 2, …")
     word = int.from_bytes(hashlib.sha256(purpose.encode()).digest()[:8], "big")
     return np.random.PCG64([seed, word]).random_raw(count)
-
-
-def smallest(rows: np.ndarray, keys: np.ndarray, count: int) -> np.ndarray:
-    """Takes the rows with the smallest keys.
-
-    Args:
-      rows: int[n], row numbers.
-      keys: uint64, a key per row of the pool.
-      count: rows to take; at least n takes all.
-
-    Returns:
-      int[min(count, n)], sorted.
-    """
-    order = np.argsort(keys[rows], kind="stable")
-    return np.sort(rows[order[:count]])
 
 
 def share(sizes: np.ndarray, count: int) -> np.ndarray:
