@@ -69,32 +69,32 @@ class Benchmark(NamedTuple):
 
 
 def make_trial(
-    labels: np.ndarray,
+    train: Split,
+    test: Split,
     name: dict[str, Any],
     seed: int,
     normal: int,
     rows: np.ndarray,
     supervision: str,
     validation: float,
-    test: np.ndarray,
-    truth: np.ndarray,
+    tests: np.ndarray,
 ) -> Trial:
     """Sets the validation share of `rows` aside, class by class; without labelled anomalies, drops them.
 
     Args:
-      labels: int[N] of the pool.
+      train, test: Splits of the benchmark.
       name: what tells the trial from others, by key.
       seed: of the draw.
       normal: number of the normal class.
-      rows: int[n], rows of the pool to train on and hold out.
+      rows: int[n], training images to train on and hold out.
       supervision: as of `adjax.types.Method`.
       validation: share to hold out, in [0, 1).
-      test: int[m], rows of the test images.
-      truth: bool[m], which of them are anomalous.
+      tests: int[m], rows of the test images.
 
     Returns:
       The `Trial`.
     """
+    labels = train.labels
     if not supervision.endswith("anomalies"):
         rows = rows[labels[rows] == normal]
     aside = take_share(rows, labels, validation, row_keys(len(labels), seed, "validation"))
@@ -108,8 +108,8 @@ def make_trial(
         held_out=held_out.astype(np.int32),
         validation=np.concatenate([held_out, anomalies]).astype(np.int32),
         validation_truth=np.repeat(np.array([0, 1], np.int32), [len(held_out), len(anomalies)]),
-        test=test.astype(np.int32),
-        truth=truth.astype(np.int32),
+        test=tests.astype(np.int32),
+        truth=(test.labels[tests] != normal).astype(np.int32),
     )
 
 

@@ -40,12 +40,11 @@ def imbalanced(
     """
     check_options(train, test, classes, supervision, validation)
     tests = np.arange(len(test.labels))
-    truth = test.labels != normal
     trials = []
     for seed in seeds:
         rows = _draw_set(train, normal, counts, seed, classes)
         name = {"class": classes[normal]}
-        trials.append(make_trial(train.labels, name, seed, normal, rows, supervision, validation, tests, truth))
+        trials.append(make_trial(train, test, name, seed, normal, rows, supervision, validation, tests))
     return make_benchmark(_counted(normal, counts, classes), train, test, classes, trials)
 
 
@@ -88,9 +87,8 @@ def holdout_fraction(
         if not supervision.endswith("anomalies"):
             kept = kept[train.labels[kept] == normal]
             tests = np.setdiff1d(rows, kept)
-        truth = train.labels[tests] != normal
         name = {"class": classes[normal]}
-        trials.append(make_trial(train.labels, name, seed, normal, kept, supervision, validation, tests, truth))
+        trials.append(make_trial(train, train, name, seed, normal, kept, supervision, validation, tests))
     return make_benchmark(f"{_counted(normal, counts, classes)}, {fraction:g} held out", train, train, classes, trials)
 
 
@@ -134,9 +132,8 @@ def folds(
         for fold in range(folds):
             tests = np.sort(ordered[fold::folds])
             kept = np.setdiff1d(rows, tests)
-            truth = train.labels[tests] != normal
             name = {"fold": fold}
-            trials.append(make_trial(train.labels, name, seed, normal, kept, supervision, validation, tests, truth))
+            trials.append(make_trial(train, train, name, seed, normal, kept, supervision, validation, tests))
     return make_benchmark(f"{_counted(normal, counts, classes)}, {folds} folds", train, train, classes, trials)
 
 

@@ -137,7 +137,7 @@ def _against(
         groups = clusters_of(train.images[others], clusters, keys[others])
         drawn = draw_evenly(others, groups, count, keys)
     rows = np.concatenate([normals, drawn])
-    return make_trial(train.labels, name, seed, normal, rows, supervision, validation, tests, truth)
+    return make_trial(train, test, name, seed, normal, rows, supervision, validation, tests)
 
 
 def _balanced(labels: np.ndarray, normal: int, seed: int, classes: Sequence[str]) -> np.ndarray:
