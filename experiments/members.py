@@ -13,6 +13,7 @@ from adjax import data, methods, train
 from adjax import detector as detectors
 from adjax.augment import Normalise
 from adjax.data.protocols import Trial
+from adjax.methods.classifier import class_weights
 from adjax.pipeline import Built, Recipe
 from adjax.train import Members, initial
 from adjax.types import PyTree
@@ -36,14 +37,15 @@ def recipe(config: Config) -> Recipe:
 def members(config: Config, settings: list[dict[str, float]], trials: tuple[Trial, ...]) -> Members:
     """Every setting with every trial; a trial splits, initialises and shuffles alike under every setting.
 
-    Class weights that the options leave open balance the classes, N / (2 N_c).
+    Class weights that the options leave open balance the classes.
     """
     pairs = list(itertools.product(settings, trials))
     hparams = {name: np.array([s[name] for s, _ in pairs], np.float32) for name in settings[0]}
     given = {text.partition("=")[0] for text in config.hparams}
-    for label, name in enumerate(("weight_normal", "weight_anomalous")):
+    for name in ("weight_normal", "weight_anomalous"):
         if name in hparams and name not in given:
-            hparams[name] = np.array([len(t.labels) / (2 * max((t.labels == label).sum(), 1)) for _, t in pairs])
+            counts = [np.bincount(t.labels, minlength=2).tolist() for _, t in pairs]
+            hparams[name] = np.array([class_weights(*count)[name] for count in counts])
     return train.members(hparams, [t.seed for _, t in pairs], [t.rows for _, t in pairs], [t.labels for _, t in pairs])
 
 
