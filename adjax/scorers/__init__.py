@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from adjax import factories
+from adjax.scorers._blocks import blocked
 from adjax.scorers._suite import feeds, suite
 from adjax.scorers.ash import ash
 from adjax.scorers.center import center
@@ -135,12 +136,12 @@ def make(name: str, **options) -> Scorer:
       **options: keyword arguments of its factory.
 
     Returns:
-      The `Scorer`.
+      The `Scorer`. Many rows are scored in blocks, in memory that is flat in their number.
 
     Raises:
       ValueError: unknown name, or an option that the factory does not have.
     """
-    return factories.make("scorer", SCORERS, name, options=options)
+    return blocked(factories.make("scorer", SCORERS, name, options=options))
 
 
 def fit(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, batch_size: int = 2048) -> PyTree:

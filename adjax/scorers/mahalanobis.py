@@ -22,7 +22,6 @@ Float32 carries it because nothing large is ever subtracted from something as la
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Literal, NamedTuple
 
@@ -32,14 +31,13 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from adjax._numerics import EXACT, anchor_of
+from adjax.scorers._blocks import by_blocks
 from adjax.scorers._leave_one_out import own_square, without
 from adjax.scorers._whiten import triangular, whitening
 from adjax.types import Outputs, Scorer
 
 _MANY, _NEAR = 64, 4
 """From 64 classes on, only the 4 nearest are taken by differences."""
-_ROWS = 8192
-"""Images of which a CPU takes the distances at a time: of 1024 to 16,384, and all 100,000 × 512, what took least."""
 _EPS = 2.0**-23
 _LIMIT = 1e15
 """Features are held within ± this, so that no square of one overflows to an inf − inf."""
@@ -124,22 +122,6 @@ def _squares(z: jax.Array, means: jax.Array) -> jax.Array:
     return square.at[jnp.arange(len(z))[:, None], near].set(exact)
 
 
-def _by_blocks(function: Callable[..., jax.Array], *rows: jax.Array) -> jax.Array:
-    """`function` of many rows [N, …] -> [N, K]; on CPU in blocks, so that a process keeps few temporaries."""
-    n = rows[0].shape[0]
-    if not isinstance(n, int) or n <= _ROWS:  # a number that is not known yet (`jax.export`) is taken for small
-        return function(*rows)
-
-    def blocks(*rows: jax.Array) -> jax.Array:
-        whole = n - n % _ROWS
-        firsts = jnp.arange(0, whole, _ROWS)
-        y = lax.map(lambda first: function(*(lax.dynamic_slice_in_dim(x, first, _ROWS) for x in rows)), firsts)
-        y = y.reshape(whole, y.shape[-1])
-        return jnp.concatenate([y, function(*(x[whole:] for x in rows))]) if whole < n else y
-
-    return lax.platform_dependent(*rows, cpu=blocks, default=function)
-
-
 def mahalanobis(
     covariance: Literal["tied", "class"] = "tied",
     shrinkage: float = 0.1,
@@ -222,7 +204,7 @@ def mahalanobis(
                 return _squares(jnp.matmul(x, state.whiten[0], precision=EXACT), state.means)
             return lax.map(partial(one_class, x), (state.means, state.whiten)).T
 
-        square = _by_blocks(squares, outputs[feature]) if tied else squares(outputs[feature])
+        square = squares(outputs[feature])
         # sqrt with a finite gradient at zero; comparisons written so that NaN stays NaN
         zero = square <= 0
         distance = jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, square)))
@@ -238,7 +220,8 @@ def mahalanobis(
     def unseen(stats: Stats, state: State, outputs: Outputs, labels: jax.Array) -> jax.Array:
         grams = jnp.matmul(jnp.swapaxes(state.whiten, 1, 2), state.whiten, precision=EXACT)
 
-        def block(rows: jax.Array, labels: jax.Array) -> jax.Array:
+        def block(of: tuple[jax.Array, jax.Array]) -> jax.Array:
+            rows, labels = of
             x = jnp.clip(rows.astype(jnp.float32), -_LIMIT, _LIMIT) - state.origin[None]
             own, mine = stats.counts[labels], jax.nn.one_hot(labels, stats.counts.size, dtype=bool)
             r = x - stats.mean[labels]
@@ -263,6 +246,6 @@ def mahalanobis(
             alone = mine & (own <= 1)[:, None]
             return jnp.where(state.present[None] & ~alone, jnp.sqrt(square), jnp.inf)
 
-        return _by_blocks(block, outputs[feature], labels)
+        return by_blocks(block, (outputs[feature], labels))
 
     return Scorer(init, update, merge, finalize, score, distances, unseen)
