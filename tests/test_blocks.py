@@ -1,0 +1,42 @@
+"""Many rows in blocks: the same numbers, never more than a block of them at a time."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from adjax import scorers
+from adjax.scorers import _blocks
+
+
+@pytest.fixture(autouse=True)
+def small_blocks(monkeypatch):
+    monkeypatch.setattr(_blocks, "_LEAST", 8)
+    monkeypatch.setattr(_blocks, "_MOST", 8)
+
+
+@pytest.mark.parametrize("n", [3, 8, 16, 21])
+def test_each_row_is_seen_once_and_no_more_than_a_block_at_a_time(n):
+    seen = []
+
+    def double(rows):
+        seen.append(len(rows["x"]))
+        return 2 * rows["x"] + rows["y"][:, None]
+
+    rows = {"x": jnp.arange(2.0 * n).reshape(n, 2), "y": jnp.arange(float(n))}
+    found = jax.jit(lambda rows: _blocks.by_blocks(double, rows))(rows)
+    np.testing.assert_array_equal(found, 2 * rows["x"] + rows["y"][:, None])
+    assert max(seen) <= 8
+
+
+@pytest.mark.parametrize(("name", "shape"), [("mahalanobis", (21, 5)), ("padim", (21, 2, 3, 4))])
+def test_a_scorer_says_the_same_of_many_rows_as_of_few(name, shape):
+    feature = "features" if len(shape) == 2 else "patches"
+    x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    scorer = scorers.make(name)
+    state = scorers.fit(scorer, {feature: x}, np.zeros(len(x), np.int32), 1)
+    for function in filter(None, (scorer.score, scorer.distances, scorer.maps)):
+        each = jnp.concatenate([function(state, {feature: part}) for part in np.split(x, 3)])
+        np.testing.assert_allclose(function(state, {feature: x}), each, rtol=1e-6)
