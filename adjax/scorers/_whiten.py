@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from adjax._numerics import eigh
+
 _EPS = 2.0**-23
 
 
@@ -46,7 +48,7 @@ def whitening(covariance: jax.Array, means: jax.Array) -> tuple[jax.Array, jax.A
       W, float32[K, D, D], and log det Σ, float32[K].
     """
     variances, deviations, correlations = _split(covariance, means)
-    values, vectors = jnp.linalg.eigh(correlations)
+    values, vectors = eigh(correlations)
     values = jnp.maximum(values, values.shape[-1] * _EPS * values.max(-1, keepdims=True))
     whiten = vectors / deviations[:, :, None] / jnp.sqrt(values)[:, None, :]
     return whiten, jnp.log(variances).sum(-1) + jnp.log(values).sum(-1)

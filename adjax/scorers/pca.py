@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from adjax._numerics import EXACT
+from adjax._numerics import EXACT, eigh
 from adjax.scorers._vectors import length, within
 from adjax.scorers.mahalanobis import Stats, mahalanobis, pooled
 from adjax.types import Outputs, PyTree, Scorer
@@ -67,7 +67,7 @@ def pca(components: int | float = 0.95, feature: str = "features") -> Scorer:
 
     def finalize(stats: Stats) -> State:
         anchor, counts, mean, scatter, _ = pooled(stats)
-        values, vectors = jnp.linalg.eigh(scatter[0] / jnp.maximum(counts, 1)[:, None])
+        values, vectors = eigh(scatter[0] / jnp.maximum(counts, 1)[:, None])
         values, vectors = jnp.maximum(values[::-1], 0), vectors[:, ::-1]
         place = jnp.arange(anchor.size)
         if share:
