@@ -110,9 +110,11 @@ def main() -> None:
     parser.add_argument("--scorers", nargs="+", choices=SCORERS, default=list(SCORERS), metavar="NAME")
     parser.add_argument("--dims", type=int, nargs="+", default=list(DIMS), metavar="D")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "calibration_features.json")
-    parser.add_argument("--again", action="store_true", help="draw again what the file has")
+    parser.add_argument("--again", action="store_true", help="draw these again, though the file has them")
     args = parser.parse_args()
-    before = json.loads(args.out.read_text())["rows"] if args.out.exists() and not args.again else []
+    before = json.loads(args.out.read_text())["rows"] if args.out.exists() else []
+    if args.again:
+        before = [row for row in before if row["scorer"] not in args.scorers or row["dim"] not in args.dims]
     found = {(row["scorer"], row["dim"], row["n"], row["law"]): row for row in before}
     for dim, name in itertools.product(args.dims, args.scorers):
         if dim > LARGEST.get(name, dim):

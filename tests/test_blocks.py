@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from adjax import scorers
 from adjax.scorers import _blocks
@@ -17,7 +18,7 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(_blocks, "_MOST", 8)
 
 
-@pytest.mark.parametrize("n", [3, 8, 16, 21])
+@pytest.mark.parametrize("n", [3, 8, 16, 21, 23])
 def test_each_row_is_seen_once_and_no_more_than_a_block_at_a_time(n):
     seen = []
 
@@ -40,3 +41,11 @@ def test_a_scorer_says_the_same_of_many_rows_as_of_few(name, shape):
     for function in filter(None, (scorer.score, scorer.distances, scorer.maps)):
         each = jnp.concatenate([function(state, {feature: part}) for part in np.split(x, 3)])
         np.testing.assert_allclose(function(state, {feature: x}), each, rtol=1e-6)
+
+
+def test_rows_that_devices_share_stay_where_they_are():
+    """An explicit mesh refuses what would move them."""
+    mesh = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Explicit,))
+    x = jax.device_put(np.arange(16, dtype=np.float32)[:, None], NamedSharding(mesh, PartitionSpec("data")))
+    found = jax.jit(lambda x: _blocks.by_blocks(lambda rows: 2 * rows[:, 0], x))(x)
+    np.testing.assert_array_equal(found, 2 * np.arange(16))

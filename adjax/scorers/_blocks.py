@@ -1,6 +1,9 @@
 """Many rows in blocks, so that what lies between input and score takes memory that is flat in their number.
 
 On a TPU a block's temporaries stay in the chip's fast memory; written out, they would cost more than the rows do.
+
+Block b has the rows b, B + b, 2 B + b, … of B blocks: so each has an equal share of what every device holds, and rows
+that are shared among devices stay where they are.
 """
 
 from __future__ import annotations
@@ -36,15 +39,20 @@ def by_blocks(function: Callable[[PyTree], jax.Array], rows: PyTree) -> jax.Arra
     size = min(max(_BYTES // max(each, 1), _LEAST), _MOST)
     if n <= size:
         return function(rows)
+    least = -(-n // size)
+    blocks = next((b for b in range(least, 2 * least) if n % b == 0), least)  # without padding, if it can be
+    missing = -n % blocks
 
-    whole = n - n % size
+    def dealt(x: jax.Array) -> jax.Array:
+        x = jnp.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1)) if missing else x
+        return x.reshape(-1, blocks, *x.shape[1:])
 
-    def block(first: jax.Array) -> jax.Array:
-        return function(jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, first, size), rows))
+    def block(b: jax.Array) -> jax.Array:
+        return function(jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, b, 1, keepdims=False), rows))
 
-    y = lax.map(block, jnp.arange(0, whole, size))
-    y = y.reshape(whole, *y.shape[2:])
-    return jnp.concatenate([y, function(jax.tree.map(lambda x: x[whole:], rows))]) if whole < n else y
+    rows = jax.tree.map(dealt, rows)
+    y = jnp.moveaxis(lax.map(block, jnp.arange(blocks)), 0, 1)
+    return y.reshape(-1, *y.shape[2:])[:n]
 
 
 def blocked(scorer: Scorer) -> Scorer:
