@@ -20,10 +20,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float
 
 from adjax.scorers import _reservoir
+from adjax.scorers._coreset import furthest
 from adjax.scorers._reservoir import Sample
 from adjax.scorers._vectors import LIMIT, length, nearest
 from adjax.types import Outputs, Scorer
@@ -54,7 +54,8 @@ def patchcore(
     """PatchCore on `outputs[feature]`, float [N, h, w, C]; or [N, C], one patch per image.
 
     Args:
-      coreset: patches in memory. Fitting takes coreset × capacity × C operations, scoring N × h × w × coreset × C.
+      coreset: patches in memory. Fitting takes coreset × capacity × C multiplications, as few matmuls
+        (`adjax.scorers._coreset`), scoring N × h × w × coreset × C.
       capacity: patches sampled to choose them from, ≥ coreset.
       neighbours: b above, from 2 to coreset, 9 in the authors' code; 1: w = 1.
       feature: name of the network output to score: any with places.
@@ -93,7 +94,7 @@ def patchcore(
         origin = stats.rows[0]  # any of them; a mean, compiled into both its uses, would differ between them by a digit
         rows = jnp.where(known[:, None], stats.rows - origin[None], 0)
         first = jax.random.randint(jax.random.key(seed), (), 0, jnp.maximum(count, 1))
-        places, new = _furthest(rows, known, coreset, first)
+        places, new = furthest(rows, known, coreset, first)
         return State(origin, jnp.where(new[:, None], rows[places], 0), new)
 
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
@@ -141,15 +142,3 @@ def _nearest(state: State, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     flat = _relative(state, x).reshape(-1, x.shape[-1])
     place = nearest(flat, state.rows, state.known, 1)[:, 0]
     return length(flat - state.rows[place]).reshape(x.shape[:2]), place.reshape(x.shape[:2])
-
-
-def _furthest(rows: jax.Array, known: jax.Array, count: int, first: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Greedy k-center: indices of rows, each the furthest from those before; and whether it is a new one."""
-
-    def step(square: jax.Array, _) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-        place = square.argmax()
-        away = jnp.square(rows - rows[place][None]).sum(-1)
-        return jnp.minimum(square, away), (place, square[place] > 0)
-
-    start = jnp.where(known, jnp.float32(1e38), -1).at[first].multiply(2)
-    return lax.scan(step, start, length=count)[1]
