@@ -1,8 +1,8 @@
 """Greedy coreset beside anomalib's: `python -m benchmarks.coreset --peer PYTHON` writes `results/coreset.json`.
 
 PYTHON is the interpreter of an environment with anomalib 2.7. Both choose 10 % of 100,000 normal rows of 384 features.
-Ours are the choices of the definition, in 384 dimensions; the peer's are made in a random projection. Of the peer's only
-the first few hundred are timed, since all cost the same. Ours and the peer's runs take turns.
+Ours are the choices of the definition, in 384 dimensions; the peer's are made in a random projection. All of the
+peer's choices cost the same, so that only the first few hundred are timed. Ours and the peer's runs take turns.
 """
 
 from __future__ import annotations

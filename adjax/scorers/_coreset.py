@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from adjax._numerics import EXACT
+from adjax.types import PyTree
 
 _BLOCK, _CENTRES, _ROWS = 512, 128, 4096
 """Rows held together in a round; choices whose distances are one matmul, and from how many rows at a time."""
@@ -42,18 +43,18 @@ def furthest(rows: jax.Array, known: jax.Array, count: int, first: jax.Array) ->
         """The least squared distances after choices int32[m], of which those `real` count."""
         return jnp.minimum(distance, _squares(rows, square, chosen, real))
 
-    def one_round(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+    def one_round(state: PyTree) -> PyTree:
         distance, places, new, done = state
         values, near = lax.top_k(distance, min(block + 1, len(rows)))
         near, limit = near[:block], jnp.where(block < len(rows), values[-1], -1)
         apart = _apart(rows[near], square[near])
 
-        def choose(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        def choose(state: PyTree) -> PyTree:
             left, picks, taken = state
             best = left.argmax()
             return jnp.minimum(left, apart[best]).at[best].set(0), picks.at[taken].set(near[best]), taken + 1
 
-        def more(state: tuple[jax.Array, ...]) -> jax.Array:
+        def more(state: PyTree) -> jax.Array:
             left, _, taken = state
             return (left.max() >= limit) & (left.max() > 0) & (done + taken < count) & (taken < block)
 
