@@ -116,7 +116,7 @@ def _template(spec: Spec, held_out: int, channels: int | None = None) -> Detecto
     def build() -> Detector:
         hparams = {name: jnp.float32(value) for name, value in method.hparams.items()}
         params = method.init(jax.random.key(0), hparams)["params"]
-        outputs = method.outputs(params, jnp.zeros((1, *spec.image_shape)))
+        outputs = method.outputs(params, jnp.zeros((1, *spec.image_shape[:-1], channels)))  # as the network sees them
         state = scorers.fit(scorer, outputs, jnp.zeros(1, jnp.int32), classes)
         calibration = thresholds.calibrate(scorer.distances(state, outputs), jnp.zeros(1, jnp.int32))
         normalise = Normalise(jnp.zeros(channels), jnp.zeros(channels))

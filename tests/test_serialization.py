@@ -504,3 +504,14 @@ def test_a_grey_image_that_a_colour_network_sees(tmp_path):
     np.testing.assert_array_equal(loaded.score(IMAGES[:5]), detector.score(IMAGES[:5]))
     with pytest.raises(serialization.ArtefactError, match="2 channels for images of 1: must be"):
         serialization.save(dataclasses.replace(detector, normalise=Normalise(np.zeros(2), np.ones(2))), tmp_path / "e")
+
+
+def test_a_grey_image_whose_cells_a_colour_network_describes():
+    """Colour means of a cell are as many as the normalisation makes channels: shapes of `train`'s own choice."""
+    scorer, layers = {"feature": "statistics"}, {"patch_layers": ("layer2", "layer3")}
+    spec = Spec("gmm", "squeezenet", "patchwise", (32, 48, 1), ["normal"], scorer, {}, layers)
+    template = serialization._template(spec, 10, channels=3)
+    outputs = {"statistics": jax.ShapeDtypeStruct((2, 8, 12, 13), np.float32)}  # ten and three of colour
+    fitted = detectors.resolve(spec).scorer
+    state = jax.eval_shape(lambda x: scorers.fit(fitted, x, jnp.zeros(2, jnp.int32), 1), outputs)
+    assert jax.tree.map(np.shape, state) == jax.tree.map(np.shape, template.scorer)
