@@ -110,7 +110,7 @@ def row(name: str, model: str, folder: Path, args: argparse.Namespace, peer: lis
             )
         )
         if number and model != CHOSEN:
-            side = [str(x) for x in ours[0]["figures"]["shape"][:2]]
+            side = [str(x) for x in ours[0]["figures"]["shape"]]
             theirs.append(
                 one_run([args.peer, str(PEER), str(folder), str(out), "--model", model, *peer, "--side", *side], out)
             )

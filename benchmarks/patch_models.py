@@ -79,7 +79,7 @@ def main() -> None:
         scores, maps = predicted(detector, state, files)
         passes.append(len(files) / (time.perf_counter() - started))
     figures |= {"pictures_per_s": passes, "peak_mib": peak_mib()}
-    figures |= {"shape": detector.spec.image_shape, "scorer": scorer_of(detector)}
+    figures |= {"shape": seen(detector), "scorer": scorer_of(detector)}
     height, width, channels = detector.spec.image_shape
     first, _, _ = gather.images(files[:4], (height, width, channels), frame=detector.spec.frame)
     np.savez(
@@ -90,6 +90,13 @@ def main() -> None:
         figures=json.dumps(figures),
         **dict[str, Any](detector.outputs(first, ("layer1", "layer2", "layer3"))),
     )
+
+
+def seen(detector: Detector) -> tuple[int, int]:
+    """Height and width that the network sees, px: it may enlarge what it is given."""
+    height, width = detector.spec.image_shape[:2]
+    side = dict(getattr(detector.spec, "model_options", ())).get("side_px")
+    return (side, side) if side else (height, width)
 
 
 def scorer_of(detector: Detector) -> str:
