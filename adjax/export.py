@@ -205,7 +205,6 @@ def decide(detector: Detector, compare: bool = False) -> Any:
     if jnp.ndim(detector.threshold) != 0:
         raise ValueError(f"a stack of {len(detector.threshold)} detectors: export them one by one")
     detector = jax.tree.map(jnp.asarray, detector)
-    mapped = localise.kind(detector) is not None
 
     def function(images: jax.Array) -> dict[str, jax.Array]:
         outputs = detectors.outputs_of(detector, images)
@@ -213,8 +212,8 @@ def decide(detector: Detector, compare: bool = False) -> Any:
         said = {"score": score, "anomalous": thresholds.is_anomalous(score, detector.threshold)}
         if detector.calibration_scores.shape[0] > 0:
             said["p_value"] = thresholds.p_value(detector.calibration_scores, score)
-        if mapped:
-            said["map"] = localise.maps_of_outputs(detector, images, outputs, compare)
+        if (places := localise.places(detector, images, outputs, compare)) is not None:
+            said["map"] = localise.enlarged(places, images.shape[1:3])
         return said
 
     return function

@@ -5,11 +5,13 @@
 So the threshold that flags an image also says which places do it, and of normal images no more than the promised share
 has such a place at all. A network that reconstructs has a map as well: the mean absolute error of a pixel's channels,
 in the range of the network's input; no threshold belongs to that.
+
+`places` has them at the resolution at which they are made: of the network's map, or of the image.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -23,12 +25,11 @@ from adjax.spec import resolve
 from adjax.types import Outputs
 
 Kind = Literal["score", "reconstruction"]
+NO_PLACES = "scorer {!r} has no places: try patchcore, padim or patchwise"
 
 
 def kind(detector: Detector) -> Kind | None:
     """Kind of a detector's maps: "score", in its unit; "reconstruction", an error; None: it has none."""
-    if len(detector.spec.image_shape) != 3:
-        return None
     image = jax.ShapeDtypeStruct((1, *detector.spec.image_shape), jnp.dtype(detector.spec.dtype))
     return kind_by(detector, jax.eval_shape(outputs_of, detector, image))
 
@@ -37,12 +38,14 @@ def kind_by(detector: Detector, said: Mapping[str, Any]) -> Kind | None:
     """Finds the kind of a detector's maps by the shapes of its network's outputs; nothing is computed.
 
     Args:
-      detector: one of images [H, W, C].
+      detector: the one to ask; of feature rows it has none.
       said: outputs of its network by name, or their shapes.
 
     Returns:
       As of `kind`.
     """
+    if len(detector.spec.image_shape) != 3:
+        return None
     maps = resolve(detector.spec).scorer.maps
     if maps is not None and len(jax.eval_shape(maps, detector.scorer, dict(said)).shape) == 3:
         return "score"
@@ -66,7 +69,7 @@ def cells(detector: Detector, said: Outputs, compare: bool = False) -> jax.Array
     """
     maps = resolve(detector.spec).scorer.maps
     if maps is None or kind_by(detector, said) != "score":
-        raise ValueError(f"scorer {detector.spec.names[-1]!r} has no places: try patchcore, padim or patchwise")
+        raise ValueError(NO_PLACES.format(detector.spec.names[-1]))
     found = maps(detector.scorer, said)
     return thresholds.classwise_quantile(detector.calibration, found.reshape(-1, 1), compare).reshape(found.shape)
 
@@ -84,29 +87,44 @@ def maps_of(detector: Detector, images: jax.Array) -> jax.Array:
     Raises:
       ValueError: neither the scorer nor the network has maps.
     """
-    return maps_of_outputs(detector, images, outputs_of(detector, images))
+    found = places(detector, images, outputs_of(detector, images))
+    if found is None:
+        raise ValueError(NO_PLACES.format(detector.spec.names[-1]))
+    return enlarged(found, images.shape[1:3])
 
 
-def maps_of_outputs(detector: Detector, images: jax.Array, said: Outputs, compare: bool = False) -> jax.Array:
-    """Computes anomaly maps from outputs that are known already; a pure function.
+def places(detector: Detector, images: jax.Array, said: Outputs, compare: bool = False) -> jax.Array | None:
+    """Computes anomaly maps as they are made, from outputs that are known already; a pure function.
 
     Args:
-      detector: one whose scorer or network has maps.
+      detector: of images [H, W, C].
       images: [N, H, W, C].
       said: outputs of its network for them, N rows each.
       compare: as in `adjax.thresholds.class_quantiles`.
 
     Returns:
-      As of `maps_of`.
-
-    Raises:
-      ValueError: as of `maps_of`.
+      float32[N, h, w]: scores; or reconstruction errors, h = H and w = W; None: the detector has no maps.
     """
-    if kind_by(detector, said) == "reconstruction":
+    found = kind_by(detector, said)
+    if found == "reconstruction":
         return jnp.abs(seen(detector.normalise, images) - said["reconstruction"]).mean(-1)
-    found = cells(detector, said, compare)
-    rows, columns = map(_bilinear, found.shape[1:], images.shape[1:3])
-    return jnp.einsum("ah,nhw,bw->nab", rows, found, columns, precision=jax.lax.Precision.HIGHEST)
+    return None if found is None else cells(detector, said, compare)
+
+
+def enlarged(maps: jax.Array, size: Sequence[int]) -> jax.Array:
+    """Resizes maps, bilinear.
+
+    Args:
+      maps: float32[N, h, w].
+      size: (H px, W px).
+
+    Returns:
+      float32[N, H, W].
+    """
+    if maps.shape[1:] == size:
+        return maps
+    rows, columns = map(_bilinear, maps.shape[1:], size)
+    return jnp.einsum("ah,nhw,bw->nab", rows, maps, columns, precision=jax.lax.Precision.HIGHEST)
 
 
 def _bilinear(few: int, many: int) -> np.ndarray:

@@ -158,7 +158,7 @@ def test_without_held_out_images_there_are_no_p_values(detector, tmp_path, folde
 def test_a_score_that_is_not_finite_is_flagged(detector, tmp_path):
     nan = jax.tree.map(lambda x: x * np.nan, detector.params)
     said = predict_batch(dataclasses.replace(detector, params=nan), np.zeros((1, *SHAPE), np.uint8))
-    (row,) = stream._rows(detector, tmp_path, None, ["a"], [upload.Header(8, 8, 1, "L")], said)
+    (row,) = stream._rows(detector.spec, None, tmp_path, None, ["a"], [upload.Header(8, 8, 1, "L")], said)
     assert (row.score, row.decision, row.nearest_class) == (None, "anomalous", None)  # it is near to none
 
 

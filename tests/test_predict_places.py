@@ -3,15 +3,18 @@
 import dataclasses
 import shutil
 
+import jax
 import numpy as np
 import pytest
 import tifffile
 import untrained
 from PIL import Image
 
+import adjax
 from adjax import __main__
+from adjax.augment import normalise_for
 from adjax.predict import regions, stream
-from adjax.spec import Spec
+from adjax.spec import Spec, resolve
 
 SHAPE = (16, 24, 1)
 
@@ -85,12 +88,50 @@ def test_a_folder_that_maps_can_not_go_to_is_refused_first(saved, folder, tmp_pa
         assert said in capsys.readouterr().err
     untrained.two_classes((8, 8, 1)).save(tmp_path / "flat")
     assert run(tmp_path / "flat", folder, "--out", tmp_path / "s.csv", "--maps", tmp_path / "maps") == 1
-    assert "scorer mahalanobis has no places; train with --scorer padim" in capsys.readouterr().err
+    assert "scorer mahalanobis has no places, and the network does not reconstruct" in capsys.readouterr().err
+
+
+def test_a_reconstruction_has_boxes_and_maps_of_its_errors(tmp_path):
+    """28 px, as digits have; without weights the network says grey to everything."""
+    import csv
+
+    rng = np.random.default_rng(0)
+    grey = rng.integers(120, 136, (60, 28, 28, 1), np.uint8)
+    spec = Spec("autoencoder", "deep_autoencoder", "score", (28, 28, 1), ("normal",))
+    method = resolve(spec).method
+    shapes = jax.eval_shape(method.init, jax.random.key(0), dict(method.hparams))["params"]
+    params = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), shapes)
+    normal = np.zeros(40, np.int32)
+    detector = adjax.fit(spec, params, normalise_for("unit", grey), grey[:40], normal, grey[40:])
+    detector = detector.with_quantile(0.1)  # lower than every error, in another unit
+    odd = grey[0, ..., 0].copy()
+    odd[4:9, 15:21] = 255
+    (tmp_path / "photos").mkdir()
+    Image.fromarray(odd).save(tmp_path / "photos" / "odd.png")
+    detector.save(tmp_path / "detector")
+    assert run(tmp_path / "detector", tmp_path / "photos", "--out", tmp_path / "s.csv", "--maps", tmp_path / "m") == 0
+    with open(tmp_path / "s.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["decision"] == "anomalous"
+    *box, error = map(float, row["boxes"].split(","))
+    assert box == [15, 4, 6, 5]
+    assert error == pytest.approx(0.75)  # of 1 from 0.5², in the range of the network
+    found = tifffile.imread(tmp_path / "m" / "odd.png.map.tif")
+    np.testing.assert_allclose(found, detector.maps(odd[None, ..., None])[0], atol=1e-6)
+    overlay = np.asarray(Image.open(tmp_path / "m" / "odd.png.overlay.png"))
+    assert overlay.shape == (224, 224, 3)  # one of 28 px could not be looked at
+    assert (overlay[24:40, 110:180] == (255, 40, 40)).all(-1).any()
+
+
+@pytest.mark.parametrize(
+    ("places", "threshold", "level"),
+    [([0, 1, 2, 8], 3, 3), ([0, 1, 2, 8], 9, 4.75), ([0, 1, 2, 8], None, 4.75), ([0, 1, 2, np.nan], None, 2)],
+)
+def test_what_is_outlined(places, threshold, level):
+    assert regions.level(np.array([places]), threshold) == level
 
 
 def test_what_a_detector_of_the_middle_does_not_see_is_told(saved, folder, tmp_path):
-    import adjax
-
     detector = adjax.load(saved)
     middle = dataclasses.replace(detector, spec=dataclasses.replace(detector.spec, frame="middle"))
     Image.fromarray(np.full((16, 96), 110, np.uint8)).save(folder / "in" / "wide.png")

@@ -42,10 +42,10 @@ def main(arguments: list[str]) -> int:
         raise DataError(f"--report {report} is the table of --out: name another")
     if chosen.copy_flagged and chosen.copy_flagged.resolve().is_relative_to(folder.resolve()):
         raise DataError(f"--copy-flagged {chosen.copy_flagged} lies in {folder}, whose files are scored: name another")
-    if chosen.maps and localise.kind(detector) != "score":
+    if chosen.maps and localise.kind(detector) is None:
         raise DataError(
-            f"--maps {chosen.maps}: scorer {detector.spec.names[-1]} has no places; train with --scorer padim, "
-            "patchcore or subspace"
+            f"--maps {chosen.maps}: scorer {detector.spec.names[-1]} has no places, and the network does not "
+            "reconstruct; train with --scorer padim, patchcore or subspace, or with --method autoencoder"
         )
     if chosen.maps and chosen.maps.resolve().is_relative_to(folder.resolve()):
         raise DataError(f"--maps {chosen.maps} lies in {folder}, whose files are scored: name another")

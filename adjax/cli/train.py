@@ -112,7 +112,7 @@ def main(arguments: list[str]) -> int:
     if shown is not None:
         write_report(shown, out / page.NAME)
         console.print(f"how it does, picture by picture: {out / page.NAME}")
-    maps = " --maps maps/" if localise.kind(detector) == "score" else ""
+    maps = " --maps maps/" if localise.kind(detector) else ""
     console.print(f"written to {out}\nNext:\n  python -m adjax predict {out} FOLDER --out scores.csv{maps}")
     return 0
 

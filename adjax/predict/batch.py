@@ -29,11 +29,10 @@ def predict_batch(
       images were held out; `nearest` int32[N], the class that `score` is the distance to (or, of a scorer that knows
       none, that the network takes the image for), NONE for a detector of one class or where that is NaN; `probability`
       float32[N] of being anomalous, the network's own, NaN where it gives none; with `interval` also `uncertain`
-      bool[N]; of a scorer with places also `places` float32[N, h, w], their scores.
+      bool[N]; of a detector with maps also `places` float32[N, h, w], see `adjax.localise.places`.
     """
     said = outputs_of(detector, images)
-    scorer = resolve(detector.spec).scorer
-    distances = scorer.distances(detector.scorer, said)
+    distances = resolve(detector.spec).scorer.distances(detector.scorer, said)
     score = thresholds.classwise_quantile(detector.calibration, distances)
     n, classes = score.shape[0], len(detector.spec.classes)
     held_out = detector.calibration_scores.shape[0]
@@ -44,10 +43,10 @@ def predict_batch(
     elif "logits" in said and said["logits"].shape[-1] == classes > 1:
         nearest = answer(said["logits"])
     uncertain = {} if interval is None else {"uncertain": (score > interval.low) & (score <= interval.high)}
-    places = {} if scorer.maps is None else {"places": localise.cells(detector, said)}
+    places = localise.places(detector, images, said)
     return {
         **uncertain,
-        **places,
+        **({} if places is None else {"places": places}),
         "score": score,
         "anomalous": thresholds.is_anomalous(score, detector.threshold),
         "p_value": p_value,

@@ -17,6 +17,8 @@ from adjax.spec import FunctionSpec, Spec
 MOST_BOXES = 20
 LONGEST_PX = 4096
 """Of an overlay; a larger picture is shrunk to it, and its map with it."""
+LEAST_PX = 224
+"""Of the longer side of an overlay; a smaller picture is enlarged by a whole number."""
 
 
 class Box(NamedTuple):
@@ -29,15 +31,15 @@ class Box(NamedTuple):
     peak: float
 
 
-def boxes(places: np.ndarray, threshold: float, size: tuple[int, int], spec: Spec | FunctionSpec) -> list[Box]:
+def boxes(places: np.ndarray, threshold: float | None, size: tuple[int, int], spec: Spec | FunctionSpec) -> list[Box]:
     """Finds connected places above the threshold, the highest first, at most `MOST_BOXES`.
 
     A picture may be flagged as a whole, by a pooled feature, without a place above the threshold. Then its highest
     places are given, see `level`, with a score below the threshold.
 
     Args:
-      places: float32[h, w], scores; a NaN is above every threshold.
-      threshold: of the score.
+      places: float32[h, w], scores, or errors of a reconstruction; a NaN is above every threshold.
+      threshold: of the score; None: the map has another unit.
       size: (height px, width px) of the picture.
       spec: of the detector, for the part of the picture that it saw.
 
@@ -61,19 +63,23 @@ def _within(place: float, side: int) -> int:
     return min(max(round(place), 0), side)
 
 
-def level(places: np.ndarray, threshold: float) -> float:
+def level(places: np.ndarray, threshold: float | None) -> float:
     """Chooses the score above which places are outlined.
 
     Args:
       places: float32[h, w], scores.
-      threshold: of the score.
+      threshold: of the score; None: the map has another unit.
 
     Returns:
-      The threshold; if no place is above it, the middle between the median and the highest score.
+      The threshold; if there is none, or no place above it, the middle between the median and the highest score.
     """
     scores = np.where(np.isnan(places), np.inf, places)
     highest = float(scores.max())
-    return threshold if highest > threshold else (float(np.median(scores)) + highest) / 2
+    if threshold is not None and highest > threshold:
+        return threshold
+    if np.isinf(highest):
+        return float(scores[np.isfinite(scores)].max(initial=0))
+    return (float(np.median(scores)) + highest) / 2
 
 
 def told(found: list[Box]) -> str:
@@ -82,9 +88,14 @@ def told(found: list[Box]) -> str:
 
 
 def write(
-    source: Path, into: Path, places: np.ndarray, threshold: float, size: tuple[int, int], spec: Spec | FunctionSpec
+    source: Path,
+    into: Path,
+    places: np.ndarray,
+    threshold: float | None,
+    size: tuple[int, int],
+    spec: Spec | FunctionSpec,
 ) -> None:
-    """Writes `into`.map.tif, float32 [height, width] of the picture's own size in the unit of the score, NaN where the
+    """Writes `into`.map.tif, float32 [height, width] of the picture's own size in the unit of its places, NaN where the
     detector does not look, and `into`.overlay.png, the picture with the map on it and what is above the threshold
     outlined.
 
@@ -103,6 +114,10 @@ def write(
     into.parent.mkdir(parents=True, exist_ok=True)
     with atomic.replacing(into.with_name(f"{into.name}.map.tif")) as fresh:
         tifffile.imwrite(fresh, full, photometric="minisblack", compression="zlib", metadata=None)
+    times = max(LEAST_PX // max(height, width), 1)
+    if times > 1:
+        picture = picture.repeat(times, 0).repeat(times, 1)
+        full = enlarged(places, picture.shape[:2], spec)
     with atomic.replacing(into.with_name(f"{into.name}.overlay.png")) as fresh:
         Image.fromarray(overlay(picture, full, level(places, threshold))).save(fresh, "png")
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from adjax import thresholds
+from adjax import localise, thresholds
 from adjax.data.io import upload
 from adjax.data.io.depth import Depths
 from adjax.data.io.pixels import unseen
@@ -40,8 +40,8 @@ class Prediction(NamedTuple):
       probability: of being anomalous, by the network's own account; None where it gives none. `evidence` is for what
         must have a number.
       unseen: share of the picture's area that the detector does not look at, since it takes the middle.
-      boxes: of what is above the threshold, or is highest, "left,top,width,height,score; …" in px; None for one that
-        is normal, and where the scorer has no places.
+      boxes: of what is above the threshold, or is highest, "left,top,width,height,score; …" in px, the score of a
+        reconstruction being its error; None for one that is normal, and where the detector has no maps.
       uncertain: whether other held-out images might have decided otherwise, see `adjax.thresholds.threshold_interval`;
         None where it isn't known which rate the threshold was set for.
     """
@@ -90,12 +90,13 @@ def rows(
       threads: that decode.
       interval: scores that are uncertain.
       depths: told of each picture.
-      maps: folder for the maps of pictures that are flagged, see `adjax.predict.regions`; of a scorer with places.
+      maps: folder for the maps of pictures that are flagged, see `adjax.predict.regions`; of a detector with maps.
 
     Yields:
       Rows, `batch_size` of them but for the last time.
     """
     state, shape = jax.device_put(detector), detector.spec.image_shape
+    level = float(detector.threshold) if localise.kind(detector) == "score" else None
     pending: tuple[list[str], list[upload.Header | str], Any] | None = None
     for batch, decoded in _decoded(folder, iter(names), detector.spec, batch_size, threads):
         images = np.zeros((batch_size, *shape), np.uint8)
@@ -107,10 +108,10 @@ def rows(
         headers = [p.header if isinstance(p, upload.Picture) else p for p in decoded]
         started = batch, headers, predict_batch(state, images, interval)
         if pending is not None:  # fetched one batch late, so that the device works while threads decode
-            yield _rows(detector, folder, maps, *pending)
+            yield _rows(detector.spec, level, folder, maps, *pending)
         pending = started
     if pending is not None:
-        yield _rows(detector, folder, maps, *pending)
+        yield _rows(detector.spec, level, folder, maps, *pending)
 
 
 def _decoded(
@@ -138,7 +139,8 @@ def _decoded(
 
 
 def _rows(
-    detector: Detector,
+    spec: Spec | FunctionSpec,
+    level: float | None,
     folder: Path,
     maps: Path | None,
     names: list[str],
@@ -146,8 +148,7 @@ def _rows(
     judged: Any,
 ) -> list[Prediction]:
     """The rows of a batch; waits for the device."""
-    threshold = float(detector.threshold)
-    said, spec = jax.device_get(judged), detector.spec
+    said = jax.device_get(judged)
     found = []
     for slot, (name, header) in enumerate(zip(names, headers, strict=True)):
         if isinstance(header, str):
@@ -157,9 +158,9 @@ def _rows(
         size, flagged, boxes = (header.height, header.width), bool(said["anomalous"][slot]), None
         if flagged and "places" in said:
             places = said["places"][slot]
-            boxes = regions.told(regions.boxes(places, threshold, size, spec))
+            boxes = regions.told(regions.boxes(places, level, size, spec))
             if maps is not None:
-                regions.write(folder / name, maps / name, places, threshold, size, spec)
+                regions.write(folder / name, maps / name, places, level, size, spec)
         found.append(
             Prediction(
                 name,

@@ -53,7 +53,8 @@ def parser() -> argparse.ArgumentParser:
         "--maps",
         type=Path,
         metavar="DIR",
-        help="of each flagged picture NAME.map.tif, the score of each pixel, and NAME.overlay.png, to look at",
+        help="of each flagged picture NAME.map.tif, the score of each pixel, or its error in a reconstruction, and "
+        "NAME.overlay.png, to look at",
     )
     add(
         "--submission",
