@@ -6,10 +6,14 @@ Flax linen's `model.apply`, `lambda state, x: nnx.merge(graph, state)(x)`, Equin
 (arrays partitioned off) or a plain function are all of that form. The function becomes a part of the detector's static
 spec (`adjax.spec.FunctionSpec`): everything a `Detector` does, it does, but for `save`: files hold no code. `export`
 writes it as a program.
+
+Files do hold names: around the `apply` of `adjax.models.make`, whatever weights it has, and around features alone, a
+detector whose scorer is given by name is saved and loaded as any other.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +24,7 @@ from jax.typing import ArrayLike
 from adjax import detector as detectors
 from adjax.augment import Normalise, normalise_of
 from adjax.detector import Detector
+from adjax.models.registered import Registered
 from adjax.spec import FunctionSpec, resolve
 from adjax.types import PyTree, Scorer
 
@@ -52,7 +57,8 @@ def detector_from(
       held_out: normal images not trained on, for p-values and conformal thresholds.
       classes: names of the K classes; None: their numbers, or "normal" if there is one.
       normalise: False: the function is given images as they come; True: standardised by the mean and deviation of each
-        channel of `train_images`, uint8 [N, H, W, C]; or what to do instead.
+        channel of `train_images`, uint8 [N, H, W, C]; or what to do instead. Published weights have a mean and a
+        deviation, `Normalise(weights.mean, weights.sd)`.
       scorer_options: keyword arguments of a scorer that is given by name.
       folds, quantile, sigma: as in `adjax.fit`.
 
@@ -89,6 +95,12 @@ def detector_from(
         scorer_options=tuple((scorer_options or {}).items()),
         dtype="uint8" if images.dtype == np.uint8 else "float32",
     )
+    if isinstance(apply_fn, Registered) and normalise is False and images.dtype == np.uint8:
+        warnings.warn(
+            f"pixel values 0..255 go to {apply_fn.model} as they are, which takes values around 0 or 0..1: say "
+            "normalise=True, or the Normalise that its weights were trained with",
+            stacklevel=2,
+        )
     jax.tree_util.tree_map_with_path(_check_leaf, params)
     chosen = normalise_of(images) if normalise is True else normalise or None
     scorer_made = resolve(spec).scorer  # options are refused before anything is computed

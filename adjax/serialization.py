@@ -22,13 +22,14 @@ import numpy as np
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from adjax import scorers, thresholds
+from adjax import models, scorers, thresholds
 from adjax._trees import by_path
 from adjax.augment import Normalise
 from adjax.detector import Detector
 from adjax.manifest import ArtefactError as ArtefactError
 from adjax.manifest import Manifest, to_json
-from adjax.spec import Spec, resolve
+from adjax.models.registered import Registered
+from adjax.spec import FunctionSpec, Spec, resolve
 from adjax.types import PyTree
 
 FORMAT = Manifest("detector", "adjax detector", 1, (("arrays", ".safetensors"), ("detector", ".json")))
@@ -45,7 +46,7 @@ def save(detector: Detector, directory: str | os.PathLike) -> None:
 
     Raises:
       ArtefactError: `directory` exists and is something else than a detector; `detector` is a stack, or made of
-        someone's own functions, see `adjax.detector_from`.
+        someone's own functions. Of `adjax.detector_from`, networks of `adjax.models.make` and features can be saved.
 
     Example:
       >>> import tempfile
@@ -57,16 +58,12 @@ def save(detector: Detector, directory: str | os.PathLike) -> None:
       ...     sorted(name.partition("-")[0] for name in os.listdir(folder))
       ['arrays', 'detector', 'manifest.json']
     """
-    if not isinstance(detector.spec, Spec) or detector.normalise is None:
-        raise ArtefactError(
-            f"{detector} is made of your own functions, and files hold no code: write the program with "
-            "detector.export(directory), or keep arrays and code apart"
-        )
     arrays = {name: np.asarray(x, order="C") for name, x in _named(jax.device_get(detector)).items()}
     held_out = int(detector.calibration_scores.shape[-1])
-    channels = int(jnp.shape(detector.normalise.mean)[-1])  # 3 for a grey image that a colour network sees
+    # 3 for a grey image that a colour network sees; 0: the function is given images as they come
+    channels = 0 if detector.normalise is None else int((1, *jnp.shape(detector.normalise.mean))[-1])
+    facts = {**_facts(detector), "held_out": held_out, "channels": channels}
     _check_arrays(arrays, _template(detector.spec, held_out, channels), "this detector")
-    facts = {"spec": dataclasses.asdict(detector.spec), "held_out": held_out, "channels": channels}
     FORMAT.write(directory, {"arrays": save_arrays(arrays), "detector": to_json(facts)})
 
 
@@ -90,7 +87,7 @@ def load(directory: str | os.PathLike) -> Detector:
     contents = FORMAT.read(directory)
     try:
         facts = json.loads(contents["detector"])
-        template = _template(Spec(**facts["spec"]), facts["held_out"], facts["channels"])
+        template = _template(_spec(facts), facts["held_out"], facts["channels"])
         arrays = load_arrays(contents["arrays"])
     except Exception as error:  # a spec may name anything, and fail in any way
         raise ArtefactError(f"{directory} holds no detector that this adjax knows: {error}") from error
@@ -99,27 +96,72 @@ def load(directory: str | os.PathLike) -> Detector:
     return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
 
-def _template(spec: Spec, held_out: int, channels: int | None = None) -> Detector:
+def _facts(detector: Detector) -> dict[str, Any]:
+    """The spec as files have it: names alone.
+
+    Raises:
+      ArtefactError: a function or a scorer that has none.
+    """
+    spec = detector.spec
+    if isinstance(spec, Spec):
+        return {"spec": dataclasses.asdict(spec)}
+    if not isinstance(spec.scorer, str) or not isinstance(spec.apply, Registered | None):
+        raise ArtefactError(
+            f"{detector} is made of your own functions, and files hold no code: write the program with "
+            "detector.export(directory), or keep arrays and code apart. Names are enough for a network of "
+            "adjax.models.make and a scorer by name"
+        )
+    apply = None
+    if spec.apply is not None:
+        apply = {name: getattr(spec.apply, name) for name in ("model", "image_shape", "classes", "options")}
+    named = ("scorer", "image_shape", "classes", "scorer_options", "dtype")
+    return {"function": {"apply": apply, **{name: getattr(spec, name) for name in named}}}
+
+
+def _spec(facts: Mapping[str, Any]) -> Spec | FunctionSpec:
+    """The spec that `_facts` wrote down."""
+    if "function" not in facts:
+        return Spec(**facts["spec"])
+    function = dict(facts["function"])
+    apply = function.pop("apply")
+    if apply is not None:
+        apply = models.make(apply["model"], tuple(apply["image_shape"]), apply["classes"], **apply["options"]).apply
+    return FunctionSpec(apply=apply, **function)
+
+
+def _params(spec: FunctionSpec) -> PyTree:
+    """Parameters of a function that files name, of arbitrary values."""
+    if spec.apply is None:
+        return {}
+    made: Any = spec.apply
+    return models.make(made.model, made.image_shape, made.classes, **made.options).init(jax.random.key(0))
+
+
+def _template(spec: Spec | FunctionSpec, held_out: int, channels: int | None = None) -> Detector:
     """The shapes and dtypes of a detector of that spec; nothing is computed.
 
     Args:
       spec: of the detector.
       held_out: how many images were held out.
-      channels: of its normalisation; None: those of its images.
+      channels: of its normalisation; 0: it has none; None: those of its images.
     """
     method, scorer = resolve(spec)
     classes, own = len(spec.classes), spec.image_shape[-1]
     channels = own if channels is None else channels
-    if channels not in (own, 3):
+    if channels not in (0, own, 3):
         raise ArtefactError(f"a normalisation of {channels} channels for images of {own}: must be as many, or 3")
 
     def build() -> Detector:
         hparams = {name: jnp.float32(value) for name, value in method.hparams.items()}
-        params = method.init(jax.random.key(0), hparams)["params"]
-        outputs = method.outputs(params, jnp.zeros((1, *spec.image_shape[:-1], channels)))  # as the network sees them
+        if isinstance(spec, FunctionSpec):
+            params = _params(spec)
+        else:
+            params = method.init(jax.random.key(0), hparams)["params"]
+        seen = jnp.zeros((1, *spec.image_shape[:-1], channels or own), jnp.float32 if channels else spec.dtype)
+        outputs = method.outputs(params, seen)  # of images as the network sees them
         state = scorers.fit(scorer, outputs, jnp.zeros(1, jnp.int32), classes)
         calibration = thresholds.calibrate(scorer.distances(state, outputs), jnp.zeros(1, jnp.int32))
-        normalise = Normalise(jnp.zeros(channels), jnp.zeros(channels))
+        normalise = Normalise(jnp.zeros(channels), jnp.zeros(channels)) if channels else None
         return Detector(normalise, params, state, calibration, jnp.zeros(held_out), jnp.float32(0), spec)
 
     return jax.eval_shape(build)

@@ -1,7 +1,8 @@
 """The static part of a detector: names and options of its functions, hashable, a constant to `jit`.
 
 A detector is arrays and such a spec. `Spec` names adjax's own functions, so it is all JSON and can be saved;
-`FunctionSpec` holds someone's own, which no file can hold, but which can be exported as a program (`adjax.export`).
+`FunctionSpec` holds someone's own, which no file can hold unless it has a name (`adjax.models.registered`), but which
+can be exported as a program (`adjax.export`).
 """
 
 from __future__ import annotations

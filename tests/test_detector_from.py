@@ -14,6 +14,8 @@ import adjax
 from adjax import data, export, scorers
 from adjax import detector as detectors
 from adjax.augment import Normalise, normalise_of
+from adjax.cli import predict
+from adjax.data.split import DataError
 from adjax.manifest import ArtefactError
 from adjax.scorers._logits import unfitted
 
@@ -83,6 +85,62 @@ def test_it_can_not_be_saved_but_exported(detector, tmp_path):
     with pytest.raises(ArtefactError, match="your own functions"):  # pixels may be brought to a range all the same
         given.save(tmp_path / "d")
     assert not (tmp_path / "d").exists()
+
+
+# What files can name can be saved
+
+
+def network(name, **options):
+    """Of the registry, with weights that nobody has but the user."""
+    made = adjax.models.make(name, (8, 8, 1), 10, **options)
+    rng = np.random.default_rng(1)
+    shapes = jax.eval_shape(made.init, jax.random.key(0))
+    return made, jax.tree.map(lambda x: rng.normal(0, 0.1, x.shape).astype(x.dtype), shapes)
+
+
+@pytest.mark.parametrize("scorer", [*daily(["mahalanobis", "patchwise"], "mahalanobis")])
+def test_a_registered_network_is_saved_with_the_users_weights(scorer, tmp_path):
+    made, params = network("lenet5", patch_layers=["pool1"])
+    chosen = Normalise(np.full(1, 0.3, np.float32), np.full(1, 0.4, np.float32))
+    known = adjax.detector_from(made.apply, params, scorer, TRAIN, held_out=HELD_OUT, normalise=chosen)
+    assert known.spec.names == ("lenet5", scorer)
+    known.save(tmp_path / "d")
+    again = adjax.load(tmp_path / "d")
+    assert repr(again) == repr(known)
+    np.testing.assert_array_equal(again.score(NEW), known.score(NEW))
+    np.testing.assert_array_equal(again.p_value(NEW), known.p_value(NEW))
+    again.save(tmp_path / "e")
+    assert {f.name for f in (tmp_path / "d").iterdir()} == {f.name for f in (tmp_path / "e").iterdir()}
+    again.export(tmp_path / "x")
+    np.testing.assert_allclose(export.load(tmp_path / "x").score(NEW), known.score(NEW), rtol=1e-4, atol=1e-5)
+
+
+def test_features_and_float_images_are_saved_as_they_came(tmp_path):
+    rows = features_of(TRAIN)
+    adjax.detector_from(None, {}, "knn", rows, scorer_options={"k": 3}).save(tmp_path / "rows")
+    again = adjax.load(tmp_path / "rows")
+    assert (again.spec.dtype, again.spec.image_shape, again.normalise) == ("float32", (6,), None)
+    assert again.predict(rows[:1] + 1000).all()
+    made, params = network("lenet5")
+    known = adjax.detector_from(made.apply, params, "mahalanobis", TRAIN / np.float32(255))
+    known.save(tmp_path / "floats")
+    floats = NEW / np.float32(255)
+    np.testing.assert_array_equal(adjax.load(tmp_path / "floats").score(floats), known.score(floats))
+    with pytest.raises(ValueError, match="must be float"):
+        adjax.load(tmp_path / "floats").score(NEW)
+    for folder, told in ("rows", r"float32\[N, 6\]"), ("floats", r"float32\[N, 8, 8, 1\]"):
+        with pytest.raises(DataError, match=f"{told}, and picture files are uint8.*in Python"):
+            predict._detector(tmp_path / folder, None)
+
+
+def test_what_files_can_not_name_is_not_saved(tmp_path):
+    made, params = network("lenet5")
+    own = scorers.make("mahalanobis")
+    detector = adjax.detector_from(made.apply, params, own, TRAIN, normalise=True)
+    with pytest.raises(ArtefactError, match=r"your own functions.* a scorer by name"):
+        detector.save(tmp_path / "d")
+    with pytest.warns(UserWarning, match=r"0\.\.255 go to lenet5 as they are.* normalise=True"):
+        adjax.detector_from(made.apply, params, "mahalanobis", TRAIN)
 
 
 # Whatever function it is

@@ -128,6 +128,12 @@ def _detector(run: Path, false_positive_rate: float | None) -> tuple[Detector, s
     """The detector, the SHA-256 of its manifest (which holds those of its files), and the rate of its threshold."""
     directory = find_detector(run)
     detector = serialization.load(directory)
+    shape, dtype = detector.spec.image_shape, detector.spec.dtype
+    if dtype != "uint8" or len(shape) != 3:
+        raise DataError(
+            f"{directory} takes {dtype}[N, {', '.join(map(str, shape))}], and picture files are uint8[N, height, "
+            "width, channels]: score arrays in Python, by adjax.load"
+        )
     sha256 = manifest.digest(directory)
     if false_positive_rate is not None:
         _check_rate(len(detector.calibration_scores), false_positive_rate)

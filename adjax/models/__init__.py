@@ -26,6 +26,7 @@ from adjax.models.efficientnet import EfficientNet
 from adjax.models.functional import Network, network
 from adjax.models.hog import HOG
 from adjax.models.lenet import LeNet5
+from adjax.models.registered import Registered
 from adjax.models.resnet import RESNET18, RESNET50, WIDE_RESNET50_2, ResNet
 from adjax.models.squeezenet import SqueezeNet
 from adjax.models.svdd import SVDDLeNet
@@ -72,7 +73,7 @@ def make(
       **options: keyword arguments of the module.
 
     Returns:
-      The `Network`.
+      The `Network`; its `apply` is `Registered`, so that a detector of it can be saved.
 
     Raises:
       ValueError: no such model, it has no such option, or it can't take such images.
@@ -80,4 +81,7 @@ def make(
     made = network(
         lambda rngs: factories.make("model", MODELS, name, tuple(image_shape), classes, options=options, rngs=rngs)
     )
-    return aligned(made, tuple(patch_layers)) if patch_layers else made
+    chosen = options
+    if patch_layers:
+        chosen, made = {**options, "patch_layers": tuple(patch_layers)}, aligned(made, tuple(patch_layers))
+    return made._replace(apply=Registered(name, tuple(image_shape), classes, chosen, made.apply))
