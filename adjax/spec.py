@@ -33,7 +33,8 @@ class Spec:
       scorer_options, method_options, model_options: keyword arguments of the scorer, the method and the model, as
         sorted (name, value) pairs; a dict will do.
       frame: what of a picture file is brought to `image_shape`, see `adjax.data.io.pixels`: "middle", the largest
-        part of these proportions; "whole", all of it, stretched; "letterbox", all of it between black bars.
+        part of these proportions; "whole", all of it, stretched; "letterbox", all of it between black bars; "tiles",
+        overlapping tiles of a picture that keeps its size, see `adjax.tiles`.
 
     Example:
       >>> spec = Spec("centerloss", "lenet5", "mahalanobis", (8, 8, 1), "0123456789")

@@ -37,7 +37,7 @@ LAYERS = [
     {"_fitting"},
     {"detector"},
     {"custom", "localise", "manifest"},
-    {"serialization", "export"},
+    {"serialization", "export", "tiles"},
     {"pipeline"},
     {"onnx", "sklearn"},
     {"metrics"},

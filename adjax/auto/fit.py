@@ -300,9 +300,35 @@ def evaluate(
       The figures, a `Evaluation`.
     """
     levels = detector.calibration_scores if normal is None else detector.score(normal)
-    scores = np.concatenate([levels, detector.score(anomalous)])
+    return of_scores(
+        float(detector.threshold),
+        np.asarray(levels),
+        np.asarray(detector.score(anomalous)),
+        None if normal is None or not masks else _pixels(detector, normal, anomalous, masks),
+        {} if normal is None or train is None else baselines.aurocs(normal, anomalous, train),
+    )
+
+
+def of_scores(
+    threshold: float,
+    levels: np.ndarray,
+    anomalous: np.ndarray,
+    pixels: Pixels | None = None,
+    trivial: Mapping[str, float] = MappingProxyType({}),
+) -> Evaluation:
+    """Computes figures from scores of both kinds, at least one each.
+
+    Args:
+      threshold: of the detector.
+      levels, anomalous: float32[n], scores of normal and of anomalous images.
+      pixels, trivial: figures that are known already.
+
+    Returns:
+      The figures, a `Evaluation`.
+    """
+    scores = np.concatenate([levels, anomalous])
     truth = np.repeat([0, 1], [len(levels), len(anomalous)])
-    flagged = ~(scores <= float(detector.threshold))
+    flagged = ~(scores <= threshold)
     value, low, high = (float(x) for x in metrics.auroc_interval(jnp.asarray(scores), truth))
     return Evaluation(
         (value, low, high),
@@ -312,8 +338,8 @@ def evaluate(
         float(flagged[truth == 0].mean()),
         len(levels),
         len(anomalous),
-        None if normal is None or not masks else _pixels(detector, normal, anomalous, masks),
-        {} if normal is None or train is None else baselines.aurocs(normal, anomalous, train),
+        pixels,
+        dict(trivial),  # train.json holds it
     )
 
 

@@ -48,6 +48,8 @@ PATCHES: Mapping[str, Mapping[str, Any]] = {
     "subspace": {"components": 0.99},
 }
 """Scorers of patches, with their options; beside them stands the one that was planned."""
+TILED = ("patchcore", "subspace", "patchwise")
+"""Scorers of patches that know no positions, so that tiles are alike to them."""
 STATISTICS: Mapping[str, Any] = {"scorer": "mahalanobis", "feature": "statistics", "shrinkage": 0.0, "smooth": True}
 """Options of `patchwise` for one Gaussian of the picture's local statistics, which see what a network overlooks."""
 EPOCHS, MIN_STEPS, MAX_STEPS = 20, 2000, 20_000
@@ -56,6 +58,7 @@ FRAMES: Mapping[Frame, str] = {
     "whole": "pictures are brought to it whole",
     "letterbox": "pictures are brought to it whole, in their own proportions between black bars",
     "middle": "the middle of pictures is brought to it",
+    "tiles": "pictures keep their size, and are cut into overlapping tiles of this one",
 }
 NO_WEIGHTS = "NO PRE-TRAINED WEIGHTS can be had"
 
@@ -105,6 +108,11 @@ class TrainingPlan:
     def frozen(self) -> bool:
         """Whether nothing is trained but the scorer fitted."""
         return self.method in FROZEN
+
+    @property
+    def tiled(self) -> bool:
+        """Whether pictures are cut into tiles."""
+        return self.frame == "tiles"
 
     @property
     def recipe(self) -> Recipe:
@@ -169,6 +177,8 @@ def choose(
     if asked.weights and found is None:
         given = words(f"--weights {asked.weights}", f"weights={asked.weights!r}")
         raise DataError(f"{given}: {method} with {model} takes none; {', '.join(WEIGHTED)} do")
+    if asked.frame == "tiles":
+        return _tiled(headers, asked, method, model, found, grey, why)
     side = asked.side_px or (_side(side, model) if shape is None else side)
     if side < SMALLEST_PX:
         larger = words(f"enlarge them by --side-px {SMALLEST_PX} or more", "enlarge them")
@@ -193,6 +203,44 @@ def choose(
         "frame": frame,
     }
     return TrainingPlan(method, model, scorer, **common, **_settings(method, model, scorer, side, found))
+
+
+def _tiled(
+    headers: Sequence[Header],
+    asked: UserChoices,
+    method: str,
+    model: str,
+    found: weights.Weights | None,
+    grey: bool,
+    why: list[str],
+) -> TrainingPlan:
+    """The plan for tiles: a pre-trained network, and a scorer that has places and knows no positions.
+
+    Raises:
+      DataError: a method or scorer that has no places; pictures too small to be cut.
+    """
+    if found is None or asked.scorer not in (None, *TILED):
+        raise DataError(
+            f"--tiles takes method gmm, a pre-trained network and a scorer of patches that knows no positions "
+            f"({', '.join(TILED)}), not {method}, {model}" + (f" and {asked.scorer}" if asked.scorer else "")
+        )
+    smallest = min(min(header.height, header.width) for header in headers)
+    side = (asked.side_px or min(LARGE_PX, smallest)) // CELL_PX * CELL_PX
+    if side < SEEN_PX:
+        raise DataError(f"--tiles: tiles of {side} px, and {SEEN_PX} are the least; the smallest side is {smallest} px")
+    why.append(f"{side}×{side} px, {'grey' if grey else 'RGB'}: {FRAMES['tiles']}")
+    scorer = asked.scorer or "subspace"
+    return TrainingPlan(
+        method,
+        model,
+        scorer,
+        (side, side, 1 if grey else 3),
+        pretrained=found,
+        why=tuple(why),
+        frame="tiles",
+        selects=asked.scorer is None,
+        **_settings(method, model, scorer, side, found),
+    )
 
 
 def steps(method: str, images: int, batch_size: int, asked: int | None = None) -> int:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from adjax import metrics, scorers
-from adjax.auto.plan import LAYERS, PATCHES, STATISTICS, TrainingPlan
+from adjax.auto.plan import LAYERS, PATCHES, STATISTICS, TILED, TrainingPlan
 from adjax.data.defects import defects, foreign
 from adjax.detector import extract
 from adjax.pipeline import member, train_members
@@ -108,16 +108,17 @@ def compare(
     also = {"patches", "statistics"}
     said = {k: extract(built.spec, params, built.normalise(images[fitted]), x, also) for k, x in shown.items()}
     planned = (built.spec.scorer, dict(plan.scorer_options))
-    alone: dict[str, tuple[str, Mapping[str, Any]]] = {name: (name, options) for name, options in PATCHES.items()}
-    alone |= {"statistics": ("patchwise", STATISTICS), planned[0]: planned}
+    patches = {name: options for name, options in PATCHES.items() if not plan.tiled or name in TILED}
+    alone: dict[str, tuple[str, Mapping[str, Any]]] = {name: (name, options) for name, options in patches.items()}
+    alone |= {"statistics": ("patchwise", STATISTICS)} | ({} if plan.tiled else {planned[0]: planned})
     values = {name: _scores(*one, said, labels[fitted], len(classes)) for name, one in alone.items()}
     found = {
         name: Found(name, *one, _auroc(values[name], "defects"), _auroc(values[name], "foreign"))
         for name, one in alone.items()
     }
-    together: list[tuple[str, ...]] = [(name, "statistics") for name in PATCHES]
-    if len(classes) == 1:  # of several, the planned scorer has a distance from each
-        together = [(*pair, planned[0]) for pair in together] + together + [(name, planned[0]) for name in PATCHES]
+    together: list[tuple[str, ...]] = [(name, "statistics") for name in patches]
+    if len(classes) == 1 and not plan.tiled:  # of several, the planned scorer has a distance from each
+        together = [(*pair, planned[0]) for pair in together] + together + [(name, planned[0]) for name in patches]
     return [*(_together([found[name] for name in names], values) for names in together), *found.values()]
 
 

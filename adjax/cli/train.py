@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,9 @@ from rich.console import Console
 
 from adjax import localise, manifest, serialization
 from adjax.auto import fit, page, plan, record, scan_folder, select
+from adjax.cli import train_tiles
 from adjax.cli._common import start
+from adjax.cli._training import refuse_if_many, tell, tell_figures, tell_next
 from adjax.cli.parsers.train import parser
 from adjax.data.io import depth, framing, gather, masks, pixels, upload
 from adjax.data.split import DataError
@@ -41,7 +42,7 @@ def main(arguments: list[str]) -> int:
     headers = gather.headers(found.files)
     errors |= {f: h for f, h in zip(found.files, headers, strict=True) if isinstance(h, str)}
     readable = [header for header in headers if isinstance(header, upload.Header)]
-    _refuse_if_many(errors, found.files)
+    refuse_if_many(errors, found.files)
     scan_folder.refuse_lone(found, [not isinstance(header, str) for header in headers])
     asked = plan.UserChoices(chosen.method, chosen.model, chosen.scorer, chosen.side_px, chosen.weights, chosen.frame)
     planned = plan.choose(readable, len(found.classes), asked)
@@ -52,12 +53,14 @@ def main(arguments: list[str]) -> int:
         "  to choose otherwise: --method, --model, --scorer, --side-px, --frame, --weights, --steps (see --help)"
     )
     _tell_of_frame(console, readable, planned)
+    if planned.tiled:
+        return train_tiles.run(console, chosen, found, planned, errors, out)
 
     depths = depth.Depths()
     images, rows, broken = gather.images(found.files, planned.shape, depths, planned.frame)
     errors |= broken
-    _refuse_if_many(errors, found.files)
-    _tell(console, errors)
+    refuse_if_many(errors, found.files)
+    tell(console, errors)
     if warning := depths.told():
         console.print(warning, style="bold red")
     labels = found.labels[rows]
@@ -112,18 +115,8 @@ def main(arguments: list[str]) -> int:
     if shown is not None:
         write_report(shown, out / page.NAME)
         console.print(f"how it does, picture by picture: {out / page.NAME}")
-    maps = " --maps maps/" if localise.kind(detector) else ""
-    console.print(f"written to {out}\nNext:\n  python -m adjax predict {out} FOLDER --out scores.csv{maps}")
+    tell_next(console, out, localise.kind(detector) is not None)
     return 0
-
-
-def _refuse_if_many(errors: dict[Path, str], files: Sequence[Path]) -> None:
-    if len(errors) > len(files) / 2:
-        first = next(iter(errors))
-        raise DataError(
-            f"{len(errors):,} of {len(files):,} pictures can't be read, the first "
-            f"{upload.line(str(first))}: {errors[first]}"
-        )
 
 
 def _tell_of_frame(console: Console, headers: Sequence[upload.Header], planned: plan.TrainingPlan) -> None:
@@ -134,14 +127,6 @@ def _tell_of_frame(console: Console, headers: Sequence[upload.Header], planned: 
         console.print(warning, style="bold red")
     if told := framing.told_of_proportions(sizes, planned.frame):
         console.print(told)
-
-
-def _tell(console: Console, errors: dict[Path, str]) -> None:
-    """Says which files were left out, the first few by name."""
-    if errors:
-        console.print(f"{len(errors):,} pictures can't be read and are left out ({record.NAME} has them all):")
-    for path, why in itertools.islice(errors.items(), 3):
-        console.print(f"  {upload.line(str(path))}: {why}")
 
 
 def _judge(
@@ -171,19 +156,14 @@ def _judge(
         beside = [found.test_normal[i] for i in rows]
     elif aside is not None:
         normal, beside = aside
-    _tell(console, {**broken, **also})
+    tell(console, {**broken, **also})
     if not len(anomalous) or (normal is not None and not len(normal)):
         return None, None
     known, unread = masks.of_pictures([found.test_anomalous[i] for i in odd], chosen.folder, shape, planned.frame)
-    _tell(console, unread)
+    tell(console, unread)
     judged = fit.evaluate(detector, normal, anomalous, known, train)
-    value, low, high = judged.auroc
     which = "test" if found.test_normal else "the cross-fitted" if normal is None else "the held-out"
-    console.print(
-        f"against {judged.anomalous:,} anomalies, {which} {judged.normal:,} normal images beside them: "
-        f"AUROC {value:.4f} ({low:.4f}–{high:.4f}), AUPR {judged.aupr:.4f}, FPR95 {judged.fpr95:.2%}; at the threshold "
-        f"{judged.flagged:.1%} of the anomalies are flagged, and {judged.false_alarms:.1%} of the normal images"
-    )
+    tell_figures(console, judged, which)
     if judged.baselines:
         each = ", ".join(f"{name} {auroc:.4f}" for name, auroc in judged.baselines.items())
         console.print(f"trivial scores of the same pictures (adjax.baselines): {each}")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from adjax import localise, thresholds
+from adjax import localise, thresholds, tiles
 from adjax.detector import Detector, outputs_of
 from adjax.scorers._logits import answer
 from adjax.spec import resolve
@@ -35,21 +38,53 @@ def predict_batch(
     distances = resolve(detector.spec).scorer.distances(detector.scorer, said)
     score = thresholds.classwise_quantile(detector.calibration, distances)
     n, classes = score.shape[0], len(detector.spec.classes)
-    held_out = detector.calibration_scores.shape[0]
-    p_value = thresholds.p_value(detector.calibration_scores, score) if held_out else jnp.full(n, jnp.nan)
     nearest = jnp.full(n, NONE, jnp.int32)
     if distances.shape[1] == classes > 1:
         nearest = jnp.where(jnp.isnan(score), NONE, thresholds.nearest(detector.calibration, distances))
     elif "logits" in said and said["logits"].shape[-1] == classes > 1:
         nearest = answer(said["logits"])
-    uncertain = {} if interval is None else {"uncertain": (score > interval.low) & (score <= interval.high)}
     places = localise.places(detector, images, said)
     return {
-        **uncertain,
+        **_decided(detector, score, interval),
         **({} if places is None else {"places": places}),
-        "score": score,
-        "anomalous": thresholds.is_anomalous(score, detector.threshold),
-        "p_value": p_value,
         "nearest": nearest,
         "probability": said.get("probability", jnp.full(n, jnp.nan)),
+    }
+
+
+def predict_tiled(
+    detector: Detector, picture: np.ndarray, interval: thresholds.ThresholdInterval | None = None
+) -> dict[str, Any]:
+    """Scores one picture by its tiles and decides, as `predict_batch` does of one image.
+
+    Args:
+      detector: a single one, whose scorer has places.
+      picture: uint8[H, W, C], at least as large as the detector's images.
+      interval: as of `predict_batch`.
+
+    Returns:
+      As of `predict_batch`, N = 1; no class is nearest, and the network gives no probability.
+    """
+    tiled = tiles.score(detector, picture)
+    score = jnp.asarray([tiled.score], jnp.float32)
+    return {
+        **_decided(detector, score, interval),
+        "places": tiled.places[None],
+        "nearest": np.array([NONE]),
+        "probability": np.array([np.nan]),
+    }
+
+
+def _decided(
+    detector: Detector, score: jax.Array, interval: thresholds.ThresholdInterval | None
+) -> dict[str, jax.Array]:
+    held_out = detector.calibration_scores.shape[0]
+    uncertain = {} if interval is None else {"uncertain": (score > interval.low) & (score <= interval.high)}
+    return {
+        **uncertain,
+        "score": score,
+        "anomalous": thresholds.is_anomalous(score, detector.threshold),
+        "p_value": thresholds.p_value(detector.calibration_scores, score)
+        if held_out
+        else jnp.full(len(score), jnp.nan),
     }

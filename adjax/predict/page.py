@@ -34,6 +34,7 @@ SIDE = 96
 SEEN = {
     "middle": "the middle of each picture, resized",
     "whole": "each picture whole, resized",
+    "tiles": "each picture in overlapping tiles, at its own resolution",
     "letterbox": "each picture whole, in its own proportions between black bars",
 }
 MAX_ERRORS, LONGEST_NAME = 300, 160
@@ -207,6 +208,7 @@ def pictures(detector: Detector, folder: Path, journal: ResumeLog, rows: np.ndar
       The `Pictures`; None if none can be read.
     """
     wanted, shape, frame = set(rows.tolist()), detector.spec.image_shape, detector.spec.frame
+    frame = "whole" if frame == "tiles" else frame
     scale = max(SIDE / max(shape[:2]), 1)
     large = (max(round(shape[0] * scale), 1), max(round(shape[1] * scale), 1), 3)
     found: list[tuple[int, str, np.ndarray, np.ndarray]] = []
@@ -223,7 +225,7 @@ def pictures(detector: Detector, folder: Path, journal: ResumeLog, rows: np.ndar
     numbers, names, small, images = zip(*found, strict=True)
     again = reconstructions(detector, np.stack(small))
     maps = None if again is None else np.abs(np.stack(small).astype(np.float32) - again).mean(-1)
-    if localise.kind(detector) == "score":
+    if localise.kind(detector) == "score" and detector.spec.frame != "tiles":
         maps = np.asarray(detector.maps(np.stack(small)))
     return Pictures(np.array(numbers), np.stack(images), again, maps, names)
 

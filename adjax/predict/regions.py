@@ -109,7 +109,7 @@ def write(
 
     scale = min(1.0, LONGEST_PX / max(size))
     height, width = (max(round(side * scale), 1) for side in size)
-    picture = upload.read(source, (height, width, 3), "whole").pixels
+    picture = _shown(source, (height, width, 3), spec)
     full = enlarged(places, (height, width), spec)
     into.parent.mkdir(parents=True, exist_ok=True)
     with atomic.replacing(into.with_name(f"{into.name}.map.tif")) as fresh:
@@ -120,6 +120,16 @@ def write(
         full = enlarged(places, picture.shape[:2], spec)
     with atomic.replacing(into.with_name(f"{into.name}.overlay.png")) as fresh:
         Image.fromarray(overlay(picture, full, level(places, threshold))).save(fresh, "png")
+
+
+def _shown(source: Path, shape: tuple[int, int, int], spec: Spec | FunctionSpec) -> np.ndarray:
+    """The picture, resized to that size; as large a one as the detector takes."""
+    if spec.frame != "tiles":
+        return upload.read(source, shape, "whole").pixels
+    from PIL import Image
+
+    full = upload.read(source, (1, 1, 3), "tiles").pixels
+    return np.asarray(Image.fromarray(full).resize(shape[1::-1], Image.Resampling.BILINEAR))
 
 
 def enlarged(places: np.ndarray, size: tuple[int, int], spec: Spec | FunctionSpec) -> np.ndarray:

@@ -19,7 +19,7 @@ from adjax.data.io.pixels import unseen
 from adjax.data.split import DataError
 from adjax.detector import Detector
 from adjax.predict import THREADS, regions
-from adjax.predict.batch import NONE, predict_batch
+from adjax.predict.batch import NONE, predict_batch, predict_tiled
 from adjax.spec import FunctionSpec, Spec
 
 WINDOW = 3
@@ -86,7 +86,8 @@ def rows(
     Args:
       detector: of uint8 images [H, W, C].
       folder, names: the files, `folder / name`; `names` is drawn from as batches fill.
-      batch_size: images the device sees at once; the last batch is padded to it, so one program does them all.
+      batch_size: images the device sees at once; the last batch is padded to it, so one program does them all. Pictures
+        that are cut into tiles come one at a time.
       threads: that decode.
       interval: scores that are uncertain.
       depths: told of each picture.
@@ -95,18 +96,23 @@ def rows(
     Yields:
       Rows, `batch_size` of them but for the last time.
     """
-    state, shape = jax.device_put(detector), detector.spec.image_shape
+    state, shape, tiled = jax.device_put(detector), detector.spec.image_shape, detector.spec.frame == "tiles"
+    batch_size = 1 if tiled else batch_size  # of tiles, those of one picture
     level = float(detector.threshold) if localise.kind(detector) == "score" else None
     pending: tuple[list[str], list[upload.Header | str], Any] | None = None
     for batch, decoded in _decoded(folder, iter(names), detector.spec, batch_size, threads):
-        images = np.zeros((batch_size, *shape), np.uint8)
-        for slot, picture in enumerate(decoded):
-            if isinstance(picture, upload.Picture):
-                images[slot] = picture.pixels
-                if depths is not None:
-                    depths.add(picture)
+        pictures = {slot: p for slot, p in enumerate(decoded) if isinstance(p, upload.Picture)}
+        if depths is not None:
+            for picture in pictures.values():
+                depths.add(picture)
         headers = [p.header if isinstance(p, upload.Picture) else p for p in decoded]
-        started = batch, headers, predict_batch(state, images, interval)
+        if tiled:
+            started = batch, headers, predict_tiled(state, pictures[0].pixels, interval) if pictures else {}
+        else:
+            images = np.zeros((batch_size, *shape), np.uint8)
+            for slot, picture in pictures.items():
+                images[slot] = picture.pixels
+            started = batch, headers, predict_batch(state, images, interval)
         if pending is not None:  # fetched one batch late, so that the device works while threads decode
             yield _rows(detector.spec, level, folder, maps, *pending)
         pending = started

@@ -15,6 +15,7 @@ examples:
   python -m adjax train parts/ --normal good --anomalous crack colour        subfolders whose names don't say it
   python -m adjax train set/ --labels set/train.csv        file,label in each line; --normal 0 says which are normal
   python -m adjax train photos/ --method autoencoder --side-px 32
+  python -m adjax train boards/ --tiles                    pictures of 4000×3000 px, at full resolution
   python -m adjax train photos/ --weights vgg16.safetensors --model vgg16
 
 At least 50 normal pictures. A fifth of them (20 at least) is held out, so that the threshold can promise how many
@@ -83,6 +84,14 @@ def parser() -> argparse.ArgumentParser:
         default="whole",
         help="how a picture is brought to that size: whole, stretched if its proportions are others (the default); "
         "whole between black bars; or the middle of it alone, and predict's column unseen says how much is left out",
+    )
+    add(
+        "--tiles",
+        action="store_const",
+        dest="frame",
+        const="tiles",
+        help="for pictures larger than --side-px (here 256 unless named): learn and score them at their own "
+        "resolution, in overlapping tiles of that side",
     )
     add(
         "--weights",

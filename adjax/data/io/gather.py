@@ -132,9 +132,22 @@ def _each(function: Callable[..., Any], files: Sequence[Path], strict: bool = Fa
                 raise DataError(f"cannot read {file}: {error}; repair it or take it out") from error
             return upload.reason(error)
 
+    return each(one, files, *others)
+
+
+def each(function: Callable[..., Any], *items: Iterable) -> list[Any]:
+    """`map` by a few threads; the first error ends it, without working through the rest.
+
+    Args:
+      function: of one item of each.
+      items: to be called on.
+
+    Returns:
+      The results in order.
+    """
     with ThreadPoolExecutor(THREADS) as pool:
         try:
-            return list(pool.map(one, files, *others))
+            return list(pool.map(function, *items))
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -9,6 +9,8 @@ from adjax.data.io import tiff
 SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 MAX_PIXELS = 4096 * 4096  # a file of 300 bytes can claim 81 megapixels
+MOST_TILED = 89_478_485
+"""Limit for a picture that is cut into tiles: Pillow's own, beyond which it warns of a decompression bomb."""
 CHANNELS = {"1": 1, "L": 1, "LA": 1, "RGB": 3, "RGBA": 3, "P": 3}
 """Pillow's modes that map to grey or RGB without loss, if nothing is transparent."""
 

@@ -17,9 +17,9 @@ MODE = {1: "L", 3: "RGB"}
 ORIENTATION = 0x0112  # EXIF
 QUARTER_TURNED = (5, 6, 7, 8)
 FINER = 4
-Frame = Literal["middle", "whole", "letterbox"]
+Frame = Literal["middle", "whole", "letterbox", "tiles"]
 """How a picture is brought to the size wanted: the largest middle part of its proportions; all of it, stretched; or all
-of it in its own proportions, between black bars."""
+of it in its own proportions, between black bars. "tiles": it keeps its size, and is cut into tiles (`adjax.tiles`)."""
 
 
 def orientation(image: Any) -> int:
@@ -99,7 +99,7 @@ def pixels(
       image: Pillow's, as stored.
       channels: 1 or 3.
       turned: its orientation tag, which is applied.
-      height, width: wanted, in px; None: as it is.
+      height, width: wanted, in px; None: as it is, and for tiles.
       frame: see `Frame`.
 
     Returns:
@@ -107,8 +107,9 @@ def pixels(
     """
     from PIL import Image
 
-    size = None if height is None or width is None else stored(height, width, turned)
-    decode_small(image, size)
+    size = None if height is None or width is None or frame == "tiles" else stored(height, width, turned)
+    if frame != "tiles":
+        decode_small(image, size)
     image = image.convert(MODE[channels])
     if size is not None and image.size != size:  # before it is turned, which is cheaper
         box = _middle(image.size, size) if frame == "middle" else None
@@ -148,7 +149,7 @@ def seen_part(height: int, width: int, shape: tuple[int, ...], frame: Frame) -> 
     Returns:
       (top, left, height, width), in px of the picture; between bars larger than it, and then top or left is negative.
     """
-    if frame == "whole":
+    if frame in ("whole", "tiles"):
         return 0.0, 0.0, height, width
     if frame == "letterbox":
         before, above, end, foot = _between_bars((width, height), (shape[1], shape[0]))

@@ -15,7 +15,7 @@
 | grey of many bands, raw, other inks than CMYK | refused: nothing says which bands to look at |
 | several frames or pages | refused: one of them would be looked at and the others not; of a camera's MPO the first |
 | a pyramid: one page, and smaller copies of it | the page |
-| more than 16,777,216 pixels | a JPEG is decoded at ½, ¼ or ⅛ of its size; others are refused |
+| more than 16,777,216 pixels | a JPEG is decoded at ½, ¼ or ⅛ of its size; others are refused, but for tiles |
 | cut short, damaged, empty, no picture, of another kind | refused |
 
 With `strict`, as published sets are read, only 8-bit grey, RGB and palettes are taken, opaque and of one frame: nothing
@@ -39,7 +39,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from adjax.data.io import tiff
-from adjax.data.io.picture import CHANNELS, FORMATS, MAX_PIXELS, bits, open_image
+from adjax.data.io.picture import CHANNELS, FORMATS, MAX_PIXELS, MOST_TILED, bits, open_image
 from adjax.data.io.pixels import Frame, decode_small, orientation, pixels, seen_size, stored
 from adjax.data.split import DataError
 
@@ -68,7 +68,7 @@ class Picture(NamedTuple):
     """A file, decoded.
 
     Attributes:
-      pixels: uint8 [H, W, C], as asked for.
+      pixels: uint8 [H, W, C], as asked for; of its own size for tiles.
       header: of the file.
       peak: the largest value in the file, its upper 8 of 16 bits; None: the file has another depth.
     """
@@ -113,9 +113,13 @@ def read(path: str | os.PathLike, shape: tuple[int, ...], frame: Frame = "middle
     height, width, channels = shape
     with _opened(path) as image:
         header, turned = _header(image, strict), orientation(image)
-        decode_small(image, stored(height, width, turned), MAX_PIXELS)
-        if image.width * image.height > MAX_PIXELS:
-            claim = f"claims {header.width}×{header.height} pixels, more than {MAX_PIXELS:,}"
+        most = MOST_TILED if frame == "tiles" else MAX_PIXELS
+        if frame != "tiles":
+            decode_small(image, stored(height, width, turned), most)
+        elif header.height < height or header.width < width:
+            raise DataError(f"{header.width}×{header.height} pixels, smaller than a tile of {width}×{height}")
+        if image.width * image.height > most:
+            claim = f"claims {header.width}×{header.height} pixels, more than {most:,}"
             raise DataError(f"{claim}: resize it first")
         depth, flat = bits(image), _flat(image, header, strict)
         peak = _peak(flat, tiff.white_is_zero(image)) if depth == 16 else None

@@ -1,0 +1,72 @@
+"""What `python -m adjax train` says, of pictures whole or in tiles."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from adjax.auto import fit, record
+from adjax.data.io import upload
+from adjax.data.split import DataError
+
+
+def refuse_if_many(errors: dict[Path, str], files: Sequence[Path]) -> None:
+    """Refuses to train where more than half of the pictures can't be read.
+
+    Args:
+      errors: file → reason.
+      files: all of them.
+
+    Raises:
+      DataError: with the first reason.
+    """
+    if len(errors) > len(files) / 2:
+        first = next(iter(errors))
+        raise DataError(
+            f"{len(errors):,} of {len(files):,} pictures can't be read, the first "
+            f"{upload.line(str(first))}: {errors[first]}"
+        )
+
+
+def tell(console: Console, errors: dict[Path, str]) -> None:
+    """Says which files were left out, the first few by name.
+
+    Args:
+      console: to print to.
+      errors: file → reason.
+    """
+    if errors:
+        console.print(f"{len(errors):,} pictures can't be read and are left out ({record.NAME} has them all):")
+    for path, why in itertools.islice(errors.items(), 3):
+        console.print(f"  {upload.line(str(path))}: {why}")
+
+
+def tell_figures(console: Console, judged: fit.Evaluation, which: str) -> None:
+    """Prints how a detector does on known anomalies.
+
+    Args:
+      console: to print to.
+      judged: the figures.
+      which: the normal images beside the anomalies.
+    """
+    value, low, high = judged.auroc
+    console.print(
+        f"against {judged.anomalous:,} anomalies, {which} {judged.normal:,} normal images beside them: "
+        f"AUROC {value:.4f} ({low:.4f}–{high:.4f}), AUPR {judged.aupr:.4f}, FPR95 {judged.fpr95:.2%}; at the threshold "
+        f"{judged.flagged:.1%} of the anomalies are flagged, and {judged.false_alarms:.1%} of the normal images"
+    )
+
+
+def tell_next(console: Console, out: Path, maps: bool) -> None:
+    """Says where the detector is, and how to use it.
+
+    Args:
+      console: to print to.
+      out: its directory.
+      maps: whether it can show where.
+    """
+    options = " --maps maps/" if maps else ""
+    console.print(f"written to {out}\nNext:\n  python -m adjax predict {out} FOLDER --out scores.csv{options}")

@@ -1,0 +1,110 @@
+"""`python -m adjax train FOLDER --tiles`: from the plan on, for pictures that are cut into tiles."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from adjax.auto import fit, record, scan_folder, tiled
+from adjax.auto.plan import TrainingPlan
+from adjax.cli._training import refuse_if_many, tell, tell_figures, tell_next
+from adjax.data.io import depth
+from adjax.data.split import DataError
+from adjax.detector import Detector
+from adjax.progress import ImageProgress
+
+
+def run(
+    console: Console,
+    chosen: argparse.Namespace,
+    found: scan_folder.Layout,
+    planned: TrainingPlan,
+    errors: dict[Path, str],
+    out: Path,
+) -> int:
+    """Trains, evaluates and writes.
+
+    Args:
+      console: to print to.
+      chosen: the options.
+      found: the files.
+      planned: what to train, for tiles.
+      errors: files whose header can't be read → reason; what is found here is added.
+      out: the detector's directory.
+
+    Returns:
+      The exit code.
+
+    Raises:
+      DataError: too few pictures, or too many that can't be read.
+    """
+    depths, alpha, seed = depth.Depths(), chosen.false_positive_rate, chosen.seed
+    known = tiled.sample(found.files, planned.shape, seed, depths)
+    errors |= known.errors
+    refuse_if_many(errors, found.files)
+    tell(console, errors)
+    if warning := depths.told():
+        console.print(warning, style="bold red")
+    labels = np.zeros(len(known.rows), np.int32)
+    parts = fit.hold_out(labels, alpha, seed, known.thumbnails, frozen=True)
+    if told := parts.told():
+        console.print(told)
+    files = [found.files[row] for row in known.rows]
+    console.print(f"{len(known.tiles):,} tiles of {len(files):,} pictures are learned from")
+    if planned.selects:
+        console.print("looks for the scorer that finds synthetic defects in these tiles")
+        planned = tiled.refined(planned, known, parts.train, seed)
+        console.print(f"trains {planned.name}\n  {planned.why[-1]}")
+    with ImageProgress(console, parts.calibrating, "calibrating") as progress:
+        fitted = tiled.train(planned, files, known, parts, alpha=alpha, seed=seed, advance=progress.advance)
+    fitted.detector.save(out)
+    console.print(f"{fitted.detector}\n{parts.promise(alpha)}: --false-positive-rate for another")
+    judged = _judge(console, fitted.detector, found)
+    written = found._replace(classes=tiled.ONE_CLASS)
+    record.write(
+        record.Training(
+            written,
+            planned,
+            parts,
+            fitted,
+            judged,
+            known.thumbnails,
+            labels,
+            known.rows,
+            errors,
+            vars(chosen),
+            alpha,
+            depths.record(),
+        ),
+        out,
+    )
+    tell_next(console, out, maps=True)
+    return 0
+
+
+def _judge(console: Console, detector: Detector, found: scan_folder.Layout) -> fit.Evaluation | None:
+    """Prints how it does on known anomalies, if there are any."""
+    if not found.test_anomalous:
+        return None
+    anomalous, normal = (_scores(console, detector, files) for files in (found.test_anomalous, found.test_normal))
+    if not len(anomalous) or (found.test_normal and not len(normal)):
+        return None
+    levels = normal if len(normal) else np.asarray(detector.calibration_scores)
+    judged = fit.of_scores(float(detector.threshold), levels, anomalous)
+    tell_figures(console, judged, "test" if len(normal) else "the calibrating")
+    return judged
+
+
+def _scores(console: Console, detector: Detector, files: list[Path]) -> np.ndarray:
+    """Of those that can be read; the others are told."""
+    found, errors = [], dict[Path, str]()
+    for file in files:
+        try:
+            found += tiled.scores(detector, [file])
+        except DataError as error:
+            errors[file] = str(error)
+    tell(console, errors)
+    return np.array(found, np.float32)
