@@ -275,9 +275,9 @@ def classwise_quantile(
 def lowest(value: Float[Array, "N K"]) -> Float[Array, " N"]:
     """Takes the lowest value of each row; NaN where one is. The gradient is 1 for the first of the lowest, and finite.
 
-    That of `jnp.min` is NaN where the minimum is.
+    That of `jnp.min` is NaN where the minimum is, and XLA's minimum on CPU may lose a NaN.
     """
-    return jnp.min(value, axis=1)
+    return jnp.where(jnp.isnan(value).any(axis=1), jnp.nan, jnp.min(value, axis=1))
 
 
 @lowest.defjvp
