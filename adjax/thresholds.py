@@ -29,6 +29,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
+from adjax import _numerics
 from adjax.conformal import ThresholdInterval as ThresholdInterval
 from adjax.conformal import conformal as conformal
 from adjax.conformal import needed as needed
@@ -275,9 +276,9 @@ def classwise_quantile(
 def lowest(value: Float[Array, "N K"]) -> Float[Array, " N"]:
     """Takes the lowest value of each row; NaN where one is. The gradient is 1 for the first of the lowest, and finite.
 
-    That of `jnp.min` is NaN where the minimum is, and XLA's minimum on CPU may lose a NaN.
+    That of `jnp.min` is NaN where the minimum is.
     """
-    return jnp.where(jnp.isnan(value).any(axis=1), jnp.nan, jnp.min(value, axis=1))
+    return _numerics.lowest(value)
 
 
 @lowest.defjvp

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from adjax._numerics import lowest
 from adjax.scorers import _class_means
 from adjax.scorers._class_means import Means
 from adjax.scorers._vectors import length, within
@@ -55,6 +56,6 @@ def center(feature: str = "features") -> Scorer:
         return jnp.where(state.present[None], length(x[:, None] - state.means[None]), jnp.inf)
 
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
-        return distances(state, outputs).min(-1)
+        return lowest(distances(state, outputs))
 
     return Scorer(_class_means.init, update, _class_means.merge, finalize, score, distances)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from adjax._numerics import lowest
 from adjax.scorers import _class_means
 from adjax.scorers._class_means import Means
 from adjax.scorers._vectors import directed, direction, within
@@ -58,6 +59,6 @@ def cosine(feature: str = "features") -> Scorer:
         return jnp.where(state.present[None], directed(half + 0.5 * nowhere, outputs[feature]), jnp.inf)
 
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
-        return distances(state, outputs).min(-1)
+        return lowest(distances(state, outputs))
 
     return Scorer(_class_means.init, update, _class_means.merge, finalize, score, distances)

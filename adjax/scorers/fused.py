@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from adjax._numerics import highest
 from adjax.types import Outputs, PyTree, Scorer
 
 
@@ -83,7 +84,7 @@ def fused(
         return _highest(x if x is None else enlarged(x) for x in found)
 
     def _highest(values) -> jax.Array:
-        return jnp.stack([(x - m[i]) / d[i] for i, x in enumerate(values) if x is not None]).max(0)
+        return highest(jnp.stack([(x - m[i]) / d[i] for i, x in enumerate(values) if x is not None]), 0)
 
     placed = any(part.maps is not None for part in parts)
     sized_by = tuple(str(part.sized_by) for part in parts)

@@ -30,7 +30,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from adjax._numerics import EXACT, anchor_of
+from adjax._numerics import EXACT, anchor_of, lowest
 from adjax.scorers._blocks import by_blocks
 from adjax.scorers._leave_one_out import own_square, without
 from adjax.scorers._whiten import triangular, whitening
@@ -231,7 +231,7 @@ def mahalanobis(
         return jnp.square(jnp.matmul(x - mean[None], whiten, precision=EXACT)).sum(-1)
 
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
-        return distances(state, outputs).min(-1)
+        return lowest(distances(state, outputs))
 
     def unseen(stats: Stats, state: State, outputs: Outputs, labels: jax.Array) -> jax.Array:
         grams = jnp.matmul(jnp.swapaxes(state.whiten, 1, 2), state.whiten, precision=EXACT)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from jaxtyping import Array, Float
 
+from adjax._numerics import highest
 from adjax.scorers._logits import guarded, read, unfitted
 from adjax.types import Outputs, Scorer
 
@@ -22,6 +23,6 @@ def max_logit() -> Scorer:
     """
 
     def score(outputs: Outputs) -> Float[Array, " N"]:
-        return guarded(-read(outputs).max(-1), outputs, "logits")
+        return guarded(-highest(read(outputs)), outputs, "logits")
 
     return unfitted(score)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from adjax._numerics import highest
 from adjax.scorers._vectors import LIMIT
 from adjax.scorers.mahalanobis import State as One
 from adjax.scorers.mahalanobis import Stats as Sums
@@ -117,7 +118,7 @@ def padim(
         return padim_maps(state, x if grid is None else x.reshape(x.shape[0], *grid, -1))
 
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
-        return maps(state, outputs).max((1, 2))
+        return highest(maps(state, outputs), (1, 2))
 
     return Scorer.single(init, update, merge, finalize, score, maps=maps, sized_by=feature)
 
@@ -134,7 +135,7 @@ def padim_maps(state: State, patches: jax.Array) -> jax.Array:
     """
     inner = mahalanobis("tied", feature="places")
     x = patches.astype(jnp.float32).reshape(patches.shape[0], -1, patches.shape[-1])
-    largest = jnp.abs(x).max(-1)
+    largest = highest(jnp.abs(x))
     x = _chosen(x, state.channels, state.places.origin.shape[-1])
     distance = jax.vmap(lambda place, x: inner.score(place, {"places": x}), (0, 1), 1)(state.places, x)
     # what is broken in a channel that does not count is broken, too

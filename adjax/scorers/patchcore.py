@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from adjax._numerics import highest
 from adjax.scorers import _reservoir
 from adjax.scorers._coreset import furthest
 from adjax.scorers._reservoir import Sample
@@ -102,7 +103,7 @@ def patchcore(
         x = x.reshape(x.shape[0], -1, x.shape[-1])
         distance, place = _nearest(state, x)
         oddest = distance.argmax(-1)
-        score = distance.max(-1)
+        score = highest(distance)
         if neighbours > 1:
             patch = jnp.take_along_axis(x, oddest[:, None, None], 1)[:, 0]
             best = state.rows[jnp.take_along_axis(place, oddest[:, None], 1)[:, 0]]

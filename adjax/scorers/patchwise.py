@@ -110,7 +110,5 @@ def highest(maps: jax.Array, top: float) -> jax.Array:
     """
     flat = maps.reshape(maps.shape[0], -1)
     count = max(round(top * flat.shape[1]), 1)
-    if count == 1:
-        return flat.max(1)
-    found = lax.top_k(flat, count)[0].mean(1)
+    found = flat.max(1) if count == 1 else lax.top_k(flat, count)[0].mean(1)
     return jnp.where(jnp.isnan(flat).any(1), jnp.nan, found)

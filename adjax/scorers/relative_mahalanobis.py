@@ -15,6 +15,7 @@ from typing import NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from adjax._numerics import lowest
 from adjax.scorers.mahalanobis import State as One
 from adjax.scorers.mahalanobis import Stats, mahalanobis, pooled
 from adjax.types import Outputs, PyTree, Scorer
@@ -60,6 +61,6 @@ def relative_mahalanobis(shrinkage: float = 0.1, feature: str = "features") -> S
         return jnp.where(far, jnp.inf, (own - all_) * (own + all_))  # a² − b²
 
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
-        return distances(state, outputs).min(-1)
+        return lowest(distances(state, outputs))
 
     return Scorer(init, inner.update, inner.merge, finalize, score, distances)
