@@ -47,8 +47,9 @@ def test_an_image_with_a_nan_scores_nan_among_many(name):
     labels = np.arange(60) % classes
     scorer = scorers.make(name, **OPTIONS.get(name, {}))
     state = jax.jit(lambda x, y: scorers.fit(scorer, {feature: x}, y, classes))(x[:60], labels)
-    x.reshape(N, -1)[BAD, -1] = np.nan
-    outputs = {feature: x}
+    broken = x.copy()  # the fit may still be reading x
+    broken.reshape(N, -1)[BAD, -1] = np.nan
+    outputs = {feature: broken}
     found = np.asarray(jax.jit(scorer.score)(state, outputs))
     assert np.flatnonzero(np.isnan(found)).tolist() == [BAD]
     far = jax.jit(scorer.distances)(state, outputs)
