@@ -87,13 +87,15 @@ def environment(program: str) -> dict[str, Any]:
 
 
 def _without_places(arguments: list[str]) -> list[str]:
-    """The command line without the paths of one machine, which no result depends on."""
+    """The command line without the paths of one machine, which no result depends on; of those that say which program or
+    file was compared with, the last part."""
     kept, skip = [], False
     for argument in arguments:
         name = argument.split("=")[0]
         place = name.replace("_", "-") in ("--out", "--data-dir", "--score-table")
         if not (place or skip):
-            kept.append(argument)
+            option, sign, value = argument.rpartition("=")
+            kept.append(option + sign + (Path(value).name if Path(value).is_absolute() else value))
         skip = place and "=" not in argument
     return kept
 
