@@ -39,7 +39,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from adjax import scorers, thresholds
-from adjax._leave_one_out import leave_one_out_quantile
+from adjax._other_rows import leave_one_out_quantile
 from adjax.data.splitting import folds as deal
 from adjax.types import Outputs, PyTree, Scorer
 

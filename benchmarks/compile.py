@@ -40,8 +40,8 @@ from benchmarks.training import AUTOENCODER, CNN, LENET, Setting, gan
 from experiments.rundir import environment, write_json
 
 HEADING = (
-    "By the TPU's compiler, on a machine without one: bounds and counts, no measured times. In brackets: × the earlier "
-    "program. What the columns mean: `python -m benchmarks.compile --help`.\n"
+    "By the TPU's compiler, on a machine without one: bounds and counts, no measured times. What the columns mean: "
+    "`python -m benchmarks.compile --help`.{}\n"
 )
 RESULTS = Path(__file__).parent / "results"
 TOPOLOGIES = {"v5e": "v5e:2x2", "v6e": "v6e:2x2", "v5p": "v5p:2x2x1", "v4": "v4:2x2x1"}
@@ -258,19 +258,24 @@ def main() -> None:
     if not chosen:
         raise SystemExit(f"--programs {' '.join(args.programs)} names none of: {'; '.join(PROGRAMS)}")
     jax.config.update("jax_platforms", "cpu")  # the compiler is asked, not a chip
-    chip, before = chip_of(args.chip), {}
-    if args.baseline is not None:
-        before = json.loads(args.baseline.read_text())["programs"].get(args.chip, {})
+    chip = chip_of(args.chip)
+    before = {} if args.baseline is None else json.loads(args.baseline.read_text())["programs"]
+    where = environment("benchmarks.compile") | {"libtpu": version("libtpu")}
     for name in chosen:
-        row = compiled(PROGRAMS[name](chip), chip)
+        row = compiled(PROGRAMS[name](chip), chip) | {"revision": where["revision"]}
         print(f"{name}: compiled in {row['compile_cpu_s']:.0f} CPU s, {row['all_bytes'] / 1e6:,.0f} MB", flush=True)
         written = json.loads(args.out.read_text())["programs"] if args.out.exists() else {}
         rows = written.get(args.chip, {}) | {name: row}
         written[args.chip] = {n: rows[n] for n in PROGRAMS if n in rows}
-        versions = {"libtpu": version("libtpu")}
-        write_json(args.out, {"environment": environment("benchmarks.compile") | versions, "programs": written})
-        pages = [f"## {chip}\n\n{table(rows, before)}" for chip, rows in written.items()]
-        args.out.with_suffix(".md").write_text("\n".join(["# Programs compiled for TPUs", "", HEADING, *pages]))
+        write_json(args.out, {"environment": where, "programs": written})
+        args.out.with_suffix(".md").write_text(page(written, before))
+
+
+def page(written: dict[str, dict[str, Any]], before: dict[str, dict[str, Any]]) -> str:
+    """The tables of all chips."""
+    brackets = " In brackets: × the earlier program." if before else ""
+    tables = (f"## {chip}\n\n{table(rows, before.get(chip, {}))}" for chip, rows in written.items())
+    return "\n".join(["# Programs compiled for TPUs", "", HEADING.format(brackets), *tables])
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from tiers import daily
 
 import adjax
 from adjax import crossfit, scorers, thresholds
-from adjax._leave_one_out import leave_one_out_quantile
+from adjax._other_rows import leave_one_out_quantile
 from adjax.data.splitting import copies, folds, validation_split
 from experiments import calibration_features
 

@@ -214,6 +214,21 @@ def test_a_run_is_made_again_from_its_config_to_the_bit(finished, tmp_path, caps
     assert not (again / tensorboard.NAME).exists()
 
 
+def test_a_command_is_told_without_the_paths_of_a_machine(monkeypatch):
+    given = [
+        "run",
+        "--out",
+        "/home/me/run",
+        "--seeds",
+        "3",
+        "--peer",
+        "/home/me/env/python",
+        "--weights=/home/me/a.pth",
+    ]
+    monkeypatch.setattr(sys, "argv", given)
+    assert rundir.environment("p")["command"] == "python -m p --seeds 3 --peer python --weights=a.pth"
+
+
 def test_every_run_says_what_it_was_made_by(finished):
     where = json.loads((finished / "environment.json").read_text())
     assert {"command", "versions", "revision", "devices", "python"} <= where.keys()

@@ -30,7 +30,7 @@ LAYERS = [
     {"scorers"},
     {"conformal"},
     {"thresholds"},
-    {"_leave_one_out"},
+    {"_other_rows"},
     {"crossfit"},
     {"spec"},
     {"extraction"},
