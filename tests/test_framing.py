@@ -80,6 +80,7 @@ def test_what_is_not_seen_or_stretched_is_told_and_nothing_else():
     assert framing.told_of_unseen([0.0, 0.001], "middle") is framing.told_of_unseen([], "middle") is None
     sizes = [(30, 40)] * 5 + [(40, 30)]
     assert "1 of 6 pictures have other proportions" in framing.told_of_proportions(sizes)
+    assert "1 of 6 pictures" in framing.told_of_proportions([(b, a) for a, b in sizes])
     assert framing.told_of_proportions([(30, 40)] * 5) is framing.told_of_proportions(sizes, "letterbox") is None
 
 

@@ -11,7 +11,7 @@ import pytest
 from picture_files import save
 
 from adjax import __main__, detector_from, localise, tiles
-from adjax.auto import fit, plan, tiled
+from adjax.auto import fit, plan, select, tiled
 from adjax.auto.plan import UserChoices
 from adjax.data import DataError
 from adjax.data.io import upload
@@ -106,6 +106,8 @@ def test_the_plan_for_tiles_takes_what_knows_no_positions():
     headers = [upload.Header(1000, 2000, 3, "RGB")] * 20
     made = plan.choose(headers, 1, UserChoices(weights="random", frame="tiles"))
     assert (made.shape, made.scorer, made.tiled, made.selects) == ((256, 256, 3), "subspace", True, True)
+    assert list(select.patch_scorers(made)) == ["patchcore", "subspace"]
+    assert "padim" in select.patch_scorers(dataclasses.replace(made, frame="whole"))
     assert plan.choose(headers, 1, UserChoices(side_px=130, weights="random", frame="tiles")).shape == (128, 128, 3)
     with pytest.raises(DataError, match="knows no positions"):
         plan.choose(headers, 1, UserChoices(scorer="padim", weights="random", frame="tiles"))
@@ -123,6 +125,30 @@ def test_a_sample_has_tiles_of_all_pictures_and_no_more_than_its_limit(tmp_path,
     assert len(known.tiles) <= 7
     assert set(known.owners.tolist()) == {0, 1, 2}
     assert all((tile == 10 * owner).all() for tile, owner in zip(known.tiles, known.owners, strict=True))
+
+
+@dataclasses.dataclass
+class Seen:
+    """A detector that knows the pictures it was fitted to."""
+
+    pictures: list
+    calibration_scores: object = None
+
+    def with_false_positive_rate(self, alpha):
+        return self
+
+
+def test_few_pictures_are_scored_by_fits_without_them(monkeypatch):
+    monkeypatch.setattr(tiled, "_fitted", lambda plan, known, pictures: Seen(pictures.tolist()))
+    monkeypatch.setattr(
+        tiled, "scores", lambda detector, files, advance: [float(f in detector.pictures) for f in files]
+    )
+    rows = np.array([7, 3, 5, 0, 1, 8, 2])
+    few = tiled.train(None, list(range(9)), None, fit.Parts(rows, rows[:0]), alpha=0.2)
+    assert few.detector.pictures == rows.tolist()
+    assert few.detector.calibration_scores.tolist() == [0] * 7  # none was seen
+    many = tiled.train(None, list(range(9)), None, fit.Parts(rows, np.array([4, 6])), alpha=0.2)
+    assert many.detector.calibration_scores.tolist() == [0, 0]
 
 
 @pytest.mark.slow

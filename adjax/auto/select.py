@@ -108,7 +108,7 @@ def compare(
     also = {"patches", "statistics"}
     said = {k: extract(built.spec, params, built.normalise(images[fitted]), x, also) for k, x in shown.items()}
     planned = (built.spec.scorer, dict(plan.scorer_options))
-    patches = {name: options for name, options in PATCHES.items() if not plan.tiled or name in TILED}
+    patches = patch_scorers(plan)
     alone: dict[str, tuple[str, Mapping[str, Any]]] = {name: (name, options) for name, options in patches.items()}
     alone |= {"statistics": ("patchwise", STATISTICS)} | ({} if plan.tiled else {planned[0]: planned})
     values = {name: _scores(*one, said, labels[fitted], len(classes)) for name, one in alone.items()}
@@ -120,6 +120,11 @@ def compare(
     if len(classes) == 1 and not plan.tiled:  # of several, the planned scorer has a distance from each
         together = [(*pair, planned[0]) for pair in together] + together + [(name, planned[0]) for name in patches]
     return [*(_together([found[name] for name in names], values) for names in together), *found.values()]
+
+
+def patch_scorers(plan: TrainingPlan) -> dict[str, Mapping[str, Any]]:
+    """Scorers of patches that are compared, with their options; for tiles, those that know no positions."""
+    return {name: options for name, options in PATCHES.items() if not plan.tiled or name in TILED}
 
 
 def _together(each: list[Found], values: Mapping[str, Mapping[str, np.ndarray]]) -> Found:
