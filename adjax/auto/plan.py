@@ -44,7 +44,7 @@ LAYERS = ("layer2", "layer1")
 beside them PaDiM found less of the synthetic defects in four textures."""
 PATCHES: Mapping[str, Mapping[str, Any]] = {
     "padim": {"channels": 64},
-    "patchcore": {"coreset": 2000, "capacity": 20_000},
+    "patchcore": {"coreset": 1000},
     "subspace": {"components": 0.99},
 }
 """Scorers of patches, with their options; beside them stands the one that was planned."""
