@@ -5,6 +5,7 @@
 <!-- results: NAME.json -->    README's table of that file, or a sentence if there is none yet
 <!-- benchmarks -->            the table of benchmarks/results/, or a sentence if there is none yet
 <!-- modules: adjax.scorers.SCORERS -->     the documentation of each entry
+<!-- source: PATH -->          a file of the repository, whole
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from experiments.console import cells
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "experiments" / "results"
 BENCHMARKS = ROOT / "benchmarks" / "results"
-_MARK = re.compile(r"^<!-- (choosing|speed|results|benchmarks|modules)(?:: (\S+))? -->$", re.MULTILINE)
+_MARK = re.compile(r"^<!-- (choosing|speed|results|benchmarks|modules|source)(?:: (\S+))? -->$", re.MULTILINE)
 
 
 class Choice(NamedTuple):
@@ -74,6 +75,8 @@ def _made(mark: re.Match[str]) -> str:
         return "\n\n".join(tables) or "No timings are committed yet."
     if kind == "modules":
         return modules(argument)
+    if kind == "source":
+        return f"```py\n{(ROOT / argument).read_text(encoding='utf-8').rstrip()}\n```"
     path = RESULTS / argument
     return readme.table(json.loads(path.read_text())) if path.exists() else "No figures are committed yet."
 

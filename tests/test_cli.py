@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from adjax import __main__, methods, models, scorers
+from adjax.cli import export
+from adjax.cli._common import find_detector
 from adjax.cli.parsers import _common, train
+from adjax.cli.parsers import export as export_options
 
 COMMANDS = [command for command in __main__.COMMANDS if command != "data"]
 
@@ -71,3 +76,15 @@ def test_the_help_of_train_says_what_weights_may_be(capsys):
         __main__.main(["train", "--help"])
     said = " ".join(capsys.readouterr().out.split())
     assert "'random' for a network that knows nothing (default: the published ones)" in said
+
+
+def test_the_help_of_export_names_the_path_that_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in ("runs/parts", "runs/centerloss/detector", "runs/deep_svdd/detectors/t-shirt"):
+        Path(folder).mkdir(parents=True)
+        (Path(folder) / "manifest.json").touch()
+    examples = re.findall(r"adjax export (\S+)(?: --to (\w+))? .*into (\S+)(.*)", export_options.EPILOG)
+    assert len(examples) == 4
+    for run, to, out, beside in examples:
+        named = Path(run).parent / out if "beside it" in beside else Path(out)
+        assert export.target(find_detector(Path(run)), to or "stablehlo") == named

@@ -270,6 +270,10 @@ def test_the_command(detector, tmp_path, capsys):
     assert loaded.about == repr(detector)
     assert loaded.classes == tuple("0123456789")
     assert command_line.main(["export", str(tmp_path / "run"), "--out", str(tmp_path / "here")]) == 0
+    detector.save(tmp_path / "parts")  # as `adjax train` leaves it
+    assert command_line.main(["export", str(tmp_path / "parts")]) == 0
+    assert f"written to {tmp_path / 'parts_exported'}" in capsys.readouterr().out
+    assert (tmp_path / "parts_exported" / "manifest.json").exists()
     assert (tmp_path / "here" / "manifest.json").exists()
     detector.save(tmp_path / "many" / "detectors" / "7")
     for folder, told in (("many", r"1 detectors: name one, .*detectors.7"), ("none", "no detector/")):

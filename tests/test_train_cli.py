@@ -148,7 +148,7 @@ def test_fifty_pictures_make_a_detector(tmp_path, capsys):
         "bad.png: the file is empty",
         "at most 5.00% of normal images like these",
         "20 held out, which could promise 4.76%",
-        "against 30 anomalies, the held-out 20 normal images",
+        "30 anomalies against 20 held-out normal images: AUROC",
         "AUROC 1.0000",
         f"python -m adjax predict {out}",
     ):
@@ -164,9 +164,12 @@ def test_fifty_pictures_make_a_detector(tmp_path, capsys):
     assert np.mean(detector.predict(held_out)) <= 0.05
     assert len(rows) == len(images) == 50
     assert card.speaks_of(out)
-    assert "30 images, of normal" in (out / card.NAME).read_text()
+    said = (out / card.NAME).read_text()
+    assert "30 images, of normal" in said
+    assert "\\`" not in said  # code spans would show as backslashes and backticks
     text = (out / page.NAME).read_text(encoding="utf-8")
     assert 'AUROC</dt><dd class="value">1.0000</dd>' in text
+    assert "30 known anomalies and 20 held-out normal images, which also set the threshold; none of them was" in text
     view = json.loads(re.search(r'id="data">(.*?)</script>', text)[1])["views"][0]
     assert view["counts"] == [20, 30]
     assert view["heldOut"] is None  # they are the normal images shown
@@ -216,7 +219,7 @@ def test_twelve_pictures_make_a_detector_that_says_what_it_can_promise(tmp_path,
         "about 7.70% of normal images like these will be flagged",
         "each of the 12 different images scored by a fit without it",
         "they could promise 7.69%",
-        "against 10 anomalies, the cross-fitted 12 normal images",
+        "10 anomalies against 12 cross-fitted normal images: AUROC",
     ):
         assert part in said, part
     kept = json.loads((out / record.NAME).read_text())

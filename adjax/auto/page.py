@@ -59,11 +59,11 @@ def of_training(
     value, low, high = judged.auroc
     worse = f" The trivial score {judged.beaten_by!r} alone does better." if judged.beaten_by else ""
     trivial = [(f"AUROC of {name}", f"{auroc:.4f}") for name, auroc in judged.baselines.items()]
-    which = "the held-out normal images, which also set the threshold" if calibrated_on else "normal test images"
+    which = "held-out normal images, which also set the threshold" if calibrated_on else "normal test images"
     return Report(
         title=about,
-        lead=f"Evaluated on {len(anomalous):,} known anomalies and {len(normal):,} images, not trained on: {which}."
-        + worse,
+        lead=f"Evaluated on {len(anomalous):,} known anomalies and {len(normal):,} {which}; none of them was trained "
+        f"on.{worse}",
         figures=(
             Figure("AUROC", f"{value:.4f}", f"{low:.4f}–{high:.4f}", "95% interval, DeLong"),
             Figure("FPR95", f"{judged.fpr95:.2%}", about="normal images flagged where 95% of the anomalies are"),

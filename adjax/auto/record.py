@@ -95,7 +95,7 @@ def _card(training: Training, directory: Path) -> card.Card:
     planned, weights, parts = training.planned, training.planned.pretrained, training.parts
     return card.Card(
         title=directory.resolve().name,
-        about=(f"Trained by `python -m adjax train`: {planned.name}.", *(f"{line}." for line in planned.why)),
+        about=(f"Trained by python -m adjax train: {planned.name}.", *(f"{line}." for line in planned.why)),
         data=(
             ("read from", upload.text(training.found.about)),
             ("trained on", f"{len(parts.train):,} images, of {', '.join(training.found.classes[:20])}"),

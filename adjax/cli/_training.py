@@ -50,13 +50,13 @@ def tell_figures(console: Console, judged: fit.Evaluation, which: str) -> None:
     Args:
       console: to print to.
       judged: the figures.
-      which: the normal images beside the anomalies.
+      which: what the normal images are: "normal test images", "held-out normal images".
     """
     value, low, high = judged.auroc
     console.print(
-        f"against {judged.anomalous:,} anomalies, {which} {judged.normal:,} normal images beside them: "
-        f"AUROC {value:.4f} ({low:.4f}–{high:.4f}), AUPR {judged.aupr:.4f}, FPR95 {judged.fpr95:.2%}; at the threshold "
-        f"{judged.flagged:.1%} of the anomalies are flagged, and {judged.false_alarms:.1%} of the normal images"
+        f"{judged.anomalous:,} anomalies against {judged.normal:,} {which}: AUROC {value:.4f} ({low:.4f}–{high:.4f}), "
+        f"AUPR {judged.aupr:.4f}, FPR95 {judged.fpr95:.2%}; at the threshold {judged.flagged:.1%} of the anomalies are "
+        f"flagged, and {judged.false_alarms:.1%} of the normal images"
     )
 
 

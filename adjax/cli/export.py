@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from adjax import serialization
 from adjax.cli._common import find_detector
 from adjax.cli.parsers.export import parser
@@ -12,13 +14,27 @@ def main(arguments: list[str]) -> int:
     chosen = parser().parse_args(arguments)
     folder = find_detector(chosen.run)
     detector = serialization.load(folder)
+    out = chosen.out or target(folder, chosen.to)
     if chosen.to == "onnx":
         from adjax import onnx
 
-        out = chosen.out or folder.parent / f"{folder.name}.onnx"
         onnx.save(detector, out)
     else:
-        out = chosen.out or folder.parent / ("exported" if folder.name == "detector" else f"{folder.name}_exported")
         detector.export(out)
     print(f"{detector}\nwritten to {out}")
     return 0
+
+
+def target(folder: Path, to: str) -> Path:
+    """Where a detector is written to unless the user says so.
+
+    Args:
+      folder: of the detector.
+      to: "stablehlo" or "onnx".
+
+    Returns:
+      A path beside the folder.
+    """
+    if to == "onnx":
+        return folder.parent / f"{folder.name}.onnx"
+    return folder.parent / ("exported" if folder.name == "detector" else f"{folder.name}_exported")

@@ -162,7 +162,8 @@ def _judge(
     known, unread = masks.of_pictures([found.test_anomalous[i] for i in odd], chosen.folder, shape, planned.frame)
     tell(console, unread)
     judged = fit.evaluate(detector, normal, anomalous, known, train)
-    which = "test" if found.test_normal else "the cross-fitted" if normal is None else "the held-out"
+    own = "cross-fitted normal images" if normal is None else "held-out normal images"
+    which = "normal test images" if found.test_normal else own
     tell_figures(console, judged, which)
     if judged.baselines:
         each = ", ".join(f"{name} {auroc:.4f}" for name, auroc in judged.baselines.items())

@@ -62,7 +62,7 @@ def run(
         fitted = tiled.train(planned, files, known, parts, alpha=alpha, seed=seed, advance=progress.advance)
     fitted.detector.save(out)
     console.print(f"{fitted.detector}\n{parts.promise(alpha)}: --false-positive-rate for another")
-    judged = _judge(console, fitted.detector, found)
+    judged = _judge(console, fitted.detector, found, parts.crossed)
     written = found._replace(classes=tiled.ONE_CLASS)
     record.write(
         record.Training(
@@ -85,7 +85,7 @@ def run(
     return 0
 
 
-def _judge(console: Console, detector: Detector, found: scan_folder.Layout) -> fit.Evaluation | None:
+def _judge(console: Console, detector: Detector, found: scan_folder.Layout, crossed: bool) -> fit.Evaluation | None:
     """Prints how it does on known anomalies, if there are any."""
     if not found.test_anomalous:
         return None
@@ -94,7 +94,8 @@ def _judge(console: Console, detector: Detector, found: scan_folder.Layout) -> f
         return None
     levels = normal if len(normal) else np.asarray(detector.calibration_scores)
     judged = fit.of_scores(float(detector.threshold), levels, anomalous)
-    tell_figures(console, judged, "test" if len(normal) else "the calibrating")
+    own = "cross-fitted normal images" if crossed else "held-out normal images"
+    tell_figures(console, judged, "normal test images" if len(normal) else own)
     return judged
 
 

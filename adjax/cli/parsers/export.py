@@ -9,13 +9,14 @@ from adjax.cli.parsers._common import new_parser
 
 EPILOG = """\
 examples:
-  python -m adjax export runs/centerloss                        into runs/centerloss/exported
-  python -m adjax export runs/centerloss --to onnx --out d.onnx
-  python -m adjax export runs/deep_svdd/detectors/t-shirt       one detector of many
+  python -m adjax export runs/parts                             of `adjax train`: into runs/parts_exported
+  python -m adjax export runs/parts --to onnx                   into runs/parts.onnx
+  python -m adjax export runs/centerloss                        of experiments.run: into runs/centerloss/exported
+  python -m adjax export runs/deep_svdd/detectors/t-shirt       one detector of many: into t-shirt_exported beside it
 
 Then, with JAX and without adjax's networks:
-  adjax.export.load("runs/centerloss/exported").score(images)
-  adjax.export.load("runs/centerloss/exported").maps(images)    where, if the detector has maps
+  adjax.export.load("runs/parts_exported").score(images)
+  adjax.export.load("runs/parts_exported").maps(images)         where, if the detector has maps
 """
 
 
@@ -32,5 +33,10 @@ def parser() -> argparse.ArgumentParser:
         default="stablehlo",
         help="stablehlo: a directory, for CPU, CUDA and TPU (default); onnx: a file, needs the extra onnx",
     )
-    add("--out", type=Path, metavar="FILE", help="default: exported/ or detector.onnx beside it")
+    add(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="default: beside the detector, NAME_exported or NAME.onnx; of a run's detector/, exported",
+    )
     return options
