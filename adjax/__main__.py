@@ -11,6 +11,7 @@ COMMANDS = {
     "data": "list and fetch data sets",
     "train": "make a detector of a folder of normal images",
     "predict": "score the picture files of a folder with a detector",
+    "threshold": "decide again on a scored table, without scoring again",
     "doctor": "look at this machine, and at a folder of pictures",
     "export": "write a detector as a program that runs without adjax's networks",
 }
@@ -43,7 +44,7 @@ def _command(arguments: list[str]) -> int:
 
 def usage() -> str:
     """The list of commands."""
-    lines = [f"  {name:10}{about}" for name, about in COMMANDS.items()]
+    lines = [f"  {name:11}{about}" for name, about in COMMANDS.items()]
     return "\n".join(["usage: python -m adjax COMMAND [--help] [--debug]", "", *lines, "", DEBUG_HELP])
 
 

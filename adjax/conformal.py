@@ -6,9 +6,10 @@ A NaN counts as +inf: the promise is for every image.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 _FEWEST = 10
@@ -52,8 +53,12 @@ def needed(alpha: float) -> int:
 class ThresholdInterval(NamedTuple):
     """Scores between which a threshold lies; float32 scalars, `low` ≤ `high`."""
 
-    low: Array
-    high: Array
+    low: Array | np.ndarray
+    high: Array | np.ndarray
+
+    def holds(self, scores: Any) -> Any:
+        """Tells which scores, float[...], are uncertain, in (low, high]: bool[...]; False where it is not finite."""
+        return (scores > self.low) & (scores <= self.high) & (abs(scores) < float("inf"))
 
 
 def threshold_interval(scores: Float[ArrayLike, " n"], alpha: float, confidence: float = 0.95) -> ThresholdInterval:

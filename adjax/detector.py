@@ -172,16 +172,15 @@ class Detector:
           confidence: of the interval, in (0, 1).
 
         Returns:
-          bool[N]; False for a NaN score.
+          bool[N]; False for a score that is not finite.
 
         Raises:
           ValueError: no held-out normal images; alpha or confidence outside of (0, 1).
         """
         if self.calibration_scores.shape[0] == 0:
             raise ValueError("no uncertainty: this detector was fitted without held-out normal images; give `fit` some")
-        low, high = thresholds.threshold_interval(self.calibration_scores, alpha, confidence)
-        scores = self.score(images)
-        return (scores > low) & (scores <= high)
+        interval = thresholds.threshold_interval(self.calibration_scores, alpha, confidence)
+        return interval.holds(self.score(images))
 
     def with_quantile(self, level: float = 0.975) -> Detector:
         """The same detector with each class's threshold at that quantile of its own training distances, as in the

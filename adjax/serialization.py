@@ -96,6 +96,25 @@ def load(directory: str | os.PathLike) -> Detector:
     return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
 
+def calibration_scores(directory: str | os.PathLike) -> np.ndarray:
+    """Reads the scores that thresholds and p-values of a detector are taken from, and builds no network.
+
+    Args:
+      directory: that `save` wrote.
+
+    Returns:
+      float32[n], ascending, see `Detector.calibration_scores`.
+
+    Raises:
+      ArtefactError: as of `load`, but for arrays that aren't those of the spec.
+    """
+    contents = FORMAT.read(directory)
+    try:
+        return load_arrays(contents["arrays"])[_SAVED_AS["calibration_scores"]]
+    except Exception as error:  # whatever a reader of safetensors fails with
+        raise ArtefactError(f"{directory} holds no detector that this adjax knows: {error}") from error
+
+
 def _facts(detector: Detector) -> dict[str, Any]:
     """The spec as files have it: names alone.
 

@@ -1,4 +1,4 @@
-"""What the commands share: how they begin, and how they find and name a detector."""
+"""What the commands share: how they begin, how they find a detector, and which rates it can promise."""
 
 from __future__ import annotations
 
@@ -39,3 +39,24 @@ def find_detector(run: Path) -> Path:
     if many:
         raise ValueError(f"{run} holds {len(many)} detectors: name one, {run / 'detectors' / many[0]}")
     raise ValueError(f"{run} holds no detector/: name a run directory, or a detector that was saved")
+
+
+def check_rate(held_out: int, rate: float) -> None:
+    """Refuses a false-positive rate that the held-out images are too few to promise.
+
+    Args:
+      held_out: how many calibrated the detector.
+      rate: asked for.
+
+    Raises:
+      ValueError: with what they can promise.
+    """
+    given = f"--false-positive-rate {rate:g}"
+    if not held_out:
+        raise ValueError(f"{given}: this detector was made without held-out normal images, so it can promise no rate")
+    least = 1 / (held_out + 1)
+    if not least <= rate < 1:
+        raise ValueError(
+            f"{given}: this detector was calibrated on {held_out} normal images, which can promise {least:.3g} or more "
+            "(below 1): choose such a rate, or train with more pictures"
+        )

@@ -13,14 +13,14 @@ from pathlib import Path
 from rich.console import Console
 
 from adjax import features, localise, manifest, serialization, thresholds
-from adjax.cli._common import find_detector, start
+from adjax.cli._common import check_rate, find_detector, start
 from adjax.cli.parsers.predict import parser
 from adjax.data.io import depth, framing, upload, walk
 from adjax.data.io.probabilities import write_probabilities
 from adjax.data.split import DataError
 from adjax.detector import Detector
 from adjax.loop import StopSignal
-from adjax.predict import page, stream, writers
+from adjax.predict import page, resume_log, stream, writers
 from adjax.predict.resume_log import ResumeLog
 from adjax.predict.stream import Prediction
 from adjax.progress import ImageProgress
@@ -57,7 +57,7 @@ def main(arguments: list[str]) -> int:
     found = walk.find(folder, links=chosen.follow_links, hidden=chosen.hidden, any_name=chosen.any_name)
 
     shared: dict[str, str | float] = {"threshold": float(detector.threshold), "detector": sha256}
-    journal_path = chosen.out.with_name(f"{chosen.out.name}.journal")
+    journal_path = resume_log.path_beside(chosen.out)
     if chosen.out.exists() and not journal_path.exists() and not chosen.fresh:
         raise DataError(
             f"{chosen.out} is there already, and no {journal_path.name} to go on from: name another, or --fresh"
@@ -65,7 +65,10 @@ def main(arguments: list[str]) -> int:
     batch_size = chosen.batch_size or features.batch_size_for(detector.spec.image_shape)
     with (
         ResumeLog(
-            journal_path, {**shared, "false-positive rate": alpha, "folder": str(folder.resolve())}, chosen.fresh
+            journal_path,
+            {**shared, "false-positive rate": alpha, "folder": str(folder.resolve())},
+            chosen.fresh,
+            {"directory": str(find_detector(chosen.detector).resolve()), "maps": localise.kind(detector)},
         ) as journal,
         StopSignal() as stop,
     ):
@@ -136,22 +139,9 @@ def _detector(run: Path, false_positive_rate: float | None) -> tuple[Detector, s
         )
     sha256 = manifest.digest(directory)
     if false_positive_rate is not None:
-        _check_rate(len(detector.calibration_scores), false_positive_rate)
+        check_rate(len(detector.calibration_scores), false_positive_rate)
         return detector.with_false_positive_rate(false_positive_rate), sha256, false_positive_rate
     return detector, sha256, _rate(detector, directory)
-
-
-def _check_rate(held_out: int, rate: float) -> None:
-    """Refuses a rate that the held-out images are too few to promise."""
-    given = f"--false-positive-rate {rate:g}"
-    if not held_out:
-        raise DataError(f"{given}: this detector was made without held-out normal images, so it can promise no rate")
-    least = 1 / (held_out + 1)
-    if not least <= rate < 1:
-        raise DataError(
-            f"{given}: this detector was calibrated on {held_out} normal images, which can promise {least:.3g} or more "
-            "(below 1): choose such a rate, or train with more pictures"
-        )
 
 
 def _rate(detector: Detector, directory: Path) -> float | None:

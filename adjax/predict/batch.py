@@ -79,7 +79,7 @@ def _decided(
     detector: Detector, score: jax.Array, interval: thresholds.ThresholdInterval | None
 ) -> dict[str, jax.Array]:
     held_out = detector.calibration_scores.shape[0]
-    uncertain = {} if interval is None else {"uncertain": (score > interval.low) & (score <= interval.high)}
+    uncertain = {} if interval is None else {"uncertain": interval.holds(score)}
     return {
         **uncertain,
         "score": score,

@@ -12,9 +12,9 @@ import importlib.metadata
 import time
 from array import array
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -23,7 +23,7 @@ from adjax import distribution, localise
 from adjax.data.io import upload
 from adjax.data.split import DataError
 from adjax.detector import Detector
-from adjax.predict.resume_log import ResumeLog
+from adjax.predict.stream import Prediction
 from adjax.report import Figure, Pictures, Report, Table, View, choose
 
 NAME = "report.html"
@@ -39,6 +39,14 @@ SEEN = {
 }
 MAX_ERRORS, LONGEST_NAME = 300, 160
 """Rows of the table of errors; characters of a name, of which the end is kept."""
+
+
+class Journal(Protocol):
+    """What a report is made from: a `ResumeLog`, or a table that is read again."""
+
+    def rows(self) -> Iterator[Prediction]:
+        """All rows, in order, as often as asked."""
+        ...
 
 
 class Scored(NamedTuple):
@@ -60,7 +68,7 @@ class Scored(NamedTuple):
 
 
 def of_scores(
-    detector: Detector, sha256: str, folder: Path, journal: ResumeLog, alpha: float | None, command: str, table: str
+    detector: Detector, sha256: str, folder: Path, journal: Journal, alpha: float | None, command: str, table: str
 ) -> Report:
     """Builds the report of a scored folder.
 
@@ -154,7 +162,7 @@ def title(folder: Path, table: str) -> str:
     return _short(f"Scores of {upload.line(folder.resolve().name) or 'a folder'}, {upload.line(table)}")
 
 
-def read(journal: ResumeLog, classes: Sequence[str]) -> Scored:
+def read(journal: Journal, classes: Sequence[str]) -> Scored:
     """Reads all rows, in a few bytes each.
 
     Args:
@@ -195,7 +203,7 @@ def near(scores: np.ndarray, threshold: float) -> np.ndarray:
     return np.union1d(choose(scores), order[max(at - NEAR, 0) : at + NEAR])
 
 
-def pictures(detector: Detector, folder: Path, journal: ResumeLog, rows: np.ndarray) -> Pictures | None:
+def pictures(detector: Detector, folder: Path, journal: Journal, rows: np.ndarray) -> Pictures | None:
     """Reads some of the scored files again; files that have gone or become unreadable are left out.
 
     Args:

@@ -1,8 +1,8 @@
 """The journal of a scoring: a line a file, appended as they are done, so that a restart goes on where it ended.
 
-Its first line says what the rows belong to (detector, threshold, folder). A process that is killed leaves at worst a
-last line cut short, which is dropped. Paths are JSON with Python's surrogates for bytes that are no UTF-8, so they come
-back byte for byte.
+Its first line says what the rows belong to (detector, threshold, folder), and where the detector was. A process that is
+killed leaves at worst a last line cut short, which is dropped. Paths are JSON with Python's surrogates for bytes that
+are no UTF-8, so they come back byte for byte.
 """
 
 from __future__ import annotations
@@ -10,23 +10,55 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 from adjax.data.split import DataError
 from adjax.predict.stream import Prediction
 
 KIND = "adjax predict journal 2"
+_NOTES = "notes"
+
+
+def path_beside(table: Path) -> Path:
+    """Path of a table's journal."""
+    return table.with_name(f"{table.name}.journal")
+
+
+def head(path: Path) -> dict[str, Any]:
+    """Reads what the rows of a journal belong to.
+
+    Args:
+      path: of the journal.
+
+    Returns:
+      Its facts, and its notes under their own names; empty where there is no journal.
+    """
+    try:
+        with open(path, "rb") as file:
+            found = json.loads(file.readline())
+        return {**found, **found.pop(_NOTES, {})} if found["journal"] == KIND else {}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return {}
 
 
 class ResumeLog:
     """A journal that is open for appending, by this process alone. A context manager."""
 
-    def __init__(self, path: Path, facts: Mapping[str, str | float | None], fresh: bool = False):
+    def __init__(
+        self,
+        path: Path,
+        facts: Mapping[str, str | float | None],
+        fresh: bool = False,
+        notes: Mapping[str, str | None] = MappingProxyType({}),
+    ):
         """Begins a journal, or goes on with one.
 
         Args:
           path: of the file.
           facts: what its rows depend on.
           fresh: start again whatever is there.
+          notes: what else its first line says, when it is begun; may differ when it goes on.
 
         Raises:
           DataError: it belongs to other facts, is damaged before its end, or another process writes it.
@@ -38,7 +70,7 @@ class ResumeLog:
             self._lock()
             if fresh:
                 self._file.truncate(0)
-            self._file.truncate(self._whole(facts))
+            self._file.truncate(self._whole(facts, notes))
         except BaseException:
             self._file.close()
             raise
@@ -62,11 +94,11 @@ class ResumeLog:
             for line in file:
                 yield Prediction(*json.loads(line))
 
-    def _whole(self, facts: Mapping[str, str | float | None]) -> int:
+    def _whole(self, facts: Mapping[str, str | float | None], notes: Mapping[str, str | None]) -> int:
         """Reads what is there; the length of it that is whole."""
         self._file.seek(0)
         head = {"journal": KIND, **facts}
-        first_line = json.dumps(head).encode() + b"\n"
+        first_line = json.dumps({**head, _NOTES: dict(notes)}).encode() + b"\n"
         end = 0
         for number, line in enumerate(self._file, 1):
             if not line.endswith(b"\n") and (number > 1 or first_line.startswith(line)):
@@ -77,7 +109,7 @@ class ResumeLog:
                     self.done.add(Prediction(*value).path)
             except (ValueError, TypeError) as error:
                 raise DataError(f"{self.path} is damaged in line {number}: start again by --fresh") from error
-            if number == 1 and value != head:
+            if number == 1 and (not isinstance(value, dict) or {**value, _NOTES: None} != {**head, _NOTES: None}):
                 self._refuse(value, head)
             end += len(line)
         if not end:

@@ -1,4 +1,4 @@
-"""Rows to a file that other programs read: CSV, JSON lines or Parquet; atomically."""
+"""Rows to a file that other programs read: CSV, JSON lines or Parquet; atomically, and a part of it in memory."""
 
 from __future__ import annotations
 
@@ -34,7 +34,10 @@ COLUMNS = {
     "detector": str,
 }
 """Those of a row, and the two that all rows share."""
-_ROWS_AT_ONCE = 16_384
+ROWS_AT_ONCE = 16_384
+_BOOLS = {True: "true", False: "false"}
+Part = dict[str, list[Any]]
+"""Rows as columns: `COLUMNS` → a value for each row."""
 
 
 def check(path: Path) -> None:
@@ -46,7 +49,7 @@ def check(path: Path) -> None:
     if path.suffix.lower() not in WRITERS:
         raise DataError(f"{path}: a table is written as {', '.join(WRITERS)}: name it so")
     if path.suffix.lower() == ".parquet":
-        _pyarrow()
+        import_arrow()
 
 
 def write(path: Path, rows: Iterable[Prediction], shared: Mapping[str, Any]) -> None:
@@ -57,45 +60,71 @@ def write(path: Path, rows: Iterable[Prediction], shared: Mapping[str, Any]) -> 
       rows: in order.
       shared: `threshold` and `detector`.
     """
+    write_parts(path, _parts(iter(rows), shared))
+
+
+def write_parts(path: Path, parts: Iterable[Part]) -> None:
+    """Writes a table, part by part, and puts it into place by a rename.
+
+    Args:
+      path: as of `write`.
+      parts: rows as columns, `ROWS_AT_ONCE` in each but the last.
+    """
     with atomic.replacing(path) as fresh:
-        WRITERS[path.suffix.lower()](fresh, ({**row._asdict(), "path": text(row.path), **shared} for row in rows))
+        WRITERS[path.suffix.lower()](fresh, parts)
 
 
-def _csv(path: Path, records: Iterator[dict[str, Any]]) -> None:
+def _parts(rows: Iterator[Prediction], shared: Mapping[str, Any]) -> Iterator[Part]:
+    while taken := list(islice(rows, ROWS_AT_ONCE)):
+        part = dict(zip(Prediction._fields, map(list, zip(*taken, strict=True)), strict=True))
+        part["path"] = [text(path) for path in part["path"]]
+        yield part | {name: [value] * len(taken) for name, value in shared.items()}
+
+
+def _csv(path: Path, parts: Iterable[Part]) -> None:
     with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, list(COLUMNS), lineterminator="\r\n")
-        writer.writeheader()
-        writer.writerows({name: _harmless(name, value) for name, value in record.items()} for record in records)
+        writer = csv.writer(file, lineterminator="\r\n")
+        writer.writerow(COLUMNS)
+        for part in parts:
+            writer.writerows(zip(*(_cells(name, part[name]) for name in COLUMNS), strict=True))
 
 
-def _harmless(name: str, value: Any) -> Any:
-    """A spreadsheet runs a cell that begins like a formula; "./=1.png" is the same path as "=1.png"."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if not isinstance(value, str) or not value.startswith(FORMULA):
-        return value
-    return f"./{value}" if name == "path" else f"'{value}"
+def _cells(name: str, values: list[Any]) -> list[Any]:
+    """A spreadsheet runs a text that begins like a formula; "./=1.png" is the same path as "=1.png"."""
+    kind = COLUMNS[name]
+    if kind is bool:
+        return [_BOOLS.get(value, value) for value in values]
+    if kind is not str:
+        return values
+    before = "./" if name == "path" else "'"
+    return [before + value if value and value[0] in FORMULA else value for value in values]
 
 
-def _jsonl(path: Path, records: Iterator[dict[str, Any]]) -> None:
+def _jsonl(path: Path, parts: Iterable[Part]) -> None:
+    encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode  # one for all: `json.dumps` makes one a call
     with open(path, "w", encoding="utf-8", newline="\n") as file:
-        file.writelines(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n" for record in records)
+        for part in parts:
+            for row in zip(*(part[name] for name in COLUMNS), strict=True):
+                file.write(encode(dict(zip(COLUMNS, row, strict=True))) + "\n")
 
 
-def _parquet(path: Path, records: Iterator[dict[str, Any]]) -> None:
-    arrow = _pyarrow()
-    import pyarrow.parquet
-
+def _parquet(path: Path, parts: Iterable[Part]) -> None:
+    arrow = import_arrow()
     kinds = {str: arrow.string(), int: arrow.int32(), bool: arrow.bool_(), float: arrow.float32()}
     schema = arrow.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()])
-    with pyarrow.parquet.ParquetWriter(path, schema) as writer:
-        while part := list(islice(records, _ROWS_AT_ONCE)):
-            writer.write_table(arrow.Table.from_pylist(part, schema))
+    with arrow.parquet.ParquetWriter(path, schema) as writer:
+        for part in parts:
+            writer.write_table(arrow.Table.from_pydict(part, schema))
 
 
-def _pyarrow() -> Any:
+def import_arrow() -> Any:
+    """Imports pyarrow and its `parquet`.
+
+    Raises:
+      DataError: it is not installed.
+    """
     try:
-        import pyarrow
+        import pyarrow.parquet
     except ImportError as error:
         raise DataError(
             f"Parquet needs pyarrow: {distribution.install('parquet')}, or name the table .csv or .jsonl"
@@ -103,7 +132,7 @@ def _pyarrow() -> Any:
     return pyarrow
 
 
-WRITERS: dict[str, Callable[[Path, Iterator[dict[str, Any]]], None]] = {
+WRITERS: dict[str, Callable[[Path, Iterable[Part]], None]] = {
     ".csv": _csv,
     ".jsonl": _jsonl,
     ".parquet": _parquet,

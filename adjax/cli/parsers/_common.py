@@ -6,6 +6,7 @@ import argparse
 import ast
 import functools
 import importlib.util
+import math
 from collections.abc import Callable
 
 MAX_SEED = 2**31 - 1
@@ -61,6 +62,17 @@ def share(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text!r}: must be a number") from None
     if not 0 < value < 1:
         raise argparse.ArgumentTypeError(f"{value:g}: must lie between 0 and 1, both excluded")
+    return value
+
+
+def finite(text: str) -> float:
+    """A type of argparse: any finite number."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a number") from None
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{value:g}: must be finite")
     return value
 
 
