@@ -8,6 +8,7 @@ import sys
 from adjax import surface
 
 COMMANDS = {
+    "example": "write a folder of made pictures with defects, to try the others on",
     "data": "list and fetch data sets",
     "train": "make a detector of a folder of normal images",
     "predict": "score the picture files of a folder with a detector",

@@ -1,4 +1,4 @@
-"""The pages: figures are those of committed files, lists those of the registries. test_site.py looks at what is built."""
+"""The pages: figures are those of committed files, lists those of the registries; test_site.py reads the built site."""
 
 from __future__ import annotations
 

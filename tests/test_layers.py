@@ -51,7 +51,7 @@ LAYERS = [
 """From left to right. A new module takes its place here."""
 SUBLAYERS = [
     {"defects", "split", "splitting", "words"},
-    {"ambiguous", "labels"},
+    {"ambiguous", "example", "labels"},
     {"tree"},
     {"io"},
     {"copies", "download"},
