@@ -11,6 +11,7 @@ COMMANDS = {
     "example": "write a folder of made pictures with defects, to try the others on",
     "data": "list and fetch data sets",
     "train": "make a detector of a folder of normal images",
+    "refit": "fit another scorer to the network of a trained run",
     "predict": "score the picture files of a folder with a detector",
     "threshold": "decide again on a scored table, without scoring again",
     "doctor": "look at this machine, and at a folder of pictures",

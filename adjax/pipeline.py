@@ -305,6 +305,7 @@ def train_one(
     hparams: Mapping[str, float] | None = None,
     seed: int = 0,
     folds: int | None = None,
+    params: PyTree | None = None,
     **options: Any,
 ) -> One:
     """Trains one member and makes its detector.
@@ -320,6 +321,7 @@ def train_one(
       hparams: hyper-parameters that differ from the method's own.
       seed: of weights, order and augmentation.
       folds: of cross-fitting (`adjax.crossfit`), where nothing is trained and nothing held out; None: none.
+      params: of the network, which is trained already; None: it is trained here.
       **options: as of `train_members`.
 
     Returns:
@@ -330,11 +332,13 @@ def train_one(
     """
     built = recipe.build(images.shape[1:], classes, steps=max(steps, 1))
     check_scorer(built.spec)
-    table = built.members([rows], [labels[rows]], [seed], hparams)
-    normalise = built.normalise(images[rows])
-    trained = train_members(built, images, table, normalise, steps, batch_size=min(batch_size, len(rows)), **options)
+    normalise, trained_steps = built.normalise(images[rows]), 0
+    if params is None:
+        table, size = built.members([rows], [labels[rows]], [seed], hparams), min(batch_size, len(rows))
+        trained = train_members(built, images, table, normalise, steps, batch_size=size, **options)
+        params, trained_steps = member(trained.params, 0), trained.steps
     normal = rows[labels[rows] < len(classes)]
     aside = images[held_out] if len(held_out) else None
     crossed = folds if aside is None and built.method.step is None else None
-    detector = built.fit(member(trained.params, 0), normalise, images[normal], labels[normal], aside, folds=crossed)
-    return One(detector, trained.steps)
+    detector = built.fit(params, normalise, images[normal], labels[normal], aside, folds=crossed)
+    return One(detector, trained_steps)

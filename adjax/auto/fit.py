@@ -25,6 +25,7 @@ from adjax.data.splitting import validation_split
 from adjax.detector import Detector
 from adjax.pipeline import train_one
 from adjax.surface import words
+from adjax.types import PyTree
 
 FEWEST, FEWEST_CROSSED = 50, 10
 """The least that can be learned from: where images are held out, and where they are cross-fitted."""
@@ -193,6 +194,7 @@ def fit(
     alpha: float,
     steps: int,
     seed: int = 0,
+    params: PyTree | None = None,
     report: Callable[[int, dict[str, np.ndarray]], None] = lambda step, metrics: None,
 ) -> Fitted:
     """Trains a detector.
@@ -206,6 +208,7 @@ def fit(
       alpha: the false-positive rate that the threshold promises.
       steps: of training; ignored by a method that trains nothing.
       seed: of the weights, the order and the augmentation.
+      params: of the network, which is trained already; None: it is trained here.
       report: as of `adjax.loop.train`.
 
     Returns:
@@ -228,6 +231,7 @@ def fit(
             hparams=plan.hparams,
             seed=seed,
             folds=crossfit.FOLDS if parts.crossed else None,
+            params=params,
             augment=Augment(shift_px=plan.shift_px),
             stop=stop,
             report=report,

@@ -19,6 +19,7 @@ from adjax.manifest import to_json
 from adjax.report import Table, card
 
 NAME = "train.json"
+COMMAND = ("arguments", "directory")
 
 
 class Training(NamedTuple):
@@ -29,7 +30,7 @@ class Training(NamedTuple):
       images, labels: what was read, uint8[N, H, W, C] and int32[N].
       rows: which of the files they are, int[N].
       unreadable: file → reason.
-      options: of the command line.
+      options: of the command line; `arguments` are that line, and `directory` is where it was run.
       alpha: the false-positive rate promised.
       depths: see `adjax.data.io.depth.Depths.record`.
     """
@@ -74,7 +75,8 @@ def _record(training: Training) -> dict[str, Any]:
         "method": planned.method,
         "model": planned.model,
         "why": planned.why,
-        "options": {name: str(value) for name, value in training.options.items()},
+        "options": {name: str(value) for name, value in training.options.items() if name not in COMMAND},
+        **{name: training.options[name] for name in COMMAND if name in training.options},
         "steps": training.fitted.trained_steps,
         "weights": weights and {"source": weights.source, "sha256": weights.sha256, "licence": weights.licence},
         "classes": found.classes,

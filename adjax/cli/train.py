@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from adjax import localise, manifest, serialization
 from adjax.auto import fit, page, plan, record, scan_folder, select
+from adjax.auto.earlier import Earlier
 from adjax.cli import train_tiles
 from adjax.cli._common import start
 from adjax.cli._training import refuse_if_many, tell, tell_figures, tell_next
@@ -26,7 +28,25 @@ from adjax.report import write as write_report
 def main(arguments: list[str]) -> int:
     """Runs `python -m adjax train ARGUMENTS`; returns the exit code."""
     chosen = parser().parse_args(arguments)
-    console = start()
+    chosen.arguments, chosen.directory = arguments, os.getcwd()
+    return run(start(), chosen)
+
+
+def run(console: Console, chosen: argparse.Namespace, earlier: Earlier | None = None) -> int:
+    """Trains, evaluates and writes.
+
+    Args:
+      console: to print to.
+      chosen: the options, and `arguments` and `directory`, see `adjax.auto.record.Training`.
+      earlier: a run whose network is taken as it was trained; None: it is trained here.
+
+    Returns:
+      The exit code.
+
+    Raises:
+      DataError: pictures that nothing can be learned from.
+      ValueError: options that don't fit together, or another training than `earlier`.
+    """
     found = scan_folder.chosen_by(chosen)
     out = chosen.out or Path("runs") / (chosen.folder.resolve().name or "detector")
     serialization.FORMAT.check_target(out)
@@ -54,7 +74,7 @@ def main(arguments: list[str]) -> int:
     )
     _tell_of_frame(console, readable, planned)
     if planned.tiled:
-        return train_tiles.run(console, chosen, found, planned, errors, out)
+        return train_tiles.run(console, chosen, found, planned, errors, out, earlier)
 
     depths = depth.Depths()
     images, rows, broken = gather.images(found.files, planned.shape, depths, planned.frame)
@@ -71,7 +91,10 @@ def main(arguments: list[str]) -> int:
         console.print("looks for the scorer that finds synthetic defects in these pictures")
         planned = select.refined(planned, images[parts.train], labels[parts.train], found.classes, chosen.seed)
         console.print(f"trains {planned.name}\n  {planned.why[-1]}")
-    steps = plan.steps(planned.method, len(parts.train), planned.batch_size, chosen.steps)
+    if earlier is not None:
+        planned = earlier.applied(planned, found, parts, images, labels, rows)
+        console.print(f"  {planned.why[-1]}")
+    steps = plan.steps(planned.method, len(parts.train), planned.batch_size, chosen.steps) if earlier is None else 0
     with ImageProgress(console, steps * planned.batch_size, "training") as progress:
 
         def report(step: int, metrics: dict[str, np.ndarray]) -> None:
@@ -87,11 +110,14 @@ def main(arguments: list[str]) -> int:
                 alpha=chosen.false_positive_rate,
                 steps=steps,
                 seed=chosen.seed,
+                params=None if earlier is None else earlier.detector.params,
                 report=report,
             )
         except fit.Stopped as stopped:
             console.print("stopped; nothing was kept")
             return 128 + stopped.signal
+    if earlier is not None:
+        fitted = fitted._replace(trained_steps=earlier.record["steps"])
     detector = fitted.detector
     detector.save(out)
     console.print(f"{detector}\n{parts.promise(chosen.false_positive_rate)}: --false-positive-rate for another")

@@ -9,6 +9,7 @@ import numpy as np
 from rich.console import Console
 
 from adjax.auto import fit, record, scan_folder, tiled
+from adjax.auto.earlier import Earlier
 from adjax.auto.plan import TrainingPlan
 from adjax.cli._training import refuse_if_many, tell, tell_figures, tell_next
 from adjax.data.io import depth
@@ -24,6 +25,7 @@ def run(
     planned: TrainingPlan,
     errors: dict[Path, str],
     out: Path,
+    earlier: Earlier | None = None,
 ) -> int:
     """Trains, evaluates and writes.
 
@@ -34,6 +36,7 @@ def run(
       planned: what to train, for tiles.
       errors: files whose header can't be read → reason; what is found here is added.
       out: the detector's directory.
+      earlier: a run that learned from the same pictures; None: none has.
 
     Returns:
       The exit code.
@@ -58,6 +61,10 @@ def run(
         console.print("looks for the scorer that finds synthetic defects in these tiles")
         planned = tiled.refined(planned, known, parts.train, seed)
         console.print(f"trains {planned.name}\n  {planned.why[-1]}")
+    if earlier is not None:
+        written = found._replace(classes=tiled.ONE_CLASS)
+        planned = earlier.applied(planned, written, parts, known.thumbnails, labels, known.rows)
+        console.print(f"  {planned.why[-1]}")
     with ImageProgress(console, parts.calibrating, "calibrating") as progress:
         fitted = tiled.train(planned, files, known, parts, alpha=alpha, seed=seed, advance=progress.advance)
     fitted.detector.save(out)
