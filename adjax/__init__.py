@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from adjax import train as train
     from adjax.auto.arrays import train_detector as train_detector
     from adjax.custom import detector_from as detector_from
+    from adjax.data.io.preprocessing import Preprocessing as Preprocessing
+    from adjax.data.io.preprocessing import read_images as read_images
     from adjax.detector import Detector as Detector
     from adjax.detector import Spec as Spec
     from adjax.detector import fit as fit
@@ -54,10 +56,12 @@ _MODULES = (
 _HOMES = {
     "ArtefactError": "serialization",
     "Detector": "detector",
+    "Preprocessing": "data.io.preprocessing",
     "Spec": "detector",
     "detector_from": "custom",
     "fit": "detector",
     "load": "serialization",
+    "read_images": "data.io.preprocessing",
     "save": "serialization",
     "train_detector": "auto.arrays",
 }

@@ -1,6 +1,6 @@
 """Detectors: a trained network, a fitted scorer and thresholds in one pytree.
 
-A `Detector` is one pytree: preprocessing, network parameters, scorer state and thresholds as arrays, and a
+A `Detector` is one pytree: normalisation, network parameters, scorer state and thresholds as arrays, and a
 small static spec (`adjax.spec`) that says which functions they belong to. So `score`, `predict` and `classify` run
 inside other people's `jit`, `vmap` and `grad`; called with plain arrays they run compiled, in batches.
 """
@@ -24,6 +24,8 @@ from jax.typing import ArrayLike
 from adjax import crossfit, features, thresholds
 from adjax._fitting import check_enough, fit_maps, fit_outputs, no_distance, sigma_level
 from adjax.augment import Normalise
+from adjax.data.io import preprocessing
+from adjax.data.io.preprocessing import Preprocessing
 from adjax.data.splitting import copies
 from adjax.extraction import check, seen
 from adjax.extraction import extract as extract
@@ -82,6 +84,11 @@ class Detector:
         """The old name of `calibration_scores`."""
         warnings.warn("Detector.normal_levels is now calibration_scores", DeprecationWarning, stacklevel=2)
         return self.calibration_scores
+
+    @property
+    def preprocessing(self) -> Preprocessing | None:
+        """How picture files become its images, see `adjax.read_images`; None: it takes no pictures."""
+        return preprocessing.of_images(self.spec.image_shape, self.spec.dtype, self.spec.frame)
 
     def __repr__(self) -> str:
         spec, unseen = self.spec, getattr(self.calibration_scores, "shape", "?")[-1:]

@@ -3,7 +3,7 @@
     DIR/manifest.json             format, schema, and the SHA-256 of the two others (see `adjax.manifest`)
     DIR/program-SUM.stablehlo     what `jax.export` serialised: network, scorer, calibration and threshold as constants,
                                   for CPU, CUDA and TPU, for batches of any size
-    DIR/about-SUM.json            what it is made of, for people
+    DIR/about-SUM.json            what it is made of, and how picture files become its images (`adjax.read_images`)
 
 `load` needs neither the networks nor the scorers that the program is made of, nor imports them. Without adjax:
 `jax.export.deserialize(bytearray(open(file, "rb").read())).call(images)`, from one image on. JAX promises to read such
@@ -40,6 +40,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from adjax import features
+from adjax.data.io.preprocessing import Preprocessing, from_record
 from adjax.manifest import ArtefactError, Manifest, to_json
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ class Exported(NamedTuple):
       about: what it is made of.
       jax_version: of the JAX that exported it; that or a newer one runs it.
       map_kind: of its maps, "score" or "reconstruction", as `adjax.localise.kind` has it; None: it has none.
+      preprocessing: how picture files become its images, for `adjax.read_images`; None: it takes no pictures, or was
+        exported before programs told.
     """
 
     call: Any
@@ -74,6 +77,7 @@ class Exported(NamedTuple):
     about: str
     jax_version: str
     map_kind: str | None = None
+    preprocessing: Preprocessing | None = None
 
     def __call__(self, images: ArrayLike) -> dict[str, Any]:
         """`score` float32[N], `anomalous` bool[N] and, if there were held-out images, `p_value` float32[N].
@@ -155,12 +159,13 @@ def save(detector: Detector, directory: str | os.PathLike) -> None:
     """
     from adjax import localise
 
-    exported = program(detector)
+    exported, way = program(detector), detector.preprocessing
     about = {
         "detector": repr(detector),
         "classes": list(detector.spec.classes),
         "jax": jax.__version__,
         "map": localise.kind(detector),
+        "preprocessing": way and way.record,
     }
     FORMAT.write(directory, {"program": bytes(exported.serialize()), "about": to_json(about)})
 
@@ -246,6 +251,8 @@ def load(directory: str | os.PathLike) -> Exported:
         (images,) = exported.in_avals
         classes, text, version = tuple(map(str, about["classes"])), str(about["detector"]), str(about["jax"])
         map_kind = about.get("map")  # programs of earlier releases have none, and don't tell
+        way = about.get("preprocessing")
+        reading = None if way is None else from_record(way)
         newer = _release(version) > _release(jax.__version__)
     except Exception as error:  # of whatever kind
         raise ArtefactError(
@@ -264,7 +271,7 @@ def load(directory: str | os.PathLike) -> Exported:
                 f"{directory} was exported by jax {version}, and jax {jax.__version__} can't run it: update to jax "
                 f"{version} or newer, or export the detector again with jax {jax.__version__}"
             ) from error
-    return Exported(call, images.shape[1:], str(images.dtype), classes, text, version, map_kind)
+    return Exported(call, images.shape[1:], str(images.dtype), classes, text, version, map_kind, reading)
 
 
 def _release(version: str) -> tuple[int, ...]:

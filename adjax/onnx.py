@@ -9,6 +9,7 @@ the detector's own scores for images of noise.
 
 from __future__ import annotations
 
+import json
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,10 @@ def save(detector: Detector, file: str | os.PathLike) -> None:
         )
     except Exception as error:  # of whatever kind
         raise ValueError(f"jax2onnx can't convert {detector}: {error}. {mend}") from error
-    for key, value in {"detector": repr(detector), "classes": ",".join(detector.spec.classes)}.items():
+    about = {"detector": repr(detector), "classes": ",".join(detector.spec.classes)}
+    if (way := detector.preprocessing) is not None:
+        about["preprocessing"] = json.dumps(way.record)
+    for key, value in about.items():
         entry = model.metadata_props.add()
         entry.key, entry.value = key, value
     try:

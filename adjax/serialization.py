@@ -2,7 +2,7 @@
 
     DIR/manifest.json             format, schema, and the SHA-256 of the two others (see `adjax.manifest`)
     DIR/arrays-SUM.safetensors    every leaf of the detector, by name; SUM is where its SHA-256 begins
-    DIR/detector-SUM.json         the spec
+    DIR/detector-SUM.json         the spec, and how picture files become its images
 
 `load` believes nothing: beyond the sums, arrays are taken if they are exactly those, by name, shape and dtype, that the
 spec's own functions ask for.
@@ -25,6 +25,7 @@ from safetensors.numpy import save as save_arrays
 from adjax import models, scorers, thresholds
 from adjax._trees import by_path
 from adjax.augment import Normalise
+from adjax.data.io.preprocessing import from_record
 from adjax.detector import Detector
 from adjax.manifest import ArtefactError as ArtefactError
 from adjax.manifest import Manifest, to_json
@@ -62,7 +63,8 @@ def save(detector: Detector, directory: str | os.PathLike) -> None:
     held_out = int(detector.calibration_scores.shape[-1])
     # 3 for a grey image that a colour network sees; 0: the function is given images as they come
     channels = 0 if detector.normalise is None else int((1, *jnp.shape(detector.normalise.mean))[-1])
-    facts = {**_facts(detector), "held_out": held_out, "channels": channels}
+    way = detector.preprocessing
+    facts = {**_facts(detector), "held_out": held_out, "channels": channels, "preprocessing": way and way.record}
     _check_arrays(arrays, _template(detector.spec, held_out, channels), "this detector")
     FORMAT.write(directory, {"arrays": save_arrays(arrays), "detector": to_json(facts)})
 
@@ -88,6 +90,7 @@ def load(directory: str | os.PathLike) -> Detector:
     try:
         facts = json.loads(contents["detector"])
         template = _template(_spec(facts), facts["held_out"], facts["channels"])
+        _check_reading(template, facts.get("preprocessing"))  # earlier versions don't tell
         arrays = load_arrays(contents["arrays"])
     except Exception as error:  # a spec may name anything, and fail in any way
         raise ArtefactError(f"{directory} holds no detector that this adjax knows: {error}") from error
@@ -113,6 +116,12 @@ def calibration_scores(directory: str | os.PathLike) -> np.ndarray:
         return load_arrays(contents["arrays"])[_SAVED_AS["calibration_scores"]]
     except Exception as error:  # whatever a reader of safetensors fails with
         raise ArtefactError(f"{directory} holds no detector that this adjax knows: {error}") from error
+
+
+def _check_reading(template: Detector, record: Mapping[str, Any] | None) -> None:
+    """Refuses a detector whose pictures were read otherwise than `read_images` reads them for it."""
+    if record is not None and from_record(record) != template.preprocessing:
+        raise ValueError(f"its preprocessing {record} is not that of its images")
 
 
 def _facts(detector: Detector) -> dict[str, Any]:
