@@ -48,7 +48,7 @@ class Case(NamedTuple):
       peer: its name.
       theirs: the peer's scores, in our units.
       truth: the equation in float64.
-      options: of our scorer.
+      options: of our scorer; a function is called with what the scorers get.
       weights: whether ours is given the last layer's weights.
       variant: the peer's own equation in float64, where its code has another.
     """
@@ -79,11 +79,37 @@ LOGITS: dict[str, Case] = {
     "entropy": Case(f"{OOD} Entropy", partial(peers.logits, "Entropy"), exact.entropy, variant=exact.clipped_entropy),
     "gen": Case(f"{OOD} GEN", lambda g: g.z.shape[1] * peers.logits("GEN", g), exact.gen, variant=exact.clipped_gen),
     "kl_matching": Case(f"{OOD} KLMatching", partial(peers.logits, "KLMatching"), exact.kl_matching),
+    "temperature_scaling": Case(
+        f"{OOD} TemperatureScaling",
+        lambda g: 1 + peers.logits("TemperatureScaling", g),
+        exact.temperature_scaling,
+        variant=partial(exact.temperature_scaling, steps=50),
+    ),
+    "weighted_energy": Case(
+        f"{OOD} WeightedEBO",
+        lambda g: peers.scored(peers.weighted_energy(g)),
+        exact.weighted_energy,
+        {"weights": exact.weights},
+    ),
 }
 FEATURES: dict[str, Case] = {
     "react": Case(f"{OOD} ReAct", partial(peers.maps, "ReAct"), exact.react),
     "ash": Case(f"{OOD} ASH", partial(peers.maps, "ASH", percentile=0.9), exact.ash),
-    "vim": Case(f"{OOD} ViM", peers.vim, exact.vim, variant=partial(exact.vim, eigenvectors=peers.vim_eigenvectors)),
+    "scale": Case(f"{OOD} SCALE", partial(peers.maps, "SCALE", percentile=0.85), exact.scale),
+    "lts": Case(f"{OOD} LTS", partial(peers.with_head, "LTS"), exact.lts),
+    "dice": Case(f"{OOD} DICE", lambda g: peers.scored(peers.dice(g)), exact.dice),
+    "vra": Case(
+        f"{OOD} VRA",
+        partial(peers.maps, "VRA", lower_percentile=0.6, upper_percentile=0.95),
+        exact.vra,
+        variant=partial(exact.vra, removed=False),
+    ),
+    "vim": Case(
+        f"{OOD} ViM",
+        lambda g: peers.scored(peers.vim(g)),
+        exact.vim,
+        variant=partial(exact.vim, eigenvectors=peers.vim_eigenvectors),
+    ),
     "she": Case(f"{OOD} SHE", partial(peers.with_head, "SHE"), exact.she),
     "nnguide": Case(f"{OOD} NNGuide", partial(peers.with_head, "NNGuide"), exact.nnguide),
     "fdbd": Case(f"{OOD} fDBD", partial(peers.with_head, "fDBD"), exact.fdbd),
@@ -108,7 +134,7 @@ FEATURES: dict[str, Case] = {
     "pca": Case(f"{LEARN} PCA", peers.pca, exact.pca, {"components": 16}),
     "ocsvm": Case(f"{LEARN} OneClassSVM", peers.ocsvm, exact.ocsvm),
 }
-WEIGHTS = {f"{name}, weights given": FEATURES[name]._replace(weights=True) for name in ("react", "ash", "vim", "fdbd")}
+WEIGHTS = {f"{name}, weights given": FEATURES[name]._replace(weights=True) for name in scorers.WITH_HEAD}
 IMAGES = {"odin": Case(f"{OOD} ODIN", peers.odin, exact.odin)}
 """Scorer, and after a comma what sets a case apart from another -> what it is compared with."""
 
@@ -139,8 +165,13 @@ _SINGULAR = "a feature that is 0 on all images makes the covariance singular, an
 _SINGULAR += "variance for what float32 can tell from 0, the peer adds 1e-6 to all variances or to their sum"
 _SQUARED = "the peer sums a covariance in float32 and takes its eigenvectors, which squares the condition number; ours "
 _SQUARED += "are singular vectors"
+_REMOVED = "the peer raises what is low to its limit, where the paper removes it"
+_STEPS = "the peer's L-BFGS takes 50 steps at a rate of 0.01, which end before the smallest loss"
 WHY: dict[tuple[str, str], str] = {
-    **{("as they are", name): _UNSEEN for name in ("react", "vim", "fdbd")},
+    **{("as they are", name): _UNSEEN for name in ("react", "dice", "vim", "fdbd")},
+    **{(group, "vra"): _REMOVED for group in ("as they are", "seen")},
+    ("as they are", "vra, weights given"): _REMOVED,
+    **{(group, "temperature_scaling"): _STEPS for group in ("as they are", "sure")},
     **{("as they are", name): _SINGULAR for name in ("mahalanobis", "relative_mahalanobis", "gmm")},
     ("as they are", "vim, weights given"): _SQUARED,
     ("seen", "vim"): _SQUARED,
@@ -155,6 +186,11 @@ WHY: dict[tuple[str, str], str] = {
     ("sure", "gen"): "the peer takes no p for less than 1e-7, nor for more than 1 − 1e-7: ties",
 }
 """(set, scorer) -> what explains a difference."""
+
+
+def options_for(case: Case, g: Given) -> dict[str, Any]:
+    """Options of our scorer on these features."""
+    return {key: value(g) if callable(value) else value for key, value in case.options.items()}
 
 
 def ours(name: str, options: Mapping[str, Any], g: Given, weights: bool = False) -> np.ndarray:
@@ -239,11 +275,12 @@ def row(group: str, name: str, case: Case, given: Given, strange: np.ndarray) ->
     except np.linalg.LinAlgError:  # a singular covariance
         truth = None
     variant = None if case.variant is None else case.variant(given)
-    mine = ours(name.split(",")[0], case.options, given, case.weights)
+    options = options_for(case, given)
+    mine = ours(name.split(",")[0], options, given, case.weights)
     found = compared(mine, case.theirs(given), truth, strange, variant)
     apart = found["difference"] > CLOSE or abs(found["auroc_ours"] - found["auroc_theirs"]) > CLOSE
     why = WHY.get((group, name), "not explained") if apart else ""
-    return {"set": group, "scorer": name, "peer": case.peer, "options": dict(case.options), **found, "why": why}
+    return {"set": group, "scorer": name, "peer": case.peer, "options": options, **found, "why": why}
 
 
 def markdown(rows: list[dict[str, Any]], where: dict[str, Any]) -> str:

@@ -1,6 +1,7 @@
 """Every scorer with options for small images, compiled once for all tests that use it."""
 
 import functools
+import itertools
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -75,13 +76,18 @@ CASES = {name: (name, {}) for name in SCORERS} | {
     "vim": ("vim", {"capacity": 100}),
     "fdbd": ("fdbd", {"capacity": 100}),
     "nnguide": ("nnguide", {"capacity": 100}),
+    "dice": ("dice", {"capacity": 100, "pruned": 0.3}),
+    "scale": ("scale", {"capacity": 100}),
+    "vra": ("vra", {"capacity": 100, "low": 0.01, "high": 0.99}),
+    "temperature_scaling": ("temperature_scaling", {"capacity": 100}),
+    "weighted_energy": ("weighted_energy", {"weights": (0.5, 2.0, 1.0)}),
 }
 """Every scorer, where it keeps a sample also of fewer images than there are."""
-LOGITS = "max_softmax", "max_logit", "energy", "entropy", "gen", "kl_matching"
-POSTHOC = *LOGITS, "react", "ash", "vim", "fdbd", "she", "nnguide"
+LOGITS = "max_softmax", "max_logit", "energy", "entropy", "gen", "kl_matching", "temperature_scaling", "weighted_energy"
+POSTHOC = *LOGITS, "react", "ash", "vim", "fdbd", "she", "nnguide", "dice", "scale", "vra", "lts"
 """Of a classifier's logits; of its features as well."""
-SAME_FIT = {"max_logit", "energy", "entropy", "gen", "score"} | {"ash", "vim", "fdbd"}
-SAME_FIT |= {"cosine", "pca", "relative_mahalanobis"}
+SAME_FIT = {"max_logit", "energy", "entropy", "gen", "score"} | {"ash", "vim", "fdbd", "dice", "scale", "vra"}
+SAME_FIT |= {"lts", "weighted_energy"} | {"cosine", "pca", "relative_mahalanobis"}
 """Fitted by the code that fits max_softmax; react; center and mahalanobis."""
 FITS = [name for name in CASES if name not in SAME_FIT]
 THOROUGH = "gmm", "gmm, 3 components", "mahalanobis", "mahalanobis_perclass", "ocsvm"
@@ -101,12 +107,25 @@ def aside():
     return np.linalg.svd(np.stack([x[y == k].mean(0) for k in range(K)]))[2][-1]
 
 
+def against(name):
+    """Features that speak against every class: by all weights that are kept (DICE), or within their limits (VRA)."""
+    (kernel, bias), x = last_layer(), images()[0]
+    if name == "dice":
+        return -1e3 * np.sign(x.mean(0))
+    low, high = np.quantile(x, (0.05, 0.95), axis=0)  # within those that the scorer has of some of the images
+    corner = np.array(list(itertools.product((0, 1, 2), repeat=D)))  # each low, 0 or high
+    worst = corner[(np.choose(corner, (low, 0, high)) @ kernel + bias).max(1).argmin()]
+    return np.choose(worst, (low, -1e3, 1e3))
+
+
 def strangers(name, x):
     """Images like none of `images()`, as the scorer sees it."""
     if name in ("ash", "vim"):  # every logit is low, and the more so if only the last feature is kept
         return np.where(np.arange(D) < D - 1, -200, -100) + x
     if name == "cosine":
         return 1e3 * aside() + x
+    if name in ("dice", "vra"):
+        return against(name) + 1e-3 * x
     return undecided() + 1e-3 * x if name in POSTHOC else x + 100
 
 

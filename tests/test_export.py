@@ -27,9 +27,10 @@ NAMES = ("mahalanobis",)
 FAMILIES = "gmm", "padim", "vim"
 """They stand for all that can be exported, the first every day; mahalanobis for what is then said."""
 OPTIONS = {
-    **{name: {"capacity": 120} for name in ("ash", "knn", "nnguide", "ocsvm", "react", "vim")},
+    **{name: {"capacity": 120} for name in (*scorers.WITH_HEAD, "knn", "nnguide", "ocsvm")},
     "gmm": {"components": 1},
     "padim": {"feature": "pool2", "grid": (2, 2), "dim": 16},
+    "weighted_energy": {"weights": (1.0, 2.0) * 5},
     "fused": {
         "names": ("gmm", "subspace"),
         "offsets": (1, 2),

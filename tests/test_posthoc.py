@@ -40,9 +40,9 @@ Y = np.where(np.arange(N) % 5 > 0, Z.argmax(1), Y).astype(np.int32)  # four of f
 QUERIES = np.concatenate([features(2, 100), 3 * np.abs(np.random.default_rng(3).normal(size=(100, D)))])
 QUERIES = QUERIES.astype(np.float32)
 ZQ = logits_of(QUERIES)
-LOGITS = "energy", "entropy", "gen", "kl_matching", "max_logit", "max_softmax"
+LOGITS = "energy", "entropy", "gen", "kl_matching", "max_logit", "max_softmax", "temperature_scaling", "weighted_energy"
 LINEAR = scorers.WITH_HEAD
-BOTH = *LINEAR, "nnguide", "she"
+BOTH = *LINEAR, "lts", "nnguide", "she"
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -55,6 +55,8 @@ def _strict():
 def tools(name, **options):
     if name in (*LINEAR, "nnguide"):
         options = {"capacity": N} | options
+    if name == "weighted_energy":
+        options = {"weights": (0.5, 2.0, 1.0, 0.0)} | options
     scorer = scorers.make(name, **options)
     plain = tools(name) if name == "ash" and options.keys() != {"capacity"} else None  # the state is the same
     fit = plain[0] if plain else jax.jit(lambda o, y: scorers.fit(scorer, o, y, K, batch_size=100))
@@ -227,7 +229,7 @@ def test_an_impossible_class_has_probability_zero():
     np.testing.assert_allclose(fitted("energy")(X[:1], z), -logsumexp([1, 2, 3]), rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["kl_matching", *BOTH])
+@pytest.mark.parametrize("name", ["kl_matching", "temperature_scaling", *(name for name in BOTH if name != "lts")])
 def test_fitted_to_no_image_all_are_strange(name):
     fit, score = tools(name)
     state = fit(outputs(X, Z), np.full(N, K, np.int32))

@@ -47,6 +47,8 @@ def _spec(scorer):
     options = {"shrinkage": 0.25} if scorer.startswith("mahalanobis") else {}
     if scorer == "fused":
         options = {"names": ("gmm", "patchwise"), "options": ((), (("feature", "features"),))} | HALVES
+    if scorer == "weighted_energy":
+        options = {"weights": (1.0, 2.0) * 5}
     if scorer in ("padim", "patchcore", "patchwise", "subspace"):  # one place, as small as the images
         options = {"feature": "features"} | ({"grid": (1, 1)} if scorer == "padim" else {})
     parts = ("classifier", "cnn") if scorer == "score" else ("centerloss", "lenet5")  # who scores by itself

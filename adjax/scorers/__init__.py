@@ -24,6 +24,7 @@ from adjax.scorers._suite import feeds, suite
 from adjax.scorers.ash import ash
 from adjax.scorers.center import center
 from adjax.scorers.cosine import cosine
+from adjax.scorers.dice import dice
 from adjax.scorers.energy import energy
 from adjax.scorers.entropy import entropy
 from adjax.scorers.fdbd import fdbd
@@ -33,6 +34,7 @@ from adjax.scorers.gmm import gmm
 from adjax.scorers.kl_matching import kl_matching
 from adjax.scorers.knn import knn
 from adjax.scorers.layers import layers
+from adjax.scorers.lts import lts
 from adjax.scorers.mahalanobis import mahalanobis
 from adjax.scorers.max_logit import max_logit
 from adjax.scorers.max_softmax import max_softmax
@@ -45,16 +47,21 @@ from adjax.scorers.patchwise import patchwise
 from adjax.scorers.pca import pca
 from adjax.scorers.react import react
 from adjax.scorers.relative_mahalanobis import relative_mahalanobis
+from adjax.scorers.scale import scale
 from adjax.scorers.score import score
 from adjax.scorers.she import she
 from adjax.scorers.stream import fit_stream, merge_all
+from adjax.scorers.temperature_scaling import temperature_scaling
 from adjax.scorers.vim import vim
+from adjax.scorers.vra import vra
+from adjax.scorers.weighted_energy import weighted_energy
 from adjax.types import Outputs, PyTree, Scorer
 
 SCORERS: dict[str, Callable[..., Scorer]] = {
     "ash": ash,
     "center": center,
     "cosine": cosine,
+    "dice": dice,
     "energy": energy,
     "entropy": entropy,
     "fdbd": fdbd,
@@ -64,6 +71,7 @@ SCORERS: dict[str, Callable[..., Scorer]] = {
     "kl_matching": kl_matching,
     "knn": knn,
     "layers": layers,
+    "lts": lts,
     "mahalanobis": partial(mahalanobis, covariance="tied"),
     "mahalanobis_perclass": partial(mahalanobis, covariance="class"),
     "max_logit": max_logit,
@@ -76,13 +84,17 @@ SCORERS: dict[str, Callable[..., Scorer]] = {
     "pca": pca,
     "react": react,
     "relative_mahalanobis": relative_mahalanobis,
+    "scale": scale,
     "score": score,
     "she": she,
     "subspace": partial(patchwise, "pca"),
+    "temperature_scaling": temperature_scaling,
     "vim": vim,
+    "vra": vra,
+    "weighted_energy": weighted_energy,
 }
 """Name -> factory; its keyword arguments configure it."""
-WITH_HEAD = "ash", "fdbd", "react", "vim"
+WITH_HEAD = "ash", "dice", "fdbd", "react", "scale", "vim", "vra"
 """Those that recover the last layer, for which logits must be linear in the features: see `adjax.scorers._head`."""
 
 __all__ = [
@@ -91,6 +103,7 @@ __all__ = [
     "ash",
     "center",
     "cosine",
+    "dice",
     "energy",
     "entropy",
     "fdbd",
@@ -104,6 +117,7 @@ __all__ = [
     "kl_matching",
     "knn",
     "layers",
+    "lts",
     "mahalanobis",
     "make",
     "max_logit",
@@ -121,10 +135,14 @@ __all__ = [
     "perturbed",
     "react",
     "relative_mahalanobis",
+    "scale",
     "score",
     "she",
     "suite",
+    "temperature_scaling",
     "vim",
+    "vra",
+    "weighted_energy",
 ]
 
 

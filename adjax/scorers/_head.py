@@ -188,6 +188,11 @@ def apply(head: Head, x: jax.Array) -> jax.Array:
     return jnp.clip(z, -LIMIT, LIMIT) + head.bias[None]
 
 
+def intercept(head: Head) -> jax.Array:
+    """float32[L], b: the logits where all features are 0; NaN and −inf as the head's bias."""
+    return head.bias - jnp.matmul(head.origin, head.kernel, precision=EXACT)
+
+
 def _centred(x: jax.Array, known: jax.Array, count: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The mean in two parts, of which float32 holds the sum; and rows less both, constant columns exactly 0."""
     mean = x.sum(0) / count

@@ -43,6 +43,14 @@ def answer(z: jax.Array) -> jax.Array:
     return jnp.where(jnp.isnan(z).any(-1), -1, z.argmax(-1)).astype(jnp.int32)
 
 
+def uncertainty(z: jax.Array) -> jax.Array:
+    """1 − max_k p_k of logits float32[N, K] -> float32[N].
+
+    Taken as the sum of all other probabilities: 1 less a probability near 1 leaves no digits, and many images tie.
+    """
+    return jnp.where(predicted(z), 0, jax.nn.softmax(z, -1)).sum(-1)
+
+
 def energy(z: jax.Array, temperature: float = 1.0) -> jax.Array:
     """Free energy −T log Σ_k exp(z_k / T) (Liu et al., NeurIPS 2020): low where any logit is high.
 

@@ -20,7 +20,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from adjax.scorers import _head
+from adjax.scorers import _head, _shaping
 from adjax.scorers._head import Head
 from adjax.scorers._logits import energy, guarded, positive
 from adjax.scorers._reservoir import Sample, merge
@@ -62,8 +62,7 @@ def ash(
     """
     if shaping not in ("s", "p", "b"):
         raise ValueError(f"shaping {shaping!r}: must be 's', 'p' or 'b'")
-    if not 0 <= pruned < 1:
-        raise ValueError(f"pruned {pruned} must lie in [0, 1)")
+    _shaping.share(pruned)
     positive(temperature)
 
     init, update = _head.sampling(capacity, logits, feature)
@@ -72,8 +71,7 @@ def ash(
         return _head.solve(*_head.rows(stats, logits), kernel)
 
     def shaped(x: jax.Array) -> jax.Array:
-        dim = x.shape[1]
-        count = max(dim - round(dim * pruned), 1)
+        count = _shaping.count(x.shape[1], pruned)
         _, places = lax.top_k(x, count)
         kept = jnp.zeros(x.shape, bool).at[jnp.arange(len(x))[:, None], places].set(True, unique_indices=True)
         if shaping == "b":
@@ -81,10 +79,7 @@ def ash(
         some = jnp.where(kept, x, 0)
         if shaping == "p":
             return some
-        largest = lax.stop_gradient(jnp.abs(x).max(-1, keepdims=True))  # no quotient of what underflows
-        unit = jnp.where(largest == 0, 1, largest)
-        ratio = (x / unit).sum(-1, keepdims=True) / jnp.maximum((some / unit).sum(-1, keepdims=True), 1e-6)
-        return some * jnp.exp(jnp.clip(ratio, 1, dim / count))
+        return some * jnp.exp(_shaping.ratio(x, some, count))
 
     def score(state: Head, outputs: Outputs) -> Float[Array, " N"]:
         z = _head.apply(state, shaped(within(outputs, feature)))

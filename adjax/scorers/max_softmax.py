@@ -3,16 +3,14 @@
     score(z) = 1 − max_k p_k        p = softmax(z)
 
 Hendrycks & Gimpel, "A baseline for detecting misclassified and out-of-distribution examples in neural networks" (ICLR
-2017). Taken as the sum of all other probabilities: 1 less a probability near 1 leaves no digits, and many images tie.
+2017).
 """
 
 from __future__ import annotations
 
-import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from adjax.scorers._logits import guarded, predicted, read, unfitted
+from adjax.scorers._logits import guarded, read, uncertainty, unfitted
 from adjax.types import Outputs, Scorer
 
 
@@ -24,8 +22,6 @@ def max_softmax() -> Scorer:
     """
 
     def score(outputs: Outputs) -> Float[Array, " N"]:
-        z = read(outputs, least=2)
-        others = jnp.where(predicted(z), 0, jax.nn.softmax(z, -1)).sum(-1)
-        return guarded(others, outputs, "logits")
+        return guarded(uncertainty(read(outputs, least=2)), outputs, "logits")
 
     return unfitted(score)

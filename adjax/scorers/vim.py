@@ -79,8 +79,7 @@ def vim(
     def finalize(stats: Sample) -> State:
         x, z, known = _head.rows(stats, logits)
         layer = _head.solve(x, z, known, kernel)
-        bias = layer.bias - jnp.matmul(layer.origin, layer.kernel, precision=EXACT)
-        bias = jnp.where(known.any(), bias, 0)
+        bias = jnp.where(known.any(), _head.intercept(layer), 0)
         u = jnp.clip(-jnp.linalg.lstsq(layer.kernel.T, bias)[0], -LIMIT, LIMIT)
         rest = jnp.where(known[:, None], x - u[None], 0)
         _, _, directions = jnp.linalg.svd(rest, full_matrices=False)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from benchmarks.exact import Given, class_means
+from benchmarks.exact import Given, class_means, weights
 
 
 def _torch(x: np.ndarray) -> Any:
@@ -23,45 +24,103 @@ def _head(g: Given) -> Any:
     return layer.eval()
 
 
-def logits(name: str, g: Given, **options: Any) -> np.ndarray:
-    """A detector of pytorch-ood's that reads logits."""
+class Peer(NamedTuple):
+    """A detector and what it gets, as tensors.
+
+    Attributes:
+      fit: makes and fits it.
+      score: `(detector) -> tensor`, in its own units.
+      fits: whether there is anything to fit.
+    """
+
+    fit: Callable[[], Any]
+    score: Callable[[Any], Any]
+    fits: bool
+
+
+def _detector(name: str, g: Given, kind: str, shaped: Callable[[Any], Any], *arguments: Any, **options: Any) -> Peer:
+    """One of pytorch-ood's with methods `fit_KIND` and `predict_KIND`."""
+    import torch
     from pytorch_ood import detector
 
-    made = getattr(detector, name)(None, **options)
-    if made.requires_fit:
-        made.fit_logits(_torch(g.z), _torch(g.y).long())
-    return made.predict_logits(_torch(g.answers)).numpy()
+    known, query = (g.z, g.answers) if kind == "logits" else (g.x, g.query)
+    known, query, labels = shaped(_torch(known)), shaped(_torch(query)), _torch(g.y).long()
+
+    def make() -> Any:
+        return getattr(detector, name)(*arguments, **options)
+
+    def fit() -> Any:
+        made = make()
+        if made.requires_fit:
+            getattr(made, f"fit_{kind}")(known, labels)
+        return made
+
+    def score(made: Any) -> Any:
+        with torch.no_grad():
+            return getattr(made, f"predict_{kind}")(query)
+
+    return Peer(fit, score, make().requires_fit)
+
+
+def on_logits(name: str, g: Given, *arguments: Any, **options: Any) -> Peer:
+    """A detector of pytorch-ood's that reads logits."""
+    return _detector(name, g, "logits", lambda x: x, None, *arguments, **options)
+
+
+def on_features(name: str, g: Given, *arguments: Any, **options: Any) -> Peer:
+    """One that reads features."""
+    return _detector(name, g, "features", lambda x: x, *arguments, **options)
+
+
+def on_head(name: str, g: Given, **options: Any) -> Peer:
+    """One that reads features and has the last layer."""
+    return on_features(name, g, None, _head(g), **options)
+
+
+def on_weights(name: str, g: Given, *arguments: Any, **options: Any) -> Peer:
+    """One that reads features and has the last layer's weights and bias, after other arguments."""
+    return on_features(name, g, None, *arguments, _torch(g.kernel.T), _torch(g.bias), **options)
+
+
+def on_maps(name: str, g: Given, **options: Any) -> Peer:
+    """One that reads feature maps, at one place."""
+    import torch
+
+    layer = _head(g)
+    parts = torch.nn.Identity(), lambda x: layer(x.flatten(1))
+    return _detector(name, g, "feature_maps", lambda x: x[:, :, None, None], *parts, **options)
+
+
+def scored(peer: Peer) -> np.ndarray:
+    return peer.score(peer.fit()).detach().numpy()
+
+
+def logits(name: str, g: Given, *arguments: Any, **options: Any) -> np.ndarray:
+    return scored(on_logits(name, g, *arguments, **options))
 
 
 def features(name: str, g: Given, *arguments: Any, **options: Any) -> np.ndarray:
-    """One that reads features."""
-    import torch
-    from pytorch_ood import detector
-
-    made = getattr(detector, name)(*arguments, **options)
-    with torch.no_grad():
-        made.fit_features(_torch(g.x), _torch(g.y).long())
-        return made.predict_features(_torch(g.query)).numpy()
+    return scored(on_features(name, g, *arguments, **options))
 
 
 def with_head(name: str, g: Given, **options: Any) -> np.ndarray:
-    return features(name, g, None, _head(g), **options)
+    return scored(on_head(name, g, **options))
 
 
 def maps(name: str, g: Given, **options: Any) -> np.ndarray:
-    """Scores of a peer that reads feature maps, at one place."""
-    import torch
-    from pytorch_ood import detector
-
-    layer = _head(g)
-    made = getattr(detector, name)(torch.nn.Identity(), lambda x: layer(x.flatten(1)), **options)
-    if made.requires_fit:
-        made.fit_feature_maps(_torch(g.x)[:, :, None, None], _torch(g.y).long())
-    return made.predict_feature_maps(_torch(g.query)[:, :, None, None]).numpy()
+    return scored(on_maps(name, g, **options))
 
 
-def vim(g: Given) -> np.ndarray:
-    return features("ViM", g, None, g.x.shape[1] // 2, _torch(g.kernel.T), _torch(g.bias))
+def vim(g: Given) -> Peer:
+    return on_weights("ViM", g, g.x.shape[1] // 2)
+
+
+def dice(g: Given) -> Peer:
+    return on_weights("DICE", g, p=0.9)
+
+
+def weighted_energy(g: Given) -> Peer:
+    return on_logits("WeightedEBO", g, _torch(np.array(weights(g), np.float32)))
 
 
 def vim_eigenvectors(x: np.ndarray) -> np.ndarray:
