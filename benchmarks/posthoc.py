@@ -166,7 +166,8 @@ def markdown(rows: list[dict[str, Any]], where: dict[str, Any]) -> str:
     named = ", ".join(f"{k} {v}" for k, v in {**where["versions"], **where["peers"]}.items())
     lines += [
         f"Fitted to {where['rows']:,} images of {where['features']} features and {where['classes']} classes; "
-        "as many are scored. Ratio: the peer's time / ours, median of pairs timed in turn in one process; above 1 adjax is faster.",
+        "as many are scored. Ratio: the peer's time / ours, median of pairs timed in turn in one "
+        "process; above 1 adjax is faster.",
         f"`{where['command']}`, {where['date']}, {where['pairs']} pairs, {where['cores']} cores of {where['cpu']} "
         f"({where['devices']['platform']}), Python {where['python']}, {named}.",
     ]
