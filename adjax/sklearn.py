@@ -25,12 +25,15 @@ from adjax import crossfit, methods
 from adjax.custom import detector_from
 from adjax.data.splitting import copies, validation_split
 from adjax.detector import Detector
+from adjax.models.hog import coarse
 from adjax.pipeline import Recipe, train_one
 
 ANOMALOUS = -1
 """The label of an anomaly, in `y` as in what `predict` says."""
 FALSE_POSITIVE_RATE = 0.05
 """What `contamination="auto"` asks of fresh normal rows, as `python -m adjax train` does."""
+FINE_PX = 32
+"""Images up to this side have HOG's cells of 4 px, larger ones eight cells a side."""
 _FEWEST = math.ceil(1 / FALSE_POSITIVE_RATE) - 1
 """Normal rows that can promise it: n ≥ 1/α − 1."""
 
@@ -192,7 +195,8 @@ class ImageOutlierDetector(_Outliers):
       epochs: passes through the training images.
       batch_size: images a step, at most as many as there are.
       hparams: hyper-parameters that differ from the method's own, such as `{"learning_rate": 0.002}`.
-      method_options, model_options, scorer_options: keyword arguments, dicts.
+      method_options, model_options, scorer_options: keyword arguments, dicts. Without `model_options` HOG has cells of
+        4 px for images of up to 32 px, and eight cells a side for larger ones: a Gaussian of D features costs D³.
       weights: of a pre-trained network: the path of a file, or "random" to draw them. None: the published ones, where
         the model has any (see `adjax.models.weights`).
       held_out: share of the normal images that is kept from training, in [0, 1): for p-values, and for the threshold
@@ -273,7 +277,7 @@ class ImageOutlierDetector(_Outliers):
             self.model,
             self.scorer,
             self.method_options or {},
-            self.model_options or {},
+            self._model_options(shape),
             self.scorer_options or {},
             self.weights,
         )
@@ -302,6 +306,13 @@ class ImageOutlierDetector(_Outliers):
         )
         self._decide(fitted, X)
         return self
+
+    def _model_options(self, shape: tuple[int, ...]) -> Mapping[str, Any]:
+        """Those given; without any, of HOG for large images those that `python -m adjax train` takes."""
+        model = self.model or getattr(methods.METHODS.get(self.method), "model", None)
+        if self.model_options is None and model == "hog" and min(shape[:2]) > FINE_PX:
+            return coarse(min(shape[:2]))
+        return self.model_options or {}
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

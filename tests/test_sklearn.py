@@ -6,6 +6,7 @@ import subprocess
 import sys
 from fractions import Fraction
 
+import jax
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -21,7 +22,7 @@ from tiers import daily
 
 import adjax
 import adjax.sklearn
-from adjax import export, pipeline
+from adjax import export, models, pipeline
 from adjax.methods import METHODS, entry
 from adjax.models import weights
 from adjax.sklearn import ANOMALOUS, ImageOutlierDetector, OutlierDetector
@@ -344,6 +345,18 @@ def test_a_method_that_learns_from_labelled_anomalies():
 def test_a_method_that_is_not_trained():
     made = ImageOutlierDetector("gmm", pixel_max=16, model_options={"cell_px": 4}).fit(ZEROS)
     assert roc_auc_score(TRUTH, made.score_samples(NEW)) > 0.9
+
+
+def test_hog_of_large_images_has_few_features():
+    """64 px had 8,100 by cells of 4 px, and a Gaussian of so many took minutes to fit."""
+    large, small = (64, 64, 3), (28, 28, 1)
+    assert ImageOutlierDetector("gmm")._model_options(small) == {}
+    assert ImageOutlierDetector("deep_svdd")._model_options(large) == {}
+    assert ImageOutlierDetector("gmm", model_options={"cell_px": 4})._model_options(large) == {"cell_px": 4}
+    options = ImageOutlierDetector("gmm")._model_options(large)
+    network = models.make("hog", large, 1, **options)
+    said = jax.eval_shape(network.apply, network.init(jax.random.key(0)), jax.ShapeDtypeStruct((1, *large), "float32"))
+    assert said["features"].shape == (1, 784)
 
 
 def test_a_pre_trained_network_has_its_weights_or_is_refused(monkeypatch):

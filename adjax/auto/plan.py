@@ -26,6 +26,7 @@ from adjax.data.io.pixels import Frame
 from adjax.data.io.upload import Header
 from adjax.data.split import DataError
 from adjax.models import weights
+from adjax.models.hog import coarse
 from adjax.models.weight_maps import MODELS as WEIGHTED
 from adjax.pipeline import Recipe
 from adjax.surface import words
@@ -306,7 +307,7 @@ def _settings(method: str, model: str, scorer: str | None, side: int, found: wei
             options["scorer_options"] = dict(PATCHES.get(scorer, {}))
             options.setdefault("model_options", {})["patch_layers"] = LAYERS
     if method == "hog_ocsvm" and model == "hog":
-        options["model_options"] = {"cell_px": max(side // 8, 2), "block_cells": 2, "orientations": 4}
+        options["model_options"] = coarse(side)
     if method == "hog_ocsvm" and scorer in (None, "ocsvm"):
         options["scorer_options"] = {"nu": 0.1, "gamma": 0.5}
     if method == "centerloss":
