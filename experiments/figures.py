@@ -130,18 +130,23 @@ def _classes_plots(
     ]
     seeds = len(judged) // len(of_lam)
     references = [("paper: 0.9852–0.9915", (0.9852, 0.9915))] if results["references"] else None
+    swept = []
+    if len(of_lam) > 1:  # of one λ there is nothing to see
+        swept = [
+            plots.metric_against_lam(
+                directory / "f1_against_lam.png",
+                members,
+                "f1",
+                title=f"Classification F1, {results['dataset']['name']}",
+                reference=references,
+                note=note,
+            ),
+            plots.metric_against_lam(
+                directory / "ood_f1_against_lam.png", members, "ood_f1", title=f"OOD F1, {title}", note=note
+            ),
+        ]
     return [
-        plots.metric_against_lam(
-            directory / "f1_against_lam.png",
-            members,
-            "f1",
-            title=f"Classification F1, {results['dataset']['name']}",
-            reference=references,
-            note=note,
-        ),
-        plots.metric_against_lam(
-            directory / "ood_f1_against_lam.png", members, "ood_f1", title=f"OOD F1, {title}", note=note
-        ),
+        *swept,
         plots.roc_per_lam(directory / "roc.png", curves, title=f"ROC, {title}, {seeds} seed(s) pooled", note=note),
         plots.feature_view(directory / "features.png", panels, note=note),
     ]

@@ -156,6 +156,8 @@ def _lead(results: dict[str, Any]) -> str:
 
 def _beside(results: dict[str, Any]) -> Table:
     shown = columns(results)
+    first = next((name for name in shown if name.endswith("auroc")), None)  # beside the names, where a phone has room
+    shown = {name: shown[name] for name in sorted(shown, key=lambda name: name != first)}
     settings = [group["hparams"] for group in results["groups"]]
     rows, kinds = [], []
     for group in results["groups"]:

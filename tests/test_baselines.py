@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -71,6 +72,7 @@ class _Constant:
     """A detector that says the same of all."""
 
     threshold = 1.0
+    spec = SimpleNamespace(image_shape=(32, 32, 1), names=("constant",))
 
     def score(self, images: np.ndarray) -> np.ndarray:
         return np.zeros(len(images), np.float32)
@@ -92,6 +94,7 @@ def test_the_report_says_so():
     judged = evaluate(detector, normal, odd, train=grainy(20))
 
     files = [Path(f"folder/{i}.png") for i in range(18)]
-    shown = page.of_training(detector, judged, normal, odd, files, about="", alpha=0.05, calibrated_on=False, sha256="")
+    about = {"folder": Path("folder"), "about": "", "command": "", "sha256": ""}
+    shown = page.of_training(detector, judged, normal, odd, files, **about, alpha=0.05, calibrated_on=False)
     assert "'mean colour' alone does better" in shown.lead
     assert ("AUROC of mean colour", "1.0000") in shown.facts["Trivial scores of the same images"]

@@ -12,6 +12,7 @@ import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -112,6 +113,26 @@ def test_kept_detector_gives_the_reported_figures(finished):
     member = results["members"][results["kept"]["member"]]["metrics"]
     assert float((detector.classify(task.test.images) == task.test.labels).mean()) == pytest.approx(member["accuracy"])
     assert float(np.mean(detector.predict(task.test.images))) == pytest.approx(member["id_rejected"])
+
+
+@pytest.mark.parametrize(("lams", "against"), [((0.1, 0.1), 0), ((0, 0.1), 2)])
+def test_one_lambda_draws_no_plot_against_it(tmp_path, monkeypatch, lams, against):
+    drawn = []
+    for name in ("metric_against_lam", "roc_per_lam", "feature_view"):
+        monkeypatch.setattr(figures.plots, name, lambda *_, name=name, **__: drawn.append(name) or tmp_path / name)
+    one = SimpleNamespace(outputs={"features": np.zeros((4, 2))}, truth=np.array([0, 0, 1, 1]), scores=np.arange(4.0))
+    test = SimpleNamespace(labels=np.arange(4) % 2)
+    trials = [SimpleNamespace(test=np.arange(4))]
+    loaded = SimpleNamespace(benchmark=SimpleNamespace(test=test, trials=trials), classes=("a", "b"))
+    results = {
+        "note": "",
+        "members": [{"hparams": {"lam": lam}} for lam in lams],
+        "kept": {"hparams": {"lam": 0.1}},
+        "references": [],
+        "dataset": {"name": "d"},
+    }
+    assert len(figures._classes_plots(tmp_path, results, [one, one], loaded, "t")) == 2 + against
+    assert drawn.count("metric_against_lam") == against
 
 
 @pytest.mark.slow

@@ -163,7 +163,7 @@ def test_pictures_are_the_files_read_again(saved, folder, tmp_path):
     assert len(shown) == 30
     for picture in shown:
         assert picture["score"] == pytest.approx(float(by_path[picture["name"]]["score"]), rel=1e-6)
-        wanted = upload.read(folder / picture["name"], (96, 96, 3)).pixels
+        wanted = upload.read(folder / picture["name"], (256, 256, 3)).pixels
         np.testing.assert_array_equal(pixels(picture["images"][0]), wanted)
 
 

@@ -21,6 +21,7 @@ from PIL import Image
 from sklearn import metrics as sk
 
 import adjax
+from adjax import conformal
 from adjax.report import (
     MAX_BYTES,
     Figure,
@@ -283,6 +284,7 @@ def test_the_page_counts_what_scikit_learn_counts():
     questions = """
     const v = VIEWS[0];
     console.log(JSON.stringify({auroc: v.auroc, aupr: v.aupr, at: v.outcome(1), nan: v.pValue(NaN),
+      at5: v.conformal(0.05), at1: v.conformal(0.01), less: String(v.conformal(0.009)),
       zero: v.pValue(0.05), best: v.outcome(v.bestF1).f1, q: v.normal.quantile(0.3)}));"""
     code = f"const document = {{getElementById: () => ({{textContent: {json.dumps(data)}}})}};\n"
     code += page._asset("js/data.js") + questions
@@ -298,6 +300,9 @@ def test_the_page_counts_what_scikit_learn_counts():
     assert found["at"]["precision"] == pytest.approx(sk.precision_score(one.truth, flagged))
     assert found["at"]["accuracy"] == pytest.approx(sk.accuracy_score(one.truth, flagged))
     assert found["nan"] == pytest.approx(1 / 100)
+    promised = [float(conformal.conformal(one.held_out, alpha)) for alpha in (0.05, 0.01)]
+    assert [found["at5"], found["at1"]] == pytest.approx(promised)
+    assert found["less"] == "NaN"  # 99 images can promise 1 %, and no less
     assert found["zero"] == pytest.approx((1 + (one.held_out >= 0.05).sum()) / 100)
     best = max(sk.f1_score(one.truth, ~(scores <= t)) for t in np.unique(scores[np.isfinite(scores)]))
     assert found["best"] == pytest.approx(best)
@@ -375,6 +380,7 @@ def test_a_run_is_written_again_from_its_directory(tmp_path, capsys):
     assert results["dataset"]["sha256"]["train"] in parsed.of("td")
     assert results["environment"]["versions"]["jax"] in parsed.of("td")
     assert len(data_of(text)["views"]) == 2
+    assert parsed.of("th")[0] == "OOD AUROC"  # beside the names, where a phone shows it
 
 
 def test_several_runs_stand_side_by_side(tmp_path):

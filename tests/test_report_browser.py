@@ -81,9 +81,21 @@ def folder(tmp_path_factory, outside):
     names = (HOSTILE, SCRIPT, f"<img src={where}/name>", f"javascript:fetch('{where}')")
     folder = tmp_path_factory.mktemp("report")
     main = with_pictures(judged(), *names)
+    headline = Table(
+        ("", "OOD AUROC", "accuracy", "class F1", "FPR95", "OOD F1"),
+        [(f"{name} of several words, shrinkage 0 (the paper's form)", *["0.9956 ±0.0009"] * 5) for name in "abc"],
+    )
     table = Table(("class", "AUROC"), [("b", "0.9"), (HOSTILE, "0.95"), ("c", "0.1"), (SCRIPT, None)])
     facts = {HOSTILE: [(SCRIPT, f"<link href={where}/fact>")]}
-    whole = Report(HOSTILE, SCRIPT, views=[main, judged("another", 1)], members=table, facts=facts, command=SCRIPT)
+    whole = Report(
+        HOSTILE,
+        SCRIPT,
+        views=[main, judged("another", 1)],
+        headline=headline,
+        members=table,
+        facts=facts,
+        command=SCRIPT,
+    )
     write(whole, folder / "report.html")
     scored = dataclasses.replace(main, truth=None, labels=None, classes=())
     errors = Table(("path", "reason"), [(HOSTILE, "no image"), (SCRIPT, "damaged")])
@@ -326,6 +338,86 @@ def test_a_phone_needs_no_sideways_scrolling(page):
             assert float(svg.get_attribute("width")) <= svg.size["width"] + 1 <= 390
     finally:
         page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_on_a_phone_names_and_the_headline_column_stay_in_view(page):
+    size = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        page.driver.refresh()
+        page.settle()
+        edges = """return [...document.querySelectorAll("#headline tbody tr:first-child > *")].map(
+            (cell) => cell.getBoundingClientRect());"""
+        name, first = page.run(edges)[:2]
+        assert name["left"] >= 0
+        assert first["right"] <= 390
+        page.run("document.querySelector('#headline .scroll').scrollLeft = 1e6")
+        assert page.run(edges)[0]["left"] >= 0  # of what is read further on, the name is still there
+        assert page.run(edges)[5]["right"] <= 390
+    finally:
+        page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+def test_a_press_on_a_picture_enlarges_it(page):
+    small = page.find("#strip-misses figure button")
+    width = small.find_element("css selector", "img").size["width"]
+    name = small.get_attribute("aria-label")
+    page.run("arguments[0].scrollIntoView({block: 'center'})", small)
+    for way in ("click", "keyboard"):
+        small.click() if way == "click" else small.send_keys("\ue007")
+        dialog = page.find("dialog[open]")
+        images = dialog.find_elements("css selector", "img")
+        assert [x.get_attribute("title") for x in images] == ["image", "reconstruction", "anomaly map"]
+        assert images[0].size["width"] > 3 * width
+        assert dialog.find_element("css selector", ".name").text in name
+        dialog.click() if way == "click" else dialog.find_element("css selector", "button").send_keys("\ue00c")
+        page.settle()
+        assert not page.all("dialog")
+        assert page.run("return document.activeElement === arguments[0]", small)
+    assert page.run("return window.harm") is None
+
+
+def test_the_rule_is_said_in_words(page):
+    assert page.find("#verdict").text.startswith("Flagged if score > 1.5: ")
+    page.type_threshold(0.25)
+    assert page.find("#verdict").text.startswith("Flagged if score > 0.25: ")
+
+
+@pytest.mark.parametrize(
+    ("held_out", "normal", "offered"),
+    [
+        (None, 40, ["5% of normal images flagged"]),
+        (None, 400, ["1% of normal images flagged", "5% of normal images flagged"]),
+        (18, 400, []),
+        (20, 400, ["at most 5% of normal images flagged"]),
+        (99, 40, ["at most 1% of normal images flagged", "at most 5% of normal images flagged"]),
+    ],
+)
+def test_a_rate_is_offered_where_the_images_can_promise_it(browser, tmp_path, held_out, normal, offered):
+    rng = np.random.default_rng(0)
+    scores = rng.normal(size=normal + 10).astype(np.float32)
+    levels = None if held_out is None else np.sort(rng.normal(size=held_out).astype(np.float32))
+    view = View("v", scores, 1.5, truth=np.repeat([0, 1], [normal, 10]), held_out=levels)
+    write(Report("rates", views=[view]), tmp_path / "r.html")
+    page = Page(browser, tmp_path / "r.html")
+    buttons = page.all("#choices button")
+    assert [x.text for x in buttons if "% of normal" in x.text] == offered
+    if held_out == 20:  # ⌈21 · 0.95⌉ = 20: the highest
+        assert float(buttons[1].get_attribute("value")) == levels[-1]
+
+
+def test_ticks_are_round_and_legends_have_the_colours_of_what_is_drawn(page):
+    ticks = [float(x.replace("%", "")) for x in page.texts("#histogram .tick, #samples-plot .tick") if "," not in x]
+    assert len(ticks) > 12
+    assert all(len(f"{abs(x):.6g}".replace(".", "").strip("0")) <= 2 for x in ticks), ticks
+    colours = """
+        const style = (css) => getComputedStyle(document.querySelector(css));
+        const samples = ["normal", "anomalous"].map((kind) => ["#samples-plot", kind]);
+        return [...samples, ["#plane", "class-1"], ["#plane", "anomalous"]].map(
+          ([plot, kind]) => [style(`${plot} .mark.${kind}`), style(`${plot} .points.${kind}`)].map((s, k) =>
+            k ? [s.stroke, s.strokeOpacity] : [s.backgroundColor, s.opacity]));"""
+    for mark, points in page.run(colours):
+        assert mark == points
 
 
 def brightness(page):

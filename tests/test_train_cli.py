@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import dataclasses
 import json
 import os
 import re
 import signal
+import time
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -170,9 +172,18 @@ def test_fifty_pictures_make_a_detector(tmp_path, capsys):
     text = (out / page.NAME).read_text(encoding="utf-8")
     assert 'AUROC</dt><dd class="value">1.0000</dd>' in text
     assert "30 known anomalies and 20 held-out normal images, which also set the threshold; none of them was" in text
+    for part in (
+        f"train {root} --out {out}",  # the command
+        '<th scope="row">jax</th>',
+        time.strftime("%Y-%m-%d", time.gmtime()),
+        f"flagged if score &gt; {float(detector.threshold):.4g}",
+    ):
+        assert part in text, part
     view = json.loads(re.search(r'id="data">(.*?)</script>', text)[1])["views"][0]
     assert view["counts"] == [20, 30]
     assert view["heldOut"] is None  # they are the normal images shown
+    assert view["classes"] == ["normal", "anomalous"]  # a row for each folder
+    assert np.frombuffer(base64.b64decode(view["labels"]), np.int16).tolist() == [0] * 20 + [1] * 30
     of_kind = {p["name"].partition("/")[0]: p["truth"] for p in view["pictures"]}
     assert of_kind == {"normal": 0, "anomalous": 1}
     names = {Path(name).name for name in kept["held_out"]}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from adjax import distribution
 from adjax.auto.fit import Evaluation
 from adjax.data.io import upload
 from adjax.detector import Detector
@@ -22,7 +25,9 @@ def of_training(
     anomalous: np.ndarray,
     files: Sequence[Path],
     *,
+    folder: Path,
     about: str,
+    command: str,
     alpha: float,
     calibrated_on: bool,
     sha256: str,
@@ -34,7 +39,9 @@ def of_training(
       judged: its figures.
       normal, anomalous: what it was evaluated on, uint8[n, H, W, C].
       files: of these images, in order.
+      folder: that was trained on: a row of the report for each folder in it.
       about: what was trained.
+      command: makes it again.
       alpha: the share of normal pictures that the threshold may flag.
       calibrated_on: whether the normal pictures are those that the threshold was set by.
       sha256: of the detector's manifest.
@@ -46,11 +53,15 @@ def of_training(
     truth = np.repeat([0, 1], [len(normal), len(anomalous)])
     rows = choose(scores, truth)
     names = [upload.line(f"{files[row].parent.name}/{files[row].name}") for row in rows]
+    owners = [_owner(file, folder) for file in files]
+    classes = tuple(dict.fromkeys(owners))
     view = View(
-        name="judged",
+        name="pictures evaluated on",
         scores=scores,
         threshold=float(detector.threshold),
         truth=truth,
+        labels=np.array([classes.index(owner) for owner in owners], np.int16),
+        classes=classes,
         stranger="anomaly",
         held_out=None if calibrated_on else np.asarray(detector.calibration_scores, np.float32),
         nominal=alpha,
@@ -69,10 +80,32 @@ def of_training(
             Figure("FPR95", f"{judged.fpr95:.2%}", about="normal images flagged where 95% of the anomalies are"),
             Figure("Anomalies flagged", f"{judged.flagged:.1%}", about="at the threshold as saved"),
             Figure("Normal images flagged", f"{judged.false_alarms:.1%}", about=f"chosen to be at most {alpha:.2%}"),
+            Figure("Threshold", f"{view.threshold:.4g}", about=f"flagged if score > {view.threshold:.4g}"),
         ),
         views=[view],
         facts={
-            "Detector": [("manifest (SHA-256)", sha256)],
+            "Pictures": [
+                ("folder", upload.line(str(folder))),
+                ("seen as", "×".join(map(str, detector.spec.image_shape)) + " px"),
+                ("calibrated by", f"{len(detector.calibration_scores):,} normal images"),
+            ],
+            "Detector": [
+                ("made of", ", ".join(detector.spec.names)),
+                ("threshold", f"{view.threshold:.6g}"),
+                ("manifest (SHA-256)", sha256),
+            ],
             **({"Trivial scores of the same images": trivial} if trivial else {}),
+            "Versions": [
+                ("date", time.strftime("%Y-%m-%d", time.gmtime())),
+                ("adjax", distribution.VERSION),
+                *((name, importlib.metadata.version(name)) for name in ("jax", "flax", "numpy", "pillow")),
+            ],
         },
+        command=upload.line(command),
     )
+
+
+def _owner(file: Path, folder: Path) -> str:
+    """The folder of a picture, as the reader of the report knows it."""
+    inside = file.parent.relative_to(folder) if file.is_relative_to(folder) else file.parent
+    return upload.line(folder.resolve().name if inside == Path() else inside.as_posix())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -211,6 +212,8 @@ def _judge(
         normal,
         anomalous,
         files,
+        folder=chosen.folder,
+        command=shlex.join(["python", "-m", "adjax", "train", *chosen.arguments]),
         about=f"{planned.name} on {upload.line(chosen.folder.resolve().name)}",
         alpha=chosen.false_positive_rate,
         calibrated_on=not found.test_normal,

@@ -29,7 +29,7 @@ from adjax.report import Figure, Pictures, Report, Table, View, choose
 NAME = "report.html"
 NEAR = 12
 """Pictures shown on either side of the threshold, beside those of `adjax.report.choose`."""
-SIDE = 96
+SIDE = 256
 """Longest side of a picture that is shown, pixels."""
 SEEN = {
     "middle": "the middle of each picture, resized",
@@ -271,7 +271,8 @@ def _lead(held_out: int, any_scored: bool) -> str:
 def _figures(scored: Scored, threshold: float, alpha: float | None, held_out: np.ndarray) -> list[Figure]:
     total, n = scored.kinds.total(), len(scored.scores)
     flagged, broken = scored.kinds["anomalous"], scored.kinds["error"]
-    promise = f"chosen to flag at most {alpha:.2%} of normal images" if alpha is not None else "as saved"
+    rule = f"flagged if score > {threshold:.4g}"
+    promise = f"{rule}; chosen to flag at most {alpha:.2%} of normal images" if alpha is not None else rule
     found = [
         Figure("Files", f"{total:,}", about=f"{n:,} scored"),
         Figure("Flagged", f"{flagged:,}", f"{flagged / n:.1%} of those scored" if n else ""),

@@ -7,7 +7,7 @@ import io
 
 import numpy as np
 
-SIDES = (96, 64, 48, 32, 24)
+SIDES = (256, 192, 128, 96, 64, 48, 32, 24)
 """Longest sides that thumbnails may have, pixels; the first at which all of them fit."""
 
 

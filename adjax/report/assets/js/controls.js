@@ -27,12 +27,14 @@ function choice(text, value) {
   return button;
 }
 
-// Names and thresholds that one may want to go to.
+// Names and thresholds that one may want to go to; a rate that there are too few images for is none of them.
 function choices(view) {
   const found = [["as saved", view.threshold]];
   for (const rate of [0.01, 0.05]) {
-    const name = `${100 * rate}% of ${view.known ? "normal" : "all"} images flagged`;
-    found.push([name, view.normal.quantile(1 - rate)]);
+    if (view.heldOut !== null) found.push([`at most ${100 * rate}% of normal images flagged`, view.conformal(rate)]);
+    else if (rate * view.normal.total >= 1) {
+      found.push([`${100 * rate}% of ${view.known ? "normal" : "all"} images flagged`, view.normal.quantile(1 - rate)]);
+    }
   }
   if (view.known && view.anomalous.kept) {
     found.push(["95% of anomalies caught", below(view.anomalous.quantile(0.05))]);
@@ -49,8 +51,9 @@ function below(x) {
 function verdict() {
   const { view, threshold } = state;
   const o = view.outcome(threshold);
-  if (!view.known) return `${whole(o.fp)} of ${whole(o.fp + o.tn)} images flagged (${percent(o.fpr)})`;
-  return `${percent(o.tpr)} of anomalies caught, ${percent(o.fpr)} of normal images flagged, F1 ${fixed(o.f1)}`;
+  const rule = `Flagged if score > ${short(threshold)}`;
+  if (!view.known) return `${rule}: ${whole(o.fp)} of ${whole(o.fp + o.tn)} images (${percent(o.fpr)})`;
+  return `${rule}: ${percent(o.tpr)} of anomalies, ${percent(o.fpr)} of normal images; F1 ${fixed(o.f1)}`;
 }
 
 function confusion() {

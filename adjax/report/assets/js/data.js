@@ -106,6 +106,13 @@ class View {
     return (1 + (above * this.heldOutCount) / kept) / (this.heldOutCount + 1);
   }
 
+  // The threshold for a rate of false alarms: the k-th highest held-out score, k = ⌊(n + 1) α⌋; NaN if n can't promise it.
+  conformal(alpha) {
+    const [n, kept] = [this.heldOutCount, this.heldOut.length];
+    const k = Math.floor((n + 1) * alpha * (1 + 1e-12));
+    return k < 1 ? NaN : this.heldOut[kept - Math.max(1, Math.floor((k * kept) / n))];
+  }
+
   // The confusion table at a threshold and what follows from it.
   outcome(threshold) {
     const fp = this.normal.flagged(threshold);

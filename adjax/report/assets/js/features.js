@@ -20,7 +20,7 @@ function startFeatures() {
       const inside = ([x, y]) => x >= plot.left && x <= plot.right && y >= plot.top && y <= plot.bottom;
       plot.dots(points.filter(inside), { class: `points ${mark}` });
     }
-    legend(byId("plane"), groups.map(({ mark, name, rows }) => [mark, `${name} (${rows.length})`]));
+    legend(byId("plane"), groups.map(({ mark, name, rows }) => [`${mark} point`, `${name} (${rows.length})`]));
     dataTable("plane-data", () => planeTable(f, groups));
   });
 }

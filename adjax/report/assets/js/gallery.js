@@ -90,5 +90,18 @@ function picture(p) {
     ...(view.known ? [] : [element("span", { class: "verdict" }, verdict)]),
   ];
   const caption = element("figcaption", {}, ...lines);
-  return element("figure", { class: `${kind || (isFlagged(p) ? "anomalous" : "normal")} ${verdict}`, tabindex: "-1" }, element("div", { class: "images" }, ...images), caption);
+  const enlarge = element("button", { type: "button", class: "images", "aria-label": `Enlarge ${file}` }, ...images);
+  enlarge.addEventListener("click", () => showLarge(images, caption));
+  return element("figure", { class: `${kind || (isFlagged(p) ? "anomalous" : "normal")} ${verdict}`, tabindex: "-1" }, enlarge, caption);
+}
+
+// Pictures and what is said of them, as large as the window; Escape, or a press anywhere, closes it.
+function showLarge(images, caption) {
+  const close = element("button", { type: "button" }, "Close");
+  const shown = [...images, caption].map((node) => node.cloneNode(true));
+  const large = element("dialog", { class: state.view.large ? "large" : "", "aria-label": "Enlarged" }, element("div", { class: "images" }, ...shown.slice(0, -1)), shown.at(-1), close);
+  large.addEventListener("click", () => large.close());
+  large.addEventListener("close", () => large.remove());
+  document.body.append(large);
+  large.showModal();
 }

@@ -16,11 +16,11 @@ function startSamples() {
     kinds.forEach((kind, k) => {
       const rows = drawnRows.filter((i) => !view.known || view.truth[i] === k);
       const points = rows.map((i) => [plot.px(view.row(i)), Math.max(plot.top, plot.py(view.scores[i]))]);
-      plot.dots(points.filter(([, y]) => Number.isFinite(y)), { class: `points ${kind}` });
+      plot.dots(points.filter(([, y]) => Number.isFinite(y)), { class: `points ${kind}${n < 300 ? " few" : ""}` });
     });
     line = plot.add("line", { class: "threshold", x1: plot.left, x2: plot.right });
     const entries = kinds.map((kind) => [kind, view.known ? kind : "images"]);
-    legend(host, [...entries, ["line", `threshold; ${whole(drawnRows.length)} of ${whole(n)} drawn`]]);
+    legend(host, [...entries.map(([kind, text]) => [`${kind} point`, text]), ["line", `threshold; ${whole(drawnRows.length)} of ${whole(n)} drawn`]]);
     dataTable("samples-plot-data", () => samplesTable(view));
   });
   onThreshold.push(() => {

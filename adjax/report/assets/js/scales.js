@@ -50,8 +50,7 @@ function stretched(base, groups) {
   const places = ts.map((t) => (t - first) / (last - first));
   const at = (x) => between(xs, places, x);
   const from = (t) => between(places, xs, t);
-  const ticks = Array.from({ length: 11 }, (_, k) => roundest(from(k / 10), (x) => Math.abs(at(x) - k / 10) < 0.02));
-  return { low: base.low, high: base.high, ticks: [...new Set(ticks)], text: (x) => String(x), about: "stretched where images are many", at, from };
+  return { low: base.low, high: base.high, ticks: roundTicks(base.low, base.high, at), text: short, about: "stretched where images are many", at, from };
 }
 
 // Linear interpolation in ascending tables; constant beyond their ends.
@@ -63,13 +62,22 @@ function between(xs, ys, x) {
   return width > 0 ? ys[k - 1] + ((x - xs[k - 1]) / width) * (ys[k] - ys[k - 1]) : ys[k];
 }
 
-// x with as few digits as will do.
-function roundest(x, good) {
-  for (let digits = 1; digits < 7; digits++) {
-    const rounded = Number(x.toPrecision(digits));
-    if (good(rounded)) return rounded;
+// Round numbers along any scale: 0, 1, 2, 5, 10, … where they have room, the roundest first; then nice ones in the gaps.
+function roundTicks(low, high, at, room = 0.06) {
+  const ticks = [];
+  const take = (x) => {
+    if (x >= low && x <= high && ticks.every((t) => Math.abs(at(t) - at(x)) >= room)) ticks.push(x);
+  };
+  take(0);
+  for (const m of [1, 5, 2]) {
+    for (let power = 12; power >= -12; power--) [1, -1].forEach((sign) => take(sign * Number(`${m}e${power}`)));
   }
-  return Number(x.toPrecision(7));
+  const ends = [low, ...ticks.sort((x, y) => x - y), high];
+  ends.slice(1).forEach((to, k) => {
+    const gap = at(to) - at(ends[k]);
+    if (gap > 2 * room) niceTicks(ends[k], to, Math.max(2, gap / (2 * room))).forEach(take);
+  });
+  return ticks.sort((x, y) => x - y);
 }
 
 // For scores: linear where the bulk lies, logarithmic beyond where a tail is heavy, so that both can be seen.
@@ -97,20 +105,10 @@ function bulkAndTail(view) {
   };
   const straight = (v) => centre + unit * (Math.abs(v) <= 1 ? v : Math.sign(v) * Math.exp(Math.abs(v) - 1));
   const [a, b] = [bent(low), bent(high) + 0.03 * (bent(high) - bent(low))];
-  const inner = niceTicks(Math.max(low, centre - unit), Math.min(high, centre + unit), 4);
-  const outer = [];
-  for (let power = -12; power < 13; power++) {
-    for (const m of [1, 2, 5]) {
-      const x = m * 10 ** power;
-      if (atZero && x > 1.3 * unit) outer.push(x, -x);
-      if (!atZero && m === 1 && x > 3 * unit) outer.push(Number((centre + x).toPrecision(3)), Number((centre - x).toPrecision(3)));
-    }
-  }
-  const ticks = [...inner, ...outer].filter((x) => x >= low && x <= high).sort((x, y) => x - y);
+  const at = (x) => (bent(x) - a) / (b - a);
   return {
-    low, high, ticks, text: short,
+    low, high, text: short, ticks: roundTicks(low, high, at),
     about: atZero ? `logarithmic beyond ${short(unit)}` : `logarithmic ${short(unit)} away from ${short(centre)}`,
-    at: (x) => (bent(x) - a) / (b - a),
-    from: (t) => straight(a + t * (b - a)),
+    at, from: (t) => straight(a + t * (b - a)),
   };
 }
