@@ -61,6 +61,10 @@ outputs = jax.jit(traced_outputs)
 CASES = {name: (name, {}) for name in SCORERS} | {
     "ocsvm": ("ocsvm", {"capacity": 60}),
     "gmm, 3 components": ("gmm", {"components": 3, "covariance": "diag", "iterations": 5, "capacity": 100}),
+    "gmm_perclass, 2 components": (
+        "gmm_perclass",
+        {"components": 2, "covariance": "tied", "iterations": 5, "capacity": 100},
+    ),
     "knn": ("knn", {"normalise": False, "capacity": 100}),
     "layers": ("layers", {"capacity": 100}),
     "padim": ("padim", {"feature": "features", "grid": (1, 2), "dim": 3}),
@@ -81,14 +85,17 @@ CASES = {name: (name, {}) for name in SCORERS} | {
     "vra": ("vra", {"capacity": 100, "low": 0.01, "high": 0.99}),
     "temperature_scaling": ("temperature_scaling", {"capacity": 100}),
     "weighted_energy": ("weighted_energy", {"weights": (0.5, 2.0, 1.0)}),
+    "pnml": ("pnml", {"capacity": 100}),
 }
 """Every scorer, where it keeps a sample also of fewer images than there are."""
 LOGITS = "max_softmax", "max_logit", "energy", "entropy", "gen", "kl_matching", "temperature_scaling", "weighted_energy"
 POSTHOC = *LOGITS, "react", "ash", "vim", "fdbd", "she", "nnguide", "dice", "scale", "vra", "lts"
+POSTHOC += "gradnorm", "gradient_uncertainty", "pnml"
 """Of a classifier's logits; of its features as well."""
 SAME_FIT = {"max_logit", "energy", "entropy", "gen", "score"} | {"ash", "vim", "fdbd", "dice", "scale", "vra"}
-SAME_FIT |= {"lts", "weighted_energy"} | {"cosine", "pca", "relative_mahalanobis"}
-"""Fitted by the code that fits max_softmax; react; center and mahalanobis."""
+SAME_FIT |= {"lts", "weighted_energy", "gradnorm", "gradient_uncertainty"}
+SAME_FIT |= {"cosine", "mcm", "pca", "relative_mahalanobis", "gmm_perclass"}
+"""Fitted by the code that fits max_softmax; react; max_softmax; center and mahalanobis."""
 FITS = [name for name in CASES if name not in SAME_FIT]
 THOROUGH = "gmm", "gmm, 3 components", "mahalanobis", "mahalanobis_perclass", "ocsvm"
 """Fitted operation by operation, and in batches of many sizes; others are made of the same parts."""
@@ -96,7 +103,7 @@ BATCHES = [(name, n) for name in FITS for n in ([1000, 1, 7, 100, 240] if name i
 """They are compared to batches of 64, of which the last is not full."""
 FAMILIES = "gmm", "knn", "mahalanobis", "max_softmax", "padim", "vim"
 """They stand for all where a test compiles once more for each; all with -m slow."""
-NO_LENGTH = *POSTHOC, "cosine"
+NO_LENGTH = *POSTHOC, "cosine", "mcm"
 """An infinite feature or logit says nothing of the image: it scores +inf."""
 
 
@@ -122,8 +129,8 @@ def strangers(name, x):
     """Images like none of `images()`, as the scorer sees it."""
     if name in ("ash", "vim"):  # every logit is low, and the more so if only the last feature is kept
         return np.where(np.arange(D) < D - 1, -200, -100) + x
-    if name == "cosine":
-        return 1e3 * aside() + x
+    if name in ("cosine", "mcm", "pnml"):
+        return 1e5 * aside() + x
     if name in ("dice", "vra"):
         return against(name) + 1e-3 * x
     return undecided() + 1e-3 * x if name in POSTHOC else x + 100

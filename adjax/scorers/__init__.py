@@ -31,6 +31,9 @@ from adjax.scorers.fdbd import fdbd
 from adjax.scorers.fused import fused
 from adjax.scorers.gen import gen
 from adjax.scorers.gmm import gmm
+from adjax.scorers.gmm_perclass import gmm_perclass
+from adjax.scorers.gradient_uncertainty import gradient_uncertainty
+from adjax.scorers.gradnorm import gradnorm
 from adjax.scorers.kl_matching import kl_matching
 from adjax.scorers.knn import knn
 from adjax.scorers.layers import layers
@@ -38,6 +41,7 @@ from adjax.scorers.lts import lts
 from adjax.scorers.mahalanobis import mahalanobis
 from adjax.scorers.max_logit import max_logit
 from adjax.scorers.max_softmax import max_softmax
+from adjax.scorers.mcm import mcm
 from adjax.scorers.nnguide import nnguide
 from adjax.scorers.ocsvm import ocsvm
 from adjax.scorers.odin import odin, perturbed
@@ -45,6 +49,7 @@ from adjax.scorers.padim import padim, padim_maps
 from adjax.scorers.patchcore import patchcore, patchcore_maps
 from adjax.scorers.patchwise import patchwise
 from adjax.scorers.pca import pca
+from adjax.scorers.pnml import pnml
 from adjax.scorers.react import react
 from adjax.scorers.relative_mahalanobis import relative_mahalanobis
 from adjax.scorers.scale import scale
@@ -68,6 +73,9 @@ SCORERS: dict[str, Callable[..., Scorer]] = {
     "fused": fused,
     "gen": gen,
     "gmm": gmm,
+    "gmm_perclass": gmm_perclass,
+    "gradient_uncertainty": gradient_uncertainty,
+    "gradnorm": gradnorm,
     "kl_matching": kl_matching,
     "knn": knn,
     "layers": layers,
@@ -76,12 +84,14 @@ SCORERS: dict[str, Callable[..., Scorer]] = {
     "mahalanobis_perclass": partial(mahalanobis, covariance="class"),
     "max_logit": max_logit,
     "max_softmax": max_softmax,
+    "mcm": mcm,
     "nnguide": nnguide,
     "ocsvm": ocsvm,
     "padim": padim,
     "patchcore": patchcore,
     "patchwise": patchwise,
     "pca": pca,
+    "pnml": pnml,
     "react": react,
     "relative_mahalanobis": relative_mahalanobis,
     "scale": scale,
@@ -94,7 +104,7 @@ SCORERS: dict[str, Callable[..., Scorer]] = {
     "weighted_energy": weighted_energy,
 }
 """Name -> factory; its keyword arguments configure it."""
-WITH_HEAD = "ash", "dice", "fdbd", "react", "scale", "vim", "vra"
+WITH_HEAD = "ash", "dice", "fdbd", "pnml", "react", "scale", "vim", "vra"
 """Those that recover the last layer, for which logits must be linear in the features: see `adjax.scorers._head`."""
 
 __all__ = [
@@ -114,6 +124,9 @@ __all__ = [
     "gather",
     "gen",
     "gmm",
+    "gmm_perclass",
+    "gradient_uncertainty",
+    "gradnorm",
     "kl_matching",
     "knn",
     "layers",
@@ -122,6 +135,7 @@ __all__ = [
     "make",
     "max_logit",
     "max_softmax",
+    "mcm",
     "merge_all",
     "nnguide",
     "ocsvm",
@@ -133,6 +147,7 @@ __all__ = [
     "patchwise",
     "pca",
     "perturbed",
+    "pnml",
     "react",
     "relative_mahalanobis",
     "scale",

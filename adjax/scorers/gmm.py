@@ -4,34 +4,29 @@
 
 With one component the fit is in closed form, from the running sums of `adjax.scorers.mahalanobis`: every image counts,
 and none is kept. With more, expectation maximisation (Dempster, Laird & Rubin, 1977) runs on the device, on a bounded
-sample of the rows (`adjax.scorers._reservoir`), from a k-means start.
+sample of the rows (`adjax.scorers._reservoir`), from a k-means start (`adjax.scorers._mixture`).
 
 Every covariance may be shrunk towards the mean variance v of all features over all images, Σ_k ← (1 − s) Σ_k + s v I,
-so that no component can close in on a single image. Float32 carries it as in `adjax.scorers.mahalanobis`: means about
-an anchor among the data, differences before squares, and a floor for variances.
+so that no component can close in on a single image.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
-from adjax._kmeans import kmeans
 from adjax._numerics import EXACT, anchor_of
 from adjax.scorers import _reservoir
 from adjax.scorers._leave_one_out import own_square, without
+from adjax.scorers._mixture import Options, State, check, log_densities, maximise, of_moments
 from adjax.scorers._reservoir import Sample
-from adjax.scorers._whiten import floored, triangular, whitening
 from adjax.scorers.mahalanobis import Stats, mahalanobis
 from adjax.types import Outputs, PyTree, Scorer
 
 _LIMIT = 1e15
-_LARGEST = 1e38
 
 
 class Sums(NamedTuple):
@@ -44,22 +39,6 @@ class Sums(NamedTuple):
 
     counts: jax.Array
     all: Stats
-
-
-class State(NamedTuple):
-    """Fitted state, for M components.
-
-    Attributes:
-      origin: float32[D], subtracted first, so that large common offsets cost no digits.
-      means: float32[M, D], less the origin.
-      whiten: W with Σ⁻¹ = W Wᵀ: float32[M, D, D], [1, D, D] if tied, or its diagonals [M, D].
-      offset: float32[M], log π − ½ (D log 2π + log det Σ); −inf for a component without images.
-    """
-
-    origin: jax.Array
-    means: jax.Array
-    whiten: jax.Array
-    offset: jax.Array
 
 
 def gmm(
@@ -90,14 +69,8 @@ def gmm(
     Raises:
       ValueError: an option outside of its range.
     """
-    if components < 1 or iterations < 1:
-        raise ValueError(f"components={components}, iterations={iterations}: must be at least 1 each")
-    if covariance not in ("full", "tied", "diag"):
-        raise ValueError(f"covariance {covariance!r}: must be 'full', 'tied' or 'diag'")
-    if not 0 <= shrinkage <= 1:
-        raise ValueError(f"shrinkage {shrinkage} must lie in [0, 1]")
-    if capacity < components:
-        raise ValueError(f"capacity {capacity}: {components} components need at least as many rows")
+    options = Options(components, covariance, shrinkage, iterations, seed)
+    check(options, capacity)
     one = mahalanobis("tied", feature=feature)
 
     def init(dim: int, classes: int) -> Sums | Sample:
@@ -121,76 +94,19 @@ def gmm(
 
     def finalize(stats: Sums | Sample) -> State:
         if isinstance(stats, Sample):
-            return _maximise(stats)
+            known = _reservoir.kept(stats)
+            anchor = anchor_of(stats.rows, known.sum().astype(jnp.float32))
+            return maximise(options, jnp.where(known[:, None], stats.rows - anchor[None], 0), known, anchor)
         anchor, counts, mean, scatter, _ = stats.all
         cov = scatter / jnp.maximum(counts, 1)[:, None, None]
+        variance = jnp.trace(cov[0]) / anchor.size
         if covariance == "diag":
             cov = jnp.diagonal(cov, axis1=1, axis2=2)
-        present = (counts > 0).astype(jnp.float32)
-        variance = jnp.trace(scatter[0]) / jnp.maximum(counts[0], 1) / anchor.size
-        return _state(anchor, present, mean, cov, variance)
-
-    def _state(
-        origin: jax.Array, share: jax.Array, means: jax.Array, cov: jax.Array, variance: jax.Array, last: bool = True
-    ) -> State:
-        dim = origin.size
-        if covariance == "diag":
-            values = floored((1 - shrinkage) * cov + shrinkage * variance, origin[None] + means)
-            whiten, log_det = lax.rsqrt(values), jnp.log(values).sum(-1)
-        else:
-            cov = (1 - shrinkage) * cov + shrinkage * variance * jnp.eye(dim, dtype=jnp.float32)[None]
-            whiten, log_det = (whitening if last else triangular)(cov, origin[None] + means)
-        offset = jnp.log(share) - 0.5 * (dim * math.log(2 * math.pi) + log_det)
-        return State(origin, means, whiten, offset)
-
-    def _maximise(stats: Sample) -> State:
-        known = _reservoir.kept(stats)
-        weight = known.astype(jnp.float32)
-        total = jnp.maximum(weight.sum(), 1)
-        anchor = anchor_of(stats.rows, total)
-        x = jnp.where(known[:, None], stats.rows - anchor[None], 0)
-        variance = jnp.square(x).sum() / total / anchor.size
-
-        def scatter(of: tuple[jax.Array, jax.Array]) -> jax.Array:
-            member, mean = of
-            rest = x - mean[None]
-            if covariance == "diag":
-                return (member[:, None] * jnp.square(rest)).sum(0)
-            return jnp.matmul((member[:, None] * rest).T, rest, precision=EXACT)
-
-        def maximised(members: jax.Array, last: bool = False) -> State:
-            count = members.sum(0)
-            means = jnp.matmul(members.T, x, precision=EXACT) / jnp.where(count > 0, count, 1)[:, None]
-            cov = lax.map(scatter, (members.T, means))
-            if covariance == "tied":
-                cov = cov.sum(0, keepdims=True) / total
-            else:
-                cov = cov / jnp.where(count > 0, count, 1).reshape(-1, *[1] * (cov.ndim - 1))
-            return _state(anchor, count / total, means, cov, variance, last)
-
-        def members(state: State) -> jax.Array:
-            return jnp.where(known[:, None], jax.nn.softmax(_log_densities(state, x), -1), 0)
-
-        _, label = kmeans(jax.random.key(seed), x, components, mask=known)
-        start = maximised(jax.nn.one_hot(label, components, dtype=jnp.float32) * weight[:, None])
-        state = lax.fori_loop(1, iterations, lambda _, state: maximised(members(state)), start)
-        return maximised(members(state), last=True)
-
-    def _log_densities(state: State, x: jax.Array) -> jax.Array:
-        """float32[N, M], of rows less the origin; shares included."""
-
-        def square(of: tuple[jax.Array, ...]) -> jax.Array:
-            mean, whiten = of if covariance != "tied" else (*of, state.whiten[0])
-            rest = x - mean[None]
-            rest = rest * whiten[None] if covariance == "diag" else jnp.matmul(rest, whiten, precision=EXACT)
-            return jnp.minimum(jnp.square(rest).sum(-1), _LARGEST)
-
-        each = (state.means,) if covariance == "tied" else (state.means, state.whiten)
-        return state.offset[None] - 0.5 * lax.map(square, each).T
+        return of_moments(options, anchor, (counts > 0).astype(jnp.float32), mean, cov, variance)
 
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         x = jnp.clip(outputs[feature].astype(jnp.float32), -_LIMIT, _LIMIT) - state.origin[None]
-        return -jax.nn.logsumexp(_log_densities(state, x), -1)
+        return -jax.nn.logsumexp(log_densities(state, x), -1)
 
     def unseen(stats: Sums, state: State, outputs: Outputs, labels: jax.Array) -> jax.Array:
         count, whiten = stats.all.counts[0], state.whiten[0]
