@@ -129,6 +129,25 @@ FEATURES: dict[str, Case] = {
         {"shrinkage": 0.0},
         variant=_scatter_ridge(exact.relative),
     ),
+    "gradnorm": Case(f"{OOD} GradNorm", lambda g: peers.scored(peers.gradnorm(g)), exact.gradnorm),
+    "gradient_uncertainty": Case(
+        f"{OOD} GradUncertainty",
+        lambda g: peers.scored(peers.on_gradients("GradUncertainty", g)),
+        exact.gradient_uncertainty,
+        variant=partial(exact.gradient_uncertainty, least=1e-12),
+    ),
+    "pnml": Case(f"{OOD} PNML", partial(peers.with_head, "PNML"), exact.pnml, variant=exact.rounded_pnml),
+    "mcm": Case(f"{OOD} MCM", lambda g: 1 + peers.scored(peers.mcm(g)), exact.mcm),
+    "gmm_perclass": Case(
+        f"{OOD} GMM",
+        lambda g: peers.features("GMM", g, None),
+        exact.gmm_perclass,
+        {"shrinkage": 0.0},
+        variant=partial(exact.gmm_perclass, ridge=1e-6),
+    ),
+    "gmm_perclass, shrunk": Case(
+        f"{LEARN} ShrunkCovariance", peers.gmm_perclass_shrunk, partial(exact.gmm_perclass, shrinkage=0.1)
+    ),
     "gmm": Case(f"{LEARN} GaussianMixture", peers.gmm, exact.gmm, variant=partial(exact.gmm, ridge=1e-6)),
     "knn": Case(f"{OOD} KNN", partial(peers.features, "KNN", encoder=None, k=10), exact.knn),
     "pca": Case(f"{LEARN} PCA", peers.pca, exact.pca, {"components": 16}),

@@ -96,6 +96,43 @@ def kl_matching(g: Given) -> np.ndarray:
     return ((np.exp(log_p) * log_p).sum(1)[:, None] - np.exp(log_p) @ np.log(templates).T).min(1)
 
 
+def gradnorm(g: Given) -> np.ndarray:
+    g = double(g)
+    return -np.abs(g.query).sum(1) * np.abs(softmax(g.answers, axis=1) - 1 / g.z.shape[1]).sum(1)
+
+
+def gradient_uncertainty(g: Given, least: float = 0.0) -> np.ndarray:
+    """`least`: what p (1 − p), by which the gradient of the cross-entropy is divided, is not taken for less than."""
+    g = double(g)
+    p = softmax(g.answers, axis=1)
+    by_p = (p - 1) / np.maximum(p * (1 - p), least)
+    slope = p * (by_p - (p * by_p).sum(1, keepdims=True))  # K p − 1, if nothing is too small
+    return -(np.square(g.query).sum(1) + 1) * np.square(slope).sum(1)
+
+
+def pnml(g: Given, cutoff: float = 0.0, least: float = 0.0) -> np.ndarray:
+    """`cutoff`: singular values of the Gram matrix below that share of the largest count for 0; `least`: no probability
+    is taken for less."""
+    g = double(g)
+    rows, query = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (g.x, g.query))
+    gram = rows.T @ rows
+    inverse = np.linalg.pinv(gram, rcond=cutoff) if cutoff else np.linalg.inv(gram)
+    q = ((query @ inverse) * query).sum(1)[:, None]
+    p = np.maximum(softmax(query @ g.kernel + g.bias, axis=1), least)
+    return np.log((p / (p + (1 - p) * p ** (q / (1 + q)))).sum(1)) / np.log(g.z.shape[1])
+
+
+def rounded_pnml(g: Given) -> np.ndarray:
+    """With what float32 rounds off the Gram matrix's pseudoinverse."""
+    return pnml(g, cutoff=g.x.shape[1] * 2.0**-23, least=1e-12)
+
+
+def mcm(g: Given) -> np.ndarray:
+    g = double(g)
+    query, means = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (g.query, class_means(g)))
+    return 1 - softmax(query @ means.T, axis=1).max(1)
+
+
 def react(g: Given) -> np.ndarray:
     g = double(g)
     return _energy(np.minimum(g.query, np.quantile(g.x, 0.9)) @ g.kernel + g.bias)
@@ -243,6 +280,17 @@ def gmm(g: Given, ridge: float = 0.0) -> np.ndarray:
     g = double(g)
     cov = _ridge(np.cov(g.x.T, bias=True), ridge)
     return 0.5 * (_squares(g.query, g.x.mean(0), cov) + np.linalg.slogdet(cov)[1] + len(cov) * np.log(2 * np.pi))
+
+
+def gmm_perclass(g: Given, shrinkage: float = 0.0, ridge: float = 0.0) -> np.ndarray:
+    g = double(g)
+    each = []
+    for k in range(g.z.shape[1]):
+        own = g.x[g.y == k]
+        cov = _ridge(_shrunk(np.cov(own.T, bias=True), shrinkage), ridge)
+        square = _squares(g.query, own.mean(0), cov) + np.linalg.slogdet(cov)[1] + len(cov) * np.log(2 * np.pi)
+        each.append(np.log(len(own) / len(g.x)) - 0.5 * square)
+    return -logsumexp(each, axis=0)
 
 
 def knn(g: Given) -> np.ndarray:

@@ -74,11 +74,11 @@ def exported(directory):
     return export.load(directory)
 
 
-def agree(exported, detector, images) -> None:
+def agree(exported, detector, images, atol=1e-5) -> None:
     one, other = exported.score(images), detector.score(images)
     within = other <= 1  # above, a score is extrapolated by a slope, which magnifies what rounding differs by
-    np.testing.assert_allclose(one[within], other[within], rtol=1e-5, atol=1e-5)
-    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(one[within], other[within], rtol=1e-5, atol=atol)
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=atol)
     np.testing.assert_array_equal(exported.predict(images), detector.predict(images))
     np.testing.assert_allclose(exported.p_value(images), detector.p_value(images), rtol=1e-6)
 
@@ -97,7 +97,8 @@ def serves_all(program) -> None:
 def test_every_scorer_says_the_same(name, detector, tmp_path):
     known = detector if name == "mahalanobis" else made(name)
     known.export(tmp_path / "d")
-    agree(export.load(tmp_path / "d"), known, IMAGES[200:233])
+    coarse = name == "mcm"  # cosines that differ in their last digits, of a network that was never trained
+    agree(export.load(tmp_path / "d"), known, IMAGES[200:233], 1e-4 if coarse else 1e-5)
     (file,) = (tmp_path / "d").glob("*.stablehlo")
     serves_all(jax.export.deserialize(bytearray(file.read_bytes())))
 

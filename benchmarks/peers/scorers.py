@@ -123,6 +123,23 @@ def weighted_energy(g: Given) -> Peer:
     return on_logits("WeightedEBO", g, _torch(np.array(weights(g), np.float32)))
 
 
+def mcm(g: Given) -> Peer:
+    """Given class means for concepts."""
+    return on_features("MCM", g, None, _torch(class_means(g)))
+
+
+def on_gradients(name: str, g: Given, **options: Any) -> Peer:
+    """One that runs a backward pass for each image; its network is the last layer alone."""
+    from pytorch_ood import detector
+
+    query = _torch(g.query)
+    return Peer(lambda: getattr(detector, name)(_head(g), **options), lambda made: made.predict(query), False)
+
+
+def gradnorm(g: Given) -> Peer:
+    return on_gradients("GradNorm", g, param_filter=lambda name: name == "weight")
+
+
 def vim_eigenvectors(x: np.ndarray) -> np.ndarray:
     """What pytorch-ood's ViM has for eigenvectors of the covariance: all in float32."""
     import torch
@@ -176,6 +193,19 @@ def gmm(g: Given) -> np.ndarray:
     from sklearn.mixture import GaussianMixture
 
     return -GaussianMixture(1).fit(g.x).score_samples(g.query)
+
+
+def gmm_perclass_shrunk(g: Given) -> np.ndarray:
+    from scipy.special import logsumexp
+    from sklearn.covariance import ShrunkCovariance
+
+    each = []
+    for k in range(g.z.shape[1]):
+        own = g.x[g.y == k].astype(np.float64)
+        made = ShrunkCovariance(shrinkage=0.1).fit(own)
+        size = np.linalg.slogdet(made.covariance_)[1] + own.shape[1] * np.log(2 * np.pi)
+        each.append(np.log(len(own) / len(g.x)) - 0.5 * (made.mahalanobis(g.query) + size))
+    return -logsumexp(each, axis=0)
 
 
 def pca(g: Given) -> np.ndarray:
