@@ -51,7 +51,7 @@ def test_a_file_that_breaks_after_its_header_is_unreadable(photos):
 
 
 def test_the_command_says_it_all(photos, capsys):
-    assert __main__.main(["doctor", str(photos)]) == 0
+    assert __main__.main(["doctor", str(photos), "--datasets"]) == 0
     said = capsys.readouterr().out
     for part in (
         "cpu device(s)",

@@ -8,11 +8,13 @@ from pathlib import Path
 import jax
 from rich.console import Console
 
+from adjax.auto import scan_folder
 from adjax.cli import data as data_command
 from adjax.cli._common import start
 from adjax.cli.parsers.doctor import SHOWN, parser
 from adjax.data.io import framing, upload, walk
-from adjax.doctor import folder, machine
+from adjax.data.split import DataError
+from adjax.doctor import findings, folder, machine
 from adjax.progress import ImageProgress
 
 
@@ -20,13 +22,38 @@ def main(arguments: list[str]) -> int:
     """Runs `python -m adjax doctor ARGUMENTS`; returns the exit code: 1 if an accelerator stands idle."""
     chosen = parser().parse_args(arguments)
     console = start()
+    if chosen.csv and not chosen.folder:
+        raise DataError(f"--csv {chosen.csv} is a list of what is found in a folder: name one")
     found = walk.find(chosen.folder) if chosen.folder else None  # a wrong name is told before anything else
     idle = _machine(console)
+    if chosen.datasets:
+        console.print("data sets")
+        data_command.show(None)
     if found is not None:
         with ImageProgress(console, len(found.names), "reading") as progress:
-            examined = folder.examine(chosen.folder, progress.advance, found)
+            examined = folder.examine(chosen.folder, progress.advance, found, sides(chosen.folder))
         _folder(console, chosen.folder, examined, None if chosen.all_names else SHOWN)
+        if chosen.csv:
+            findings.write(chosen.csv, examined.findings)
+            console.print(f"  all {len(examined.findings):,} findings: {chosen.csv}")
     return 1 if idle else 0
+
+
+def sides(root: Path) -> tuple[set[str], set[str]]:
+    """Names of the files that `train` would learn from, and of those that it would evaluate on.
+
+    Args:
+      root: the folder.
+
+    Returns:
+      Both, relative to it; empty where `train` would refuse the folder.
+    """
+    try:
+        layout = scan_folder.of_folder(root)
+    except DataError:
+        return set(), set()
+    train, test = layout.files, [*layout.test_normal, *layout.test_anomalous]
+    return {file.relative_to(root).as_posix() for file in train}, {file.relative_to(root).as_posix() for file in test}
 
 
 def _machine(console: Console) -> bool:
@@ -40,8 +67,6 @@ def _machine(console: Console) -> bool:
         console.print(f"cache      {what}: {where}, {size / 2**20:,.1f} MiB")
     for model, place in machine.weights():
         console.print(f"weights    {model}: {place}")
-    console.print("data sets")
-    data_command.show(None)
     return bool(idle)
 
 
@@ -72,6 +97,17 @@ def _folder(console: Console, root: Path, examined: folder.Examined, most: int |
     for names in examined.duplicates[:most]:
         shown = names if most is None else names[:4]
         console.print(f"    {' = '.join(map(upload.line, shown))}{' = …' if len(names) > len(shown) else ''}")
+    _findings(console, examined.findings, most)
+
+
+def _findings(console: Console, found: list[findings.Finding], most: int | None) -> None:
+    """Those that have not been told: what can't be read has."""
+    for kind, (what, to_do) in findings.KINDS.items():
+        own = [(one.path, one.about) for one in found if one.kind == kind]
+        if kind != "unreadable":
+            _list(console, what, own, most)
+        if own:
+            console.print(f"    → {to_do}")
 
 
 def _list(console: Console, title: str, items: Iterable[tuple[str, str]], most: int | None) -> None:

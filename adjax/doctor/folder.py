@@ -1,4 +1,4 @@
-"""Diagnosis of a folder of pictures: readable files, sizes and modes, exact duplicates, classes."""
+"""Diagnosis of a folder of pictures: readable files, sizes and modes, copies, classes, and what to look at."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from adjax.data.io import upload, walk
 from adjax.data.io.depth import Depths
 from adjax.data.io.gather import THREADS
 from adjax.data.split import DataError
-
-DECODED = (32, 32, 3)  # a file counts as read once its last pixel is; to what size it is brought doesn't matter
+from adjax.doctor import findings
+from adjax.doctor.findings import Finding
 
 
 @dataclass
@@ -29,6 +30,7 @@ class Examined:
       classes: first subfolder, or "" → how many that can be read.
       duplicates: names of files with the same bytes, two or more each.
       depths: which part of their range pictures of 16 bits use.
+      findings: what to look at, see `adjax.doctor.findings`.
     """
 
     found: walk.Found
@@ -38,10 +40,14 @@ class Examined:
     classes: Counter[str] = field(default_factory=Counter)
     duplicates: list[list[str]] = field(default_factory=list)
     depths: Depths = field(default_factory=Depths)
+    findings: list[Finding] = field(default_factory=list)
 
 
 def examine(
-    root: Path, advance: Callable[[int], None] = lambda files: None, found: walk.Found | None = None
+    root: Path,
+    advance: Callable[[int], None] = lambda files: None,
+    found: walk.Found | None = None,
+    sides: tuple[set[str], set[str]] = (set(), set()),
 ) -> Examined:
     """Decodes every picture file under `root`, and computes its SHA-256.
 
@@ -49,6 +55,7 @@ def examine(
       root: the folder.
       advance: called with 1 after each file.
       found: its files, if they are known already.
+      sides: names of those to train on, and of those to evaluate on, for pictures that are in both.
 
     Returns:
       An `Examined`.
@@ -57,34 +64,50 @@ def examine(
       DataError: no such folder.
     """
     examined = Examined(walk.find(root) if found is None else found)
+    pictures: dict[str, findings.Measured] = {}
     by_sum: dict[str, list[str]] = defaultdict(list)
     with ThreadPoolExecutor(THREADS) as pool:
-        for name, (picture, digest) in zip(
+        for name, (header, one, digest) in zip(
             examined.found.names, pool.map(lambda name: _one(root / name), examined.found.names), strict=True
         ):
             advance(1)
             if digest is not None:
                 by_sum[digest].append(name)
-            if isinstance(picture, str):
-                examined.unreadable[name] = picture
+            if isinstance(header, str):
+                examined.unreadable[name] = header
                 continue
-            header = picture.header
-            examined.depths.add(picture)
+            pictures[name] = one
+            examined.depths.peaks.append(one.peak)
             examined.sizes[header.width, header.height] += 1
             examined.modes[header.mode] += 1
             examined.classes[name.partition("/")[0] if "/" in name else ""] += 1
     examined.duplicates = [names for names in by_sum.values() if len(names) > 1]
+    groups = findings.groups_of(pictures, examined.duplicates)
+    examined.findings = [
+        *findings.of_leaks(groups, *sides),
+        *findings.of_pictures(pictures),
+        *findings.of_copies(groups, examined.duplicates),
+        *findings.of_formats(examined.unreadable, _raw(root)),
+    ]
     return examined
 
 
-def _one(path: Path) -> tuple[upload.Picture | str, str | None]:
-    """(picture, of a few pixels, or reason, SHA-256 if the bytes can be read)."""
+def _one(path: Path) -> tuple[upload.Header | str, Any, str | None]:
+    """(header or reason, what was measured, SHA-256 if the bytes can be read)."""
     try:
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        return error.strerror or str(error), None
+        return error.strerror or str(error), None, None
     try:
-        return upload.read(path, DECODED), digest
+        header = upload.look(path)
+        shape = (min(header.height, findings.SIDE_PX), min(header.width, findings.SIDE_PX), 3)
+        picture = upload.read(path, shape, "whole")  # to its last pixel
     except DataError as error:
-        return upload.reason(error), digest
+        return upload.reason(error), None, digest
+    return header, findings.measured(picture), digest
+
+
+def _raw(root: Path) -> list[str]:
+    """Names of a camera's raw files, which `walk.find` doesn't take for pictures."""
+    return [name for name in walk.find(root, any_name=True).names if Path(name).suffix.lower() in findings.RAW]

@@ -26,7 +26,7 @@ _SLACK = 3e-5
 def coarse(side: int) -> dict[str, int]:
     """Options for eight cells a side, whatever the size of the image: 784 features.
 
-    With the default cells of 4 px an image of 64 px has 8,100, and a covariance of so many takes minutes to decompose.
+    With the default cells of 4 px an image of 64 px has 8,100, whose covariance takes minutes to decompose.
 
     Args:
       side: of the images, px.

@@ -6,6 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,17 +47,31 @@ def write_probabilities(
             f"the probability of {names[row]} (row {row}) is {values[row]:g}, but must lie in 0..1: a score isn't a "
             "probability until it is calibrated"
         )
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, lineterminator="\r\n")
-    writer.writerow([_harmless(column) for column in columns])
-    writer.writerows([_harmless(name), f"{value:.9g}"] for name, value in zip(names, values.tolist(), strict=True))
+    text = csv_of(columns, [(name, f"{value:.9g}") for name, value in zip(names, values.tolist(), strict=True)])
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write(path, text.getvalue().encode())
+        atomic.write(path, text)
     except OSError as error:
         raise DataError(f"cannot write {path}: {error}; name another place") from error
 
 
-def _harmless(cell: str) -> str:
-    return "'" + cell if cell.startswith(FORMULA) else cell
+def csv_of(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Makes CSV (RFC 4180) in which no cell is run as a formula.
+
+    Args:
+      columns: the header.
+      rows: a value for each column; None for an empty cell.
+
+    Returns:
+      The text.
+    """
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\r\n")
+    writer.writerow(map(_harmless, columns))
+    writer.writerows(map(_harmless, row) for row in rows)
+    return text.getvalue()
+
+
+def _harmless(cell: Any) -> Any:
+    return "'" + cell if isinstance(cell, str) and cell.startswith(FORMULA) else cell
