@@ -106,6 +106,15 @@ def test_bright_pictures_of_one_kind_are_not_over_exposed(tmp_path):
     assert folder.examine(tmp_path).findings == []
 
 
+def test_masks_are_black_for_a_reason(tmp_path):
+    rng = np.random.default_rng(3)
+    for name in ("test/scratch/1.png", "test/scratch/2.png", "ground_truth/scratch/1.png", "test/scratch/2_mask.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        mask = "mask" in name or "truth" in name
+        Image.fromarray(rng.integers(0, 1 if mask else 200, (32, 32), np.uint8)).save(tmp_path / name)
+    assert folder.examine(tmp_path).findings == []
+
+
 def test_copies_that_are_the_same_to_the_byte_are_told_once():
     groups = [["a", "b", "c"]]
     assert findings.of_copies(groups, [["a", "b"]]) == [findings.Finding("c", "near duplicate", None, "as a")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from adjax.data import words
 from adjax.data.io import upload, walk
 from adjax.data.io.depth import Depths
 from adjax.data.io.gather import THREADS
@@ -81,6 +83,8 @@ def examine(
             examined.sizes[header.width, header.height] += 1
             examined.modes[header.mode] += 1
             examined.classes[name.partition("/")[0] if "/" in name else ""] += 1
+    masks = _masks(examined.found.names)
+    pictures = {name: one for name, one in pictures.items() if name not in masks}
     examined.duplicates = [names for names in by_sum.values() if len(names) > 1]
     groups = findings.groups_of(pictures, examined.duplicates)
     examined.findings = [
@@ -106,6 +110,17 @@ def _one(path: Path) -> tuple[upload.Header | str, Any, str | None]:
     except DataError as error:
         return upload.reason(error), None, digest
     return header, findings.measured(picture), digest
+
+
+def _masks(names: list[str]) -> set[str]:
+    """Names of masks, by their folders or beside their pictures: black, or white, is what they are for."""
+
+    @functools.cache
+    def says_mask(folder: str) -> bool:
+        return words.read(folder, ()).verdict == words.MASK
+
+    below = {name for name in names if any(map(says_mask, name.split("/")[:-1]))}
+    return below | words.mask_files(names)
 
 
 def _raw(root: Path) -> list[str]:
