@@ -5,6 +5,7 @@
 <!-- results: NAME.json -->    README's table of that file, or a sentence if there is none yet
 <!-- benchmarks -->            the table of benchmarks/results/, or a sentence if there is none yet
 <!-- modules: adjax.scorers.SCORERS -->     the documentation of each entry
+<!-- defects -->               how small a defect is found, by texture: from experiments/results/made_defects.json
 <!-- source: PATH -->          a file of the repository, whole
 """
 
@@ -19,13 +20,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from experiments import readme
+from experiments import made_defects, readme
 from experiments.console import cells
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "experiments" / "results"
 BENCHMARKS = ROOT / "benchmarks" / "results"
-_MARK = re.compile(r"^<!-- (choosing|speed|results|benchmarks|modules|source)(?:: (\S+))? -->$", re.MULTILINE)
+_MARK = re.compile(r"^<!-- (choosing|defects|speed|results|benchmarks|modules|source)(?:: (\S+))? -->$", re.MULTILINE)
 
 
 class Choice(NamedTuple):
@@ -68,6 +69,8 @@ def _made(mark: re.Match[str]) -> str:
     kind, argument = mark.groups()
     if kind == "choosing":
         return choosing()
+    if kind == "defects":
+        return defects()
     if kind == "speed":
         return speed()
     if kind == "benchmarks":
@@ -90,6 +93,28 @@ def choosing() -> str:
         row += [auroc(r["comparisons"].get(n, {})) for n in ("pixel PCA, 30 components", "same network, untrained")]
         row += [f"{r['dataset']['name']} → {r['ood']['name']}", f"`{preset}`"]
         lines.append("| " + " | ".join(row) + " |")
+    return "\n".join(lines)
+
+
+TEXTURES = {
+    "brick": "regular, with coarse joints",
+    "immunohistochemistry": "soft stains, in colour",
+    "gravel": "irregular, coarse",
+    "grass": "irregular, fine",
+}
+"""The textures of `experiments.made_defects`, for people; the easiest first."""
+
+
+def defects() -> str:
+    """AUROC and share flagged by texture and size of defect."""
+    rows = _result("made_defects")["summary"]
+    shares = sorted({row["share"] for row in rows})
+    sizes = [f"{share:.1%} of the area, {(share * made_defects.SIDE_PX**2) ** 0.5:.0f} px" for share in shares]
+    lines = [f"| texture | {' | '.join(sizes)} |", "|" + "---|" * (1 + len(shares))]
+    for texture, words in TEXTURES.items():
+        found = {row["share"]: row for row in rows if row["texture"] == texture}
+        values = (f"{found[s]['auroc, adjax']['mean']:.2f}, {found[s]['flagged']['mean']:.0%} flagged" for s in shares)
+        lines.append(f"| {texture}: {words} | {' | '.join(values)} |")
     return "\n".join(lines)
 
 
