@@ -30,7 +30,7 @@ def test_many_small_classes_keep_the_promise_too():
         (
             np.zeros(49, int),
             0.05,
-            "49 normal images .* at least 50 are needed, .* or 10 where the network is not trained",
+            "49 normal images .* at least 50 are needed to train .* leave out method, or method='gmm' .* from 10 on",
         ),
         (
             np.zeros(100, int),
@@ -60,10 +60,14 @@ def test_a_frozen_network_is_cross_fitted_where_too_few_can_be_held_out(n, alpha
 @pytest.mark.parametrize(
     ("n", "copies", "why"),
     [
-        (9, 0, "9 normal images that can be read: at least 50 are needed"),
+        (9, 0, "9 normal images that can be read: at least 10 are needed, and 19 for .* take 1 more"),
         (12, 3, "9 different normal images that can be read beside 3 copies"),
-        (18, 0, r"takes 19 different images to cross-fit, and there are 18: .* false_positive_rate=0\.053"),
-        (30, 15, r"there are 15: .* false_positive_rate=0\.063"),
+        (
+            18,
+            0,
+            r"takes 19 different images to cross-fit, and there are 18. The way forward: .* false_positive_rate=0\.053",
+        ),
+        (30, 15, r"there are 15. The way forward: .* false_positive_rate=0\.063"),
     ],
 )
 def test_what_few_images_can_not_promise_is_refused(n, copies, why):
@@ -71,7 +75,7 @@ def test_what_few_images_can_not_promise_is_refused(n, copies, why):
     images[n - copies :] = images[:copies]
     with pytest.raises(DataError, match=why):
         fit.hold_out(np.zeros(n, int), 0.05, 0, images, frozen=True)
-    with pytest.raises(DataError, match="at least 50 are needed"):
+    with pytest.raises(DataError, match=rf"at least {10 if n - copies < 10 else 50} are needed"):
         fit.hold_out(np.zeros(n, int), 0.05, 0, images)
 
 

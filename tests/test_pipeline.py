@@ -221,7 +221,7 @@ def test_it_chooses_as_the_command_does(monkeypatch):
         (np.zeros((60, 8, 8, 1), np.float32), {}, r"images float32\[60, 8, 8, 1\]: must be uint8\[N, H, W, C\]"),
         (np.zeros((60, 8, 8), np.uint8), {}, r"images uint8\[60, 8, 8\]: must be"),
         (np.zeros((60, 8, 8, 4), np.uint8), {}, "with 1 or 3 channels"),
-        (np.zeros((9, 8, 8, 1), np.uint8), {}, "9 normal images .* at least 50 are needed, .* or 10 where"),
+        (np.zeros((9, 8, 8, 1), np.uint8), {}, "9 normal images .* at least 10 are needed, .* take 1 more"),
         (np.zeros((60, 8, 8, 1), np.uint8), {"held_out": 1}, r"held_out=1: must be a share in \(0, 1\)"),
         (np.zeros((60, 8, 8, 1), np.uint8), {"false_positive_rate": 0}, "false_positive_rate=0: must be"),
         (

@@ -261,7 +261,10 @@ def test_what_is_passed_over_is_told_and_a_lone_class_is_named_before_decoding(t
 def test_too_few_or_too_broken_is_refused(tmp_path, capsys):
     fill(tmp_path / "few", 49)
     assert run(tmp_path / "few", "--out", tmp_path / "d", "--method", "autoencoder", "--side-px", "8") == 1
-    assert "49 normal images that can be read: at least 50 are needed" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "49 normal images that can be read: at least 50 are needed" in told
+    assert "leave out --method, or --method gmm takes a network that is not trained (gmm, hog_ocsvm)" in told
+    assert run(tmp_path / "few", "--out", tmp_path / "works", *QUICK) == 0
     for i in range(60):
         (tmp_path / "few" / f"broken{i}.png").write_bytes(b"")
     assert run(tmp_path / "few", "--out", tmp_path / "d", *QUICK) == 1

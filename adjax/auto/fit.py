@@ -136,7 +136,7 @@ def hold_out(
             else (f"held-out images, and of {some} only {spare} can be spared")
         )
         raise DataError(
-            f"a false-positive rate of {alpha:g} takes {needed} {there}: give more images, or "
+            f"a false-positive rate of {alpha:g} takes {needed} {there}. The way forward: give more images, or "
             f"{_rate(n if crossed else spare)}"
         )
     classes, counts = np.unique(labels[different], return_counts=True)
@@ -164,10 +164,17 @@ def too_few(n: int, copies: int = 0) -> str:
       The text.
     """
     beside = f" beside {copies:,} copies of them" if copies else ""
+    have = f"{n} {'different ' if copies else ''}normal images that can be read{beside}"
+    if n >= FEWEST_CROSSED:
+        name = words("leave out --method, or --method gmm", "leave out method, or method='gmm'")
+        return (
+            f"{have}: at least {FEWEST} are needed to train a network, {FEWEST_HELD_OUT} of them to calibrate. The way "
+            f"forward: {name} takes a network that is not trained ({', '.join(FROZEN)}), from {FEWEST_CROSSED} on"
+        )
     return (
-        f"{n} {'different ' if copies else ''}normal images that can be read{beside}: at least {FEWEST} are needed, "
-        f"{FEWEST_HELD_OUT} of them to calibrate, or {FEWEST_CROSSED} where the network is not trained "
-        f"({', '.join(FROZEN)})"
+        f"{have}: at least {FEWEST_CROSSED} are needed, and {thresholds.needed(0.05)} for a false-positive rate of "
+        f"5 %. The way forward: take {FEWEST_CROSSED - n} more, of other parts or the same in other positions; copies, "
+        f"turned or cropped ones count for nothing"
     )
 
 
