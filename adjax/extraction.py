@@ -72,6 +72,15 @@ def shapes(spec: Spec) -> Outputs:
     return _shapes(_without_scorer(spec))
 
 
+def with_layers(spec: Spec) -> Spec:
+    """The spec with the names and widths of all of the network's layers, if its scorer is `layers` and none is named;
+    by shapes alone."""
+    if spec.scorer != "layers" or "names" in dict(spec.scorer_options):
+        return spec
+    all_of_them = scorers.needed("layers", scorers.SCORERS["layers"], shapes(spec)) or {}
+    return dataclasses.replace(spec, scorer_options={**all_of_them, **dict(spec.scorer_options)})
+
+
 def check_scorer(spec: Spec) -> None:
     """Refuses a scorer that the network can't feed, by shapes alone: before anything is trained.
 

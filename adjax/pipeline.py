@@ -26,7 +26,7 @@ from adjax.augment import Augment, Normalise, normalise_for
 from adjax.checkpoint import Checkpoints
 from adjax.data.io.pixels import Frame
 from adjax.detector import Detector
-from adjax.extraction import check_scorer
+from adjax.extraction import check_scorer, with_layers
 from adjax.models import weights
 from adjax.models.weight_maps import MODELS as WEIGHTED
 from adjax.models.weights import Weights
@@ -133,7 +133,7 @@ class Recipe:
             tuple(options.items()),
             self.frame,
         )
-        return Built(spec, method, found)
+        return Built(with_layers(spec), method, found)
 
 
 class Built(NamedTuple):

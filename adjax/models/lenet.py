@@ -18,9 +18,13 @@ MIN_SIDE_PX = 8  # smaller images leave nothing after two poolings
 
 
 class LeNet5(nnx.Module):
-    """Images float32[N, H, W, C] with H, W ≥ 8 -> named intermediates, see `__call__`."""
+    """Images float32[N, H, W, C] with H, W ≥ 8 -> named intermediates, see `__call__`.
 
-    def __init__(self, image_shape: tuple[int, int, int], classes: int, *, rngs: nnx.Rngs):
+    `gain` sets the variance of the first weights, gain / fan-in: 2 is He's rule for ReLU, ⅓ that of PyTorch's layers.
+    Center loss pulls features to centers that begin at zero, so it first has to undo what larger weights make.
+    """
+
+    def __init__(self, image_shape: tuple[int, int, int], classes: int, *, gain: float = 1 / 3, rngs: nnx.Rngs):
         height, width, channels = image_shape
         if min(height, width) < MIN_SIDE_PX:
             raise ValueError(
@@ -28,12 +32,15 @@ class LeNet5(nnx.Module):
             )
         if classes < 1 or channels < 1:
             raise ValueError(f"{classes} classes, {channels} channels: LeNet-5 needs at least 1 of each")
+        if not 0 < gain < float("inf"):
+            raise ValueError(f"gain {gain}: must be finite and above 0; 2 is He's rule, 1/3 PyTorch's")
+        kernel_init = nnx.initializers.variance_scaling(gain, "fan_in", "truncated_normal")
         conv = partial(nnx.Conv, kernel_size=(5, 5), conv_general_dilated=nn.conv_general_dilated, rngs=rngs)
-        linear = partial(nnx.Linear, kernel_init=nnx.initializers.he_normal(), rngs=rngs)
+        linear = partial(nnx.Linear, kernel_init=kernel_init, rngs=rngs)
         # LeNet's second convolution is unpadded; 28 px leave 5×5 of it. Images too small keep their border.
         padding = "VALID" if min(height, width) >= 20 else "SAME"
-        self.conv1 = conv(channels, 6, padding="SAME", kernel_init=nnx.initializers.he_normal())
-        self.conv2 = conv(6, 16, padding=padding, kernel_init=nnx.initializers.he_normal())
+        self.conv1 = conv(channels, 6, padding="SAME", kernel_init=kernel_init)
+        self.conv2 = conv(6, 16, padding=padding, kernel_init=kernel_init)
         trim = 4 if padding == "VALID" else 0
         flat = ((height // 2 - trim) // 2) * ((width // 2 - trim) // 2) * 16
         self.hidden1 = linear(flat, 120)

@@ -20,7 +20,7 @@ from jax import lax
 
 from adjax import factories
 from adjax.scorers._blocks import blocked
-from adjax.scorers._suite import feeds, suite
+from adjax.scorers._suite import feeds, needed, suite
 from adjax.scorers.ash import ash
 from adjax.scorers.center import center
 from adjax.scorers.cosine import cosine
@@ -137,6 +137,7 @@ __all__ = [
     "max_softmax",
     "mcm",
     "merge_all",
+    "needed",
     "nnguide",
     "ocsvm",
     "odin",

@@ -31,28 +31,39 @@ def suite(factories: Mapping[str, Callable[..., Scorer]], outputs: Outputs, clas
     Returns:
       Name -> options for the factory, in the order given.
     """
-    shapes = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in outputs.items()}
-    layers = {name: x for name, x in sorted(shapes.items()) if name not in _TAKEN | _BY_NAME and len(x.shape) in (2, 4)}
-    maps = [name for name, x in layers.items() if len(x.shape) == 4 and x.shape[1] * x.shape[2] > 1]
     found: dict[str, dict[str, Any]] = {}
     for name, factory in factories.items():
-        options: dict[str, Any] = {}
         try:
-            sized_by = factory().sized_by
+            options = needed(name, factory, outputs)
         except TypeError:  # what is made of options alone, such as `fused`
             continue
-        if name == "layers":
-            if not (other := {layer: x for layer, x in layers.items() if layer != "patches"} or layers):
-                continue
-            options = {"names": tuple(other), "dims": tuple(x.shape[-1] for x in other.values())}
-        elif sized_by == "patches":
-            if not maps:
-                continue
-            place = max(maps, key=lambda layer: layers[layer].shape[-1])
-            options = {"feature": place}
-        if feeds(outputs, factory(**options), classes):
+        if options is not None and feeds(outputs, factory(**options), classes):
             found[name] = options
     return found
+
+
+def needed(name: str, factory: Callable[..., Scorer], outputs: Outputs) -> dict[str, Any] | None:
+    """Options that the shapes of a network's outputs decide.
+
+    Args:
+      name, factory: of the scorer.
+      outputs: named arrays of N rows, or their shapes; nothing is computed.
+
+    Returns:
+      Keyword arguments of the factory; None: no output is of the kind that it scores.
+
+    Raises:
+      TypeError: a factory that can't do without options of its own.
+    """
+    shapes = {key: jax.ShapeDtypeStruct(x.shape, x.dtype) for key, x in outputs.items()}
+    layers = {key: x for key, x in sorted(shapes.items()) if key not in _TAKEN | _BY_NAME and len(x.shape) in (2, 4)}
+    if name == "layers":
+        several = {key: x for key, x in layers.items() if key != "patches"} or layers
+        return {"names": tuple(several), "dims": tuple(x.shape[-1] for x in several.values())} if several else None
+    if factory().sized_by == "patches":
+        maps = [key for key, x in layers.items() if len(x.shape) == 4 and x.shape[1] * x.shape[2] > 1]
+        return {"feature": max(maps, key=lambda key: layers[key].shape[-1])} if maps else None
+    return {}
 
 
 def feeds(outputs: Outputs, scorer: Scorer, classes: int) -> bool:
