@@ -23,7 +23,7 @@ from adjax.scorers import SCORERS
 from adjax.train import MAX_STEPS
 from experiments.presets import PRESETS, SWEEP_LAMS
 
-EPOCHS, MIN_STEPS = 20, 4000
+EPOCHS, MIN_STEPS = 8, 4000
 """The default length of a training: `EPOCHS`, or `MIN_STEPS` for a small set, whichever is longer."""
 
 LIMITS: dict[str, tuple[float, float]] = {
@@ -214,7 +214,7 @@ class Config:
     def options(self, of: Literal["method", "model", "scorer"]) -> dict[str, Any]:
         """Keyword arguments of the method, the model or the scorer."""
         given = {name: _value(text) for name, text in _pairs(f"{of}_options", getattr(self, f"{of}_options"))}
-        if of == "scorer" and (self.scorer or "").startswith("mahalanobis"):
+        if of == "scorer" and str(given.get("scorer") or self.scorer).startswith(("mahalanobis", "layers")):
             given = {"shrinkage": self.shrinkage, **given}
         return given
 

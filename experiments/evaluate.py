@@ -23,8 +23,11 @@ from adjax.spec import resolve
 from adjax.types import Outputs, PyTree
 from experiments.config import LIMITS
 
-PAPER_FORM = {"mahalanobis_perclass, shrinkage 0 (the paper's form)": ("mahalanobis_perclass", (("shrinkage", 0.0),))}
-"""The center-loss paper's scorer, each class's plain covariance: reported beside the chosen one."""
+OF_FEATURES = {
+    "mahalanobis, shrinkage 0.3 (features alone)": ("mahalanobis", (("shrinkage", 0.3),)),
+    "mahalanobis_perclass, shrinkage 0 (the paper's form)": ("mahalanobis_perclass", (("shrinkage", 0.0),)),
+}
+"""What center loss shapes, scored alone; the last is its paper's scorer, each class's plain covariance."""
 
 HELD_GIB = 4
 """Outputs that are kept in memory, at most, for the sake of one scorer that nobody asked for by name."""

@@ -86,12 +86,12 @@ def others(config: Config, built: Built) -> Others:
     Raises:
       ValueError: a scorer that they can't feed.
     """
-    paper: Mapping[str, Any] = evaluate.PAPER_FORM if built.spec.scorer.startswith("mahalanobis") else {}
+    of_features: Mapping[str, Any] = evaluate.OF_FEATURES if config.method == "centerloss" else {}
     if not config.scorers:
-        return Others(paper, frozenset())
+        return Others(of_features, frozenset())
     named = tuple(name for name in config.scorers if name != evaluate.ODIN)
     found = evaluate.further(built.spec, named)
-    return Others({**paper, **found}, frozenset(found) - frozenset(named))
+    return Others({**of_features, **found}, frozenset(found) - frozenset(named))
 
 
 def judge(run: Setting, console: Console) -> Outcome:

@@ -12,6 +12,7 @@ from typing import Any
 SWEEP_LAMS = (0.0, 0.001, 0.01, 0.1, 1.0)
 """λ of the center-loss paper."""
 
+_CENTERLOSS: dict[str, Any] = {"batch_size": 64}
 _ONE_VS_REST: dict[str, Any] = {"dataset": "fashion_mnist", "protocol": "one_vs_rest", "lam": ()}
 _ONE_CLASS: dict[str, Any] = {**_ONE_VS_REST, "threshold": "conformal", "quantile": 0.95}
 _LABELLED: dict[str, Any] = {**_ONE_VS_REST, "threshold": "best_f1"}
@@ -41,11 +42,11 @@ _ONE_OR_SEVEN: dict[str, Any] = {"dataset": "mnist", "protocol": "one_vs_other",
 _GMM: dict[str, Any] = {**_ONE_OR_SEVEN, "lam": (), "scorer": "gmm", "threshold": "mean_sigma"}
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "centerloss": {},
-    "centerloss_mnist": {"seeds": 5},
-    "centerloss_mnist_zero": {"ood": "holdout:0", "seeds": 3, "epochs": 10},
-    "centerloss_sweep": {"lam": SWEEP_LAMS, "seeds": 3, "epochs": 10},
-    "scorers_mnist": {"seeds": 3, "scorers": ("all",)},
+    "centerloss": _CENTERLOSS,
+    "centerloss_mnist": {**_CENTERLOSS, "seeds": 5},
+    "centerloss_mnist_zero": {**_CENTERLOSS, "ood": "holdout:0", "seeds": 5},
+    "centerloss_sweep": {"scorer": "mahalanobis", "lam": SWEEP_LAMS, "seeds": 3, "epochs": 10},
+    "scorers_mnist": {**_CENTERLOSS, "seeds": 5, "scorers": ("all",)},
     "scorers_digits": {"dataset": "digits", "seeds": 3, "scorers": ("all",)},
     "ood_head_mnist": {
         "method": "ood_head",
@@ -114,18 +115,21 @@ PRESETS: dict[str, dict[str, Any]] = {
         "seeds": 3,
     },
     "imagenet30_a": {
+        "epochs": 20,
         "dataset": "imagenet30",
         "ood": "holdout:10-29",
         "model": "efficientnet_b0",
         "batch_size": 64,
     },
     "imagenet30_b": {
+        "epochs": 20,
         "dataset": "imagenet30",
         "ood": "holdout:0-9,20-29",
         "model": "efficientnet_b0",
         "batch_size": 64,
     },
     "imagenet30_c": {
+        "epochs": 20,
         "dataset": "imagenet30",
         "ood": "holdout:0-19",
         "model": "efficientnet_b0",

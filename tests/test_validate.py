@@ -9,7 +9,9 @@ import json
 import numpy as np
 import pytest
 
+from adjax import methods
 from adjax.methods.centerloss import HPARAMS
+from adjax.models.lenet import LeNet5
 from experiments import config, readme, validate
 
 
@@ -61,14 +63,22 @@ def test_defaults_are_those_that_validation_chose():
     chosen, defaults = result["chosen"], config.Config()
     assert chosen == validate.choose(result["settings"])
     assert (chosen["lam"],) == defaults.lam
-    assert chosen["weight_decay"] == HPARAMS["weight_decay"]
-    assert (defaults.scorer, chosen["scorer"]) == (None, "mahalanobis")  # the method's own
+    assert {name: chosen[name] for name in HPARAMS} == HPARAMS
+    assert chosen["gain"] == inspect.signature(LeNet5).parameters["gain"].default
+    assert chosen["schedule"] == f"{config.EPOCHS}x{config.of_method('centerloss').batch_size}"
+    assert (defaults.scorer, chosen["scorer"]) == (None, methods.entry("centerloss").scorer)
     assert chosen["shrinkage"] == defaults.shrinkage
+    assert (chosen["scale"], chosen["seeds"]) == (defaults.scale, 5)
 
 
 def test_a_setting_without_a_number_is_never_chosen():
     """`max` keeps a NaN that comes first, since nothing is larger."""
-    nan, good = float("nan"), {"f1": 0.9, "mean_auroc": 0.8, "scorer": "mahalanobis"}
+    nan, good = float("nan"), {"f1": 0.9, "mean_auroc": 0.8}
     for name in ("f1", "mean_auroc"):
         for order in (1, -1):
             assert validate.choose([{**good, name: nan}, good, {**good, "mean_auroc": 0.7}][::order]) is good
+
+
+def test_the_best_detector_of_those_that_classify_as_well_is_chosen():
+    lines = [{"f1": f1, "mean_auroc": auroc} for f1, auroc in ((0.994, 0.97), (0.9936, 0.98), (0.9934, 0.99))]
+    assert validate.choose(lines) is lines[1]

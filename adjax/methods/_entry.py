@@ -17,7 +17,7 @@ class MethodEntry:
       supervision: what it learns from, as `Method.supervision`; None: unknown until it is made.
       input_range: of its images, as `Method.input_range`; None: unknown until it is made.
       model: name in `adjax.models.MODELS` of the network that it takes if none is named; None: one must be named.
-      scorer: name in `adjax.scorers.SCORERS` of the scorer that it is published with.
+      scorer: name in `adjax.scorers.SCORERS` of the scorer that it takes if none is named.
     """
 
     factory: Callable[..., Method]
