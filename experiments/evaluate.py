@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from sklearn.metrics import r2_score
 
 from adjax import baselines, features, metrics, scorers, thresholds
 from adjax import detector as detectors
@@ -165,6 +166,8 @@ def judge(
     detector, own, scores = judged(spec)
     if "logits" in outputs["test"] and classes > 1:
         own |= classification(outputs["test"], benchmark.test.labels[trial.test], trial.truth, classes)
+    if spec.method == "regressor":  # its own measure: the share of the labels' variance that it explains
+        own["r2"] = float(r2_score(trial.truth, np.asarray(outputs["test"]["score"])))
     further = {}
     for name, one in specs.items():
         try:

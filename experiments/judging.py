@@ -102,17 +102,23 @@ def judge(run: Setting, console: Console) -> Outcome:
         name = " ".join(filter(None, (setting_name(run.settings[s], run.settings), member_name(trials[t].name))))
         console.print(f"{name}: {figures.brief(judged[-1].metrics)}", highlight=False)
     rows: list[dict[str, Any]] = [
-        {"hparams": dict(run.settings[s]), "seed": trials[t].seed, **trials[t].name}
+        {"hparams": used(run, m), "seed": trials[t].seed, **trials[t].name}
         | {"metrics": judged[m].metrics, "scorers": judged[m].scorers}
         for m, (s, t) in enumerate(run.pairs)
     ]
     groups = [
-        {"hparams": part[0]["hparams"], "summary": evaluate.summary(part)}
-        for part in (rows[i : i + len(trials)] for i in range(0, len(rows), len(trials)))
+        {"hparams": dict(own), "summary": evaluate.summary(rows[s * len(trials) : (s + 1) * len(trials)])}
+        for s, own in enumerate(run.settings)
     ]
     defaults = run.built.method.hparams
     kept = max(range(len(run.settings)), key=lambda s: sum(run.settings[s][k] == v for k, v in defaults.items()))
     return Outcome(judged, rows, groups, kept, kept * len(trials), {})
+
+
+def used(run: Setting, m: int) -> dict[str, float]:
+    """Member m's hyper-parameters: its setting's, with the class weights that balanced its own images."""
+    weights = {k: float(v[m]) for k, v in run.table.hparams.items() if k in ("weight_normal", "weight_anomalous")}
+    return {**run.settings[run.pairs[m][0]], **weights}
 
 
 def compare(run: Setting, outcome: Outcome, console: Console, directory: Path) -> Outcome:

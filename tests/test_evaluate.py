@@ -57,6 +57,22 @@ def test_what_would_not_fit_into_memory_is_passed_over_unless_asked_for(judge, m
     assert list(judge(OTHERS, ()).scorers) == list(OTHERS)
 
 
+@pytest.mark.slow
+def test_a_regressor_is_asked_how_much_of_the_labels_it_explains():
+    digits = data.load("digits", "train")
+    spec = Spec("regressor", "cnn", "score", (8, 8, 1), ("0",), model_options={"width": 2})
+    params = jax.jit(resolve(spec).method.init)(jax.random.key(0), dict(resolve(spec).method.hparams))["params"]
+    few, truth = np.arange(300, 400, dtype=np.int32), (digits.labels[300:400] != 0).astype(np.int32)
+    trial = Trial({"seed": 0}, 0, ROWS, (digits.labels[:300] != 0).astype(np.int32), few, few, truth, few, truth)
+    benchmark = Benchmark("digits", ("0",), digits, digits, (trial,))
+    judged = evaluate.judge(
+        spec, params, augment.normalise_of(digits.images), benchmark, trial, evaluate.Rule("best_f1", 0.95)
+    )
+    said = np.asarray(judged.outputs["score"], np.float64)
+    wanted = 1 - np.square(truth - said).sum() / np.square(truth - truth.mean()).sum()
+    assert judged.metrics["r2"] == pytest.approx(wanted, rel=1e-5)
+
+
 def test_logits_that_are_no_numbers_are_no_answer():
     """`argmax` would take the class whose logit is NaN, and be right by accident."""
     outputs = {"logits": np.array([[np.nan, 0], [1, 0], [0, 1], [np.nan, np.nan]], np.float32)}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -102,6 +103,8 @@ def test_rare_anomalies_weigh_as_much_as_normals():
     table = members.members(config.Config(), [setting], (trial,))
     np.testing.assert_allclose([table.hparams[name][0] for name in setting], [10 / 16, 10 / 4])
     assert judging.log_odds(table, 0) == pytest.approx(np.log(4))  # so the threshold is where the weights are undone
+    ran = SimpleNamespace(settings=[{**setting, "lam": 0.1}], pairs=[(0, 0)], table=table)
+    assert judging.used(ran, 0) == {"weight_normal": 0.625, "weight_anomalous": 2.5, "lam": 0.1}  # as recorded
     given = replace(config.Config(), hparams=("weight_normal=3",))
     table = members.members(given, [{**setting, "weight_normal": 3.0}], (trial,))
     np.testing.assert_allclose([table.hparams[name][0] for name in setting], [3, 10 / 4])
