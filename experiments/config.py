@@ -15,7 +15,7 @@ import tyro
 from tyro.conf import arg
 
 from adjax.augment import Augment
-from adjax.data.protocols import PROTOCOLS
+from adjax.data.protocols import HOLDOUT, PROTOCOLS
 from adjax.factories import look_up, near
 from adjax.methods import METHODS, entry
 from adjax.models import MODELS
@@ -80,7 +80,7 @@ class Config:
     ood: Annotated[
         str | None,
         arg(help="pair: images that don't belong: another set, or holdout:0 (or holdout:0,3-5) for classes of the set "
-            "itself. Unset: fashion_mnist for mnist, holdout:0 for any other"),
+            "itself, holdout:3-5/0,1 for these against those. Unset: fashion_mnist for mnist, holdout:0 for any other"),
     ] = None  # fmt: skip
     also: Annotated[
         tuple[str, ...],
@@ -266,7 +266,8 @@ class Config:
         mark = hashlib.sha256(json.dumps(self.identity(), sort_keys=True).encode()).hexdigest()[:8]
         dataset = self.dataset or "mnist"
         against = self.ood or own_ood(dataset) if self.protocol == "pair" else self.protocol
-        name = f"{self.method}-{Path(dataset).name}-{Path(against).name}"
+        against = against.replace("/", "_of_") if against.startswith(HOLDOUT) else Path(against).name
+        name = f"{self.method}-{Path(dataset).name}-{against}"
         return Path("runs") / f"{name.replace(':', '_').replace(',', '_')}-{mark}"
 
 

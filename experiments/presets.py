@@ -41,6 +41,9 @@ _ZERO: dict[str, Any] = {"dataset": "mnist", "protocol": "one_vs_rest", "normal"
 _ONE_OR_SEVEN: dict[str, Any] = {"dataset": "mnist", "protocol": "one_vs_other", "normal": (1,), "anomalous": (7,)}
 _GMM: dict[str, Any] = {**_ONE_OR_SEVEN, "lam": (), "scorer": "gmm", "threshold": "mean_sigma"}
 
+_IMAGENET30: dict[str, Any] = {"dataset": "imagenet30", "model": "efficientnet_b0", "batch_size": 64, "epochs": 20}
+"""A third of its classes is normal. Pre-trained weights are the user's own file: `--weights FILE`."""
+
 PRESETS: dict[str, dict[str, Any]] = {
     "centerloss": _CENTERLOSS,
     "centerloss_mnist": {**_CENTERLOSS, "seeds": 5},
@@ -114,26 +117,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "epochs": 20,
         "seeds": 3,
     },
-    "imagenet30_a": {
-        "epochs": 20,
-        "dataset": "imagenet30",
-        "ood": "holdout:10-29",
-        "model": "efficientnet_b0",
-        "batch_size": 64,
-    },
-    "imagenet30_b": {
-        "epochs": 20,
-        "dataset": "imagenet30",
-        "ood": "holdout:0-9,20-29",
-        "model": "efficientnet_b0",
-        "batch_size": 64,
-    },
-    "imagenet30_c": {
-        "epochs": 20,
-        "dataset": "imagenet30",
-        "ood": "holdout:0-19",
-        "model": "efficientnet_b0",
-        "batch_size": 64,
-    },
+    "imagenet30_a": {**_IMAGENET30, "ood": "holdout:10-29"},
+    "imagenet30_b": {**_IMAGENET30, "ood": "holdout:0-9,20-29"},
+    "imagenet30_c": {**_IMAGENET30, "ood": "holdout:0-19"},
+    "imagenet30_a_b": {**_IMAGENET30, "ood": "holdout:10-19/0-9"},
+    "imagenet30_b_c": {**_IMAGENET30, "ood": "holdout:20-29/10-19"},
+    "imagenet30_c_a": {**_IMAGENET30, "ood": "holdout:0-9/20-29"},
 }
 """Name -> options. A new experiment is one entry."""

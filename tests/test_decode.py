@@ -135,6 +135,17 @@ def test_the_three_splits(published, ood, normal):
     assert set(photographs.ood.labels) == set(range(30)) - set(normal)
 
 
+def test_one_split_by_one_other(published):
+    photographs = task("imagenet30", "holdout:20-29/10-19", published, side_px=8)
+    assert photographs.classes == imagenet30.CLASSES[10:20]
+    assert near(photographs.train).tolist() == near(photographs.test).tolist() == list(range(10, 20))
+    assert photographs.train.labels.tolist() == list(range(10))
+    assert near(photographs.ood).tolist() == photographs.ood.labels.tolist() == list(range(20, 30))
+    for wrong in ("holdout:20-29/20", "holdout:20-29/30", "holdout:20-29/1,1"):
+        with pytest.raises(DataError, match="a class after the / is none of them, twice or held out"):
+            task("imagenet30", wrong, published, side_px=8)
+
+
 def test_held_out_photographs_are_not_even_decoded(published):
     (published / "imagenet30/one_class_train/volcano/n0/0.JPEG").write_bytes(b"damaged")
     assert len(task("imagenet30", "holdout:10-29", published, side_px=8).train.images) == 10

@@ -8,6 +8,8 @@ held-out classes, tested by the 20 classes that were never trained on:
     a  classes 0–9 normal      task("imagenet30", "holdout:10-29")
     b  classes 10–19 normal    task("imagenet30", "holdout:0-9,20-29")
     c  classes 20–29 normal    task("imagenet30", "holdout:0-19")
+
+or by one other split alone, as a by b: task("imagenet30", "holdout:10-19/0-9").
 """
 
 from __future__ import annotations

@@ -42,7 +42,8 @@ def task(
     Args:
       dataset: the in-distribution set, as in `adjax.data.load`.
       ood: another set, whose whole test split is the OOD set; or "holdout:0", "holdout:0,3-5": those classes of
-        `dataset` itself are the anomalies, left out of training (3-5 is 3, 4 and 5).
+        `dataset` itself are the anomalies, left out of training (3-5 is 3, 4 and 5), and all others are normal;
+        "holdout:3-5/0,1": these classes against those, and the rest is used nowhere.
       data_dir: as in `adjax.data.load`.
       resize: bring OOD images of another size or colour to the in-distribution shape (see `conform`).
       side_px: as in `adjax.data.find`, for `dataset`, and for `ood` if its images can be brought to a size.
@@ -63,11 +64,15 @@ def task(
     if ood == dataset:
         raise DataError(f"{dataset} can't be its own OOD set: name another, or hold out a class with {HOLDOUT}0")
     if ood.startswith(HOLDOUT):
-        held = _class_numbers(ood)
-        normal = [number for number in range(len(source.classes)) if number not in held]
+        held, among = _class_numbers(ood)
+        normal = [n for n in range(len(source.classes)) if n not in held and (among is None or n in among)]
+        if among is not None and sorted(among) != normal:
+            raise DataError(
+                f"{ood!r} is of 0 to {len(source.classes) - 1}: a class after the / is none of them, twice or held out"
+            )
         only = {"classes": normal} if normal and "classes" in source.takes else {}  # what isn't used isn't decoded
-        train, test, left_out = holdout(source.load("train", folder, **only), source.load("test", folder), held)
-        names = tuple(name for number, name in enumerate(source.classes) if number not in held)
+        train, test, left_out = holdout(source.load("train", folder, **only), source.load("test", folder), held, among)
+        names = tuple(source.classes[number] for number in normal)
         return OODPair(dataset, ood, names, train, test, left_out)
     outside = find(ood, folder)
     if side_px is not None and "side_px" in outside.takes:
@@ -95,13 +100,16 @@ def pair(train: Split, test: Split, ood: Split, resize: bool = False) -> tuple[S
     return train, test, Split(images, ood.labels)
 
 
-def holdout(train: Split, test: Split, classes: Sequence[int] = (0,)) -> tuple[Split, Split, Split]:
+def holdout(
+    train: Split, test: Split, classes: Sequence[int] = (0,), normal: Sequence[int] | None = None
+) -> tuple[Split, Split, Split]:
     """Holds classes out; the remaining classes are relabelled 0..K-1 in their order.
 
     Args:
       train, test: Splits of one set.
       classes: the classes to hold out. Their *test* images are the OOD set and keep their labels; their
         training images are used nowhere.
+      normal: the classes that remain; None: all others.
 
     Returns:
       (train, test, OOD).
@@ -120,8 +128,8 @@ def holdout(train: Split, test: Split, classes: Sequence[int] = (0,)) -> tuple[S
             raise DataError(
                 f"can't hold out class {label}: the test split has classes {np.unique(test.labels).tolist()}"
             )
-    kept = np.setdiff1d(np.union1d(train.labels, test.labels), held)
-    normal_train, normal_test = (~np.isin(split.labels, held) for split in (train, test))
+    kept = np.setdiff1d(np.union1d(train.labels, test.labels) if normal is None else normal, held)
+    normal_train, normal_test = (np.isin(split.labels, kept) for split in (train, test))
     if not held.size or not normal_train.any() or not normal_test.any():
         raise DataError(
             f"holding out {held.tolist()} must take some of {np.unique(train.labels).tolist()} and leave some"
@@ -130,7 +138,7 @@ def holdout(train: Split, test: Split, classes: Sequence[int] = (0,)) -> tuple[S
     def keep(split: Split, rows: np.ndarray) -> Split:
         return Split(split.images[rows], np.searchsorted(kept, split.labels[rows]).astype(np.int32))
 
-    anomalous = ~normal_test
+    anomalous = np.isin(test.labels, held)
     return (
         keep(train, normal_train),
         keep(test, normal_test),
@@ -173,10 +181,15 @@ def conform(images: np.ndarray, shape: tuple[int, ...], resize: bool = False) ->
     return resized
 
 
-def _class_numbers(ood: str) -> tuple[int, ...]:
-    """The classes in "holdout:0,3-5": (0, 3, 4, 5)."""
+def _class_numbers(ood: str) -> tuple[tuple[int, ...], tuple[int, ...] | None]:
+    """The classes in "holdout:0,3-5/1", of each side of the stroke: (0, 3, 4, 5) and (1,); None where there is none."""
+    held, stroke, normal = ood.removeprefix(HOLDOUT).partition("/")
+    return _numbers(ood, held), _numbers(ood, normal) if stroke else None
+
+
+def _numbers(ood: str, listed: str) -> tuple[int, ...]:
     numbers: list[int] = []
-    for part in ood.removeprefix(HOLDOUT).split(","):
+    for part in listed.split(","):
         first, dash, last = (word.strip() for word in part.partition("-"))
         if not first.isdecimal() or (dash and not last.isdecimal()):
             raise DataError(f"{ood!r} names no classes: write their numbers, {HOLDOUT}0, {HOLDOUT}0,3 or {HOLDOUT}3-5")
