@@ -44,22 +44,26 @@ _GMM: dict[str, Any] = {**_ONE_OR_SEVEN, "lam": (), "scorer": "gmm", "threshold"
 _IMAGENET30: dict[str, Any] = {"dataset": "imagenet30", "model": "efficientnet_b0", "batch_size": 64, "epochs": 20}
 """A third of its classes is normal. Pre-trained weights are the user's own file: `--weights FILE`."""
 
+_OOD_HEAD: dict[str, Any] = {
+    "method": "ood_head",
+    "seeds": 3,
+    "epochs": 10,
+    "lam": (0.0,),
+    "hparams": ("head_learning_rate=0.003",),
+    "threshold": "logit",
+    "also": ("photographs", "made"),
+}
+
 PRESETS: dict[str, dict[str, Any]] = {
     "centerloss": _CENTERLOSS,
     "centerloss_mnist": {**_CENTERLOSS, "seeds": 5},
     "centerloss_mnist_zero": {**_CENTERLOSS, "ood": "holdout:0", "seeds": 5},
     "centerloss_sweep": {"scorer": "mahalanobis", "lam": SWEEP_LAMS, "seeds": 3, "epochs": 10},
+    "centerloss_sweep_zero": {"scorer": "mahalanobis", "ood": "holdout:0", "lam": SWEEP_LAMS, "seeds": 3, "epochs": 10},
     "scorers_mnist": {**_CENTERLOSS, "seeds": 5, "scorers": ("all",)},
     "scorers_digits": {"dataset": "digits", "seeds": 3, "scorers": ("all",)},
-    "ood_head_mnist": {
-        "method": "ood_head",
-        "seeds": 3,
-        "epochs": 10,
-        "lam": (0.0,),
-        "hparams": ("head_learning_rate=0.003",),
-        "threshold": "logit",
-        "also": ("photographs", "made"),
-    },
+    "ood_head_mnist": _OOD_HEAD,
+    "ood_head_sweep": {**_OOD_HEAD, "lam": SWEEP_LAMS, "also": ()},
     "random_fashion_mnist": {**_ONE_CLASS, "method": "random", "seeds": 5},
     "autoencoder_fashion_mnist": {**_ONE_CLASS, **_AUTOENCODER, "epochs": 15},
     "autoencoder_mnist_zero": {**_ZERO, **_AUTOENCODER, "threshold": "conformal", "epochs": 20, "seeds": 3},
