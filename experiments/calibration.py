@@ -68,7 +68,7 @@ def main() -> None:
     order = np.random.default_rng(0).permutation(len(images))
     images, labels = images[order], labels[order]
     fitted, _ = train_one(
-        Recipe("centerloss", scorer_options={"shrinkage": 0.3}),
+        Recipe("centerloss", scorer="mahalanobis", scorer_options={"shrinkage": 0.3}),
         images,
         labels,
         tuple("0123456789"),

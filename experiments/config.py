@@ -23,8 +23,10 @@ from adjax.scorers import SCORERS
 from adjax.train import MAX_STEPS
 from experiments.presets import PRESETS, SWEEP_LAMS
 
-EPOCHS, MIN_STEPS = 8, 4000
+EPOCHS, MIN_STEPS = 11, 4000
 """The default length of a training: `EPOCHS`, or `MIN_STEPS` for a small set, whichever is longer."""
+SHRINKAGE = {"layers": 0.0, "mahalanobis": 0.3}
+"""Of all layers, and of the features alone: by `experiments.validate`, as the epochs."""
 
 LIMITS: dict[str, tuple[float, float]] = {
     "seed": (0, 2**31 - 1),
@@ -141,7 +143,11 @@ class Config:
         tuple[Literal[("all", "odin", *SCORERS)], ...],
         arg(help="further scorers of the same outputs, for the table; all: every one that they can feed, and odin"),
     ] = ()
-    shrinkage: Annotated[float, arg(help="shrinkage of the covariance towards its mean variance, 0 (none) to 1")] = 0.3
+    shrinkage: Annotated[
+        float | None,
+        arg(help="shrinkage of the covariance towards its mean variance, 0 (none) to 1. Unset: 0 for layers, 0.3 for "
+            "features alone"),
+    ] = None  # fmt: skip
     threshold: Annotated[
         Literal["quantile", "conformal", "best_f1", "mean_sigma", "logit"],
         arg(help="what is anomalous. quantile: above that quantile of the training scores; conformal: at most 1 − "
@@ -215,7 +221,8 @@ class Config:
         """Keyword arguments of the method, the model or the scorer."""
         given = {name: _value(text) for name, text in _pairs(f"{of}_options", getattr(self, f"{of}_options"))}
         if of == "scorer" and str(given.get("scorer") or self.scorer).startswith(("mahalanobis", "layers")):
-            given = {"shrinkage": self.shrinkage, **given}
+            unset = SHRINKAGE["layers" if self.scorer == "layers" else "mahalanobis"]
+            given = {"shrinkage": unset if self.shrinkage is None else self.shrinkage, **given}
         return given
 
     def settings(self, defaults: dict[str, float]) -> list[dict[str, float]]:

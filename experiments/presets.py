@@ -12,7 +12,6 @@ from typing import Any
 SWEEP_LAMS = (0.0, 0.001, 0.01, 0.1, 1.0)
 """λ of the center-loss paper."""
 
-_CENTERLOSS: dict[str, Any] = {"batch_size": 64}
 _ONE_VS_REST: dict[str, Any] = {"dataset": "fashion_mnist", "protocol": "one_vs_rest", "lam": ()}
 _ONE_CLASS: dict[str, Any] = {**_ONE_VS_REST, "threshold": "conformal", "quantile": 0.95}
 _LABELLED: dict[str, Any] = {**_ONE_VS_REST, "threshold": "best_f1"}
@@ -55,12 +54,12 @@ _OOD_HEAD: dict[str, Any] = {
 }
 
 PRESETS: dict[str, dict[str, Any]] = {
-    "centerloss": _CENTERLOSS,
-    "centerloss_mnist": {**_CENTERLOSS, "seeds": 5},
-    "centerloss_mnist_zero": {**_CENTERLOSS, "ood": "holdout:0", "seeds": 5},
+    "centerloss": {},
+    "centerloss_mnist": {"seeds": 5},
+    "centerloss_mnist_zero": {"ood": "holdout:0", "seeds": 5},
     "centerloss_sweep": {"scorer": "mahalanobis", "lam": SWEEP_LAMS, "seeds": 3, "epochs": 10},
     "centerloss_sweep_zero": {"scorer": "mahalanobis", "ood": "holdout:0", "lam": SWEEP_LAMS, "seeds": 3, "epochs": 10},
-    "scorers_mnist": {**_CENTERLOSS, "seeds": 5, "scorers": ("all",)},
+    "scorers_mnist": {"seeds": 5, "scorers": ("all",)},
     "scorers_digits": {"dataset": "digits", "seeds": 3, "scorers": ("all",)},
     "ood_head_mnist": _OOD_HEAD,
     "ood_head_sweep": {**_OOD_HEAD, "lam": SWEEP_LAMS, "also": ()},

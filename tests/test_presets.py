@@ -72,7 +72,7 @@ def test_a_method_without_a_preset_does_the_main_job(monkeypatch):
 
 def test_a_preset_gives_the_defaults_and_options_change_them():
     chosen = config.parse(["--preset", "centerloss_mnist_zero", "--seeds", "2"])
-    assert (chosen.ood, chosen.batch_size, chosen.seeds) == ("holdout:0", 64, 2)
+    assert (chosen.ood, chosen.seeds) == ("holdout:0", 2)
 
 
 def test_a_name_that_is_no_preset_gets_the_nearest():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -67,7 +68,9 @@ def test_defaults_are_those_that_validation_chose():
     assert chosen["gain"] == inspect.signature(LeNet5).parameters["gain"].default
     assert chosen["schedule"] == f"{config.EPOCHS}x{config.of_method('centerloss').batch_size}"
     assert (defaults.scorer, chosen["scorer"]) == (None, methods.entry("centerloss").scorer)
-    assert chosen["shrinkage"] == defaults.shrinkage
+    assert chosen["shrinkage"] == config.SHRINKAGE["layers"]
+    assert replace(defaults, scorer="layers").options("scorer") == {"shrinkage": 0.0}
+    assert replace(defaults, scorer="mahalanobis").options("scorer") == {"shrinkage": 0.3}
     assert (chosen["scale"], chosen["seeds"]) == (defaults.scale, 5)
 
 
