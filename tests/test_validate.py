@@ -65,7 +65,7 @@ def test_defaults_are_those_that_validation_chose():
     assert chosen == validate.choose(result["settings"])
     assert (chosen["lam"],) == defaults.lam
     assert {name: chosen[name] for name in HPARAMS} == HPARAMS
-    assert chosen["gain"] == inspect.signature(LeNet5).parameters["gain"].default
+    assert chosen["gain"] == inspect.signature(LeNet5.__init__).parameters["gain"].default
     assert chosen["schedule"] == f"{config.EPOCHS}x{config.of_method('centerloss').batch_size}"
     assert (defaults.scorer, chosen["scorer"]) == (None, methods.entry("centerloss").scorer)
     assert chosen["shrinkage"] == config.SHRINKAGE["layers"]
