@@ -268,7 +268,7 @@ def test_a_thread_may_train():
 
 
 def test_the_rate_that_a_refusal_names_is_taken(monkeypatch):
-    with pytest.raises(ValueError, match=r"there are 60: .* or false_positive_rate=0\.017") as refused:
+    with pytest.raises(ValueError, match=r"there are 60\. .* or false_positive_rate=0\.017") as refused:
         adjax.train_detector(zeros()[:60], method="hog_ocsvm", false_positive_rate=0.01)
     rate = float(str(refused.value).rpartition("=")[2])
 
