@@ -6,6 +6,7 @@
 <!-- benchmarks -->            the table of benchmarks/results/, or a sentence if there is none yet
 <!-- modules: adjax.scorers.SCORERS -->     the documentation of each entry
 <!-- defects -->               how small a defect is found, by texture: from experiments/results/made_defects.json
+<!-- table: adjax.data.io.upload -->       the table in a module's docstring
 <!-- source: PATH -->          a file of the repository, whole
 """
 
@@ -26,7 +27,9 @@ from experiments.console import cells
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "experiments" / "results"
 BENCHMARKS = ROOT / "benchmarks" / "results"
-_MARK = re.compile(r"^<!-- (choosing|defects|speed|results|benchmarks|modules|source)(?:: (\S+))? -->$", re.MULTILINE)
+_MARK = re.compile(
+    r"^<!-- (choosing|defects|speed|results|benchmarks|modules|table|source)(?:: (\S+))? -->$", re.MULTILINE
+)
 
 
 class Choice(NamedTuple):
@@ -78,6 +81,9 @@ def _made(mark: re.Match[str]) -> str:
         return "\n\n".join(tables) or "No timings are committed yet."
     if kind == "modules":
         return modules(argument)
+    if kind == "table":
+        lines = (inspect.getdoc(importlib.import_module(argument)) or "").splitlines()
+        return "\n".join(line for line in lines if line.startswith("|"))
     if kind == "source":
         return f"```py\n{(ROOT / argument).read_text(encoding='utf-8').rstrip()}\n```"
     path = RESULTS / argument

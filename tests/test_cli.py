@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
@@ -88,3 +89,11 @@ def test_the_help_of_export_names_the_path_that_is_written(tmp_path, monkeypatch
     for run, to, out, beside in examples:
         named = Path(run).parent / out if "beside it" in beside else Path(out)
         assert export.target(find_detector(Path(run)), to or "stablehlo") == named
+
+
+@pytest.mark.parametrize("command", __main__.COMMANDS)
+def test_no_help_sends_its_reader_to_the_source(command):
+    told = importlib.import_module(f"adjax.cli.parsers.{command}").parser().format_help()
+    assert not re.findall(r"\S+\.py\b", told)
+    root = Path(__main__.__file__).parents[1]
+    assert all((root / page).is_file() for page in re.findall(r"docs/[\w/-]+\.md", told))

@@ -13,6 +13,8 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from test_docs import hooks, result
 
+from adjax.data.io import upload
+
 ROOT = Path(__file__).parents[1]
 RAW = re.compile(r"--8\s*<|<!--|-->|\\`|^```|\]\(\S+\)|^::: |\{\{\s*\w+\s*\}\}", re.MULTILINE)
 """Marks of an include, a comment, an escaped or unclosed code span or fence, a link, a docstring, a template."""
@@ -121,6 +123,14 @@ def test_a_file_stands_whole_where_a_page_names_it(pages):
     (adding,) = [page for path, page in pages.items() if path.name == "adding.html"]
     for name in ("scorers/max_logit.py", "methods/regressor.py"):
         assert (ROOT / "adjax" / name).read_text().strip() in adding.code
+
+
+@pytest.mark.slow
+def test_what_becomes_of_a_file_is_told_as_its_reader_has_it(pages):
+    (layouts,) = [page for path, page in pages.items() if path.name == "layouts.html"]
+    for line in ("CMYK (print)", "the upper 8 bits: all of 0 … 65535 becomes all of 0 … 255, nothing is clipped"):
+        assert line in layouts.text
+        assert line in upload.__doc__
 
 
 @pytest.mark.slow

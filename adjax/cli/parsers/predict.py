@@ -31,7 +31,7 @@ another threshold would flag, and which.
 
 A file that can't be read is a row that says why. Ctrl-C leaves a valid table of what is done; the same command goes on
 from there, and later scores only files that are new (SCORES.journal remembers). What becomes of transparent, CMYK,
-16-bit and turned pictures: see adjax/data/io/upload.py.
+16-bit and turned pictures: docs/layouts.md.
 """
 
 
