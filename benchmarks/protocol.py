@@ -27,7 +27,7 @@ def centerloss(n: int, quick: bool) -> Timing:
     known, odd = (split.images[: 256 if quick else None] for split in (fits, strange))
     truth = np.repeat([0, 1], [len(known), len(odd)])
     shape, steps = images.shape[1:], len(images) // BATCH
-    built = Recipe("centerloss").build(shape, tuple("0123456789"), steps=steps)
+    built = Recipe("centerloss", scorer="mahalanobis").build(shape, tuple("0123456789"), steps=steps)
     normalise = built.normalise(images)
     table = built.members([np.arange(len(images))], [labels])
     program = train.compile_program(built.method, images, table, normalise, batch_size=BATCH)
