@@ -33,7 +33,9 @@ def detector() -> adjax.Detector:
     images, labels = digits()
     options = {"steps": 100, "batch_size": 16, "steps_per_dispatch": 4, "augment": Augment(shift_px=1)}
     rows, held_out = np.arange(600), np.arange(600, 700)
-    return train_one(Recipe("centerloss", scorer="mahalanobis"), images, labels, tuple("0123456789"), rows, held_out, **options).detector
+    return train_one(
+        Recipe("centerloss", scorer="mahalanobis"), images, labels, tuple("0123456789"), rows, held_out, **options
+    ).detector
 
 
 def features(state) -> jax.Array:
