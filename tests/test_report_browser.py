@@ -351,6 +351,9 @@ def test_on_a_phone_names_and_the_headline_column_stay_in_view(page):
         name, first = page.run(edges)[:2]
         assert name["left"] >= 0
         assert first["right"] <= 390
+        page.run("document.querySelector('#strip-misses figure button').click()")
+        assert page.find("dialog img").size["width"] > 300  # one below the other
+        page.find("dialog button").send_keys("\ue00c")
         page.run("document.querySelector('#headline .scroll').scrollLeft = 1e6")
         assert page.run(edges)[0]["left"] >= 0  # of what is read further on, the name is still there
         assert page.run(edges)[5]["right"] <= 390
