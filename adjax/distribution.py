@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib import metadata
 from pathlib import Path
 
 NAME, VERSION = "adjax-anomaly", "0.1.0"
@@ -19,6 +18,8 @@ def install(extra: str) -> str:
     clone = Path(__file__).parents[1]
     if (clone / "pyproject.toml").is_file():
         return f"pip install -e '{clone}[{extra}]'"
+    from importlib import metadata  # when called: it takes as long as the rest of `--help`
+
     source = metadata.distribution(NAME).read_text("direct_url.json")
     if source is None:
         return f"pip install '{NAME}[{extra}]'"

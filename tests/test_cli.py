@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from adjax import __main__, methods, models, scorers
+from adjax import __main__, data, methods, models, scorers
 from adjax.cli import export
 from adjax.cli._common import find_detector
 from adjax.cli.parsers import _common, train
 from adjax.cli.parsers import export as export_options
 
-COMMANDS = [command for command in __main__.COMMANDS if command != "data"]
+COMMANDS = list(__main__.COMMANDS)
 
 
 @pytest.mark.parametrize(
@@ -25,6 +25,7 @@ COMMANDS = [command for command in __main__.COMMANDS if command != "data"]
         ("adjax.methods", "METHODS", methods.METHODS),
         ("adjax.models", "MODELS", models.MODELS),
         ("adjax.scorers", "SCORERS", scorers.SCORERS),
+        ("adjax.data.registry", "DATASETS", data.DATASETS),
     ],
 )
 def test_names_read_from_the_source_are_those_of_the_registry(package, registry, entries):

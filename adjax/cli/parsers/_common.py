@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 import ast
 import functools
-import importlib.util
 import math
 from collections.abc import Callable
+from pathlib import Path
 
 MAX_SEED = 2**31 - 1
 """Seeds are int32."""
@@ -77,26 +77,26 @@ def finite(text: str) -> float:
 
 
 @functools.cache
-def names(package: str, registry: str) -> tuple[str, ...]:
-    """Reads the keys of a registry such as `METHODS` from its source, since importing it would import JAX.
+def names(module: str, registry: str) -> tuple[str, ...]:
+    """Reads the keys of a registry such as `METHODS` from its source, since importing it would import JAX or NumPy.
 
     Args:
-      package: of the registry, as "adjax.methods".
+      module: of the registry, as "adjax.methods".
       registry: name of the dict.
 
     Returns:
       The keys, in order.
 
     Raises:
-      LookupError: no such dict in that package's `__init__.py`.
+      LookupError: no such dict in that module.
     """
-    found = importlib.util.find_spec(package)
-    source = getattr(found and found.loader, "get_source", lambda name: None)(package) or ""
-    for node in ast.parse(source).body:
+    place = Path(__file__).parents[3].joinpath(*module.split("."))
+    source = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+    for node in ast.parse(source.read_text(encoding="utf-8")).body:
         if (
             isinstance(node, ast.AnnAssign)
             and ast.unparse(node.target) == registry
             and isinstance(node.value, ast.Dict)
         ):
             return tuple(ast.literal_eval(key) for key in node.value.keys if key is not None)
-    raise LookupError(f"{package} has no dict {registry}")
+    raise LookupError(f"{module} has no dict {registry}")

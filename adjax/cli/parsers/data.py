@@ -5,8 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from adjax.cli.parsers._common import new_parser
-from adjax.data.registry import DATASETS, TFDS
+from adjax.cli.parsers._common import names, new_parser
 
 EPILOG = """\
 examples:
@@ -24,11 +23,12 @@ Your own images need no fetching. Wherever a set is named, a path does as well:
 
 def parser() -> argparse.ArgumentParser:
     """The options and their help."""
+    sets = names("adjax.data.registry", "DATASETS")
     options = new_parser("data", "Data sets: which there are, where they lie, and how to get them.", EPILOG)
     commands = options.add_subparsers(dest="command", required=True, metavar="COMMAND")
     listing = commands.add_parser("list", help="show all sets and whether they are on this machine")
     fetching = commands.add_parser("fetch", help="get a set and check its SHA-256")
-    fetching.add_argument("name", metavar="NAME", help=f"{', '.join(DATASETS)}, or {TFDS}NAME")
+    fetching.add_argument("name", metavar="NAME", help=f"{', '.join(sets)}, or tfds:NAME")
     for command in (listing, fetching):
         command.add_argument(
             "--data-dir",
