@@ -89,11 +89,11 @@ class Decider:
         }
 
     def _drawn(self, part: Part, decisions: list[str]) -> list[str | None]:
-        same = [float(before) == self._threshold for before in part["threshold"]]
+        same = {before for before in set(part["threshold"]) if float(before) == self._threshold}
         known = part["boxes"] if self._boxes is None else map(self._boxes.get, part["path"])
         boxes = [
-            box if decision == "anomalous" and (self._boxes is not None or kept) else None
-            for box, decision, kept in zip(known, decisions, same, strict=True)
+            box if decision == "anomalous" and (self._boxes is not None or before in same) else None
+            for box, decision, before in zip(known, decisions, part["threshold"], strict=True)
         ]
         if self._draws and self._boxes is None:
             self.lost += sum(d == "anomalous" and not b for d, b in zip(decisions, boxes, strict=True))

@@ -11,9 +11,11 @@ from typing import Any
 
 from adjax.data.split import DataError
 from adjax.predict.stream import Prediction
-from adjax.predict.writers import COLUMNS, ROWS_AT_ONCE, Part, check, import_arrow
+from adjax.predict.writers import COLUMNS, Part, check, import_arrow
 
 _NAMES = [*COLUMNS]
+_LINES = 512
+"""Read at once: few, so that Python's collector of garbage doesn't go through them again and again."""
 
 
 def parts(path: Path) -> Iterator[Part]:
@@ -23,8 +25,8 @@ def parts(path: Path) -> Iterator[Part]:
       path: of a table that `writers.write` made, .csv, .jsonl or .parquet.
 
     Yields:
-      Rows as columns, as many in each part as `writers.write` puts into one. All cells of CSV are text, as they stand,
-      "" for unknown.
+      Rows as columns; of Parquet a row group at a time, so that it is written again as it was. All cells of CSV are
+      text, as they stand, "" for unknown.
 
     Raises:
       DataError: no such file, or another table.
@@ -85,13 +87,13 @@ def _csv(path: Path) -> Iterator[Part]:
     with open(path, encoding="utf-8", newline="") as file:
         reader = csv.reader(file, strict=True)
         _check_names(next(reader, []))
-        while taken := list(islice(reader, ROWS_AT_ONCE)):
+        while taken := list(islice(reader, _LINES)):
             yield dict(zip(COLUMNS, map(list, zip(*taken, strict=True)), strict=True))
 
 
 def _jsonl(path: Path) -> Iterator[Part]:
     with open(path, encoding="utf-8") as file:
-        while taken := [json.loads(line) for line in islice(file, ROWS_AT_ONCE)]:
+        while taken := [json.loads(line) for line in islice(file, _LINES)]:
             for record in taken:
                 _check_names(record)
             yield {name: [record[name] for record in taken] for name in COLUMNS}

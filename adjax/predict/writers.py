@@ -68,7 +68,7 @@ def write_parts(path: Path, parts: Iterable[Part]) -> None:
 
     Args:
       path: as of `write`.
-      parts: rows as columns, `ROWS_AT_ONCE` in each but the last.
+      parts: rows as columns; each is a row group of Parquet.
     """
     with atomic.replacing(path) as fresh:
         WRITERS[path.suffix.lower()](fresh, parts)
@@ -97,7 +97,8 @@ def _cells(name: str, values: list[Any]) -> list[Any]:
     if kind is not str:
         return values
     before = "./" if name == "path" else "'"
-    return [before + value if value and value[0] in FORMULA else value for value in values]
+    unsafe = {value: before + value for value in set(values) if value and value[0] in FORMULA}
+    return [unsafe.get(value, value) for value in values] if unsafe else values
 
 
 def _jsonl(path: Path, parts: Iterable[Part]) -> None:
