@@ -66,8 +66,7 @@ REFERENCES: dict[str, list[dict[str, Any]]] = {
 
 _LENGTH = "no; length of training partly set by hand"
 TUNED_ON_TEST: dict[str, str] = {
-    "centerloss_mnist": "settings no: by `experiments.validate`; `layers` was a candidate because it had been best "
-    "here",
+    "centerloss_mnist": "no, by `experiments.validate`; but `layers` was a candidate as it had been best here",
     "centerloss_mnist_zero": "no: the settings of `centerloss_mnist`",
     "centerloss_sweep": "no: all λ are shown",
     "scorers_mnist": "no: all scorers are shown, by their defaults",
