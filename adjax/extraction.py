@@ -47,7 +47,7 @@ def extract(
 
 @functools.lru_cache
 def extractor(spec: Spec | FunctionSpec, also: frozenset[str] = frozenset()) -> Callable:
-    """Compiles the extraction of one batch.
+    """Compiles the extraction of one batch: one program for all scorers of a network that read the same outputs.
 
     Args:
       spec: names the network and its scorer.
@@ -56,19 +56,29 @@ def extractor(spec: Spec | FunctionSpec, also: frozenset[str] = frozenset()) -> 
     Returns:
       `((params, normalise), images) -> outputs`, the outputs of `extract`.
     """
+    if isinstance(spec, FunctionSpec):
+        return _extractor(spec, also, True)
+    read = read_by(resolve(spec).scorer, shapes(spec), len(spec.classes))
+    return _extractor(_without_scorer(spec), also | read, False)
+
+
+@functools.lru_cache
+def _extractor(spec: Spec | FunctionSpec, also: frozenset[str], scored: bool) -> Callable:
+    """`scored`: what the scorer reads is kept, too."""
 
     def function(state, images):
         params, normalise = state
         method, scorer = resolve(spec)
         outputs = method.outputs(params, seen(normalise, images))
-        kept = {"features", "logits", "score"} | also | read_by(scorer, outputs, len(spec.classes))
+        kept = {"features", "logits", "score"} | also
+        kept = kept | read_by(scorer, outputs, len(spec.classes)) if scored else kept
         return {name: x for name, x in outputs.items() if name in kept}
 
     return jax.jit(function)
 
 
 def shapes(spec: Spec) -> Outputs:
-    """Traces the shapes of a network's outputs for two images; nothing is computed."""
+    """Traces the shapes of a network's outputs for a batch; nothing is computed."""
     return _shapes(_without_scorer(spec))
 
 
@@ -108,7 +118,8 @@ def _shapes(spec: Spec) -> Outputs:
     def said(key: jax.Array, images: jax.Array) -> Outputs:
         return method.outputs(method.init(key, hparams)["params"], images)
 
-    return jax.eval_shape(said, jax.random.key(0), jax.ShapeDtypeStruct((2, *spec.image_shape), jnp.float32))
+    size = features.batch_size_for(spec.image_shape)  # that of the extraction, so that the network is traced once
+    return jax.eval_shape(said, jax.random.key(0), jax.ShapeDtypeStruct((size, *spec.image_shape), jnp.float32))
 
 
 @functools.lru_cache

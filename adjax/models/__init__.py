@@ -11,8 +11,9 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
+from typing import Any
 
 from flax import nnx
 
@@ -73,15 +74,31 @@ def make(
       **options: keyword arguments of the module.
 
     Returns:
-      The `Network`; its `apply` is `Registered`, so that a detector of it can be saved.
+      The `Network`; its `apply` is `Registered`, so that a detector of it can be saved. The same one if it was made
+      before, so that it is traced once in a process for each shape of images.
 
     Raises:
       ValueError: no such model, it has no such option, or it can't take such images.
     """
-    made = network(
-        lambda rngs: factories.make("model", MODELS, name, tuple(image_shape), classes, options=options, rngs=rngs)
-    )
-    chosen = options
-    if patch_layers:
-        chosen, made = {**options, "patch_layers": tuple(patch_layers)}, aligned(made, tuple(patch_layers))
-    return made._replace(apply=Registered(name, tuple(image_shape), classes, chosen, made.apply))
+    of, pairs = (name, tuple(image_shape), classes, tuple(patch_layers)), tuple(sorted(options.items()))
+    try:
+        hash(pairs)
+    except TypeError:  # a list, say
+        return _make(*of, options)
+    return _made(MODELS.get(name), of, pairs)
+
+
+@lru_cache(maxsize=16)
+def _made(factory: Any, of: tuple[Any, ...], options: tuple[tuple[str, Any], ...]) -> Network:
+    del factory  # that the name stands for now: another is another network
+    return _make(*of, dict(options))
+
+
+def _make(
+    name: str, image_shape: tuple[int, int, int], classes: int, layers: tuple[str, ...], options: Mapping[str, Any]
+) -> Network:
+    made = network(lambda rngs: factories.make("model", MODELS, name, image_shape, classes, options=options, rngs=rngs))
+    chosen = dict(options)
+    if layers:
+        chosen, made = {**options, "patch_layers": layers}, aligned(made, layers)
+    return made._replace(apply=Registered(name, image_shape, classes, chosen, made.apply))

@@ -60,9 +60,11 @@ def network(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
         lambda v: isinstance(v, nnx.Param), variables, is_leaf=lambda v: isinstance(v, nnx.Variable)
     )
 
+    @partial(jax.jit, inline=True)  # as of `train`: a module of many layers takes long to construct
     def init(key: jax.Array) -> PyTree:
         return nnx.to_pure_dict(nnx.state(make(nnx.Rngs(key)), _KEPT))
 
+    @partial(jax.jit, inline=True)
     def apply(params: PyTree, images: jax.Array) -> Outputs:
         return nnx.merge(graph, nnx.State(params))(images)
 

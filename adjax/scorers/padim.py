@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from adjax._numerics import highest
+from adjax._numerics import averaged, highest
 from adjax.scorers._vectors import LIMIT
 from adjax.scorers.mahalanobis import State as One
 from adjax.scorers.mahalanobis import Stats as Sums
@@ -55,6 +55,7 @@ def padim(
     feature: str = "patches",
     dim: int | None = None,
     seed: int = 0,
+    smooth: bool = False,
 ) -> Scorer:
     """PaDiM on `outputs[feature]`, float [N, h, w, C], or the same flattened.
 
@@ -65,6 +66,7 @@ def padim(
       feature: name of the network output to score: any with places.
       dim: C; None: as many as there are.
       seed: of the draw.
+      smooth: average the map over 3×3 places, where the paper blurs it at the size of the image.
 
     Returns:
       A `Scorer`; `distances` has one column, and `maps` tells where. An image with a NaN scores NaN. Images with
@@ -115,7 +117,8 @@ def padim(
 
     def maps(state: State, outputs: Outputs) -> Float[Array, "N ..."]:
         x = outputs[feature]
-        return padim_maps(state, x if grid is None else x.reshape(x.shape[0], *grid, -1))
+        found = padim_maps(state, x if grid is None else x.reshape(x.shape[0], *grid, -1))
+        return averaged(found) if smooth else found
 
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         return highest(maps(state, outputs), (1, 2))

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from adjax._numerics import highest
+from adjax._numerics import averaged, highest
 from adjax.scorers import _reservoir
 from adjax.scorers._coreset import furthest
 from adjax.scorers._reservoir import Sample
@@ -51,6 +51,7 @@ def patchcore(
     feature: str = "patches",
     dim: int | None = None,
     seed: int = 0,
+    smooth: bool = False,
 ) -> Scorer:
     """PatchCore on `outputs[feature]`, float [N, h, w, C]; or [N, C], one patch per image.
 
@@ -62,6 +63,7 @@ def patchcore(
       feature: name of the network output to score: any with places.
       dim: C; None: as many as there are.
       seed: of the first patch chosen.
+      smooth: average the map, and so the score, over 3×3 places; the authors blur the map alone.
 
     Returns:
       A `Scorer`; `distances` has one column, and `maps` tells where, not weighted. An image with a NaN scores NaN.
@@ -100,8 +102,9 @@ def patchcore(
 
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         x = outputs[feature]
-        x = x.reshape(x.shape[0], -1, x.shape[-1])
+        shape, x = x.shape[:-1], x.reshape(x.shape[0], -1, x.shape[-1])
         distance, place = _nearest(state, x)
+        distance = smoothed(distance.reshape(shape)).reshape(distance.shape)
         oddest = distance.argmax(-1)
         score = highest(distance)
         if neighbours > 1:
@@ -114,7 +117,10 @@ def patchcore(
         return jnp.where(state.known.any() | jnp.isnan(score), score, jnp.inf)
 
     def maps(state: State, outputs: Outputs) -> Float[Array, "N ..."]:
-        return patchcore_maps(state, outputs[feature])
+        return smoothed(patchcore_maps(state, outputs[feature]))
+
+    def smoothed(maps: jax.Array) -> jax.Array:
+        return averaged(maps) if smooth and maps.ndim == 3 else maps  # of a single patch there is nothing around
 
     return Scorer.single(init, update, _reservoir.merge, finalize, score, maps=maps, sized_by=feature)
 
