@@ -64,9 +64,7 @@ def test_a_smoothed_map_is_the_mean_over_the_places_around(name, options, maps):
     state = tools(name, **options)[0](X, Y)
     scorer = scorers.make(name, dim=C, smooth=True, **options | ({"grid": (H, W)} if name == "padim" else {}))
     plain = np.asarray(jitted(maps)(state, DEFECT), np.float64)
-    expected = [
-        plain[:, max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].mean((1, 2)) for y in range(H) for x in range(W)
-    ]
+    expected = [plain[:, max(y - 1, 0) : y + 2, max(x - 1, 0) : x + 2].mean((1, 2)) for y in range(H) for x in range(W)]
     seen = jax.jit(scorer.maps)(state, {"patches": DEFECT})
     np.testing.assert_allclose(seen, np.stack(expected, 1).reshape(plain.shape), rtol=1e-5)
     broken = DEFECT.copy()
