@@ -11,8 +11,9 @@ any of the training images has, so that no covariance is singular; and logits ti
 them. Where a peer's code says something else than the equation, that is written in float64, too, and the peer held
 against it: so the reason given for a difference has been tried.
 
-Not compared: `center`, `cosine`, `padim`, `patchcore` and `score`, that no peer has; `layers`, where pytorch-ood adds
-squares as they are and ours are standardised; a mixture of several Gaussians, whose fit depends on its start.
+Not compared: `center`, `cosine`, `padim`, `patchcore` and `score`, that no peer has; `rankfeat`, since LeNet-5 has no
+map of which its features are the mean; `layers`, where pytorch-ood adds squares as they are and ours are standardised;
+a mixture of several Gaussians, whose fit depends on its start.
 """
 
 from __future__ import annotations
@@ -98,6 +99,7 @@ FEATURES: dict[str, Case] = {
     "scale": Case(f"{OOD} SCALE", partial(peers.maps, "SCALE", percentile=0.85), exact.scale),
     "lts": Case(f"{OOD} LTS", partial(peers.with_head, "LTS"), exact.lts),
     "dice": Case(f"{OOD} DICE", lambda g: peers.scored(peers.dice(g)), exact.dice),
+    "nci": Case(f"{OOD} NCI", partial(peers.with_head, "NCI"), exact.nci),
     "vra": Case(
         f"{OOD} VRA",
         partial(peers.maps, "VRA", lower_percentile=0.6, upper_percentile=0.95),
@@ -153,7 +155,9 @@ FEATURES: dict[str, Case] = {
     "pca": Case(f"{LEARN} PCA", peers.pca, exact.pca, {"components": 16}),
     "ocsvm": Case(f"{LEARN} OneClassSVM", peers.ocsvm, exact.ocsvm),
 }
-WEIGHTS = {f"{name}, weights given": FEATURES[name]._replace(weights=True) for name in scorers.WITH_HEAD}
+WEIGHTS = {
+    f"{name}, weights given": FEATURES[name]._replace(weights=True) for name in scorers.WITH_HEAD if name in FEATURES
+}
 IMAGES = {"odin": Case(f"{OOD} ODIN", peers.odin, exact.odin)}
 """Scorer, and after a comma what sets a case apart from another -> what it is compared with."""
 
@@ -195,7 +199,7 @@ _DROPPED = (
 _DROPPED += "regret is largest"
 _STEPS = "the peer's L-BFGS takes 50 steps at a rate of 0.01, which end before the smallest loss"
 WHY: dict[tuple[str, str], str] = {
-    **{("as they are", name): _UNSEEN for name in ("react", "dice", "vim", "fdbd")},
+    **{("as they are", name): _UNSEEN for name in ("react", "dice", "nci", "vim", "fdbd")},
     **{(group, "gmm_perclass"): _CLASSWISE for group in ("as they are", "seen")},
     **{(group, "pnml"): _DROPPED for group in ("as they are", "seen")},
     ("as they are", "pnml, weights given"): _DROPPED,

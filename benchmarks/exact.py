@@ -158,6 +158,12 @@ def scale(g: Given) -> np.ndarray:
     return _energy(g.query * np.exp(_spread(g.query, 0.85)) @ g.kernel + g.bias)
 
 
+def nci(g: Given) -> np.ndarray:
+    g = double(g)
+    rest = g.query - g.x.mean(0)
+    return -(rest * g.kernel.T[g.answers.argmax(1)]).sum(1) / np.linalg.norm(rest, axis=1)
+
+
 def lts(g: Given) -> np.ndarray:
     g = double(g)
     return _energy(g.answers * _spread(np.maximum(g.query, 0), 0.95) ** 2)

@@ -52,7 +52,9 @@ def traced_outputs(x):
     x = jnp.asarray(x, jnp.float32)
     logits = jnp.matmul(x, kernel, precision="highest") + bias[None]
     logits = jnp.where(jnp.isinf(x).any(-1, keepdims=True), jnp.inf, logits)
-    return {"features": x, "logits": logits, "score": jnp.clip(jnp.abs(x).max(-1), 0, 1e15)}
+    other = jnp.roll(x, 1, 1)  # what two places, of which the features are the mean, differ by
+    patches = jnp.stack([1.5 * x + other, 0.5 * x - other], 1)[:, None]
+    return {"features": x, "patches": patches, "logits": logits, "score": jnp.clip(jnp.abs(x).max(-1), 0, 1e15)}
 
 
 outputs = jax.jit(traced_outputs)
@@ -82,6 +84,8 @@ CASES = {name: (name, {}) for name in SCORERS} | {
     "nnguide": ("nnguide", {"capacity": 100}),
     "dice": ("dice", {"capacity": 100, "pruned": 0.3}),
     "scale": ("scale", {"capacity": 100}),
+    "nci": ("nci", {"capacity": 100}),
+    "rankfeat": ("rankfeat", {"capacity": 100}),
     "vra": ("vra", {"capacity": 100, "low": 0.01, "high": 0.99}),
     "temperature_scaling": ("temperature_scaling", {"capacity": 100}),
     "weighted_energy": ("weighted_energy", {"weights": (0.5, 2.0, 1.0)}),
@@ -89,10 +93,11 @@ CASES = {name: (name, {}) for name in SCORERS} | {
 }
 """Every scorer, where it keeps a sample also of fewer images than there are."""
 LOGITS = "max_softmax", "max_logit", "energy", "entropy", "gen", "kl_matching", "temperature_scaling", "weighted_energy"
-POSTHOC = *LOGITS, "react", "ash", "vim", "fdbd", "she", "nnguide", "dice", "scale", "vra", "lts"
+POSTHOC = *LOGITS, "react", "ash", "vim", "fdbd", "she", "nnguide", "dice", "scale", "vra", "lts", "nci", "rankfeat"
 POSTHOC += "gradnorm", "gradient_uncertainty", "pnml"
 """Of a classifier's logits; of its features as well."""
-SAME_FIT = {"max_logit", "energy", "entropy", "gen", "score"} | {"ash", "vim", "fdbd", "dice", "scale", "vra"}
+SAME_FIT = {"max_logit", "energy", "entropy", "gen", "score"}
+SAME_FIT |= {"ash", "vim", "fdbd", "dice", "scale", "vra", "nci", "rankfeat"}
 SAME_FIT |= {"lts", "weighted_energy", "gradnorm", "gradient_uncertainty"}
 SAME_FIT |= {"cosine", "mcm", "pca", "relative_mahalanobis", "gmm_perclass"}
 """Fitted by the code that fits max_softmax; react; max_softmax; center and mahalanobis."""
@@ -115,8 +120,13 @@ def aside():
 
 
 def against(name):
-    """Features that speak against every class: by all weights that are kept (DICE), or within their limits (VRA)."""
+    """Features that speak against every class: by all weights that are kept (DICE), within limits (VRA)."""
     (kernel, bias), x = last_layer(), images()[0]
+    if name == "rankfeat":  # in what is left of the map without its largest singular value
+        x = np.random.default_rng(0).normal(0, 1e3, (500, D))
+        u, s, v = np.linalg.svd(np.stack([1.5 * x + np.roll(x, 1, 1), 0.5 * x - np.roll(x, 1, 1)], 1))
+        left = (u[:, :, 1].mean(1) * s[:, 1])[:, None] * v[:, 1]
+        return x[(left @ kernel).max(1).argmin()]
     if name == "dice":
         return -1e3 * np.sign(x.mean(0))
     low, high = np.quantile(x, (0.05, 0.95), axis=0)  # within those that the scorer has of some of the images
@@ -131,7 +141,7 @@ def strangers(name, x):
         return np.where(np.arange(D) < D - 1, -200, -100) + x
     if name in ("cosine", "mcm", "pnml"):
         return 1e5 * aside() + x
-    if name in ("dice", "vra"):
+    if name in ("dice", "rankfeat", "vra"):
         return against(name) + 1e-3 * x
     return undecided() + 1e-3 * x if name in POSTHOC else x + 100
 

@@ -362,7 +362,7 @@ def test_a_network_that_has_diverged_is_refused(digits):
 def test_without_a_last_layer_it_says_so(name):
     """The network is well: its logits are not linear in its features."""
     x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
-    outputs = {"features": x, "logits": 5 * np.sin(3 * x[:, :2])}
+    outputs = {"features": x, "patches": np.stack([x, x], 1)[:, None], "logits": 5 * np.sin(3 * x[:, :2])}
     spec, labels = FunctionSpec(None, name, (4,), ("a", "b"), {}, "float32"), np.zeros(60, np.int32)
     if name == "nnguide":  # needs none
         assert np.isfinite(detectors.fit(spec, None, None, x, labels, outputs=outputs).calibration.knots).any()

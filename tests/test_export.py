@@ -93,7 +93,7 @@ def serves_all(program) -> None:
     assert {x.dtype.name for x in program.out_avals} == {"float32", "bool"}
 
 
-@pytest.mark.parametrize("name", [*daily(list(scorers.SCORERS), *NAMES)])
+@pytest.mark.parametrize("name", [*daily([name for name in scorers.SCORERS if name != "rankfeat"], *NAMES)])
 def test_every_scorer_says_the_same(name, detector, tmp_path):
     known = detector if name == "mahalanobis" else made(name)
     known.export(tmp_path / "d")

@@ -9,6 +9,7 @@ from scipy.special import logsumexp, softmax
 from test_posthoc import BIAS, KERNEL, QUERIES, ZQ, D, K, N, X, Y, Z, energy, fitted, max_softmax, outputs, tools
 
 from adjax import scorers
+from adjax.scorers.rankfeat import dominant
 from adjax.scorers.temperature_scaling import best
 
 SPREAD = np.random.default_rng(4).normal(size=QUERIES.shape).astype(np.float32)
@@ -63,9 +64,26 @@ def vra(x, low=0.6, high=0.95, gamma=0.0, t=1.0):
     return energy(np.where(x < a, 0, np.where(x > b, b, x + gamma)) @ KERNEL + BIAS, t)
 
 
+def nci(x, z, alpha=0.0):
+    rest, own = x - X.astype(np.float64).mean(0), KERNEL.T[z.argmax(1)]
+    return -(rest * own).sum(1) / np.linalg.norm(rest, axis=1) - alpha * np.abs(x).sum(1)
+
+
+def rankfeat(x, t=1.0):
+    left = []
+    for places in np.asarray(outputs(x)["patches"], np.float64).reshape(len(x), -1, D):
+        u, s, v = np.linalg.svd(places)
+        left.append((places - s[0] * np.outer(u[:, 0], v[0])).mean(0))
+    return energy(np.stack(left) @ KERNEL + BIAS, t)
+
+
 @pytest.mark.parametrize(
     ("name", "options", "expected"),
     [
+        ("nci", {}, nci(QUERIES, ZQ)),
+        ("nci", {"alpha": 0.3}, nci(QUERIES, ZQ, 0.3)),
+        ("rankfeat", {}, rankfeat(QUERIES)),
+        ("rankfeat", {"temperature": 2.0}, rankfeat(QUERIES, 2.0)),
         ("temperature_scaling", {}, max_softmax(ZQ / temperature())),
         ("weighted_energy", {}, weighted_energy(ZQ)),
         ("weighted_energy", {"weights": (3.0, -1.0, 0.25, 1.0)}, weighted_energy(ZQ, (3, 0, 0.25, 1))),
@@ -165,6 +183,49 @@ def test_quantiles_of_a_sample_that_is_not_full_are_those_of_what_it_holds():
         np.testing.assert_allclose((state.low, state.high), np.quantile(X, (0.6, 0.95), axis=0), rtol=1e-5)
 
 
+# RankFeat
+
+
+def test_what_is_removed_is_the_best_of_rank_one():
+    """Of maps whose second singular value is close to the first, of a single place that is not 0, and of none."""
+    rng = np.random.default_rng(0)
+    left, right = (np.linalg.qr(rng.normal(size=(20, n, 5)))[0] for n in (9, 12))
+    x = np.einsum("nps,s,ncs->npc", left, [1, 0.97, 0.5, 0.2, 0.1], right)
+    x[0, 1:], x[1] = 0, 0
+    x[2] *= 1e12
+    x[3] *= 1e-30
+    u, s, v = np.linalg.svd(x, full_matrices=False)
+    expected = (s[:, :1] * u[:, :, 0].mean(1, keepdims=True)) * v[:, 0]
+    got = np.asarray(jax.jit(dominant)(x.astype(np.float32)))
+    size = np.linalg.norm(x, axis=(1, 2))[:, None] + 1e-37
+    np.testing.assert_allclose(got / size, expected / size, atol=2e-5)
+
+
+def test_a_map_without_places_is_refused():
+    state = tools("rankfeat")[0](outputs(X), Y)
+    one = outputs(X) | {"patches": jnp.asarray(X)[:, None, None]}
+    with pytest.raises(ValueError, match="at least two places, of 12 channels"):
+        scorers.make("rankfeat").score(state, one)
+    with pytest.raises(ValueError, match="at least two places, of 12 channels"):
+        scorers.make("rankfeat").score(state, outputs(X) | {"patches": jnp.zeros((N, 2, 2, 3))})
+
+
+def test_rankfeat_is_exported_for_any_number_of_images():
+    state, (n,) = tools("rankfeat")[0](outputs(X), Y), jax.export.symbolic_shape("n")
+    given = {k: jax.ShapeDtypeStruct((n, *v.shape[1:]), v.dtype) for k, v in outputs(X).items()}
+    program = jax.export.export(jax.jit(scorers.make("rankfeat").score))(state, given)
+    np.testing.assert_allclose(program.call(state, outputs(QUERIES)), fitted("rankfeat")(QUERIES), rtol=1e-5)
+
+
+def test_a_nan_at_one_place_is_one():
+    state, score = tools("rankfeat")[0](outputs(X), Y), tools("rankfeat")[1]
+    clean, places = score(state, outputs(QUERIES)), np.array(outputs(QUERIES)["patches"])
+    places[3, 1, 0, 2] = np.nan
+    got = score(state, outputs(QUERIES) | {"patches": places})
+    assert np.isnan(got[3])
+    np.testing.assert_array_equal(np.delete(got, 3), np.delete(clean, 3))
+
+
 # Options
 
 
@@ -175,6 +236,8 @@ def test_quantiles_of_a_sample_that_is_not_full_are_those_of_what_it_holds():
         ("weighted_energy", {"weights": (0.0, -1.0)}, "at least one of them positive"),
         ("weighted_energy", {"weights": (float("nan"), 1.0)}, "must be finite"),
         ("weighted_energy", {}, "weights"),
+        ("nci", {"alpha": -1.0}, "alpha"),
+        ("rankfeat", {"temperature": 0.0}, "temperature"),
         ("scale", {"pruned": 1.0}, "pruned"),
         ("scale", {"temperature": 0.0}, "temperature"),
         ("lts", {"pruned": -0.1}, "pruned"),

@@ -293,8 +293,8 @@ def test_lower_precision_features_are_scored_in_float32(name):
     tool = tools(name)
     half = x.astype(jnp.bfloat16)
     state = tool.fit(half.astype(np.float32), y)
-    logits = np.asarray(outputs(half.astype(np.float32))["logits"]).astype(jnp.bfloat16)
-    coarse = {"features": half, "logits": logits, "score": half[:, 0]}
+    said = {k: np.asarray(v).astype(jnp.bfloat16) for k, v in outputs(half.astype(np.float32)).items()}
+    coarse = {**said, "features": half, "score": half[:, 0]}
     score = tool.score(state, coarse)
     assert score.dtype == np.float32
     exact = {k: v.astype(np.float32) for k, v in coarse.items()}

@@ -51,6 +51,8 @@ def _spec(scorer):
         options = {"weights": (1.0, 2.0) * 5}
     if scorer in ("padim", "patchcore", "patchwise", "subspace"):  # one place, as small as the images
         options = {"feature": "features"} | ({"grid": (1, 1)} if scorer == "padim" else {})
+    if scorer == "rankfeat":  # of a network with a map before its last layer
+        return Spec("centerloss", "resnet18", scorer, (64, 64, 1), "0123456789")
     parts = ("classifier", "cnn") if scorer == "score" else ("centerloss", "lenet5")  # who scores by itself
     return Spec(*parts, scorer, (8, 8, 1), ["normal"] if scorer == "score" else "0123456789", options)
 
@@ -480,8 +482,8 @@ each_scorer = pytest.mark.parametrize(
 @each_scorer
 def test_each_registered_scorer_is_saved(name):
     """A scorer whose state can't be told from its spec would be found here. Shapes alone: compiling takes seconds."""
-    images = jax.ShapeDtypeStruct((50, 8, 8, 1), np.float32)
     spec = _spec(name)
+    images = jax.ShapeDtypeStruct((50, *spec.image_shape), np.float32)
     template = serialization._template(spec, 10)
     method, scorer = detectors.resolve(spec)
     outputs = jax.eval_shape(method.outputs, template.params, images)

@@ -37,7 +37,7 @@ def of_a_classifier():
 @pytest.mark.slow
 def test_a_classifier_feeds_all_but_the_score():
     found = of_a_classifier()
-    assert list(found) == [name for name in SCORERS if name not in ("score", "fused", "weighted_energy")]
+    assert list(found) == [name for name in SCORERS if name not in ("score", "fused", "rankfeat", "weighted_energy")]
     assert found["padim"] == {"feature": "pool2"}
     assert found["patchcore"] == {"feature": "pool2"}
     assert found["layers"] == {"names": ("features", "pool1", "pool2", "pooled"), "dims": (6, 2, 5, 9)}

@@ -30,6 +30,8 @@ class Network(NamedTuple):
       train: `(params, images, key, axis_name=None) -> (outputs, params)`, the pass of a training step: dropout drawn
         from the key, batch statistics taken over the batch (over the named axis of devices, if there is one) and the
         running ones moved. For a module with neither it is `apply`.
+      sample: `(params, images, key) -> outputs`, the inference pass with dropout drawn from the key: running statistics
+        count, and stay as they are. For a module without dropout it is `apply`.
       trainable: a tree of bools like `params`: False for running statistics, which no optimiser may touch.
       rowwise: whether `train` treats every image by itself: no batch statistics, nothing drawn.
     """
@@ -37,6 +39,7 @@ class Network(NamedTuple):
     init: Callable[[jax.Array], PyTree]
     apply: Callable[[PyTree, jax.Array], Outputs]
     train: Callable[..., tuple[Outputs, PyTree]]
+    sample: Callable[[PyTree, jax.Array, jax.Array], Outputs]
     trainable: PyTree
     rowwise: bool
 
@@ -77,5 +80,10 @@ def network(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
         outputs = module(images, rngs=nnx.Rngs(key)) if draws else module(images)
         return outputs, nnx.to_pure_dict(nnx.state(module, _KEPT))
 
+    def sample(params: PyTree, images: jax.Array, key: jax.Array) -> Outputs:
+        module = nnx.merge(graph, nnx.State(params))
+        module.set_attributes(nnx.Dropout, deterministic=False, raise_if_not_found=False)
+        return module(images, rngs=nnx.Rngs(key)) if draws else module(images)
+
     rowwise = not draws and all(jax.tree.leaves(trainable))
-    return Network(init, apply, train, nnx.to_pure_dict(trainable), rowwise)
+    return Network(init, apply, train, sample, nnx.to_pure_dict(trainable), rowwise)

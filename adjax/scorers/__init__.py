@@ -21,6 +21,7 @@ from jax import lax
 from adjax import factories
 from adjax.scorers._blocks import blocked
 from adjax.scorers._suite import feeds, needed, suite
+from adjax.scorers.adascale import adascale, perturbed_trivially
 from adjax.scorers.ash import ash
 from adjax.scorers.center import center
 from adjax.scorers.cosine import cosine
@@ -41,7 +42,9 @@ from adjax.scorers.lts import lts
 from adjax.scorers.mahalanobis import mahalanobis
 from adjax.scorers.max_logit import max_logit
 from adjax.scorers.max_softmax import max_softmax
+from adjax.scorers.mc_dropout import mc_dropout
 from adjax.scorers.mcm import mcm
+from adjax.scorers.nci import nci
 from adjax.scorers.nnguide import nnguide
 from adjax.scorers.ocsvm import ocsvm
 from adjax.scorers.odin import odin, perturbed
@@ -50,6 +53,7 @@ from adjax.scorers.patchcore import patchcore, patchcore_maps
 from adjax.scorers.patchwise import patchwise
 from adjax.scorers.pca import pca
 from adjax.scorers.pnml import pnml
+from adjax.scorers.rankfeat import rankfeat
 from adjax.scorers.react import react
 from adjax.scorers.relative_mahalanobis import relative_mahalanobis
 from adjax.scorers.scale import scale
@@ -85,6 +89,7 @@ SCORERS: dict[str, Callable[..., Scorer]] = {
     "max_logit": max_logit,
     "max_softmax": max_softmax,
     "mcm": mcm,
+    "nci": nci,
     "nnguide": nnguide,
     "ocsvm": ocsvm,
     "padim": padim,
@@ -92,6 +97,7 @@ SCORERS: dict[str, Callable[..., Scorer]] = {
     "patchwise": patchwise,
     "pca": pca,
     "pnml": pnml,
+    "rankfeat": rankfeat,
     "react": react,
     "relative_mahalanobis": relative_mahalanobis,
     "scale": scale,
@@ -104,12 +110,13 @@ SCORERS: dict[str, Callable[..., Scorer]] = {
     "weighted_energy": weighted_energy,
 }
 """Name -> factory; its keyword arguments configure it."""
-WITH_HEAD = "ash", "dice", "fdbd", "pnml", "react", "scale", "vim", "vra"
+WITH_HEAD = "ash", "dice", "fdbd", "nci", "pnml", "rankfeat", "react", "scale", "vim", "vra"
 """Those that recover the last layer, for which logits must be linear in the features: see `adjax.scorers._head`."""
 
 __all__ = [
     "SCORERS",
     "WITH_HEAD",
+    "adascale",
     "ash",
     "center",
     "cosine",
@@ -135,8 +142,10 @@ __all__ = [
     "make",
     "max_logit",
     "max_softmax",
+    "mc_dropout",
     "mcm",
     "merge_all",
+    "nci",
     "needed",
     "nnguide",
     "ocsvm",
@@ -148,7 +157,9 @@ __all__ = [
     "patchwise",
     "pca",
     "perturbed",
+    "perturbed_trivially",
     "pnml",
+    "rankfeat",
     "react",
     "relative_mahalanobis",
     "scale",

@@ -22,7 +22,7 @@ def count(dim: int, pruned: float) -> int:
     return max(dim - round(dim * pruned), 1)
 
 
-def ratio(x: jax.Array, some: jax.Array, count: int) -> jax.Array:
+def ratio(x: jax.Array, some: jax.Array, count: int | jax.Array) -> jax.Array:
     """Sum of all features over the sum of the largest.
 
     Made for features ≥ 0, for which it lies between 1 and D / count; others are held to that.
@@ -30,7 +30,7 @@ def ratio(x: jax.Array, some: jax.Array, count: int) -> jax.Array:
     Args:
       x: float32[N, D], features.
       some: float32[N, n], the largest; anything else in it is 0.
-      count: how many are the largest.
+      count: how many are the largest; of each image, float32[N, 1], if they differ.
 
     Returns:
       float32[N, 1].
