@@ -37,12 +37,12 @@ class State(NamedTuple):
     Attributes:
       bias: float32[L], b: the logits where all features are 0; NaN if "A" finds no head, zeros for "L".
       levels: float32[capacity], Q' of training images in ascending order, +inf after the last.
-      count: float32[1], how many there are.
+      images: float32[1], how many there are.
     """
 
     bias: jax.Array
     levels: jax.Array
-    count: jax.Array
+    images: jax.Array
 
 
 def adascale(
@@ -119,14 +119,14 @@ def adascale(
         x = jnp.maximum(within(outputs, feature), 0)
         dim = x.shape[1]
         below = jnp.searchsorted(state.levels, level(outputs), side="right").astype(jnp.float32)
-        pruned = low + (1 - below / jnp.maximum(state.count, 1)) * (high - low)
+        pruned = low + (1 - below / jnp.maximum(state.images, 1)) * (high - low)
         kept = jnp.maximum(dim - jnp.round(dim * pruned), 1)[:, None]
         ordered = lax.top_k(x, max(dim - round(dim * low), 1))[0]
         some = jnp.where(jnp.arange(ordered.shape[1]).astype(jnp.float32)[None] < kept, ordered, 0)
         ratio = _shaping.ratio(x, some, kept)
         larger = jnp.exp(ratio) if scaling == "A" else jnp.square(ratio)
         rest = jnp.clip(larger * (read(outputs) - state.bias[None]), -LIMIT, LIMIT)
-        value = jnp.where(state.count > 0, energy(state.bias[None] + rest), jnp.inf)
+        value = jnp.where(state.images > 0, energy(state.bias[None] + rest), jnp.inf)
         return guarded(value, outputs, feature, perturbed, "logits")
 
     return Scorer.single(init, update, _reservoir.merge, finalize, score)
