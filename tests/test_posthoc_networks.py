@@ -128,6 +128,13 @@ def test_adascale_takes_weight_and_shares_as_told():
     np.testing.assert_allclose(score(state, said(QUERIES, MOVED_QUERIES)), expected, rtol=2e-5)
 
 
+def test_adascale_of_a_sample_that_is_not_full():
+    """Rows that nothing fills are zeros, below every Q'."""
+    state, score = fitted(scaling="L", low=0.2, high=0.9, capacity=3 * N)
+    expected = adascale(QUERIES, MOVED_QUERIES, "L", 0.2, 0.9)
+    np.testing.assert_allclose(score(state, said(QUERIES, MOVED_QUERIES)), expected, rtol=2e-5)
+
+
 @pytest.mark.parametrize("scaling", ["A", "L"])
 def test_adascale_of_what_is_no_number_and_of_no_image(scaling):
     state, score = fitted(scaling=scaling)
