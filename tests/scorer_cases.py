@@ -90,6 +90,10 @@ CASES = {name: (name, {}) for name in SCORERS} | {
     "temperature_scaling": ("temperature_scaling", {"capacity": 100}),
     "weighted_energy": ("weighted_energy", {"weights": (0.5, 2.0, 1.0)}),
     "pnml": ("pnml", {"capacity": 100}),
+    "nac": ("nac", {"capacity": 100, "bins": 10, "enough": 5, "steepness": 1.0}),
+    "openmax": ("openmax", {"capacity": 100, "tail": 10}),
+    "grood": ("grood", {"capacity": 100, "outlier": (6,) * D}),
+    "gram": ("gram", {"capacity": 20, "powers": (1, 2, 3)}),
 }
 """Every scorer, where it keeps a sample also of fewer images than there are."""
 LOGITS = "max_softmax", "max_logit", "energy", "entropy", "gen", "kl_matching", "temperature_scaling", "weighted_energy"
@@ -108,7 +112,7 @@ BATCHES = [(name, n) for name in FITS for n in ([1000, 1, 7, 100, 240] if name i
 """They are compared to batches of 64, of which the last is not full."""
 FAMILIES = "gmm", "knn", "mahalanobis", "max_softmax", "padim", "vim"
 """They stand for all where a test compiles once more for each; all with -m slow."""
-NO_LENGTH = *POSTHOC, "cosine", "mcm"
+NO_LENGTH = *POSTHOC, "cosine", "mcm", "openmax", "grood", "gram", "nac"
 """An infinite feature or logit says nothing of the image: it scores +inf."""
 
 

@@ -35,6 +35,8 @@ from adjax.scorers.gmm import gmm
 from adjax.scorers.gmm_perclass import gmm_perclass
 from adjax.scorers.gradient_uncertainty import gradient_uncertainty
 from adjax.scorers.gradnorm import gradnorm
+from adjax.scorers.gram import gram
+from adjax.scorers.grood import grood
 from adjax.scorers.kl_matching import kl_matching
 from adjax.scorers.knn import knn
 from adjax.scorers.layers import layers
@@ -44,10 +46,12 @@ from adjax.scorers.max_logit import max_logit
 from adjax.scorers.max_softmax import max_softmax
 from adjax.scorers.mc_dropout import mc_dropout
 from adjax.scorers.mcm import mcm
+from adjax.scorers.nac import nac
 from adjax.scorers.nci import nci
 from adjax.scorers.nnguide import nnguide
 from adjax.scorers.ocsvm import ocsvm
 from adjax.scorers.odin import odin, perturbed
+from adjax.scorers.openmax import openmax
 from adjax.scorers.padim import padim, padim_maps
 from adjax.scorers.patchcore import patchcore, patchcore_maps
 from adjax.scorers.patchwise import patchwise
@@ -80,6 +84,8 @@ SCORERS: dict[str, Callable[..., Scorer]] = {
     "gmm_perclass": gmm_perclass,
     "gradient_uncertainty": gradient_uncertainty,
     "gradnorm": gradnorm,
+    "gram": gram,
+    "grood": grood,
     "kl_matching": kl_matching,
     "knn": knn,
     "layers": layers,
@@ -89,9 +95,11 @@ SCORERS: dict[str, Callable[..., Scorer]] = {
     "max_logit": max_logit,
     "max_softmax": max_softmax,
     "mcm": mcm,
+    "nac": nac,
     "nci": nci,
     "nnguide": nnguide,
     "ocsvm": ocsvm,
+    "openmax": openmax,
     "padim": padim,
     "patchcore": patchcore,
     "patchwise": patchwise,
@@ -110,7 +118,7 @@ SCORERS: dict[str, Callable[..., Scorer]] = {
     "weighted_energy": weighted_energy,
 }
 """Name -> factory; its keyword arguments configure it."""
-WITH_HEAD = "ash", "dice", "fdbd", "nci", "pnml", "rankfeat", "react", "scale", "vim", "vra"
+WITH_HEAD = "ash", "dice", "fdbd", "nac", "nci", "pnml", "rankfeat", "react", "scale", "vim", "vra"
 """Those that recover the last layer, for which logits must be linear in the features: see `adjax.scorers._head`."""
 
 __all__ = [
@@ -134,6 +142,8 @@ __all__ = [
     "gmm_perclass",
     "gradient_uncertainty",
     "gradnorm",
+    "gram",
+    "grood",
     "kl_matching",
     "knn",
     "layers",
@@ -145,11 +155,13 @@ __all__ = [
     "mc_dropout",
     "mcm",
     "merge_all",
+    "nac",
     "nci",
     "needed",
     "nnguide",
     "ocsvm",
     "odin",
+    "openmax",
     "padim",
     "padim_maps",
     "patchcore",

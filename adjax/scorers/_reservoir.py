@@ -109,6 +109,20 @@ def holds(sample: Sample, x: jax.Array) -> jax.Array:
     return (hashes[:, 0] < highest[0]) | ((hashes[:, 0] == highest[0]) & (hashes[:, 1] <= highest[1]))
 
 
+def drawn(x: jax.Array, share: float) -> jax.Array:
+    """Draws rows at random, by their hashes: the same whatever their order.
+
+    Args:
+      x: float[N, D].
+      share: of them, in [0, 1).
+
+    Returns:
+      bool[N].
+    """
+    x = x.astype(jnp.float32)
+    return _hash(jnp.where(x != 0, x, 0))[:, 0] < jnp.uint32(int(share * 2**32))
+
+
 def _hash(x: jax.Array) -> jax.Array:
     """float32[N, D] -> uint32[N, 2], from the bits of all D and their places."""
     bits = lax.bitcast_convert_type(x, jnp.uint32)
