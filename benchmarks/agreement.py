@@ -80,6 +80,7 @@ LOGITS: dict[str, Case] = {
     "entropy": Case(f"{OOD} Entropy", partial(peers.logits, "Entropy"), exact.entropy, variant=exact.clipped_entropy),
     "gen": Case(f"{OOD} GEN", lambda g: g.z.shape[1] * peers.logits("GEN", g), exact.gen, variant=exact.clipped_gen),
     "kl_matching": Case(f"{OOD} KLMatching", partial(peers.logits, "KLMatching"), exact.kl_matching),
+    "openmax": Case(f"{OOD} OpenMax", lambda g: peers.scored(peers.openmax(g)), exact.openmax, {"by": "label"}),
     "temperature_scaling": Case(
         f"{OOD} TemperatureScaling",
         lambda g: 1 + peers.logits("TemperatureScaling", g),
@@ -137,6 +138,13 @@ FEATURES: dict[str, Case] = {
         lambda g: peers.scored(peers.on_gradients("GradUncertainty", g)),
         exact.gradient_uncertainty,
         variant=partial(exact.gradient_uncertainty, least=1e-12),
+    ),
+    "gram": Case(f"{OOD} Gram", lambda g: peers.scored(peers.gram(g)), exact.gram, {"held_out": 0.0, "by": "label"}),
+    "nac": Case(
+        f"{OOD} NACUE",
+        lambda g: peers.scored(peers.nac(g)),
+        exact.nac,
+        variant=partial(exact.nac, geometric=True),
     ),
     "pnml": Case(f"{OOD} PNML", partial(peers.with_head, "PNML"), exact.pnml, variant=exact.rounded_pnml),
     "mcm": Case(f"{OOD} MCM", lambda g: 1 + peers.scored(peers.mcm(g)), exact.mcm),
@@ -197,12 +205,18 @@ _DROPPED = (
     "the peer's pseudoinverse, in float32, drops the directions in which training features hardly vary, where the "
 )
 _DROPPED += "regret is largest"
+_NARROW = (
+    "the peer's bins narrow towards 0 and 1, where its states, in float32, are coarse; the paper's are equal, and a "
+)
+_NARROW += "state at the edge of one falls on either side"
 _STEPS = "the peer's L-BFGS takes 50 steps at a rate of 0.01, which end before the smallest loss"
 WHY: dict[tuple[str, str], str] = {
     **{("as they are", name): _UNSEEN for name in ("react", "dice", "nci", "vim", "fdbd")},
     **{(group, "gmm_perclass"): _CLASSWISE for group in ("as they are", "seen")},
     **{(group, "pnml"): _DROPPED for group in ("as they are", "seen")},
     ("as they are", "pnml, weights given"): _DROPPED,
+    **{(group, "nac"): _NARROW for group in ("as they are", "seen")},
+    ("as they are", "nac, weights given"): _NARROW,
     **{(group, "vra"): _REMOVED for group in ("as they are", "seen")},
     ("as they are", "vra, weights given"): _REMOVED,
     **{(group, "temperature_scaling"): _STEPS for group in ("as they are", "sure")},

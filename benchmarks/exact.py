@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from scipy.optimize import brentq
-from scipy.special import log_softmax, logsumexp, softmax
+from scipy.special import expit, log_softmax, logsumexp, softmax
 
 
 class Given(NamedTuple):
@@ -111,15 +111,21 @@ def gradient_uncertainty(g: Given, least: float = 0.0) -> np.ndarray:
 
 
 def pnml(g: Given, cutoff: float = 0.0, least: float = 0.0) -> np.ndarray:
-    """`cutoff`: singular values of the Gram matrix below that share of the largest count for 0; `least`: no probability
-    is taken for less."""
+    """What no training image has in it leaves an image free to be anything, g = 1.
+
+    `cutoff`: directions of the Gram matrix with less than that share of its largest singular value count for nothing,
+    instead; `least`: no probability is taken for less.
+    """
     g = double(g)
     rows, query = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (g.x, g.query))
-    gram = rows.T @ rows
-    inverse = np.linalg.pinv(gram, rcond=cutoff) if cutoff else np.linalg.inv(gram)
-    q = ((query @ inverse) * query).sum(1)[:, None]
+    values, vectors = np.linalg.eigh(rows.T @ rows)
+    inside = values > (cutoff or 1e-12) * values[-1]
+    along = query @ vectors
+    q = (along[:, inside] ** 2 / values[inside]).sum(1)
+    free = (not cutoff) & (np.abs(along[:, ~inside]) > 1e-9).any(1)
+    power = np.where(free, 1, q / (1 + q))[:, None]
     p = np.maximum(softmax(query @ g.kernel + g.bias, axis=1), least)
-    return np.log((p / (p + (1 - p) * p ** (q / (1 + q)))).sum(1)) / np.log(g.z.shape[1])
+    return np.log((p / (p + (1 - p) * p**power)).sum(1)) / np.log(g.z.shape[1])
 
 
 def rounded_pnml(g: Given) -> np.ndarray:
@@ -131,6 +137,62 @@ def mcm(g: Given) -> np.ndarray:
     g = double(g)
     query, means = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (g.query, class_means(g)))
     return 1 - softmax(query @ means.T, axis=1).max(1)
+
+
+def openmax(g: Given, tail: int = 20, alpha: int = 10, shift: float = 1e4) -> np.ndarray:
+    """Log-odds of the unknown class; images of a class are all that are labelled so, as the peer has it."""
+    g, classes = double(g), g.z.shape[1]
+    rank = np.argsort(np.argsort(-g.answers, 1, kind="stable"), 1)
+    denied = np.zeros_like(g.answers)
+    for k in range(classes):
+        own = g.z[g.y == k]
+        mean = own.mean(0)
+        far = np.sort(np.linalg.norm(own - mean, axis=1))[-tail:]
+        log_t = np.log1p((far - far[0]) / shift)
+
+        def slope(shape: float, log_t: np.ndarray = log_t) -> float:
+            return float((softmax(shape * log_t) * log_t).sum() - 1 / shape - log_t.mean())
+
+        shape = brentq(slope, 1e-6 / log_t.std(), 1e6 / log_t.std(), rtol=1e-14)
+        location = (logsumexp(shape * log_t) - np.log(len(log_t))) / shape
+        log_far = np.log1p((np.linalg.norm(g.answers - mean, axis=1) - far[0]) / shift)
+        denied[:, k] = -np.expm1(-np.exp(shape * (log_far - location)))
+    denied *= np.maximum(1 - rank / min(alpha, classes), 0)
+    return (g.answers * denied).sum(1) - logsumexp(g.answers * (1 - denied), axis=1)
+
+
+def nac(g: Given, geometric: bool = False) -> np.ndarray:
+    """`geometric`: bins narrow towards 0 and 1 from 1e-6, half of all on each side, of states and edges in float32."""
+    g, bins, enough = double(g), 50, 50
+
+    def places(x: np.ndarray, z: np.ndarray) -> np.ndarray:
+        state = expit(100 * x * ((softmax(z, axis=1) - 1 / z.shape[1]) @ g.kernel.T))
+        if not geometric:
+            return np.minimum(np.floor(bins * state), bins - 1)
+        left, least = np.geomspace(1e-6, 0.5, bins // 2 + 1).astype(np.float32), np.float32(1e-6)
+        edges = np.concatenate([left, 1 - left[-2::-1]])
+        state = np.clip(state.astype(np.float32), least, np.float32(1 - 1e-6))
+        return np.clip(np.searchsorted(edges, state) - 1, 0, bins - 1)
+
+    known, own = places(g.x, g.z), places(g.query, g.answers)
+    count = np.zeros((g.x.shape[1], bins))
+    np.add.at(count, (np.arange(g.x.shape[1])[None], known.astype(int)), 1)
+    return -np.minimum(count[np.arange(g.x.shape[1])[None], own.astype(int)] / enough, 1).mean(1)
+
+
+def gram(g: Given) -> np.ndarray:
+    """Classes by label, and no expected deviation, as the peer has it where no image is held out."""
+    g, own = double(g), g.answers.argmax(1)
+    score = np.zeros(len(own))
+    for p in range(1, 11):
+        known, query = (x**p * (x**p).sum(1, keepdims=True) for x in (g.x, g.query))
+        known, query = (np.sign(x) * np.abs(x) ** (1 / p) for x in (known, query))
+        least, most = (
+            np.stack([f(known[g.y == k], axis=0) for k in range(g.z.shape[1])])[own] for f in (np.min, np.max)
+        )
+        below, above = np.maximum(least - query, 0), np.maximum(query - most, 0)
+        score += (below / np.abs(least + 1e-6) + above / np.abs(most + 1e-6)).sum(1)
+    return score
 
 
 def react(g: Given) -> np.ndarray:

@@ -20,6 +20,7 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from adjax.scorers import _reservoir
@@ -165,7 +166,7 @@ def gram(
 def _roots(x: jax.Array, powers: Sequence[int]) -> list[jax.Array]:
     """G of each power, float32[N, C], of features [N, C] or [N, h, w, C]."""
     x = x.reshape(x.shape[0], -1, x.shape[-1])
-    channel = jnp.abs(x).max(1, keepdims=True)
+    channel = lax.stop_gradient(jnp.abs(x).max(1, keepdims=True))  # G is the same whatever x is divided by
     largest = channel.max(-1, keepdims=True)
     by_channel, by_largest = (x / jnp.where(size > 0, size, 1) for size in (channel, largest))
     found = []

@@ -152,7 +152,7 @@ def _fitted(y: jax.Array, real: jax.Array, noise: jax.Array) -> tuple[jax.Array,
         rate = jnp.exp(log_rate)
         weight = jax.nn.softmax(jnp.where(real, rate * y, -jnp.inf))
         middle = (weight * y).sum()
-        spread = rate * rate * (weight * jnp.square(y - middle)).sum()
+        spread = (weight * jnp.square(rate * (y - middle))).sum()
         excess = rate * (middle - mean)
         return log_rate - jnp.clip((excess - 1) / jnp.maximum(excess + spread, 1e-3), -1, 1)
 

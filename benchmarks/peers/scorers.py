@@ -136,6 +136,46 @@ def on_gradients(name: str, g: Given, **options: Any) -> Peer:
     return Peer(lambda: getattr(detector, name)(_head(g), **options), lambda made: made.predict(query), False)
 
 
+def openmax(g: Given) -> Peer:
+    """Its score is the log-odds of the unknown class, of the probabilities that it makes in float64."""
+    import torch
+
+    peer, answers = on_logits("OpenMax", g, tailsize=20), np.array(g.answers)
+
+    def score(made: Any) -> Any:
+        p = made._openmax.predict(answers)
+        return torch.from_numpy(np.log(p[:, 0]) - np.log(p[:, 1:].sum(1)))
+
+    return Peer(peer.fit, score, True)
+
+
+def gram(g: Given) -> Peer:
+    """No image is held out: it would be a random one."""
+    import torch
+    from pytorch_ood.detector import Gram
+
+    x, query = (_torch(f)[:, :, None, None] for f in (g.x, g.query))
+    pairs, layer = torch.utils.data.TensorDataset(x, _torch(g.y).long()), _head(g)
+
+    def fit() -> Any:
+        made = Gram(lambda f: layer(f.flatten(1)), [torch.nn.Identity()], g.z.shape[1], list(range(1, 11)))
+        made.validation_fraction = 0.0
+        return made.fit(torch.utils.data.DataLoader(pairs, 1000))
+
+    return Peer(fit, lambda made: made.predict_structured(_torch(g.answers), [query]), True)
+
+
+def nac(g: Given) -> Peer:
+    """Its network is the last layer, behind a layer that hands features on."""
+    import torch
+    from pytorch_ood.detector import NACUE
+
+    query, layer = _torch(g.query), torch.nn.Identity()
+    net = torch.nn.Sequential(layer, _head(g))
+    rows = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(_torch(g.x).requires_grad_()), 1000)
+    return Peer(lambda: NACUE(net, [layer]).fit(rows), lambda made: made.predict(query.clone().requires_grad_()), True)
+
+
 def gradnorm(g: Given) -> Peer:
     return on_gradients("GradNorm", g, param_filter=lambda name: name == "weight")
 
