@@ -3,9 +3,9 @@
     score(f, z) = −1/D Σ_d min(n_d(s_d) / r, 1)        s = σ(α f ∘ ∂KL(u ‖ p)/∂f),  p = softmax(z)
 
 n_d(s) is how many training images have a state of neuron d in the same of M equal bins of (0, 1). Liu, Tian, Li & Yu,
-"Neuron activation coverage: Rethinking out-of-distribution detection and generalization" (ICLR 2024). Of the features
-before the last layer the gradient has a closed form, W (p − u), so there is no backward pass; W is recovered from
-features and logits (`adjax.scorers._head`). The paper adds the scores of several layers; this is the last one's.
+"Neuron activation coverage: Rethinking out-of-distribution detection and generalization" (ICLR 2024). By the
+features before the last layer the gradient has a closed form, W (p − u), so there is no backward pass; W is recovered
+from features and logits (`adjax.scorers._head`). The paper adds the scores of several layers; this is the last one's.
 
 States are counted among a bounded sample of the training images, since they are known only once W is: r is a number
 of images of that sample.
