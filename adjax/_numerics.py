@@ -56,11 +56,12 @@ def lowest(x: jax.Array, axis: int | tuple[int, ...] = -1) -> jax.Array:
     return jnp.where(jnp.isnan(x).any(axis), jnp.nan, x.min(axis))
 
 
-def averaged(x: jax.Array) -> jax.Array:
-    """Averages maps over the 3 × 3 places around each that there are: slices and sums, which any device is good at.
+def averaged(x: jax.Array, *, zeros: bool = False) -> jax.Array:
+    """Averages maps over the 3 × 3 places around each: slices and sums, which any device is good at.
 
     Args:
       x: float[N, h, w, ...].
+      zeros: places beyond the edge count, as zeros; else the mean is over those that there are.
 
     Returns:
       Of the same shape.
@@ -69,7 +70,7 @@ def averaged(x: jax.Array) -> jax.Array:
         size = x.shape[axis]
         ones = jnp.ones([size if a == axis else 1 for a in range(x.ndim)], x.dtype)
         x, count = _three(x, axis), _three(ones, axis)
-        x = x / count
+        x = x / (3 if zeros else count)
     return x
 
 

@@ -4,8 +4,9 @@
 
 Maps are brought to the places of the first layer named (bilinear), each first averaged over its neighbours, so that a
 patch knows what lies around it (Roth et al., "Towards total recall in industrial anomaly detection", CVPR 2022,
-eq. 1 to 3; Defard et al., "PaDiM", 2021, for the layers side by side). What lies deeper in the network than the last
-layer named is not computed.
+eq. 1 to 3; Defard et al., "PaDiM", 2021, for the layers side by side). Beyond the edge lie zeros, as in PatchCore's own
+code: a mean over the places that there are is of fewer, varies more, and made the border of normal pictures the
+most anomalous place. What lies deeper in the network than the last layer named is not computed.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ def aligned(network: Network, layers: Sequence[str]) -> Network:
             if name not in outputs or outputs[name].ndim != 4:
                 known = ", ".join(name for name, x in outputs.items() if x.ndim == 4) or "none"
                 raise ValueError(f"patch_layers {name!r}: this network has no such map; it gives {known}")
-            maps.append(averaged(outputs[name]))
+            maps.append(averaged(outputs[name], zeros=True))
         height, width = maps[0].shape[1:3]
         resized = [jax.image.resize(m, (m.shape[0], height, width, m.shape[3]), "bilinear") for m in maps]
         return {**outputs, "patches": jnp.concatenate(resized, -1), "statistics": statistics(images)}
