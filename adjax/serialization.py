@@ -29,6 +29,7 @@ from adjax.data.io.preprocessing import from_record
 from adjax.detector import Detector
 from adjax.manifest import ArtefactError as ArtefactError
 from adjax.manifest import Manifest, to_json
+from adjax.models import _patches
 from adjax.models.registered import Registered
 from adjax.spec import FunctionSpec, Spec, resolve
 from adjax.types import PyTree
@@ -65,6 +66,7 @@ def save(detector: Detector, directory: str | os.PathLike) -> None:
     channels = 0 if detector.normalise is None else int((1, *jnp.shape(detector.normalise.mean))[-1])
     way = detector.preprocessing
     facts = {**_facts(detector), "held_out": held_out, "channels": channels, "preprocessing": way and way.record}
+    facts |= {"patches": _patches.VERSION} if _has_patches(facts) else {}
     _check_arrays(arrays, _template(detector.spec, held_out, channels), "this detector")
     FORMAT.write(directory, {"arrays": save_arrays(arrays), "detector": to_json(facts)})
 
@@ -89,6 +91,7 @@ def load(directory: str | os.PathLike) -> Detector:
     contents = FORMAT.read(directory)
     try:
         facts = json.loads(contents["detector"])
+        _check_patches(facts)
         template = _template(_spec(facts), facts["held_out"], facts["channels"])
         _check_reading(template, facts.get("preprocessing"))  # earlier versions don't tell
         arrays = load_arrays(contents["arrays"])
@@ -122,6 +125,20 @@ def _check_reading(template: Detector, record: Mapping[str, Any] | None) -> None
     """Refuses a detector whose pictures were read otherwise than `read_images` reads them for it."""
     if record is not None and from_record(record) != template.preprocessing:
         raise ValueError(f"its preprocessing {record} is not that of its images")
+
+
+def _has_patches(facts: Mapping[str, Any]) -> bool:
+    options = facts["spec"]["model_options"] if "spec" in facts else (facts["function"]["apply"] or {}).get("options")
+    return "patch_layers" in dict(options or ())
+
+
+def _check_patches(facts: Mapping[str, Any]) -> None:
+    """Refuses a detector of patches that were made otherwise: with them it would flag almost everything."""
+    if _has_patches(facts) and (version := facts.get("patches", 1)) != _patches.VERSION:
+        raise ValueError(
+            f"its patches were averaged by rules {version}, and this adjax has rules {_patches.VERSION}, which say other "
+            "numbers of the same picture: train it again"
+        )
 
 
 def _facts(detector: Detector) -> dict[str, Any]:

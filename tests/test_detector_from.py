@@ -11,12 +11,13 @@ from sklearn.covariance import EmpiricalCovariance
 from tiers import daily
 
 import adjax
-from adjax import data, export, scorers
+from adjax import data, export, scorers, serialization
 from adjax import detector as detectors
 from adjax.augment import Normalise, normalise_of
 from adjax.cli import predict
 from adjax.data.split import DataError
 from adjax.manifest import ArtefactError
+from adjax.models import _patches
 from adjax.scorers._logits import unfitted
 
 IMAGES, LABELS = data.load("digits", "train")[:2]
@@ -113,6 +114,22 @@ def test_a_registered_network_is_saved_with_the_users_weights(scorer, tmp_path):
     assert {f.name for f in (tmp_path / "d").iterdir()} == {f.name for f in (tmp_path / "e").iterdir()}
     again.export(tmp_path / "x")
     np.testing.assert_allclose(export.load(tmp_path / "x").score(NEW), known.score(NEW), rtol=1e-4, atol=1e-5)
+
+
+def test_patches_made_by_other_rules_are_refused(tmp_path, monkeypatch):
+    """The same network would say other numbers, and the detector flag almost everything."""
+    made, params = network("lenet5", patch_layers=["pool1"])
+    adjax.detector_from(made.apply, params, "mahalanobis", TRAIN).save(tmp_path / "d")
+    adjax.load(tmp_path / "d")
+    monkeypatch.setattr(_patches, "VERSION", _patches.VERSION + 1)
+    with pytest.raises(ArtefactError, match="averaged by rules 2, and this adjax has rules 3.*train it again"):
+        adjax.load(tmp_path / "d")
+    monkeypatch.undo()
+    monkeypatch.setattr(serialization, "_has_patches", lambda facts: False)  # as was written before there were rules
+    adjax.detector_from(made.apply, params, "mahalanobis", TRAIN).save(tmp_path / "old")
+    monkeypatch.undo()
+    with pytest.raises(ArtefactError, match="averaged by rules 1, and this adjax has rules 2"):
+        adjax.load(tmp_path / "old")
 
 
 def test_features_and_float_images_are_saved_as_they_came(tmp_path):

@@ -22,6 +22,10 @@ from adjax.models.functional import Network
 from adjax.types import Outputs, PyTree
 
 
+VERSION = 2
+"""Of how `patches` are made; counts up when the same network says other numbers."""
+
+
 def aligned(network: Network, layers: Sequence[str]) -> Network:
     """Adds `patches` [N, h, w, ΣC] to a network's outputs, made of its maps [N, h_l, w_l, C_l], and `statistics`.
 
