@@ -136,8 +136,8 @@ def _check_patches(facts: Mapping[str, Any]) -> None:
     """Refuses a detector of patches that were made otherwise: with them it would flag almost everything."""
     if _has_patches(facts) and (version := facts.get("patches", 1)) != _patches.VERSION:
         raise ValueError(
-            f"its patches were averaged by rules {version}, and this adjax has rules {_patches.VERSION}, which say other "
-            "numbers of the same picture: train it again"
+            f"its patches were averaged by rules {version}, and this adjax has rules {_patches.VERSION}, which say "
+            "other numbers of the same picture: train it again"
         )
 
 

@@ -119,14 +119,14 @@ def test_a_registered_network_is_saved_with_the_users_weights(scorer, tmp_path):
 def test_patches_made_by_other_rules_are_refused(tmp_path, monkeypatch):
     """The same network would say other numbers, and the detector flag almost everything."""
     made, params = network("lenet5", patch_layers=["pool1"])
-    adjax.detector_from(made.apply, params, "mahalanobis", TRAIN).save(tmp_path / "d")
+    adjax.detector_from(made.apply, params, "mahalanobis", TRAIN, normalise=True).save(tmp_path / "d")
     adjax.load(tmp_path / "d")
     monkeypatch.setattr(_patches, "VERSION", _patches.VERSION + 1)
-    with pytest.raises(ArtefactError, match="averaged by rules 2, and this adjax has rules 3.*train it again"):
+    with pytest.raises(ArtefactError, match="averaged by rules 2, and this adjax has rules 3"):
         adjax.load(tmp_path / "d")
     monkeypatch.undo()
     monkeypatch.setattr(serialization, "_has_patches", lambda facts: False)  # as was written before there were rules
-    adjax.detector_from(made.apply, params, "mahalanobis", TRAIN).save(tmp_path / "old")
+    adjax.detector_from(made.apply, params, "mahalanobis", TRAIN, normalise=True).save(tmp_path / "old")
     monkeypatch.undo()
     with pytest.raises(ArtefactError, match="averaged by rules 1, and this adjax has rules 2"):
         adjax.load(tmp_path / "old")

@@ -21,7 +21,6 @@ from adjax.models._statistics import statistics
 from adjax.models.functional import Network
 from adjax.types import Outputs, PyTree
 
-
 VERSION = 2
 """Of how `patches` are made; counts up when the same network says other numbers."""
 
