@@ -88,7 +88,7 @@ def with_layers(spec: Spec) -> Spec:
     if spec.scorer != "layers" or "names" in dict(spec.scorer_options):
         return spec
     all_of_them = scorers.needed("layers", scorers.SCORERS["layers"], shapes(spec)) or {}
-    return dataclasses.replace(spec, scorer_options={**all_of_them, **dict(spec.scorer_options)})
+    return dataclasses.replace(spec, scorer_options=tuple({**all_of_them, **dict(spec.scorer_options)}.items()))
 
 
 def check_scorer(spec: Spec) -> None:

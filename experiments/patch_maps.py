@@ -57,6 +57,7 @@ def cell(name: str, seed: int) -> Iterator[dict[str, Any]]:
             fit = jax.jit(lambda o, y, s=scorer: scorers.fit(s, o, y, 1, batch_size=16))
             for n in TRAINED:
                 state = fit({k: x[:n] for k, x in outputs.items()}, np.zeros(n, np.int32))
+                assert scorer.maps is not None
                 maps, score = (jax.jit(f)(state, shown) for f in (scorer.maps, scorer.score))
                 large = localise.enlarged(jnp.asarray(maps), masks.shape[1:])[:, ::3, ::3]
                 yield {
@@ -92,7 +93,7 @@ def main() -> None:
         for name in args.textures:
             if any(row["texture"] == name and row["seed"] == seed for row in rows):
                 continue
-            rows += cell(name, seed)
+            rows.extend(cell(name, seed))
             print(f"{name}, seed {seed}: {[round(row['auroc'], 3) for row in rows[-8:]]}", flush=True)
             where = environment("experiments.patch_maps")
             write_json(args.out, {"environment": where, "rows": rows, "summary": summary(rows)})

@@ -80,23 +80,23 @@ def make(
     Raises:
       ValueError: no such model, it has no such option, or it can't take such images.
     """
-    of, pairs = (name, tuple(image_shape), classes, tuple(patch_layers)), tuple(sorted(options.items()))
+    of: tuple[Any, ...] = (name, tuple(image_shape), classes, tuple(patch_layers))
+    pairs = tuple(sorted(options.items()))
     try:
         hash(pairs)
     except TypeError:  # a list, say
-        return _make(*of, options)
+        return _make(of, options)
     return _made(MODELS.get(name), of, pairs)
 
 
 @lru_cache(maxsize=16)
 def _made(factory: Any, of: tuple[Any, ...], options: tuple[tuple[str, Any], ...]) -> Network:
     del factory  # that the name stands for now: another is another network
-    return _make(*of, dict(options))
+    return _make(of, dict(options))
 
 
-def _make(
-    name: str, image_shape: tuple[int, int, int], classes: int, layers: tuple[str, ...], options: Mapping[str, Any]
-) -> Network:
+def _make(of: tuple[Any, ...], options: Mapping[str, Any]) -> Network:
+    name, image_shape, classes, layers = of
     made = network(lambda rngs: factories.make("model", MODELS, name, image_shape, classes, options=options, rngs=rngs))
     chosen = dict(options)
     if layers:
