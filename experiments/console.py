@@ -129,7 +129,8 @@ def member_name(name: dict[str, Any]) -> str:
 
 def by_member(results: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
     """A row for each class or fold of the kept setting, over its seeds; none where there are only seeds."""
-    given = [m for m in results["members"] if m["hparams"] == results["kept"]["hparams"]]
+    first, each = results["kept"]["member"], len(results["members"]) // len(results["groups"])
+    given = results["members"][first : first + each]
     kinds = ("class", "against", "fold")
     rows: dict[str, list] = {}
     for member in given:

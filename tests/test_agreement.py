@@ -37,6 +37,7 @@ FAMILIES = "energy", "knn", "mahalanobis", "vim, weights given"
     [
         pytest.param(name, marks=() if name in FAMILIES else pytest.mark.slow)
         for name in (*agreement.LOGITS, *agreement.FEATURES, *agreement.WEIGHTS)
+        if name != "gmm_perclass"  # a class of few images has no inverse of its covariance; shrunk, it has
     ],
 )
 def test_ours_are_the_equation_in_float64(name):
