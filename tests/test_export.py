@@ -37,11 +37,17 @@ OPTIONS = {
         "scales": (1, 2),
         "options": ((), (("feature", "pool2"),)),
     },
+    "mcm": {"temperature": 0.03},  # cosines of this network differ by little
     "patchwise": {"feature": "pool2"},
     "subspace": {"feature": "pool2"},
     "patchcore": {"feature": "pool2", "dim": 16, "coreset": 20, "capacity": 100},
 }
 """Small ones: a lenet5 on 8×8 px has a `pool2` of 2×2×16."""
+
+
+TOLD = ("temperature_scaling",)
+"""Fitted to labels of which the network gives most: by labels at random its temperature is so great that what tells
+images apart is rounding."""
 
 
 def made(name: str, held_out: int = 40) -> detectors.Detector:
@@ -54,6 +60,9 @@ def made(name: str, held_out: int = 40) -> detectors.Detector:
     shapes = jax.eval_shape(method.init, jax.random.key(0), dict(method.hparams))["params"]
     params = jax.tree.map(lambda x: rng.normal(0, 0.2, x.shape).astype(np.float32), shapes)
     labels = LABELS[:120] % len(spec.classes)
+    if name in TOLD:
+        said = detectors.extract(spec, params, normalise_of(IMAGES), IMAGES[:120])["logits"]
+        labels = np.where(np.arange(120) % 5 > 0, said.argmax(1), labels)
     return detectors.fit(spec, params, normalise_of(IMAGES), IMAGES[:120], labels, IMAGES[120 : 120 + held_out])
 
 
@@ -74,11 +83,11 @@ def exported(directory):
     return export.load(directory)
 
 
-def agree(exported, detector, images, atol=1e-5) -> None:
+def agree(exported, detector, images) -> None:
     one, other = exported.score(images), detector.score(images)
     within = other <= 1  # above, a score is extrapolated by a slope, which magnifies what rounding differs by
-    np.testing.assert_allclose(one[within], other[within], rtol=1e-5, atol=atol)
-    np.testing.assert_allclose(one, other, rtol=1e-4, atol=atol)
+    np.testing.assert_allclose(one[within], other[within], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(exported.predict(images), detector.predict(images))
     np.testing.assert_allclose(exported.p_value(images), detector.p_value(images), rtol=1e-6)
 
@@ -93,15 +102,11 @@ def serves_all(program) -> None:
     assert {x.dtype.name for x in program.out_avals} == {"float32", "bool"}
 
 
-COARSE = {"mcm": 1e-4, "temperature_scaling": 2e-3}
-
-
 @pytest.mark.parametrize("name", [*daily([name for name in scorers.SCORERS if name != "rankfeat"], *NAMES)])
 def test_every_scorer_says_the_same(name, detector, tmp_path):
     known = detector if name == "mahalanobis" else made(name)
     known.export(tmp_path / "d")
-    # Of an untrained network cosines and, at a great temperature, probabilities differ in their last digits.
-    agree(export.load(tmp_path / "d"), known, IMAGES[200:233], COARSE.get(name, 1e-5))
+    agree(export.load(tmp_path / "d"), known, IMAGES[200:233])
     (file,) = (tmp_path / "d").glob("*.stablehlo")
     serves_all(jax.export.deserialize(bytearray(file.read_bytes())))
 
