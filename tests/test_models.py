@@ -25,6 +25,20 @@ def test_lenet_has_the_published_number_of_parameters():
     assert sum(x.size for x in jax.tree.leaves(arbitrary_params((28, 28, 1)))) == 61_706
 
 
+@pytest.mark.parametrize(("options", "gain"), [({}, 1 / 3), ({"gain": 2.0}, 2)])
+def test_first_weights_have_the_variance_that_is_asked_for(options, gain):
+    drawn = jax.jit(models.make("lenet5", (28, 28, 1), 10, **options).init)(jax.random.key(0))
+    for layer, fan_in in (("hidden1", 400), ("hidden2", 120), ("conv2", 150)):
+        assert np.var(drawn[layer]["kernel"]) == pytest.approx(gain / fan_in, rel=0.1), layer
+        assert not drawn[layer]["bias"].any()
+
+
+@pytest.mark.parametrize("gain", [0, -1, float("nan"), float("inf")])
+def test_a_gain_that_draws_no_weights_is_refused(gain):
+    with pytest.raises(ValueError, match=r"gain .*: must be finite and above 0; 2 is He's rule"):
+        jax.eval_shape(models.make("lenet5", (28, 28, 1), 10, gain=gain).init, jax.random.key(0))
+
+
 @pytest.mark.parametrize(("shape", "classes"), [*daily(SHAPES.items(), *list(SHAPES.items())[:2])])
 def test_intermediates_are_named_and_shaped(shape, classes):
     params = arbitrary_params(shape)

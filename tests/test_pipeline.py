@@ -62,6 +62,19 @@ def test_weights_bring_their_normalisation_and_options():
     assert built.spec.model_options == (("epsilon", 0.01),)
 
 
+def test_all_layers_are_summed_unless_some_are_named():
+    def layers(**recipe):
+        spec = Recipe("centerloss", **recipe).build((8, 8, 1), NAMES).spec
+        return spec.scorer, dict(spec.scorer_options)
+
+    every = {"names": ("features", "hidden", "pool1", "pool2"), "dims": (84, 120, 6, 16)}
+    assert layers() == ("layers", every)
+    assert layers(scorer_options={"shrinkage": 0.5}) == ("layers", {**every, "shrinkage": 0.5})
+    named = {"names": ("hidden",), "dims": (120,)}
+    assert layers(scorer_options=named) == ("layers", named)
+    assert layers(scorer="mahalanobis") == ("mahalanobis", {})
+
+
 def test_members_have_their_hyper_parameters():
     built = Recipe("centerloss").build((8, 8, 1), NAMES)
     rows = np.arange(5)
