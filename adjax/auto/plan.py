@@ -49,7 +49,8 @@ PATCHES: Mapping[str, Mapping[str, Any]] = {
     "subspace": {"components": 0.99},
 }
 """Scorers of patches, with their options; beside them stands the one that was planned. Smoothed over 3×3 places, maps
-found more of the synthetic defects in four textures, and where (`experiments.patch_maps`)."""
+of synthetic defects in four textures show better where; PaDiM finds more so, PatchCore about as much
+(`experiments.patch_maps`)."""
 TILED = ("patchcore", "subspace", "patchwise")
 """Scorers of patches that know no positions, so that tiles are alike to them."""
 STATISTICS: Mapping[str, Any] = {"scorer": "mahalanobis", "feature": "statistics", "shrinkage": 0.0, "smooth": True}
