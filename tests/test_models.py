@@ -109,8 +109,8 @@ def test_parameters_are_a_function_of_the_key_under_any_transformation():
             np.testing.assert_array_equal(a, b[i])
     kernels = [p["hidden1"]["kernel"] for p in each]
     assert not np.allclose(*kernels)
-    # he_normal: what enters a rectifier has the variance of what entered the layer before
-    assert np.std(kernels[0]) == pytest.approx(np.sqrt(2 / kernels[0].shape[0]), rel=0.1)
+    # a sixth of He's 2 / fan-in: a gain of 1/3 (models/lenet.py)
+    assert np.std(kernels[0]) == pytest.approx(np.sqrt(1 / 3 / kernels[0].shape[0]), rel=0.1)
 
 
 def test_the_whole_network_is_matmuls_on_cpu():

@@ -164,4 +164,5 @@ def test_eight_devices_are_one():
 @pytest.mark.slow
 def test_eight_devices_are_one_for_every_scorer():
     """Each way to merge that a scorer has."""
-    assert {"mahalanobis", "mahalanobis_perclass", "center", "layers", "padim"} <= {*fitted_by_eight(*CASES)}
+    first = ["mahalanobis", "mahalanobis_perclass", "center", "layers", "padim"]  # of equal programs the first is run
+    assert {*first} <= {*fitted_by_eight(*first, *(name for name in CASES if name not in first))}
