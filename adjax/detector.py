@@ -88,7 +88,7 @@ class Detector:
     @property
     def preprocessing(self) -> Preprocessing | None:
         """How picture files become its images, see `adjax.read_images`; None: it takes no pictures."""
-        return preprocessing.of_images(self.spec.image_shape, self.spec.dtype, self.spec.frame)
+        return preprocessing.of_images(self.spec.image_shape, self.spec.dtype, self.spec.frame, self.spec.depth)
 
     def __repr__(self) -> str:
         spec, unseen = self.spec, getattr(self.calibration_scores, "shape", "?")[-1:]

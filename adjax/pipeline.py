@@ -48,7 +48,7 @@ class Recipe:
       method_options, model_options, scorer_options: keyword arguments.
       weights: that the network starts from: `Weights`, the path of a file, or "random". None: published ones, for a
         model that is known for them, as `adjax.models.weights.resolve` has it; other models draw theirs.
-      frame: what of a picture file the detector takes, see `adjax.spec.Spec`.
+      frame, depth: what of a picture file the detector takes, see `adjax.spec.Spec`.
     """
 
     method: str
@@ -59,6 +59,7 @@ class Recipe:
     scorer_options: Mapping[str, Any] = field(default_factory=dict)
     weights: Weights | str | Path | None = None
     frame: Frame = "middle"
+    depth: int = 16
 
     @property
     def model_name(self) -> str:
@@ -132,6 +133,7 @@ class Recipe:
             tuple(self.method_options.items()),
             tuple(options.items()),
             self.frame,
+            self.depth,
         )
         return Built(with_layers(spec), method, found)
 

@@ -35,6 +35,7 @@ class Spec:
       frame: what of a picture file is brought to `image_shape`, see `adjax.data.io.pixels`: "middle", the largest
         part of these proportions; "whole", all of it, stretched; "letterbox", all of it between black bars; "tiles",
         overlapping tiles of a picture that keeps its size, see `adjax.tiles`.
+      depth: bits that its 16-bit grey picture files use, 8 to 16, see `adjax.data.io.upload.read`.
 
     Example:
       >>> spec = Spec("centerloss", "lenet5", "mahalanobis", (8, 8, 1), "0123456789")
@@ -53,10 +54,13 @@ class Spec:
     method_options: tuple[tuple[str, Any], ...] = ()
     model_options: tuple[tuple[str, Any], ...] = ()
     frame: Frame = "middle"
+    depth: int = 16
 
     def __post_init__(self) -> None:
         if self.frame not in get_args(Frame):
             raise ValueError(f"frame={self.frame!r}: must be one of {', '.join(get_args(Frame))}")
+        if not 8 <= self.depth <= 16:
+            raise ValueError(f"depth={self.depth!r}: must be 8 to 16 bits")
         height, width, channels = (operator.index(n) for n in self.image_shape)
         canonical = {
             "image_shape": (height, width, channels),
@@ -112,6 +116,11 @@ class FunctionSpec:
     def frame(self) -> Frame:
         """What of a picture file it takes: "middle"."""
         return "middle"
+
+    @property
+    def depth(self) -> int:
+        """Bits that 16-bit grey picture files use: all."""
+        return 16
 
     @property
     def names(self) -> tuple[str, ...]:

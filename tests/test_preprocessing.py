@@ -30,7 +30,7 @@ GOLDEN = {
     (80, 80, 1, "whole"): "84a2d7762c38ba4c",
 }
 """What is read → SHA-256 of the array. If one changes, detectors that were saved score otherwise: count
-`preprocessing.VERSION` up."""
+`preprocessing.VERSIONS` up."""
 
 
 @pytest.fixture(scope="module")
@@ -102,11 +102,24 @@ def test_the_record_is_in_artefact_and_export(detector, files, tmp_path):
 
 def test_a_detector_whose_pictures_were_read_otherwise_is_refused(detector, tmp_path, monkeypatch):
     detector.save(tmp_path / "old")
-    monkeypatch.setattr(preprocessing, "VERSION", 2)
-    with pytest.raises(adjax.ArtefactError, match="read by rules 1, and this adjax has rules 2"):
+    monkeypatch.setattr(preprocessing, "VERSIONS", (3, 4))
+    with pytest.raises(adjax.ArtefactError, match="read by rules 1, and this adjax has rules 3 and 4"):
         adjax.load(tmp_path / "old")
     detector.save(tmp_path / "new")
     assert adjax.load(tmp_path / "new").preprocessing == detector.preprocessing
+
+
+def test_the_depth_of_a_camera_is_part_of_it(tmp_path):
+    samples = np.linspace(0, 4095, 64).astype(np.uint16).reshape(8, 8)
+    Image.fromarray(samples).save(tmp_path / "a.png")
+    way = Preprocessing(8, 8, 1, depth=12)
+    assert (way.record["version"], Preprocessing(8, 8, 1).record["version"]) == (2, 1)
+    for by in (way, json.loads(json.dumps(way.record))):
+        np.testing.assert_array_equal(read_images([tmp_path / "a.png"], by)[0, ..., 0], samples >> 4)
+    old = {name: value for name, value in Preprocessing(8, 8, 1).record.items() if name != "depth"}
+    np.testing.assert_array_equal(read_images([tmp_path / "a.png"], old)[0, ..., 0], samples >> 8)
+    with pytest.raises(ValueError, match="no images are such"):
+        read_images([tmp_path / "a.png"], {**way.record, "depth": 17})
 
 
 def test_what_can_not_be_read_is_said(files, tmp_path):

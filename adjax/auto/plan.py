@@ -91,6 +91,7 @@ class TrainingPlan:
       why: a sentence for each choice.
       frame: how a picture is brought to `shape`, see `adjax.data.io.pixels`.
       selects: nobody named a scorer, and the network has maps: synthetic defects decide, see `adjax.auto.select`.
+      depth: bits that 16-bit grey pictures use, see `adjax.data.io.depth.Depths.fitted`.
     """
 
     method: str
@@ -106,6 +107,7 @@ class TrainingPlan:
     why: tuple[str, ...] = ()
     frame: Frame = "whole"
     selects: bool = False
+    depth: int = 16
 
     @property
     def frozen(self) -> bool:
@@ -121,7 +123,7 @@ class TrainingPlan:
     def recipe(self) -> Recipe:
         """The names and options alone."""
         options = self.model_options, self.scorer_options
-        return Recipe(self.method, self.model, self.scorer, {}, *options, self.pretrained, self.frame)
+        return Recipe(self.method, self.model, self.scorer, {}, *options, self.pretrained, self.frame, self.depth)
 
     @property
     def hparams(self) -> dict[str, float]:

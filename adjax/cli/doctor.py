@@ -12,7 +12,7 @@ from adjax.auto import scan_folder
 from adjax.cli import data as data_command
 from adjax.cli._common import start
 from adjax.cli.parsers.doctor import SHOWN, parser
-from adjax.data.io import framing, upload, walk
+from adjax.data.io import depth, framing, upload, walk
 from adjax.data.split import DataError
 from adjax.doctor import findings, folder, machine
 from adjax.progress import ImageProgress
@@ -87,7 +87,10 @@ def _folder(console: Console, root: Path, examined: folder.Examined, most: int |
     sizes = [(height, width) for (width, height), count in examined.sizes.items() for _ in range(count)]
     if told := framing.told_of_proportions(sizes):
         console.print(f"  {told}")
-    if warning := examined.depths.told():
+    fitted = examined.depths.fitted()
+    if fitted < depth.WHOLE:
+        console.print(f"  {examined.depths.rule()}")
+    if warning := examined.depths.told(depth=fitted):
         console.print(f"  {warning}", style="bold red")
     if len(examined.classes) > 1 or "" not in examined.classes:
         counts = ", ".join(f"{upload.line(name) or '(none)'} {n:,}" for name, n in sorted(examined.classes.items()))

@@ -122,7 +122,7 @@ def main(arguments: list[str]) -> int:
         unseen = [row.unseen for row in journal.rows() if row.unseen is not None]
         if warning := framing.told_of_unseen(unseen, detector.spec.frame):
             console.print(warning, style="bold red")
-        if warning := depths.told(depth.trained(find_detector(chosen.detector))):
+        if warning := depths.told(depth.trained(find_detector(chosen.detector)), detector.spec.depth):
             console.print(warning, style="bold red")
     return 0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import shlex
 from collections.abc import Sequence
@@ -77,12 +78,16 @@ def run(console: Console, chosen: argparse.Namespace, earlier: Earlier | None = 
     if planned.tiled:
         return train_tiles.run(console, chosen, found, planned, errors, out, earlier)
 
-    depths = depth.Depths()
-    images, rows, broken = gather.images(found.files, planned.shape, depths, planned.frame)
+    depths, bits = depth.Depths(), chosen.depth or depth.WHOLE
+    images, rows, broken = gather.images(found.files, planned.shape, depths, planned.frame, bits)
     errors |= broken
     refuse_if_many(errors, found.files)
     tell(console, errors)
-    if warning := depths.told():
+    if chosen.depth is None and (bits := depths.fitted()) < depth.WHOLE:
+        console.print(f"{depths.rule()}; to choose otherwise: --depth")
+        images, rows, _ = gather.images(found.files, planned.shape, None, planned.frame, bits)
+    planned = dataclasses.replace(planned, depth=bits)
+    if warning := depths.told(depth=planned.depth):
         console.print(warning, style="bold red")
     labels = found.labels[rows]
     parts = fit.hold_out(labels, chosen.false_positive_rate, chosen.seed, images, frozen=planned.frozen)
@@ -176,10 +181,10 @@ def _judge(
             "no anomalous/ or test/ to evaluate on: put some known anomalies into anomalous/ to see how it does"
         )
         return None, None
-    anomalous, odd, broken = gather.images(found.test_anomalous, shape, frame=planned.frame)
+    anomalous, odd, broken = gather.images(found.test_anomalous, shape, None, planned.frame, planned.depth)
     normal, beside, also = None, list[Path](), dict[Path, str]()
     if found.test_normal:
-        normal, rows, also = gather.images(found.test_normal, shape, frame=planned.frame)
+        normal, rows, also = gather.images(found.test_normal, shape, None, planned.frame, planned.depth)
         beside = [found.test_normal[i] for i in rows]
     elif aside is not None:
         normal, beside = aside

@@ -44,6 +44,8 @@ def run(
     Raises:
       DataError: too few pictures, or too many that can't be read.
     """
+    if chosen.depth not in (None, depth.WHOLE):
+        raise DataError(f"--depth {chosen.depth} with --tiles: tiles know no depth but {depth.WHOLE}; leave out one")
     depths, alpha, seed = depth.Depths(), chosen.false_positive_rate, chosen.seed
     known = tiled.sample(found.files, planned.shape, seed, depths)
     errors |= known.errors

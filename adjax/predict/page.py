@@ -224,7 +224,8 @@ def pictures(detector: Detector, folder: Path, journal: Journal, rows: np.ndarra
     for at, row in enumerate(scored):
         if at in wanted:
             try:
-                seen, shown = (upload.read(folder / row.path, size, frame).pixels for size in (shape, large))
+                path, depth = folder / row.path, detector.spec.depth
+                seen, shown = (upload.read(path, size, frame, depth=depth).pixels for size in (shape, large))
             except DataError:
                 continue
             found.append((at, _short(upload.line(row.path)), seen, shown))

@@ -125,10 +125,10 @@ def write(
 def _shown(source: Path, shape: tuple[int, int, int], spec: Spec | FunctionSpec) -> np.ndarray:
     """The picture, resized to that size; as large a one as the detector takes."""
     if spec.frame != "tiles":
-        return upload.read(source, shape, "whole").pixels
+        return upload.read(source, shape, "whole", depth=spec.depth).pixels
     from PIL import Image
 
-    full = upload.read(source, (1, 1, 3), "tiles").pixels
+    full = upload.read(source, (1, 1, 3), "tiles", depth=spec.depth).pixels
     return np.asarray(Image.fromarray(full).resize(shape[1::-1], Image.Resampling.BILINEAR))
 
 

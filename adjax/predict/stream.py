@@ -127,7 +127,7 @@ def _decoded(
 
     def one(name: str) -> upload.Picture | str:
         try:
-            return upload.read(folder / name, spec.image_shape, spec.frame)
+            return upload.read(folder / name, spec.image_shape, spec.frame, depth=spec.depth)
         except DataError as error:
             return upload.reason(error)
 

@@ -94,6 +94,13 @@ def parser() -> argparse.ArgumentParser:
         "resolution, in overlapping tiles of that side",
     )
     add(
+        "--depth",
+        type=int,
+        choices=(8, 10, 12, 14, 16),
+        help="bits that 16-bit grey pictures use: white is 2^BITS - 1, and pictures with higher values are refused, "
+        "here and by predict (default: the least that holds all of these pictures; 16: the whole range)",
+    )
+    add(
         "--weights",
         metavar="FILE",
         help="pre-trained weights, .safetensors, .h5 or .pth; 'random' for a network that knows nothing (default: the "

@@ -1,7 +1,8 @@
 """Range that 16-bit pictures use: a camera's 10 or 12 bits in files of 16 keep few levels.
 
-Nothing in such a file says that its white is 4095, and a dark picture looks the same, so nothing is guessed of a
-picture: `doctor`, `train` and `predict` say what they saw.
+Nothing in such a file says that its white is 4095, and a dark picture looks the same, so nothing is guessed of one
+picture. `adjax train` fits a rule to all of a folder: white is 2^d − 1 of the least even d, 8 to 16, that holds every
+value. The detector keeps d (`adjax.spec.Spec.depth`), and refuses pictures with values above, or of other kinds.
 """
 
 from __future__ import annotations
@@ -23,14 +24,32 @@ class Depths:
 
     Attributes:
       peaks: of each picture, see `upload.Picture`.
+      modes: of each, see `upload.Header`.
     """
 
     def __init__(self) -> None:
         self.peaks: list[int | None] = []
+        self.modes: list[str] = []
 
     def add(self, picture: Picture) -> None:
         """Counts one."""
         self.peaks.append(picture.peak)
+        self.modes.append(picture.header.mode)
+
+    def fitted(self) -> int:
+        """Bits that all pictures use, if all are 16-bit grey: 8, 10, 12 or 14; else 16."""
+        peaks = [peak for peak in self.peaks if peak is not None]
+        if not peaks or len(peaks) < len(self.peaks) or not all(mode.startswith("I;16") for mode in self.modes):
+            return WHOLE
+        return _bits(max(peaks) * 256 + 255)
+
+    def rule(self) -> str:
+        """What `fitted` means, for people."""
+        bits = self.fitted()
+        return (
+            f"all {len(self.peaks):,} pictures are 16-bit grey with values below {1 << bits:,}: taken for {bits}-bit "
+            f"data, whose white is {(1 << bits) - 1:,}; predict refuses pictures of another depth"
+        )
 
     def record(self) -> dict[str, int]:
         """`pictures`, those of them with `sixteen` bits, of those the `narrow`, and the largest value of these."""
@@ -39,18 +58,22 @@ class Depths:
         largest = max(narrow, default=0) * 256 + 255
         return {"pictures": len(self.peaks), "sixteen": len(deep), "narrow": len(narrow), "largest": largest}
 
-    def told(self, trained: Mapping[str, int] | None = None) -> str | None:
+    def told(self, trained: Mapping[str, int] | None = None, depth: int = WHOLE) -> str | None:
         """A line for people, if there is something to tell.
 
         Args:
           trained: `record` of the pictures that a detector was trained on, if it is known.
+          depth: bits that they are scaled by, see `fitted`.
+
+        Returns:
+          The line, or None.
         """
         found, said = self.record(), []
-        if found["narrow"]:
+        if found["narrow"] and depth == WHOLE:
             largest = found["largest"]
             said.append(
                 f"{found['narrow']:,} of {found['sixteen']:,} pictures with 16 bits use only values up to {largest:,} "
-                f"of 65,535: probably {_bits(found)}-bit data in 16-bit files, of which {(largest + 1) // 256} grey "
+                f"of 65,535: probably {_bits(largest)}-bit data in 16-bit files, of which {(largest + 1) // 256} grey "
                 f"levels are left; multiply them by {65536 // (largest + 1)} first, all alike"
             )
         if trained is not None and found["pictures"] and _most(found) != _most(trained):
@@ -70,15 +93,15 @@ def trained(directory: Path) -> Mapping[str, int] | None:
         return None
 
 
-def _bits(record: Mapping[str, int]) -> int:
+def _bits(largest: int) -> int:
     """How many the largest value takes: 8, 10, 12, …: cameras have even ones."""
-    bits = record["largest"].bit_length()
+    bits = largest.bit_length()
     return bits + bits % 2
 
 
 def _most(record: Mapping[str, int]) -> int:
     """Bits that most of the pictures use, of 16."""
-    return _bits(record) if record["narrow"] * 2 > record["pictures"] else WHOLE
+    return _bits(record["largest"]) if record["narrow"] * 2 > record["pictures"] else WHOLE
 
 
 def _range(record: Mapping[str, int]) -> str:

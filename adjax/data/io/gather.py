@@ -30,7 +30,11 @@ def headers(files: Iterable[Path]) -> list[upload.Header | str]:
 
 
 def images(
-    files: Sequence[Path], shape: tuple[int, int, int], depths: Depths | None = None, frame: Frame = "middle"
+    files: Sequence[Path],
+    shape: tuple[int, int, int],
+    depths: Depths | None = None,
+    frame: Frame = "middle",
+    depth: int = 16,
 ) -> tuple[np.ndarray, np.ndarray, dict[Path, str]]:
     """Decodes files as `upload.read` does.
 
@@ -38,7 +42,7 @@ def images(
       files: in this order.
       shape: (height px, width px, channels).
       depths: told of each picture.
-      frame: as of `upload.read`.
+      frame, depth: as of `upload.read`.
 
     Returns:
       (uint8 [n, height, width, channels], which files they are int[n], file → reason of the others).
@@ -52,7 +56,7 @@ def images(
             f"{len(files):,} pictures of {'×'.join(map(str, shape))} take {size / 2**30:.1f} GiB, more than "
             f"{MAX_BYTES / 2**30:.0f}: choose a smaller --side-px, or fewer pictures"
         )
-    return _decoded(files, shape, depths, frame)
+    return _decoded(files, shape, depths, frame, depth=depth)
 
 
 def one_shape(
@@ -106,11 +110,12 @@ def _decoded(
     depths: Depths | None = None,
     frame: Frame = "middle",
     strict: bool = False,
+    depth: int = 16,
 ) -> tuple[np.ndarray, np.ndarray, dict[Path, str]]:
     found = np.empty((len(files), *shape), np.uint8)
 
     def fill(file: Path, row: int) -> None:
-        picture = upload.read(file, shape, frame, strict)
+        picture = upload.read(file, shape, frame, strict, depth)
         found[row] = picture.pixels
         if depths is not None:
             depths.add(picture)

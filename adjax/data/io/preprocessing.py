@@ -25,8 +25,8 @@ FRAMES: Mapping[Frame, str] = {
     "tiles": "overlapping tiles of these sides, of a picture that keeps its size",
 }
 RULES = {
-    "decoding": "8 bits a channel; of 16 bits the upper 8; transparent pixels on white; EXIF orientation applied; "
-    "colour profiles not applied",
+    "decoding": "8 bits a channel; of 16 bits the upper 8, of 16-bit grey the upper 8 of `depth`; transparent pixels "
+    "on white; EXIF orientation applied; colour profiles not applied",
     "grey": "ITU-R 601-2 in whole numbers: (19595 R + 38470 G + 7471 B + 32768) >> 16",
     "resize": "bilinear, its support widened when it shrinks (antialiased), as Pillow's Image.resize with BILINEAR",
     "large_jpeg": f"decoded at 1/2, 1/4 or 1/8 of its size while that is {FINER} times the size wanted or more, or "
@@ -34,8 +34,8 @@ RULES = {
     "values": "uint8, 0 is black and 255 white; the detector or its program normalises them",
 }
 """What is the same for all detectors."""
-VERSION = 1
-"""Of these rules; counts up when the same file becomes other numbers."""
+VERSIONS = 1, 2
+"""Of these rules, that are read; counts up when the same file becomes other numbers. 1 has no `depth` but 16."""
 
 
 class Preprocessing(NamedTuple):
@@ -45,6 +45,7 @@ class Preprocessing(NamedTuple):
       height, width: of its images, px.
       channels: 1 for grey, 3 for RGB.
       frame: what of a picture is brought to that size, see `adjax.data.io.pixels.Frame`.
+      depth: bits that 16-bit grey uses, 8 to 16, see `adjax.data.io.upload.read`.
 
     Example:
       >>> Preprocessing(8, 8, 1, "whole").record["resize"]
@@ -55,26 +56,27 @@ class Preprocessing(NamedTuple):
     width: int
     channels: int
     frame: Frame = "middle"
+    depth: int = 16
 
     @property
     def record(self) -> dict[str, Any]:
         """All of it as JSON, with the rules in words, for a reader in another language or a later version."""
-        return {"version": VERSION, **self._asdict(), "framing": FRAMES[self.frame], **RULES}
+        return {"version": VERSIONS[self.depth < 16], **self._asdict(), "framing": FRAMES[self.frame], **RULES}
 
 
-def of_images(shape: tuple[int, ...], dtype: str, frame: Frame) -> Preprocessing | None:
+def of_images(shape: tuple[int, ...], dtype: str, frame: Frame, depth: int = 16) -> Preprocessing | None:
     """The preprocessing of a detector of such images.
 
     Args:
       shape: of one image.
       dtype: of the images.
-      frame: see `Preprocessing`.
+      frame, depth: see `Preprocessing`.
 
     Returns:
       None: picture files are no such images.
     """
     pictures = dtype == "uint8" and len(shape) == 3 and shape[-1] in MODE
-    return Preprocessing(shape[0], shape[1], shape[2], frame) if pictures else None
+    return Preprocessing(shape[0], shape[1], shape[2], frame, depth) if pictures else None
 
 
 def from_record(record: Mapping[str, Any]) -> Preprocessing:
@@ -91,15 +93,17 @@ def from_record(record: Mapping[str, Any]) -> Preprocessing:
     """
     try:
         version, height, width, channels = (int(record[name]) for name in ("version", "height", "width", "channels"))
-        found = Preprocessing(height, width, channels, record["frame"])
+        found = Preprocessing(height, width, channels, record["frame"], int(record.get("depth", 16)))
     except (TypeError, KeyError, ValueError) as error:
         raise ValueError(f"preprocessing {record!r}: must have version, height, width, channels and frame") from error
-    if min(height, width) < 1 or channels not in MODE or found.frame not in get_args(Frame):
+    known = found.frame in get_args(Frame) and 8 <= found.depth <= 16
+    if min(height, width) < 1 or channels not in MODE or not known:
         raise ValueError(f"preprocessing {record!r}: no images are such; frames are {', '.join(get_args(Frame))}")
-    if version != VERSION:
+    if version not in VERSIONS:
+        known = " and ".join(map(str, VERSIONS))
         raise ValueError(
-            f"pictures were read by rules {version}, and this adjax has rules {VERSION}, which make other numbers of "
-            "the same file: use the version of adjax that made the detector"
+            f"pictures were read by rules {version}, and this adjax has rules {known}, which make other numbers of the "
+            "same file: use the version of adjax that made the detector"
         )
     return found
 
@@ -143,7 +147,7 @@ def read_images(source: str | os.PathLike | Iterable[str | os.PathLike], by: Any
         files = [root] if root.is_file() else [root / name for name in walk.find(root).names]
     else:
         files = list(map(Path, source))
-    images, _, errors = gather.images(files, way[:3], frame=way.frame)
+    images, _, errors = gather.images(files, way[:3], frame=way.frame, depth=way.depth)
     for file, why in errors.items():
         raise DataError(f"{file} can't be read: {why}; repair it, or leave it out of a list of files")
     return images

@@ -174,7 +174,12 @@ def to_eight(samples: np.ndarray, bits: int) -> np.ndarray:
 
     Returns:
       uint8 of the same shape.
+
+    Raises:
+      Unfit: samples above the white of that depth.
     """
+    if bits < 8 * samples.dtype.itemsize and samples.size and int(samples.max()) >> bits:
+        raise Unfit(f"values above {(1 << bits) - 1:,}, the white of the {bits} bits that are expected")
     if bits >= 8:
         return (samples >> (bits - 8)).astype(np.uint8)
     return (samples.astype(np.uint16) * 255 // ((1 << bits) - 1)).astype(np.uint8)

@@ -7,7 +7,7 @@
 | transparent (RGBA, LA, a palette's or a key colour) | laid on white, as a page or a printer does |
 | 16 bits a channel | the upper 8 bits: all of 0 … 65535 becomes all of 0 … 255, nothing is clipped |
 | 2, 4, 10, 12, 14, … bits a sample | scaled likewise, by the white of that depth |
-| 16 bits that hold fewer (a camera's 10 or 12) | the upper 8 of 16, nearly black; `adjax.data.io.depth` says so |
+| 16 bits that hold fewer (a camera's 10 or 12) | scaled by the `depth` fitted on the training pictures, if told |
 | TIFF with white as zero | turned over |
 | TIFF palette whose table has no entry above 255 | taken for one of 8 bits |
 | CMYK (print) | RGB by the plain formula; colour profiles are not applied, to no file |
@@ -28,6 +28,7 @@ fails for its own file alone. TIFF files that Pillow can't open, or is known to 
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import warnings
@@ -95,7 +96,9 @@ def look(path: str | os.PathLike, strict: bool = False) -> Header:
         return _header(image, strict)
 
 
-def read(path: str | os.PathLike, shape: tuple[int, ...], frame: Frame = "middle", strict: bool = False) -> Picture:
+def read(
+    path: str | os.PathLike, shape: tuple[int, ...], frame: Frame = "middle", strict: bool = False, depth: int = 16
+) -> Picture:
     """Decodes a file to the pixels that a detector of this `image_shape` takes, see `adjax.data.io.pixels`.
 
     Args:
@@ -103,6 +106,7 @@ def read(path: str | os.PathLike, shape: tuple[int, ...], frame: Frame = "middle
       shape: (height px, width px, channels 1 or 3).
       frame: how the picture is brought to that size, see `adjax.data.io.pixels.Frame`.
       strict: refuse what isn't 8-bit grey or RGB, and opaque, see above.
+      depth: bits that 16-bit grey uses, 8 to 16: white is 2^depth − 1. Less than 16: anything else is refused.
 
     Returns:
       The `Picture`.
@@ -121,8 +125,11 @@ def read(path: str | os.PathLike, shape: tuple[int, ...], frame: Frame = "middle
         if image.width * image.height > most:
             claim = f"claims {header.width}×{header.height} pixels, more than {most:,}"
             raise DataError(f"{claim}: resize it first")
-        depth, flat = bits(image), _flat(image, header, strict)
-        peak = _peak(flat, tiff.white_is_zero(image)) if depth == 16 else None
+        own = bits(image)
+        if depth < 16 and (own not in (depth, 16) or header.mode not in _DEEP):
+            raise DataError(f"mode {header.mode} with {own} bits a channel, but grey of {depth} bits is expected")
+        flat = _flat(image, header, strict, depth)
+        peak = _peak(flat, tiff.white_is_zero(image)) >> (16 - depth) if own == 16 else None
         return Picture(pixels(flat, channels, turned, height, width, frame), header, peak)
 
 
@@ -180,17 +187,18 @@ def _check_plain(image: Any) -> None:
         )
 
 
-def _flat(image: Any, header: Header, strict: bool) -> Any:
+def _flat(image: Any, header: Header, strict: bool, white_bits: int) -> Any:
     """8 bits a channel, nothing transparent."""
     from PIL import Image
 
     key = image.info.get("transparency")
     if isinstance(image, tiff.Page):
-        image = image.decode()
+        image = (dataclasses.replace(image, bits=white_bits) if image.bits == 16 else image).decode()
     elif header.mode in _DEEP:
         if key is not None:
             raise DataError("16-bit grey with a transparent value: lay it on a background first")
         depth = bits(image) if image.format == "TIFF" else 16  # Pillow scales PPM's to 16
+        depth = white_bits if bits(image) == 16 else depth
         grey = tiff.to_eight(np.asarray(image).astype(np.uint16), depth)
         return Image.fromarray(255 - grey if tiff.white_is_zero(image) else grey)
     if image.mode not in _ALPHA and key is None:
