@@ -100,9 +100,9 @@ def from_record(record: Mapping[str, Any]) -> Preprocessing:
     if min(height, width) < 1 or channels not in MODE or not known:
         raise ValueError(f"preprocessing {record!r}: no images are such; frames are {', '.join(get_args(Frame))}")
     if version not in VERSIONS:
-        known = " and ".join(map(str, VERSIONS))
+        ours = " and ".join(map(str, VERSIONS))
         raise ValueError(
-            f"pictures were read by rules {version}, and this adjax has rules {known}, which make other numbers of the "
+            f"pictures were read by rules {version}, and this adjax has rules {ours}, which make other numbers of the "
             "same file: use the version of adjax that made the detector"
         )
     return found
