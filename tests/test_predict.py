@@ -337,7 +337,7 @@ def test_a_restart_scores_only_what_is_new(saved, folder, tmp_path, monkeypatch)
     assert run(saved, folder, "--out", out, "--no-report") == 0
     before = table(out)
     read, seen = upload.read, []
-    monkeypatch.setattr(stream.upload, "read", lambda path, *how: (seen.append(path.name), read(path, *how))[1])
+    monkeypatch.setattr(stream.upload, "read", lambda path, *a, **k: (seen.append(path.name), read(path, *a, **k))[1])
     save(folder / "a" / "new.png", np.zeros((8, 8), np.uint8))
     assert run(saved, folder, "--out", out, "--no-report") == 0
     assert seen == ["new.png"]
@@ -455,7 +455,7 @@ def test_a_format_that_can_not_be_written_is_said_first(monkeypatch, tmp_path):
 def test_memory_is_a_window_whatever_the_number_of_files(detector, folder, monkeypatch):
     """No file is decoded before all but WINDOW batches ahead of it are taken."""
     decoded, read = [], upload.read
-    monkeypatch.setattr(stream.upload, "read", lambda path, *how: (decoded.append(path), read(path, *how))[1])
+    monkeypatch.setattr(stream.upload, "read", lambda path, *a, **k: (decoded.append(path), read(path, *a, **k))[1])
     names = [f"a/{i:02}.png" for i in range(0, 20, 2)] * 20
     drawn = []
     taken = 0

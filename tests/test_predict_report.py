@@ -258,7 +258,7 @@ def test_a_hundred_thousand_files_are_a_small_page_and_few_pictures(detector, fo
     scores = rng.gamma(2, 0.3, 95_000).astype(np.float32)
     threshold = float(detector.threshold)
     read, asked = upload.read, []
-    monkeypatch.setattr(page.upload, "read", lambda path, *how: (asked.append(path), read(path, *how))[1])
+    monkeypatch.setattr(page.upload, "read", lambda path, *a, **k: (asked.append(path), read(path, *a, **k))[1])
     with ResumeLog(tmp_path / "j", {}) as journal:
         journal.append(
             Prediction(
