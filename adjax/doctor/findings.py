@@ -30,12 +30,7 @@ CLIPPED, MORE_CLIPPED = 254, 0.2
 BLURRED = 0.1
 """Of the median sharpness."""
 
-FORMATS = {
-    ".heic": "heic",
-    ".heif": "heic",
-    ".avif": "avif",
-    **dict.fromkeys((".jxl", ".jp2", ".svg", ".psd", ".tga", ".ico"), "other format"),
-}
+OTHER = {".jxl", ".jp2", ".svg", ".psd", ".tga", ".ico"}
 RAW = {".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2", ".pef", ".srw"}
 
 KINDS = {
@@ -54,14 +49,7 @@ KINDS = {
         "16-bit files that hold fewer bits",
         "multiply all pictures alike, so that white is 65,535: as they are they come out nearly black",
     ),
-    "heic": (
-        "HEIC, which is not read",
-        "convert them: pip install pillow-heif; pillow_heif.register_heif_opener(); Image.open(path).save('name.png')",
-    ),
-    "avif": (
-        "AVIF, which is not read",
-        "convert them: Pillow 11.3 or newer, Image.open(path).save('name.png')",
-    ),
+    "no reader": ("HEIC, HEIF or AVIF without its reader", "install what the reason names"),
     "raw": (
         "a camera's raw files, which are not read",
         "convert all alike: pip install rawpy; rawpy.imread(path).postprocess(no_auto_bright=True, use_camera_wb=True)",
@@ -232,7 +220,9 @@ def of_formats(unreadable: dict[str, str], raw: Iterable[str]) -> list[Finding]:
     """
     found = []
     for name, why in unreadable.items():
-        found.append(Finding(name, FORMATS.get(Path(name).suffix.lower(), "unreadable"), None, why))
+        other = "other format" if Path(name).suffix.lower() in OTHER else "unreadable"
+        kind = "no reader" if "pip install" in why else other
+        found.append(Finding(name, kind, None, why))
     return found + [Finding(name, "raw", None, Path(name).suffix.lower()) for name in raw]
 
 

@@ -5,9 +5,26 @@ from __future__ import annotations
 from typing import Any, BinaryIO
 
 from adjax.data.io import tiff
+from adjax.data.split import DataError
 
-SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".pgm", ".ppm"}
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+SUFFIXES = {
+    ".png",
+    ".jpg",
+    ".jpeg",
+    ".bmp",
+    ".gif",
+    ".tif",
+    ".tiff",
+    ".webp",
+    ".pgm",
+    ".ppm",
+    ".avif",
+    ".heic",
+    ".heif",
+}
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM", "AVIF", "HEIF")
+_HEIF = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+"""Brands of ISO/IEC 23008-12; a file of the last two may hold AVIF, which names itself among the compatible ones."""
 MAX_PIXELS = 4096 * 4096  # a file of 300 bytes can claim 81 megapixels
 MOST_TILED = 89_478_485
 """Limit for a picture that is cut into tiles: Pillow's own, beyond which it warns of a decompression bomb."""
@@ -25,18 +42,38 @@ def open_image(file: BinaryIO) -> Any:
       Pillow's image; or a `tiff.Page`, of a TIFF file that Pillow can't open or is known to read wrongly.
 
     Raises:
-      tiff.Unfit: a TIFF file of which nothing says what it looks like.
+      DataError: a TIFF file of which nothing says what it looks like, or HEIF or AVIF without its reader.
       Exception: Pillow's, of any kind.
     """
     from PIL import Image
 
     if tiff.is_tiff(file):
         return tiff.open_image(file)
+    _register(file)
     image = Image.open(file, formats=FORMATS)
     key = image.info.get("transparency")
     if image.format == "PNG" and image.mode == "L" and isinstance(key, int) and (depth := bits(image)) < 8:
         image.info["transparency"] = key * 255 // ((1 << depth) - 1)  # Pillow scales the pixels, but not this one
     return image
+
+
+def _register(file: BinaryIO) -> None:
+    """Makes Pillow read HEIF, as telephones write it, if this is such a file; AVIF it reads itself."""
+    from PIL import features
+
+    head = file.read(64)
+    file.seek(0)
+    if head[4:8] != b"ftyp":
+        return
+    if head[8:12] in (b"avif", b"avis") or b"avif" in head[16:]:
+        if not features.check("avif"):
+            raise DataError("AVIF, which this Pillow does not read: pip install --upgrade pillow")
+    elif head[8:12] in _HEIF:
+        try:
+            from pillow_heif import register_heif_opener
+        except ImportError as error:
+            raise DataError("HEIC or HEIF, which needs a reader: pip install 'adjax-anomaly[heif]'") from error
+        register_heif_opener()
 
 
 def bits(image: Any) -> int:

@@ -10,6 +10,7 @@
 | 16 bits that hold fewer (a camera's 10 or 12) | scaled by the `depth` fitted on the training pictures, if told |
 | TIFF with white as zero | turned over |
 | TIFF palette whose table has no entry above 255 | taken for one of 8 bits |
+| AVIF, and HEIF of telephones (extra `heif`) | 8 bits a channel: of 10 or 12 the upper 8 |
 | CMYK (print) | RGB by the plain formula; colour profiles are not applied, to no file |
 | 32-bit and signed integers, floats, LAB, HSV | refused: nothing says which value is white |
 | grey of many bands, raw, other inks than CMYK | refused: nothing says which bands to look at |

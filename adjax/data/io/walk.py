@@ -10,7 +10,7 @@ from typing import NamedTuple
 from adjax.data.io.picture import SUFFIXES
 from adjax.data.split import DataError
 
-UNREADABLE_SUFFIXES = {".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".tga", ".ico"}
+UNREADABLE_SUFFIXES = {".jxl", ".jp2", ".svg", ".psd", ".tga", ".ico"}
 """Pictures by their names, that Pillow or adjax doesn't read: they are found, so that nobody takes them for scored."""
 PICTURES = SUFFIXES | UNREADABLE_SUFFIXES | {".jpe", ".jfif", ".pbm", ".pnm", ".apng"}
 
