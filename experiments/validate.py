@@ -36,6 +36,15 @@ SETTING = "gain", "schedule", "scale", "lam", "weight_decay", "learning_rate"
 """What tells settings apart; the first three are part of the program, the others arrays of its members."""
 
 
+CANDIDATES: dict[str, tuple[str, dict[str, str]]] = {
+    "mahalanobis": ("mahalanobis", {}),
+    "mahalanobis_perclass": ("mahalanobis_perclass", {}),
+    "layers": ("layers", {}),
+    "layers_perclass": ("layers", {"scorer": "mahalanobis_perclass"}),
+}
+"""Scorers to choose from: name in `adjax.scorers.SCORERS` and options, beside the shrinkage."""
+
+
 def choose(settings: list[dict[str, Any]]) -> dict[str, Any]:
     """The rule: highest `mean_auroc` at an `f1` within the margin of the best; NaN never is."""
     settings = [x for x in settings if math.isfinite(x["f1"] + x["mean_auroc"])]
@@ -58,9 +67,7 @@ def main() -> None:
             layers = frozenset(extraction.shapes(built.spec))
             outputs = {k: detectors.extract(built.spec, own, normalise, v, layers) for k, v in images.items()}
             f1 = evaluate.classification(outputs["held_out"], whole.labels[held], np.zeros(len(held)), 10)["f1"]
-            for scorer, shrinkage in itertools.product(
-                ("mahalanobis", "mahalanobis_perclass", "layers"), args.shrinkage
-            ):
+            for scorer, shrinkage in itertools.product(CANDIDATES, args.shrinkage):
                 line = {"f1": f1, "auroc": aurocs(scorer, shrinkage, outputs, whole.labels[train_rows])}
                 found.setdefault((*setting, scorer, shrinkage), []).append(line)
             print(f"program {number} of {len(programs)}: {dict(zip(SETTING, setting, strict=True))}, ", end="")
@@ -119,10 +126,11 @@ def trained(
         yield (*program, *own), seed, built, normalise, member(params, m)
 
 
-def aurocs(scorer: str, shrinkage: float, outputs: dict[str, Outputs], labels: np.ndarray) -> dict[str, float]:
+def aurocs(candidate: str, shrinkage: float, outputs: dict[str, Outputs], labels: np.ndarray) -> dict[str, float]:
     """OOD AUROC of each made kind against the held-out images, of a scorer fitted to the training images."""
-    needed = scorers.needed(scorer, scorers.SCORERS[scorer], outputs["train"])
-    made = scorers.make(scorer, **(needed or {}), shrinkage=shrinkage)
+    name, options = CANDIDATES[candidate]
+    needed = scorers.needed(name, scorers.SCORERS[name], outputs["train"])
+    made = scorers.make(name, **(needed or {}), **options, shrinkage=shrinkage)
     state = jax.jit(lambda rows, labels: scorers.fit(made, rows, labels, len(CLASSES)))(outputs["train"], labels)
     score = jax.jit(made.score)
     normal = np.asarray(score(state, outputs["held_out"]))
