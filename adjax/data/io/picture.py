@@ -50,7 +50,7 @@ def open_image(file: BinaryIO) -> Any:
     if tiff.is_tiff(file):
         return tiff.open_image(file)
     _register(file)
-    image = Image.open(file, formats=FORMATS)
+    image = Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN or name != "HEIF"])
     key = image.info.get("transparency")
     if image.format == "PNG" and image.mode == "L" and isinstance(key, int) and (depth := bits(image)) < 8:
         image.info["transparency"] = key * 255 // ((1 << depth) - 1)  # Pillow scales the pixels, but not this one
