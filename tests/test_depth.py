@@ -13,7 +13,7 @@ from adjax import __main__, load
 from adjax.data import DataError
 from adjax.data.io import depth, upload
 from adjax.data.io.depth import Depths
-from adjax.doctor import machine
+from adjax.doctor import folder, machine
 
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
@@ -28,10 +28,15 @@ def fill(folder, count, white):
     return folder
 
 
+def add(depths: Depths, path, shape) -> None:
+    picture = upload.read(path, shape)
+    depths.add(picture.peak, picture.header.mode)
+
+
 def seen(folder) -> Depths:
     depths = Depths()
     for path in sorted(folder.iterdir()):
-        depths.add(upload.read(path, (16, 16, 1)))
+        add(depths, path, (16, 16, 1))
     return depths
 
 
@@ -97,18 +102,18 @@ def test_the_rule_is_the_least_even_depth_that_holds_all_values(tmp_path, white,
     for i in range(2):
         if white is not None:
             Image.fromarray(np.full((4, 4), white, np.uint16)).save(tmp_path / f"{i}.png")
-            depths.add(upload.read(tmp_path / f"{i}.png", (4, 4, 1)))
+            add(depths, tmp_path / f"{i}.png", (4, 4, 1))
     assert depths.fitted() == bits
 
 
 def test_no_rule_for_pictures_of_several_kinds_or_of_colour(tmp_path):
     mixed = seen(fill(tmp_path / "a", 2, 4095))
     fill(tmp_path / "b", 1, None)
-    mixed.add(upload.read(tmp_path / "b" / "0.png", (4, 4, 1)))
+    add(mixed, tmp_path / "b" / "0.png", (4, 4, 1))
     assert mixed.fitted() == depth.WHOLE
     tifffile.imwrite(tmp_path / "c.tif", np.full((8, 8, 3), 4095, np.uint16), photometric="rgb")
     colour = Depths()
-    colour.add(upload.read(tmp_path / "c.tif", (8, 8, 3)))
+    add(colour, tmp_path / "c.tif", (8, 8, 3))
     assert (colour.peaks, colour.fitted()) == ([15], depth.WHOLE)
 
 
@@ -149,11 +154,8 @@ def test_what_the_rule_does_not_fit_is_refused(tmp_path, kind):
 def test_doctor_train_and_predict_say_it(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(machine, "speed", lambda: 0.0)
     narrow, plain, out = fill(tmp_path / "narrow", 50, 4095), fill(tmp_path / "plain", 3, None), tmp_path / "out"
-    told, train = (
-        "all 50 pictures are 16-bit grey with values below 4,096: taken for 12-bit data",
-        ["train", str(narrow)],
-    )
-    options = ["--method", "hog_ocsvm", "--side-px", "8"]
+    told = "all 50 pictures are 16-bit grey with values below 4,096: taken for 12-bit data"
+    train, options = ["train", str(narrow)], ["--method", "hog_ocsvm", "--side-px", "8"]
     assert __main__.main([*train, "--out", str(out), *options]) == 0
     assert told in " ".join(capsys.readouterr().out.split())
     assert load(out).spec.depth == 12
@@ -169,8 +171,30 @@ def test_doctor_train_and_predict_say_it(tmp_path, capsys, monkeypatch):
     assert table.read_text().count(",ok,") == 50
     __main__.main(["predict", str(out), str(plain), "--out", str(table), "--fresh"])
     assert table.read_text().count("but grey of 12 bits is expected") == 3
+    capsys.readouterr()
     __main__.main(["doctor", str(narrow)])
-    assert told in " ".join(capsys.readouterr().out.split())
+    said = " ".join(capsys.readouterr().out.split())
+    assert told in said
+    assert "that hold fewer bits" not in said  # since train scales by them
     assert __main__.main([*train, "--out", str(tmp_path / "whole"), *options, "--depth", "16"]) == 0
     assert "50 of 50 pictures with 16 bits use only values up to 4,095" in " ".join(capsys.readouterr().out.split())
     assert load(tmp_path / "whole").spec.depth == 16
+    capsys.readouterr()
+    assert __main__.main(["predict", str(tmp_path / "whole"), str(plain), "--out", str(table), "--fresh"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "trained on pictures of 12 bits of 16, and these are mostly of the" in said
+
+
+@pytest.mark.parametrize("kind", ["colour", "masks"])
+def test_doctor_fits_the_rule_to_what_is_learned_from(tmp_path, kind):
+    """As train does: none for colour, and masks of 8 bits are no pictures."""
+    if kind == "masks":
+        fill(tmp_path / "train" / "good", 3, 4095)
+        fill(tmp_path / "ground_truth" / "scratch", 1, None)
+    else:
+        (tmp_path / "train").mkdir()
+        tifffile.imwrite(tmp_path / "train" / "c.tif", np.full((8, 8, 3), 4095, np.uint16), photometric="rgb")
+    examined = folder.examine(tmp_path)
+    assert examined.depths.fitted() == (12 if kind == "masks" else depth.WHOLE)
+    odd = [one.path for one in examined.findings if one.kind == "odd depth"]
+    assert odd == ([] if kind == "masks" else ["train/c.tif"])

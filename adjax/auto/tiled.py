@@ -78,7 +78,7 @@ def sample(files: Sequence[Path], shape: tuple[int, int, int], seed: int, depths
         except DataError as error:
             return upload.reason(error)
         if depths is not None:
-            depths.add(picture)
+            depths.add(picture.peak, picture.header.mode)
         all_tiles = list(tiles.cut(picture.pixels, shape))
         chosen = np.random.default_rng((seed, row)).permutation(len(all_tiles))[: wanted[row]]
         own = np.empty((len(chosen), *shape), np.uint8)

@@ -17,7 +17,7 @@ import numpy as np
 
 from adjax import atomic
 from adjax.data.copies import near_copies
-from adjax.data.io.depth import NARROW
+from adjax.data.io.depth import NARROW, WHOLE
 from adjax.data.io.probabilities import csv_of
 from adjax.data.io.upload import Picture, text
 
@@ -117,11 +117,13 @@ def measured(picture: Picture) -> Measured:
     return Measured(float(dark), float(bright), float((grey >= CLIPPED).mean()), sharpness, picture.peak, small)
 
 
-def of_pictures(pictures: dict[str, Measured]) -> list[Finding]:
+def of_pictures(pictures: dict[str, Measured], depth: int = WHOLE) -> list[Finding]:
     """Finds black, white, over-exposed and blurred pictures, and 16-bit ones that hold fewer bits.
 
     Args:
       pictures: name → what was measured.
+      depth: bits that they are scaled by when they are learned from, see `adjax.data.io.depth.Depths.fitted`; with
+        less than 16 it is nothing to find that they hold fewer.
 
     Returns:
       The findings.
@@ -141,7 +143,7 @@ def of_pictures(pictures: dict[str, Measured]) -> list[Finding]:
         elif one.sharpness < BLURRED * sharp:
             about = f"sharpness {one.sharpness:.3g}, of the others {sharp:.3g} (variance of the Laplacian)"
             found.append(Finding(name, "blurred", one.sharpness, about))
-        if one.peak is not None and one.peak < NARROW:
+        if depth == WHOLE and one.peak is not None and one.peak < NARROW:
             about = f"no value above {one.peak * 256 + 255:,} of 65,535"
             found.append(Finding(name, "odd depth", one.peak, about))
     return found

@@ -67,6 +67,7 @@ def examine(
     """
     examined = Examined(walk.find(root) if found is None else found)
     pictures: dict[str, findings.Measured] = {}
+    modes: dict[str, str] = {}
     by_sum: dict[str, list[str]] = defaultdict(list)
     with ThreadPoolExecutor(THREADS) as pool:
         for name, (header, one, digest) in zip(
@@ -78,18 +79,19 @@ def examine(
             if isinstance(header, str):
                 examined.unreadable[name] = header
                 continue
-            pictures[name] = one
-            examined.depths.peaks.append(one.peak)
+            pictures[name], modes[name] = one, header.mode
             examined.sizes[header.width, header.height] += 1
             examined.modes[header.mode] += 1
             examined.classes[name.partition("/")[0] if "/" in name else ""] += 1
     masks = _masks(examined.found.names)
     pictures = {name: one for name, one in pictures.items() if name not in masks}
+    for name, one in pictures.items():
+        examined.depths.add(one.peak, modes[name])
     examined.duplicates = [names for names in by_sum.values() if len(names) > 1]
     groups = findings.groups_of(pictures, examined.duplicates)
     examined.findings = [
         *findings.of_leaks(groups, *sides),
-        *findings.of_pictures(pictures),
+        *findings.of_pictures(pictures, examined.depths.fitted()),
         *findings.of_copies(groups, examined.duplicates),
         *findings.of_formats(examined.unreadable, _raw(root)),
     ]

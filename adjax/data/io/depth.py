@@ -12,8 +12,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from adjax.data.io.upload import Picture
-
 WHOLE = 16
 NARROW = 32
 """Among 256 levels: pictures that stay below use at most an eighth of their range, 13 bits."""
@@ -31,10 +29,10 @@ class Depths:
         self.peaks: list[int | None] = []
         self.modes: list[str] = []
 
-    def add(self, picture: Picture) -> None:
-        """Counts one."""
-        self.peaks.append(picture.peak)
-        self.modes.append(picture.header.mode)
+    def add(self, peak: int | None, mode: str) -> None:
+        """Counts a picture."""
+        self.peaks.append(peak)
+        self.modes.append(mode)
 
     def fitted(self) -> int:
         """Bits that all pictures use, if all are 16-bit grey: 8, 10, 12 or 14; else 16."""

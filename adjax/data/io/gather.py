@@ -118,7 +118,7 @@ def _decoded(
         picture = upload.read(file, shape, frame, strict, depth)
         found[row] = picture.pixels
         if depths is not None:
-            depths.add(picture)
+            depths.add(picture.peak, picture.header.mode)
 
     said = _each(fill, files, strict, range(len(files)))
     errors = {file: why for file, why in zip(files, said, strict=True) if why is not None}

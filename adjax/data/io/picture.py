@@ -49,31 +49,31 @@ def open_image(file: BinaryIO) -> Any:
 
     if tiff.is_tiff(file):
         return tiff.open_image(file)
-    _register(file)
-    image = Image.open(file, formats=[name for name in FORMATS if name in Image.OPEN or name != "HEIF"])
+    image = Image.open(file, formats=_formats(file))
     key = image.info.get("transparency")
     if image.format == "PNG" and image.mode == "L" and isinstance(key, int) and (depth := bits(image)) < 8:
         image.info["transparency"] = key * 255 // ((1 << depth) - 1)  # Pillow scales the pixels, but not this one
     return image
 
 
-def _register(file: BinaryIO) -> None:
-    """Makes Pillow read HEIF, as telephones write it, if this is such a file; AVIF it reads itself."""
+def _formats(file: BinaryIO) -> tuple[str, ...]:
+    """What Pillow is to try: it reads AVIF if it was built so, and HEIF, as telephones write it, by a plug-in."""
     from PIL import features
 
     head = file.read(64)
     file.seek(0)
-    if head[4:8] != b"ftyp":
-        return
-    if head[8:12] in (b"avif", b"avis") or b"avif" in head[16:]:
+    if head[4:8] == b"ftyp" and (head[8:12] in (b"avif", b"avis") or b"avif" in head[16:]):
         if not features.check("avif"):
             raise DataError("AVIF, which this Pillow does not read: pip install --upgrade pillow")
-    elif head[8:12] in _HEIF:
+        return ("AVIF",)
+    if head[4:8] == b"ftyp" and head[8:12] in _HEIF:
         try:
             from pillow_heif import register_heif_opener
         except ImportError as error:
             raise DataError("HEIC or HEIF, which needs a reader: pip install 'adjax-anomaly[heif]'") from error
         register_heif_opener()
+        return ("HEIF",)
+    return FORMATS[:-2]
 
 
 def bits(image: Any) -> int:

@@ -98,7 +98,10 @@ def from_record(record: Mapping[str, Any]) -> Preprocessing:
         raise ValueError(f"preprocessing {record!r}: must have version, height, width, channels and frame") from error
     known = found.frame in get_args(Frame) and 8 <= found.depth <= 16
     if min(height, width) < 1 or channels not in MODE or not known:
-        raise ValueError(f"preprocessing {record!r}: no images are such; frames are {', '.join(get_args(Frame))}")
+        raise ValueError(
+            f"preprocessing {record!r}: no images are such; frames are {', '.join(get_args(Frame))}, "
+            "and depth is 8 to 16"
+        )
     if version not in VERSIONS:
         ours = " and ".join(map(str, VERSIONS))
         raise ValueError(
