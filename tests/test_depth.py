@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,8 @@ from adjax.data import DataError
 from adjax.data.io import depth, upload
 from adjax.data.io.depth import Depths
 from adjax.doctor import folder, machine
+from adjax.predict import regions
+from adjax.spec import Spec
 
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
@@ -183,6 +187,45 @@ def test_doctor_train_and_predict_say_it(tmp_path, capsys, monkeypatch):
     assert __main__.main(["predict", str(tmp_path / "whole"), str(plain), "--out", str(table), "--fresh"]) == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "trained on pictures of 12 bits of 16, and these are mostly of the" in said
+
+
+@pytest.mark.slow
+def test_every_picture_is_read_by_the_depth_that_was_fitted(tmp_path, monkeypatch):
+    """Those to judge by and those of the reports too; the first look alone takes the whole range."""
+    for sort in ("train/good", "test/good", "test/spot"):
+        fill(tmp_path / "parts" / sort, 50 if sort == "train/good" else 12, 4095)
+    read, depths = upload.read, []
+
+    def spied(path, shape, frame="middle", strict=False, depth=16):
+        depths.append((Path(path).parts[-3], depth))
+        return read(path, shape, frame, strict, depth)
+
+    monkeypatch.setattr(upload, "read", spied)
+    out, options = tmp_path / "out", ["--method", "autoencoder", "--side-px", "16", "--steps", "5"]
+    assert __main__.main(["train", str(tmp_path / "parts"), "--out", str(out), *options]) == 0
+    assert collections.Counter(depths) >= collections.Counter({("train", 16): 50, ("train", 12): 50, ("test", 12): 24})
+    assert ("test", 16) not in depths
+    depths.clear()
+    folder, maps = tmp_path / "parts" / "test", tmp_path / "maps"
+    command = ["predict", str(out), str(folder), "--out", str(tmp_path / "s.csv"), "--maps", str(maps)]
+    assert __main__.main(command) == 0
+    assert len(depths) >= 2 * 24  # scored, and shown
+    assert {bits for _, bits in depths} == {12}
+
+
+def test_a_picture_under_its_map_is_shown_by_the_depth(tmp_path):
+    samples = np.linspace(0, 4095, 64).astype(np.uint16).reshape(8, 8)
+    Image.fromarray(samples).save(tmp_path / "a.png")
+    for frame in ("whole", "tiles"):
+        spec = Spec("gmm", "lenet5", "gmm", (8, 8, 1), ("normal",), frame=frame, depth=12)
+        np.testing.assert_array_equal(
+            regions._shown(tmp_path / "a.png", (8, 8, 1), spec).reshape(8, 8, -1)[..., 0], samples >> 4
+        )
+
+
+def test_a_depth_that_can_not_be_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="depth=7: must be 8 to 16 bits"):
+        Spec("gmm", "lenet5", "gmm", (8, 8, 1), ("normal",), depth=7)
 
 
 @pytest.mark.parametrize("kind", ["colour", "masks"])

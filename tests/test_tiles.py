@@ -163,6 +163,8 @@ def test_train_and_predict_find_a_small_defect_in_a_large_picture(tmp_path, caps
     network = ["--model", "squeezenet", "--weights", "random", "--scorer", "subspace"]
     options = ["--tiles", "--side-px", "96", *network, "--false-positive-rate", "0.1"]
     out = tmp_path / "detector"
+    assert __main__.main(["train", str(tmp_path / "all"), "--out", str(out), *options, "--depth", "12"]) == 1
+    assert "--depth 12 with --tiles: tiles know no depth but 16" in " ".join(capsys.readouterr().err.split())
     assert __main__.main(["train", str(tmp_path / "all"), "--out", str(out), *options]) == 0
     assert "100.0% of the anomalies are flagged" in " ".join(capsys.readouterr().out.split())
     folder = str(tmp_path / "all" / "anomalous")

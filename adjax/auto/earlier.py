@@ -69,7 +69,6 @@ class Earlier(NamedTuple):
             "model": (self.record["model"], planned.model),
             "image shape": (spec.image_shape, planned.shape),
             "frame": (spec.frame, planned.frame),
-            "depth": (spec.depth, planned.depth),
             "classes": (spec.classes, found.classes),
             "pixels and labels": (self.record["data_sha256"], digest(Split(images, labels))),
         }
