@@ -51,9 +51,9 @@ def test_its_cells_run_and_show_what_is_said(tmp_path, monkeypatch):
     masks = [tmp_path.glob(f"*/parts/ground_truth/{kind}/003_mask.png") for kind in ("missing", "scratch", "spot")]
     truth = np.stack([np.asarray(Image.open(next(found))) > 0 for found in masks])
     above = namespace["above"]
-    assert (above & truth).sum() > 0.95 * truth.sum()  # each defect is marked
-    assert (above & truth).any((1, 2)).all()
+    assert (above & truth).any((1, 2)).all()  # each defect is marked, and little beside it
+    assert (above & ~truth).mean() < 0.05
     away_px = np.stack([distance_transform_edt(~defect) for defect in truth])
-    assert away_px[above].max() <= 16  # and nothing farther than a patch of 3 × 3 places, 8 px each, sees a defect
+    assert away_px[above].max() <= 16  # and nothing that is farther away
     good = namespace["test"].images[~namespace["defective"]][:5]
     assert not (np.asarray(namespace["detector"].maps(good)) > float(namespace["detector"].threshold)).any()
