@@ -30,7 +30,12 @@ class Depths:
         self.modes: list[str] = []
 
     def add(self, peak: int | None, mode: str) -> None:
-        """Counts a picture."""
+        """Counts a picture.
+
+        Args:
+          peak: see `upload.Picture`.
+          mode: see `upload.Header`.
+        """
         self.peaks.append(peak)
         self.modes.append(mode)
 
