@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 
 import numpy as np
@@ -159,3 +160,18 @@ def test_a_photograph_of_too_many_pixels_is_read_if_it_is_a_jpeg(tmp_path, monke
     ):
         with pytest.raises(DataError, match=f"claims {size} pixels, more than 4,000: resize it first"):
             upload.read(path, (100, 100, 3))
+
+
+@pytest.mark.parametrize(("name", "options"), [("a.png", {}), ("a.jpg", {"quality": 90}), ("a.tif", {}), ("a.gif", {})])
+def test_a_file_in_memory_is_read_as_on_disk(tmp_path, name, options):
+    path = save(tmp_path / name, noise(300, 200), **options)
+    on_disk, in_memory = (upload.read(source, (16, 16, 3)) for source in (path, io.BytesIO(path.read_bytes())))
+    np.testing.assert_array_equal(on_disk.pixels, in_memory.pixels)
+    assert on_disk[1:] == in_memory[1:]
+    assert upload.look(path) == upload.look(io.BytesIO(path.read_bytes()))
+
+
+@pytest.mark.parametrize(("content", "why"), [(b"", "the file is empty"), (b"no picture", "by its content no PNG")])
+def test_what_is_wrong_in_memory_is_said_as_of_a_file(content, why):
+    with pytest.raises(DataError, match=why):
+        upload.read(io.BytesIO(content), (16, 16, 3))

@@ -34,9 +34,8 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, NamedTuple
+from contextlib import contextmanager, nullcontext
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -49,6 +48,8 @@ LONGEST_REASON = 300  # characters
 _PLAIN = ("1", "L", "P", "RGB", "YCbCr", "CMYK")
 _ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 _DEEP = ("I;16", "I;16L", "I;16B", "I;16N")
+Source = str | os.PathLike | BinaryIO
+"""A path, or a file that is open for reading, can seek, and stands at its beginning."""
 
 
 class Header(NamedTuple):
@@ -80,11 +81,11 @@ class Picture(NamedTuple):
     peak: int | None = None
 
 
-def look(path: str | os.PathLike, strict: bool = False) -> Header:
+def look(source: Source, strict: bool = False) -> Header:
     """Reads a file's header, decoding nothing.
 
     Args:
-      path: of the file.
+      source: the file, see `Source`.
       strict: refuse what isn't 8-bit grey or RGB, see above.
 
     Returns:
@@ -93,17 +94,17 @@ def look(path: str | os.PathLike, strict: bool = False) -> Header:
     Raises:
       DataError: the reason, without the path.
     """
-    with _opened(path) as image:
+    with _opened(source) as image:
         return _header(image, strict)
 
 
 def read(
-    path: str | os.PathLike, shape: tuple[int, ...], frame: Frame = "middle", strict: bool = False, depth: int = 16
+    source: Source, shape: tuple[int, ...], frame: Frame = "middle", strict: bool = False, depth: int = 16
 ) -> Picture:
     """Decodes a file to the pixels that a detector of this `image_shape` takes, see `adjax.data.io.pixels`.
 
     Args:
-      path: of the file.
+      source: the file, see `Source`.
       shape: (height px, width px, channels 1 or 3).
       frame: how the picture is brought to that size, see `adjax.data.io.pixels.Frame`.
       strict: refuse what isn't 8-bit grey or RGB, and opaque, see above.
@@ -116,7 +117,7 @@ def read(
       DataError: the reason, without the path.
     """
     height, width, channels = shape
-    with _opened(path) as image:
+    with _opened(source) as image:
         header, turned = _header(image, strict), orientation(image)
         most = MOST_TILED if frame == "tiles" else MAX_PIXELS
         if frame != "tiles":
@@ -221,16 +222,19 @@ def _peak(image: Any, negative: bool) -> int:
 
 
 @contextmanager
-def _opened(path: str | os.PathLike) -> Iterator[Any]:
+def _opened(source: Source) -> Iterator[Any]:
     from PIL import UnidentifiedImageError
 
+    empty = False
     try:
-        with open(path, "rb") as file, open_image(file) as image:
-            yield image
+        with open(source, "rb") if isinstance(source, str | os.PathLike) else nullcontext(source) as file:
+            empty = not file.read(1)
+            file.seek(0)
+            with open_image(file) as image:
+                yield image
     except DataError:
         raise
     except UnidentifiedImageError as error:
-        empty = Path(path).stat().st_size == 0
         what = "the file is empty" if empty else f"by its content no {', '.join(FORMATS)} file"
         raise DataError(what) from error
     except OSError as error:
