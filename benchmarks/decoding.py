@@ -14,6 +14,7 @@ from PIL import Image
 
 from adjax import augment, features
 from adjax.data.io import upload
+from adjax.data.io.sources.folder import Folder
 from adjax.detector import Detector, Spec, fit
 from adjax.predict import stream
 from adjax.spec import resolve
@@ -53,7 +54,9 @@ def predict(model: str, side_px: int, n: int, quick: bool) -> Timing:
         batch_size = min(features.batch_size_for(spec.image_shape), count // 4)
 
         def ours() -> None:
-            scored = [row for rows in stream.rows(detector, folder, names, batch_size=batch_size) for row in rows]
+            scored = [
+                row for rows in stream.rows(detector, Folder(folder), names, batch_size=batch_size) for row in rows
+            ]
             assert [row.status for row in scored] == ["ok"] * count
 
         def decode() -> None:

@@ -27,6 +27,7 @@ import adjax
 from adjax import __main__, thresholds
 from adjax.data import DataError
 from adjax.data.io import upload, walk
+from adjax.data.io.sources.folder import Folder
 from adjax.predict import stream, writers
 from adjax.predict.batch import predict_batch
 from adjax.predict.resume_log import ResumeLog
@@ -158,7 +159,7 @@ def test_without_held_out_images_there_are_no_p_values(detector, tmp_path, folde
 def test_a_score_that_is_not_finite_is_flagged(detector, tmp_path):
     nan = jax.tree.map(lambda x: x * np.nan, detector.params)
     said = predict_batch(dataclasses.replace(detector, params=nan), np.zeros((1, *SHAPE), np.uint8))
-    (row,) = stream._rows(detector.spec, None, tmp_path, None, ["a"], [upload.Header(8, 8, 1, "L")], said)
+    (row,) = stream._rows(detector.spec, None, Folder(tmp_path), None, ["a"], [upload.Header(8, 8, 1, "L")], said)
     assert (row.score, row.decision, row.nearest_class) == (None, "anomalous", None)  # it is near to none
 
 
@@ -459,7 +460,7 @@ def test_memory_is_a_window_whatever_the_number_of_files(detector, folder, monke
     names = [f"a/{i:02}.png" for i in range(0, 20, 2)] * 20
     drawn = []
     taken = 0
-    for rows in stream.rows(detector, folder, (drawn.append(n) or n for n in names), batch_size=4):
+    for rows in stream.rows(detector, Folder(folder), (drawn.append(n) or n for n in names), batch_size=4):
         taken += len(rows)
         assert len(decoded) <= len(drawn) <= taken + (stream.WINDOW + 1) * 4
     assert taken == len(names)

@@ -13,6 +13,7 @@ from PIL import Image
 import adjax
 from adjax import __main__
 from adjax.augment import normalise_for
+from adjax.data.io.sources.folder import Folder
 from adjax.predict import regions, stream
 from adjax.spec import Spec, resolve
 
@@ -136,7 +137,7 @@ def test_what_a_detector_of_the_middle_does_not_see_is_told(saved, folder, tmp_p
     middle = dataclasses.replace(detector, spec=dataclasses.replace(detector.spec, frame="middle"))
     Image.fromarray(np.full((16, 96), 110, np.uint8)).save(folder / "in" / "wide.png")
     for one, unseen in (middle, 0.75), (detector, 0.0):
-        (rows,) = stream.rows(one, folder / "in", ["wide.png"], batch_size=1)
+        (rows,) = stream.rows(one, Folder(folder / "in"), ["wide.png"], batch_size=1)
         assert rows[0].unseen == unseen
 
 

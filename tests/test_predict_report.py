@@ -20,6 +20,7 @@ from PIL import Image
 
 from adjax import __main__
 from adjax.data.io import upload
+from adjax.data.io.sources.folder import Folder
 from adjax.detector import Spec
 from adjax.predict import page
 from adjax.predict.resume_log import ResumeLog
@@ -275,7 +276,7 @@ def test_a_hundred_thousand_files_are_a_small_page_and_few_pictures(detector, fo
             for i, s in enumerate(scores)
         )
         journal.append(Prediction("<&" * 2000, "error", "<&" * 150) for _ in range(5_000))
-        report = page.of_scores(detector, "0" * 64, folder, journal, None, "c", "s.csv")
+        report = page.of_scores(detector, "0" * 64, Folder(folder), journal, None, "c", "s.csv")
     (view,) = report.views
     np.testing.assert_array_equal(view.scores, scores)
     assert len(asked) <= 2 * 100
@@ -293,7 +294,7 @@ def test_a_score_that_is_not_finite_is_flagged_and_shown(detector, folder, tmp_p
     with ResumeLog(tmp_path / "j", {}) as journal:
         journal.append(Prediction(f"a/{2 * i:02}.png", "ok", None, 8, 8, "L", 0.1 * i, 0.5, "normal") for i in range(9))
         journal.append([Prediction("b/01.png", "ok", None, 8, 8, "L", None, None, "anomalous")])
-        (view,) = page.of_scores(detector, "0" * 64, folder, journal, None, "c", "s.csv").views
+        (view,) = page.of_scores(detector, "0" * 64, Folder(folder), journal, None, "c", "s.csv").views
     assert np.isnan(view.scores[9])
     assert "b/01.png" in view.pictures.names
 
@@ -305,7 +306,7 @@ def test_what_the_network_makes_of_a_picture_is_shown(folder, tmp_path):
     one = untrained.detector(spec, images[20:], np.zeros(40, int), images[:20])
     with ResumeLog(tmp_path / "j", {}) as journal:
         journal.append(Prediction(f"a/{2 * i:02}.png", "ok", None, 8, 8, "L", 0.1 * i, 0.5, "normal") for i in range(9))
-        (view,) = page.of_scores(one, "0" * 64, folder, journal, None, "c", "s.csv").views
+        (view,) = page.of_scores(one, "0" * 64, Folder(folder), journal, None, "c", "s.csv").views
     seen = np.stack([upload.read(folder / name, (16, 16, 1)).pixels for name in view.pictures.names])
     wanted = np.asarray(one.outputs(seen)["reconstruction"]) * 255  # of this method the network sees 0 to 1
     assert np.abs(view.pictures.reconstructions - wanted).max() <= 0.51

@@ -15,6 +15,7 @@ from adjax.auto import fit, plan, select, tiled
 from adjax.auto.plan import UserChoices
 from adjax.data import DataError
 from adjax.data.io import upload
+from adjax.data.io.sources.folder import Folder
 from adjax.detector import outputs_of
 from adjax.predict import stream
 from adjax.predict.batch import predict_tiled
@@ -90,7 +91,7 @@ def test_a_row_of_a_tiled_picture_is_the_blended_score_and_its_boxes(detector, t
     picture[60:72, 100:112] = 255
     save(tmp_path / "a.png", picture)
     save(tmp_path / "b.png", noise(40, 40))
-    flagged, small = (row for (row,) in stream.rows(detector, tmp_path, ["a.png", "b.png"], batch_size=8))
+    flagged, small = (row for (row,) in stream.rows(detector, Folder(tmp_path), ["a.png", "b.png"], batch_size=8))
     assert flagged.score == pytest.approx(tiles.score(detector, picture).score)
     assert (flagged.decision, flagged.unseen, flagged.p_value) == ("anomalous", 0, 0.05)
     left, top, width, height, _ = (float(x) for x in flagged.boxes.split("; ")[0].split(","))

@@ -1,13 +1,16 @@
-"""`python -m adjax predict`: a folder of files to a table of decisions."""
+"""`python -m adjax predict`: files to a table of decisions."""
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shlex
 import shutil
 from collections import Counter
+from collections.abc import Callable, Generator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -15,8 +18,10 @@ from rich.console import Console
 from adjax import features, localise, manifest, serialization, thresholds
 from adjax.cli._common import check_rate, find_detector, start
 from adjax.cli.parsers.predict import parser
-from adjax.data.io import depth, framing, upload, walk
+from adjax.data.io import depth, framing, sources, upload, walk
 from adjax.data.io.probabilities import write_probabilities
+from adjax.data.io.sources.folder import Folder
+from adjax.data.io.sources.types import Source
 from adjax.data.split import DataError
 from adjax.detector import Detector
 from adjax.loop import StopSignal
@@ -36,25 +41,23 @@ def main(arguments: list[str]) -> int:
     interval = None if alpha is None else thresholds.threshold_interval(detector.calibration_scores, alpha)
     if chosen.submission and not detector.calibration_scores.shape[0]:
         raise DataError("--submission needs p-values, and this detector was fitted without held-out normal images")
-    folder = chosen.folder
-    report = None if chosen.no_report else chosen.report or page.path_beside(chosen.out, folder)
+    source = sources.of(chosen.source)
+    report = None if chosen.no_report else chosen.report or page.path_beside(chosen.out, source)
     if report is not None and report.resolve() == chosen.out.resolve():
         raise DataError(f"--report {report} is the table of --out: name another")
-    if chosen.copy_flagged and chosen.copy_flagged.resolve().is_relative_to(folder.resolve()):
-        raise DataError(f"--copy-flagged {chosen.copy_flagged} lies in {folder}, whose files are scored: name another")
+    _check_outside(source, "--copy-flagged", chosen.copy_flagged)
+    _check_outside(source, "--maps", chosen.maps)
     if chosen.maps and localise.kind(detector) is None:
         raise DataError(
             f"--maps {chosen.maps}: scorer {detector.spec.names[-1]} has no places, and the network does not "
             "reconstruct; train with --scorer padim, patchcore or subspace, or with --method autoencoder"
         )
-    if chosen.maps and chosen.maps.resolve().is_relative_to(folder.resolve()):
-        raise DataError(f"--maps {chosen.maps} lies in {folder}, whose files are scored: name another")
     if chosen.maps:
         try:
             chosen.maps.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DataError(f"--maps {chosen.maps} can't be made a folder: {error.strerror}; name another") from error
-    found = walk.find(folder, links=chosen.follow_links, hidden=chosen.hidden, any_name=chosen.any_name)
+    found = source.find(links=chosen.follow_links, hidden=chosen.hidden, any_name=chosen.any_name)
 
     shared: dict[str, str | float] = {"threshold": float(detector.threshold), "detector": sha256}
     journal_path = resume_log.path_beside(chosen.out)
@@ -66,7 +69,7 @@ def main(arguments: list[str]) -> int:
     with (
         ResumeLog(
             journal_path,
-            {**shared, "false-positive rate": alpha, "folder": str(folder.resolve())},
+            {**shared, "false-positive rate": alpha, "folder": source.where},
             chosen.fresh,
             {"directory": str(find_detector(chosen.detector).resolve()), "maps": localise.kind(detector)},
         ) as journal,
@@ -77,9 +80,9 @@ def main(arguments: list[str]) -> int:
         if chosen.maps and len(todo) < len(found.names):
             console.print("maps are made of what is scored now; of all by --fresh")
         depths = depth.Depths()
-        work = stream.rows(
+        work = _engine(chosen)(
             detector,
-            folder,
+            source,
             todo,
             batch_size=batch_size,
             threads=chosen.threads,
@@ -90,7 +93,7 @@ def main(arguments: list[str]) -> int:
         with ImageProgress(console, len(todo), "scoring") as progress, closing(work):
             for rows in work:
                 if chosen.copy_flagged:
-                    _copy_flagged(rows, folder, chosen.copy_flagged)
+                    _copy_flagged(rows, source, chosen.copy_flagged)
                 journal.append(rows)
                 progress.advance(len(rows))
                 if stop.received is not None:
@@ -110,7 +113,7 @@ def main(arguments: list[str]) -> int:
         if report is not None:
             command = shlex.join(["python", "-m", "adjax", "predict", *arguments])
             report.parent.mkdir(parents=True, exist_ok=True)
-            write_report(page.of_scores(detector, sha256, folder, journal, alpha, command, chosen.out.name), report)
+            write_report(page.of_scores(detector, sha256, source, journal, alpha, command, chosen.out.name), report)
         written = {
             "table": chosen.out,
             "report": report,
@@ -125,6 +128,23 @@ def main(arguments: list[str]) -> int:
         if warning := depths.told(depth.trained(find_detector(chosen.detector)), detector.spec.depth):
             console.print(warning, style="bold red")
     return 0
+
+
+def _engine(chosen: argparse.Namespace) -> Callable[..., Generator[list[Prediction]]]:
+    """What scores: `stream.rows`, or the same on a Ray cluster."""
+    if chosen.engine == "local":
+        return stream.rows
+    from adjax.predict import cluster
+
+    cluster.import_ray()  # before anything is begun
+    asked = cluster.Cluster(chosen.ray_address, chosen.workers, chosen.worker_cpus, chosen.worker_gpus)
+    return partial(cluster.rows, find_detector(chosen.detector), asked)
+
+
+def _check_outside(source: Source, option: str, target: Path | None) -> None:
+    """Refuses to write among the files that are scored."""
+    if target and isinstance(source, Folder) and target.resolve().is_relative_to(source.root.resolve()):
+        raise DataError(f"{option} {target} lies in {source.root}, whose files are scored: name another")
 
 
 def _detector(run: Path, false_positive_rate: float | None) -> tuple[Detector, str, float | None]:
@@ -165,12 +185,15 @@ def _told(found: walk.Found, before: int) -> str:
     return "; ".join(parts)
 
 
-def _copy_flagged(rows: list[Prediction], folder: Path, to: Path) -> None:
+def _copy_flagged(rows: list[Prediction], source: Source, to: Path) -> None:
     for row in rows:
         if row.decision == "anomalous":
-            target = to / row.path
+            target, file = to / row.path, source.open(row.path)
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(folder / row.path, target)
+            if isinstance(file, str | os.PathLike):
+                shutil.copyfile(file, target)
+            else:
+                target.write_bytes(file.read())
 
 
 def _submission(path: Path, journal: ResumeLog) -> None:

@@ -16,6 +16,8 @@ from rich.console import Console
 from adjax import features, manifest, serialization, thresholds
 from adjax.cli._common import check_rate, find_detector, start
 from adjax.cli.parsers.threshold import parser
+from adjax.data.io import sources
+from adjax.data.io.sources.types import Source
 from adjax.data.split import DataError
 from adjax.detector import Detector
 from adjax.predict import decide, page, readers, resume_log, stream, writers
@@ -58,10 +60,10 @@ def main(arguments: list[str]) -> int:
     decider = Decider(sha256, threshold, interval, draws)
     if chosen.report or chosen.boxes:
         detector = dataclasses.replace(serialization.load(directory), threshold=jnp.float32(threshold))
-        folder = Path(beside["folder"])
+        pictures = sources.of(beside["folder"])
     if chosen.boxes:
         again = decide.flagged(decider.parts(readers.parts(source)))
-        decider = Decider(sha256, threshold, interval, draws, _boxes(console, detector, folder, again))
+        decider = Decider(sha256, threshold, interval, draws, _boxes(console, detector, pictures, again))
     writers.write_parts(out, decider.parts(readers.parts(source)))
     counts = decider.counts
     console.print(
@@ -76,7 +78,7 @@ def main(arguments: list[str]) -> int:
     if chosen.report:
         command = shlex.join(["python", "-m", "adjax", "threshold", *arguments])
         table = readers.Table(out)
-        write_report(page.of_scores(detector, sha256, folder, table, rate, command, out.name), chosen.report)
+        write_report(page.of_scores(detector, sha256, pictures, table, rate, command, out.name), chosen.report)
         console.print(f"  report        {chosen.report} (open it in a browser)")
     return 0
 
@@ -100,9 +102,9 @@ def _directory(chosen: argparse.Namespace, beside: dict[str, Any]) -> Path:
     return directory
 
 
-def _boxes(console: Console, detector: Detector, folder: Path, names: list[str]) -> dict[str, str | None]:
+def _boxes(console: Console, detector: Detector, source: Source, names: list[str]) -> dict[str, str | None]:
     """Boxes of pictures, at the threshold of the detector; None for one that has none, or can't be read any more."""
-    work = stream.rows(detector, folder, names, batch_size=features.batch_size_for(detector.spec.image_shape))
+    work = stream.rows(detector, source, names, batch_size=features.batch_size_for(detector.spec.image_shape))
     found = dict[str, str | None]()
     with ImageProgress(console, len(names), "boxes") as progress, closing(work):
         for rows in work:

@@ -21,6 +21,7 @@ import numpy as np
 
 from adjax import distribution, localise
 from adjax.data.io import upload
+from adjax.data.io.sources.types import Source
 from adjax.data.split import DataError
 from adjax.detector import Detector
 from adjax.predict.stream import Prediction
@@ -68,14 +69,14 @@ class Scored(NamedTuple):
 
 
 def of_scores(
-    detector: Detector, sha256: str, folder: Path, journal: Journal, alpha: float | None, command: str, table: str
+    detector: Detector, sha256: str, source: Source, journal: Journal, alpha: float | None, command: str, table: str
 ) -> Report:
     """Builds the report of a scored folder.
 
     Args:
       detector: that scored.
       sha256: of its manifest.
-      folder: whose files were scored.
+      source: whose files were scored.
       journal: with all rows.
       alpha: the share of normal images that the threshold may flag; None: not known.
       command: makes the report again.
@@ -91,19 +92,19 @@ def of_scores(
         classes = detector.spec.classes if (scored.nearest >= 0).any() else ()
         views = [
             View(
-                name=upload.line(folder.name) or "files",
+                name=upload.line(source.title) or "files",
                 scores=scored.scores,
                 threshold=threshold,
                 labels=scored.nearest if classes else None,
                 classes=classes,
                 held_out=held_out if len(held_out) else None,
                 nominal=alpha,
-                pictures=pictures(detector, folder, journal, near(scored.scores, threshold)),
+                pictures=pictures(detector, source, journal, near(scored.scores, threshold)),
             )
         ]
     facts = {
         "Files": [
-            ("folder", upload.line(str(folder))),
+            ("folder", upload.line(source.where)),
             ("all rows", upload.line(table)),
             ("scored on", time.strftime("%Y-%m-%d", time.gmtime())),
         ],
@@ -120,7 +121,7 @@ def of_scores(
         ],
     }
     return Report(
-        title=title(folder, table),
+        title=title(source, table),
         lead=_lead(len(held_out), bool(views)),
         figures=_figures(scored, threshold, alpha, held_out),
         views=views,
@@ -130,12 +131,12 @@ def of_scores(
     )
 
 
-def path_beside(out: Path, folder: Path) -> Path:
+def path_beside(out: Path, source: Source) -> Path:
     """Chooses the path of a table's report: report.html beside it, unless that is another table's.
 
     Args:
       out: path of the table.
-      folder: whose files were scored.
+      source: whose files were scored.
 
     Returns:
       The path.
@@ -143,23 +144,23 @@ def path_beside(out: Path, folder: Path) -> Path:
     path = out.with_name(NAME)
     try:
         with open(path, encoding="utf-8", errors="replace") as file:
-            own = f"<title>{html.escape(title(folder, out.name))}</title>" in file.read(8192)
+            own = f"<title>{html.escape(title(source, out.name))}</title>" in file.read(8192)
     except OSError:  # there is none
         own = True
     return path if own else out.with_name(f"{out.name}.{NAME}")
 
 
-def title(folder: Path, table: str) -> str:
+def title(source: Source, table: str) -> str:
     """Title of the report, which tells whose it is.
 
     Args:
-      folder: whose files were scored.
+      source: whose files were scored.
       table: name of the file that has all rows.
 
     Returns:
       One line.
     """
-    return _short(f"Scores of {upload.line(folder.resolve().name) or 'a folder'}, {upload.line(table)}")
+    return _short(f"Scores of {upload.line(source.title) or 'a folder'}, {upload.line(table)}")
 
 
 def read(journal: Journal, classes: Sequence[str]) -> Scored:
@@ -203,12 +204,12 @@ def near(scores: np.ndarray, threshold: float) -> np.ndarray:
     return np.union1d(choose(scores), order[max(at - NEAR, 0) : at + NEAR])
 
 
-def pictures(detector: Detector, folder: Path, journal: Journal, rows: np.ndarray) -> Pictures | None:
+def pictures(detector: Detector, source: Source, journal: Journal, rows: np.ndarray) -> Pictures | None:
     """Reads some of the scored files again; files that have gone or become unreadable are left out.
 
     Args:
       detector: that scored.
-      folder: whose files were scored.
+      source: whose files were scored.
       journal: of the scoring.
       rows: int[k], among those with status "ok".
 
@@ -224,9 +225,11 @@ def pictures(detector: Detector, folder: Path, journal: Journal, rows: np.ndarra
     for at, row in enumerate(scored):
         if at in wanted:
             try:
-                path, depth = folder / row.path, detector.spec.depth
-                seen, shown = (upload.read(path, size, frame, depth=depth).pixels for size in (shape, large))
-            except DataError:
+                depth = detector.spec.depth
+                seen, shown = (
+                    upload.read(source.open(row.path), size, frame, depth=depth).pixels for size in (shape, large)
+                )
+            except (DataError, OSError):
                 continue
             found.append((at, _short(upload.line(row.path)), seen, shown))
     if not found:

@@ -88,7 +88,7 @@ def told(found: list[Box]) -> str:
 
 
 def write(
-    source: Path,
+    source: upload.Source,
     into: Path,
     places: np.ndarray,
     threshold: float | None,
@@ -100,7 +100,7 @@ def write(
     outlined.
 
     Args:
-      source: the picture.
+      source: the picture, a path or an open file.
       into: path of both files without their ends; its folder is made.
       places, threshold, size, spec: as of `boxes`.
     """
@@ -122,7 +122,7 @@ def write(
         Image.fromarray(overlay(picture, full, level(places, threshold))).save(fresh, "png")
 
 
-def _shown(source: Path, shape: tuple[int, int, int], spec: Spec | FunctionSpec) -> np.ndarray:
+def _shown(source: upload.Source, shape: tuple[int, int, int], spec: Spec | FunctionSpec) -> np.ndarray:
     """The picture, resized to that size; as large a one as the detector takes."""
     if spec.frame != "tiles":
         return upload.read(source, shape, "whole", depth=spec.depth).pixels

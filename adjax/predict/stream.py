@@ -16,6 +16,7 @@ from adjax import localise, thresholds
 from adjax.data.io import upload
 from adjax.data.io.depth import Depths
 from adjax.data.io.pixels import unseen
+from adjax.data.io.sources.types import Source
 from adjax.data.split import DataError
 from adjax.detector import Detector
 from adjax.predict import THREADS, regions
@@ -30,7 +31,7 @@ class Prediction(NamedTuple):
     """The row of one file; None: unknown.
 
     Attributes:
-      path: relative to the folder, as `adjax.data.io.walk` has it.
+      path: relative to the folder, as `adjax.data.io.walk` has it; of another source the name of the picture.
       status: "ok" or "error".
       error: why it could not be scored.
       width, height: of the file as a viewer shows it, px; `mode`: Pillow's name of it.
@@ -72,7 +73,7 @@ class Prediction(NamedTuple):
 
 def rows(
     detector: Detector,
-    folder: Path,
+    source: Source,
     names: Iterable[str],
     *,
     batch_size: int,
@@ -85,7 +86,8 @@ def rows(
 
     Args:
       detector: of uint8 images [H, W, C].
-      folder, names: the files, `folder / name`; `names` is drawn from as batches fill.
+      source: of the files.
+      names: of the files; drawn from as batches fill.
       batch_size: images the device sees at once; the last batch is padded to it, so one program does them all. Pictures
         that are cut into tiles come one at a time.
       threads: that decode.
@@ -95,12 +97,15 @@ def rows(
 
     Yields:
       Rows, `batch_size` of them but for the last time.
+
+    Raises:
+      OSError: no file can be had at present, see `adjax.data.io.sources.types`.
     """
     state, shape, tiled = jax.device_put(detector), detector.spec.image_shape, detector.spec.frame == "tiles"
     batch_size = 1 if tiled else batch_size  # of tiles, those of one picture
     level = float(detector.threshold) if localise.kind(detector) == "score" else None
     pending: tuple[list[str], list[upload.Header | str], Any] | None = None
-    for batch, decoded in _decoded(folder, iter(names), detector.spec, batch_size, threads):
+    for batch, decoded in _decoded(source, iter(names), detector.spec, batch_size, threads):
         pictures = {slot: p for slot, p in enumerate(decoded) if isinstance(p, upload.Picture)}
         if depths is not None:
             for picture in pictures.values():
@@ -114,20 +119,20 @@ def rows(
                 images[slot] = picture.pixels
             started = batch, headers, predict_batch(state, images, interval)
         if pending is not None:  # fetched one batch late, so that the device works while threads decode
-            yield _rows(detector.spec, level, folder, maps, *pending)
+            yield _rows(detector.spec, level, source, maps, *pending)
         pending = started
     if pending is not None:
-        yield _rows(detector.spec, level, folder, maps, *pending)
+        yield _rows(detector.spec, level, source, maps, *pending)
 
 
 def _decoded(
-    folder: Path, names: Iterator[str], spec: Spec | FunctionSpec, batch_size: int, threads: int
+    source: Source, names: Iterator[str], spec: Spec | FunctionSpec, batch_size: int, threads: int
 ) -> Iterator[tuple[list[str], list[upload.Picture | str]]]:
     """(names, pictures or reasons), a batch at a time; no more than WINDOW batches are decoded and not yet taken."""
 
     def one(name: str) -> upload.Picture | str:
         try:
-            return upload.read(folder / name, spec.image_shape, spec.frame, depth=spec.depth)
+            return upload.read(source.open(name), spec.image_shape, spec.frame, depth=spec.depth)
         except DataError as error:
             return upload.reason(error)
 
@@ -147,7 +152,7 @@ def _decoded(
 def _rows(
     spec: Spec | FunctionSpec,
     level: float | None,
-    folder: Path,
+    source: Source,
     maps: Path | None,
     names: list[str],
     headers: list[upload.Header | str],
@@ -166,7 +171,7 @@ def _rows(
             places = said["places"][slot]
             boxes = regions.told(regions.boxes(places, level, size, spec))
             if maps is not None:
-                regions.write(folder / name, maps / name, places, level, size, spec)
+                regions.write(source.open(name), maps / name, places, level, size, spec)
         found.append(
             Prediction(
                 name,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from adjax.cli.parsers._common import new_parser, share, whole
+from adjax.cli.parsers._common import finite, new_parser, share, whole
 from adjax.predict import THREADS
 
 EPILOG = """\
@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     options = new_parser("predict", "Score the picture files of a folder: one row per file.", EPILOG)
     add = options.add_argument
     add("detector", type=Path, metavar="DETECTOR", help="run directory that holds detector/, or a detector")
-    add("folder", type=Path, metavar="FOLDER", help="its picture files, and those of its subfolders")
+    add("source", metavar="SOURCE", help="a folder: its picture files, and those of its subfolders")
     add("--out", type=Path, required=True, metavar="SCORES", help="the table: .csv, .jsonl or .parquet")
     add(
         "--false-positive-rate",
@@ -70,4 +70,19 @@ def parser() -> argparse.ArgumentParser:
     add("--fresh", action="store_true", help="start again, whatever was done before")
     add("--batch-size", type=whole(1, 1_000_000), metavar="N", help="images at once (default: by their size)")
     add("--threads", type=whole(1, 1024), default=THREADS, metavar="N", help="that decode (default: %(default)s)")
+    add("--engine", choices=("local", "ray"), default="local", help="what scores: this process, or a Ray cluster")
+    ray = options.add_argument_group("options of --engine ray")
+    add = ray.add_argument
+    add("--ray-address", metavar="HOST:PORT", help="the cluster (default: RAY_ADDRESS, or one started for this run)")
+    add("--workers", type=whole(1, 100_000), metavar="N", help="processes that score (default: as many as fit)")
+    add("--worker-cpus", type=whole(1, 1024), metavar="N", help="CPUs that each takes (default: --threads)")
+    add("--worker-gpus", type=_gpus, default=0.0, metavar="N", help="GPUs that each takes (default: none)")
     return options
+
+
+def _gpus(text: str) -> float:
+    """A share of one GPU, or a whole number of them."""
+    value = finite(text)
+    if value < 0 or (value > 1 and value != int(value)):
+        raise argparse.ArgumentTypeError(f"{value:g}: must be a whole number, or a share of one GPU between 0 and 1")
+    return value

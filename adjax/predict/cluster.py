@@ -1,0 +1,393 @@
+"""Files to rows on a Ray cluster: the rows of `adjax.predict.stream`, in the same order, bit for bit.
+
+    names → parts of whole batches → workers, each with one loaded detector → rows, in order → the one journal
+
+A worker runs `stream.rows` on a part, so a picture is scored in a batch of the same shape by the same program. A score
+doesn't depend on its place in the batch, nor on its neighbours there. On a CPU it may depend on the number of XLA's
+threads, so each worker has as many as this process. Only this process writes. It holds a few parts per worker.
+A worker that dies is replaced, and its parts are given out again. Ray itself restarts and repeats nothing, since it
+would not tell which part kills its workers.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import signal
+import threading
+import time
+import warnings
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from adjax import distribution, manifest, thresholds
+from adjax.data.io import upload
+from adjax.data.io.depth import Depths
+from adjax.data.io.sources.types import Source
+from adjax.data.split import DataError
+from adjax.detector import Detector
+from adjax.predict import THREADS
+from adjax.predict.stream import Prediction
+from adjax.predict.worker import Scored, Setup, Worker, contents, versions, write_maps
+
+BATCHES = 8
+"""Of a part. Maps are large: with them a part is one batch."""
+AT_ONCE, AHEAD = 2, 4
+"""Parts given to a worker, so that it never waits; and parts per worker that may be done before one that isn't."""
+DEATHS = 3
+"""Workers that a part may cost."""
+WAIT_S = 600.0
+"""For any worker to be there: a cluster may have to start machines first."""
+_LOOK_S = 0.5
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Which cluster, and what is taken of it.
+
+    Attributes:
+      address: HOST:PORT; None: RAY_ADDRESS, and without it a cluster of this machine for this run alone.
+      workers: processes that score; None: as many as fit.
+      cpus: that each takes; None: as many as XLA takes in this process.
+      gpus: that each takes; a share of one, or a whole number.
+    """
+
+    address: str | None = None
+    workers: int | None = None
+    cpus: int | None = None
+    gpus: float = 0.0
+
+
+class _Part(NamedTuple):
+    number: int
+    names: Sequence[str]
+
+
+class _Parts:
+    """Names, cut into parts of a size; those that come back are given first."""
+
+    def __init__(self, names: Sequence[str], size: int):
+        self._names, self._size, self._fresh = names, size, 0
+        self._back: list[int] = []  # a heap
+        self.count = -(-len(names) // size)
+
+    def take(self, below: int) -> _Part | None:
+        """The first of those left, if its number is below that."""
+        waiting = self._back[0] if self._back else self._fresh
+        if waiting >= min(below, self.count):
+            return None
+        if self._back:
+            heapq.heappop(self._back)
+        else:
+            self._fresh += 1
+        return _Part(waiting, self._names[waiting * self._size : (waiting + 1) * self._size])
+
+    def put_back(self, part: _Part) -> None:
+        heapq.heappush(self._back, part.number)
+
+
+@dataclass(eq=False)
+class _Seat:
+    """A worker's handle, the call that loads its detector until that is done, and the parts it was given."""
+
+    handle: Any
+    loading: Any
+    given: deque[tuple[_Part, Any]] = field(default_factory=deque)
+
+    @property
+    def awaited(self) -> Any:
+        """The call that ends first; None: it has nothing to do."""
+        return self.loading if self.loading is not None else self.given[0][1] if self.given else None
+
+
+def rows(
+    directory: Path,
+    cluster: Cluster,
+    detector: Detector,
+    source: Source,
+    names: Sequence[str],
+    *,
+    batch_size: int,
+    threads: int = THREADS,
+    interval: thresholds.ThresholdInterval | None = None,
+    depths: Depths | None = None,
+    maps: Path | None = None,
+) -> Generator[list[Prediction]]:
+    """Scores files on a cluster, in order, as `adjax.predict.stream.rows` does in this process.
+
+    Args:
+      directory: that the detector was loaded from.
+      cluster: which one.
+      detector: with the threshold to decide by.
+      source: of the files, which every machine of the cluster must reach.
+      names: of the files.
+      batch_size, interval, depths, maps: as of `stream.rows`.
+      threads: that decode in a worker, at most as many as the CPUs that were asked for it.
+
+    Yields:
+      Rows of a part; none, from time to time, so that the caller may look up.
+
+    Raises:
+      DataError: no cluster; no worker in `WAIT_S`; other versions there; a part that kills its workers.
+      OSError: no file can be had at present.
+    """
+    if not names:
+        return
+    size = 1 if detector.spec.frame == "tiles" else batch_size  # as `stream.rows` takes them
+    parts = _Parts(names, size * (1 if maps is not None else BATCHES))
+    setup = Setup(
+        files=contents(directory),
+        sha256=manifest.digest(directory),
+        threshold=float(detector.threshold),
+        interval=None if interval is None else (float(interval[0]), float(interval[1])),
+        source=source,
+        first=names[0],
+        batch_size=batch_size,
+        threads=min(threads, cluster.cpus or threads),
+        maps=maps is not None,
+        environment={name: value for name, value in os.environ.items() if name.endswith("_NUM_THREADS")},
+    )
+    with _connected(cluster) as ray:
+        pool = _Pool(ray, cluster, setup, parts)
+        try:
+            for scored in pool.run():
+                if scored is None:
+                    yield []
+                    continue
+                for peak, mode in scored.depths if depths is not None else ():
+                    depths.add(peak, mode)  # type: ignore[union-attr]
+                if maps is not None:
+                    write_maps(scored.maps, maps)
+                yield scored.rows
+        finally:
+            pool.close()
+
+
+def import_ray() -> Any:
+    """Imports Ray, which sends no statistics of its use and leaves this process's signals as they are.
+
+    Raises:
+      DataError: it is not installed.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the coming default; without it Ray warns
+    try:
+        import ray
+    except ImportError as error:
+        raise DataError(f"--engine ray needs Ray: {distribution.install('ray')}, or --engine local") from error
+    return ray
+
+
+class _Pool:
+    """Workers, and parts on their way through them."""
+
+    def __init__(self, ray: Any, cluster: Cluster, setup: Setup, parts: _Parts):
+        self._ray, self._parts = ray, parts
+        self._setup = ray.put(setup)
+        cpus = cluster.cpus or xla_threads()
+        self._worker = ray.remote(Worker).options(
+            num_cpus=cpus,
+            num_gpus=cluster.gpus,
+            max_restarts=0,
+            scheduling_strategy="SPREAD",
+            runtime_env={"env_vars": _environment()},
+        )
+        self._asked = f"{cpus} CPUs" + f" and {cluster.gpus:g} GPUs" * bool(cluster.gpus)
+        fitting = _fitting(ray, cpus, cluster.gpus)
+        if not fitting and not _address(cluster):
+            raise self._no_place()
+        self._size = max(1, min(cluster.workers or fitting, parts.count))
+        self._deaths: dict[int, int] = {}  # part → workers that it cost
+        self._unborn = 0  # workers in a row that died before their detector was loaded
+        self._done: dict[int, Scored] = {}
+        self._next = 0
+        self._seats = [self._seat() for _ in range(self._size)]
+
+    def close(self) -> None:
+        """Ends the workers."""
+        for seat in self._seats:
+            with suppress(Exception):  # of a cluster that has gone
+                self._ray.kill(seat.handle)
+
+    def run(self) -> Iterator[Scored | None]:
+        """What came of each part, in order; None from time to time."""
+        placed_at = time.monotonic()
+        while self._next < self._parts.count:
+            self._give()
+            awaited = {seat.awaited: seat for seat in self._seats if seat.awaited is not None}
+            for call in self._ray.wait(list(awaited), num_returns=1, timeout=_LOOK_S)[0]:
+                self._take(awaited[call], call)
+            while self._next in self._done:
+                self._next += 1
+                yield self._done.pop(self._next - 1)
+            yield None
+            if any(seat.loading is None for seat in self._seats):
+                placed_at = time.monotonic()
+            elif time.monotonic() - placed_at > WAIT_S:
+                raise self._no_place()
+
+    def _seat(self) -> _Seat:
+        handle = self._worker.remote(self._setup)
+        return _Seat(handle, handle.load.remote())
+
+    def _give(self) -> None:
+        """Fills up the workers that are there, one part each, then another."""
+        ready = [seat for seat in self._seats if seat.loading is None]
+        for held in range(AT_ONCE):
+            for seat in ready:
+                if len(seat.given) > held:
+                    continue
+                part = self._parts.take(self._next + AHEAD * self._size)
+                if part is None:
+                    return
+                seat.given.append((part, seat.handle.score.remote(part.names)))
+
+    def _take(self, seat: _Seat, call: Any) -> None:
+        """Takes what came of a call, or replaces the worker."""
+        try:
+            came = self._ray.get(call)
+        except self._ray.exceptions.RayTaskError as error:  # raised by our own code there
+            raise (error.cause or error) from None
+        except self._ray.exceptions.RayError as error:
+            self._replace(seat, upload.reason(error))
+            return
+        if seat.loading is not None:
+            _check_versions(came)
+            seat.loading, self._unborn = None, 0
+            return
+        part, _ = seat.given.popleft()
+        self._deaths.pop(part.number, None)
+        self._done[part.number] = came
+
+    def _replace(self, seat: _Seat, why: str) -> None:
+        """A worker or its machine is gone; the first of its parts is the one it was at."""
+        with suppress(Exception):
+            self._ray.kill(seat.handle)
+        if seat.loading is not None:
+            self._unborn += 1
+            if self._unborn >= DEATHS * self._size:
+                raise DataError(f"{self._unborn} workers died while they loaded the detector, the last one so: {why}")
+        elif seat.given:
+            part, _ = seat.given[0]
+            self._deaths[part.number] = self._deaths.get(part.number, 0) + 1
+            if self._deaths[part.number] >= DEATHS:
+                raise DataError(_killing(part, why))
+        for part, _ in seat.given:
+            self._parts.put_back(part)
+        self._seats[self._seats.index(seat)] = self._seat()
+
+    def _no_place(self) -> DataError:
+        found = self._ray.cluster_resources()
+        return DataError(
+            f"no worker of {self._asked} finds a place: the cluster has {found.get('CPU', 0):g} CPUs and "
+            f"{found.get('GPU', 0):g} GPUs; ask for less by --worker-cpus and --worker-gpus"
+        )
+
+
+@contextmanager
+def _connected(cluster: Cluster) -> Iterator[Any]:
+    """Ray, connected; a cluster that was started for this is stopped."""
+    ray = import_ray()
+    if ray.is_initialized():  # by the caller, in Python
+        yield ray
+        return
+    address = _address(cluster)
+    options: dict[str, Any] = {"address": address}
+    if not address:
+        asked = (cluster.workers or 1) * (cluster.cpus or xla_threads())
+        options = {"address": "local", "num_cpus": max(xla_threads(), asked), "include_dashboard": False}
+    with _quiet():
+        try:
+            with _own_signals(), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)  # JAX's: the child becomes Ray at once
+                ray.init(**options, log_to_driver=False, logging_level="ERROR")
+        except (OSError, RuntimeError, ValueError) as error:
+            what = f"no Ray cluster answers at {address}" if address else "Ray can't be started"
+            raise DataError(f"{what}: {upload.reason(error)}") from error
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """`ray.init` takes SIGTERM for itself; the caller's handler comes back."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Ray tells this process's screen of every worker that dies, whatever `log_to_driver` is."""
+    from ray._private import worker
+
+    printed = getattr(worker, "print_to_stdstream", None)
+    if printed is None:  # another release
+        yield
+        return
+    worker.print_to_stdstream = lambda *_, **__: None
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = printed
+
+
+def _address(cluster: Cluster) -> str | None:
+    return cluster.address or os.environ.get("RAY_ADDRESS") or None
+
+
+def xla_threads() -> int:
+    """Threads that XLA takes on a CPU in this process: as many as it may use, or as the environment says."""
+    for name in ("PJRT_NPROC", "NPROC"):
+        if os.environ.get(name, "").isdigit():
+            return int(os.environ[name])
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _environment() -> dict[str, str]:
+    """What decides how XLA computes, so that workers compute as this process would; not where, nor what it keeps."""
+    same = {
+        name: value
+        for name, value in os.environ.items()
+        if name == "XLA_FLAGS" or (name.startswith("JAX_") and name != "JAX_PLATFORMS" and not name.endswith("_DIR"))
+    }
+    return {**same, "PJRT_NPROC": str(xla_threads())}
+
+
+def _fitting(ray: Any, cpus: int, gpus: float) -> int:
+    """How many workers the cluster has room for."""
+    found = 0
+    for node in ray.nodes():
+        if node["Alive"]:
+            has = node["Resources"]
+            fits = int(has.get("CPU", 0) // cpus)
+            found += min(fits, int(has.get("GPU", 0) / gpus)) if gpus else fits
+    return found
+
+
+def _check_versions(there: dict[str, str]) -> None:
+    here = versions()
+    other = [
+        f"{name} {there.get(name)}, here {version}" for name, version in here.items() if there.get(name) != version
+    ]
+    if other:
+        raise DataError(f"a worker has {'; '.join(other)}: rows would differ; install the same on all machines")
+
+
+def _killing(part: _Part, why: str) -> str:
+    first, last = (upload.line(part.names[at]) for at in (0, -1))
+    return (
+        f"{DEATHS} workers died over the same {len(part.names):,} files, {first} to {last}, the last one so: {why}. "
+        "What is done stays; move the file away that does it, or give each worker more memory by fewer --workers"
+    )
