@@ -37,6 +37,7 @@ def main(arguments: list[str]) -> int:
     chosen = parser().parse_args(arguments)
     console = start()
     writers.check(chosen.out)
+    engine = _engine(chosen)
     detector, sha256, alpha = _detector(chosen.detector, chosen.false_positive_rate)
     interval = None if alpha is None else thresholds.threshold_interval(detector.calibration_scores, alpha)
     if chosen.submission and not detector.calibration_scores.shape[0]:
@@ -80,7 +81,7 @@ def main(arguments: list[str]) -> int:
         if chosen.maps and len(todo) < len(found.names):
             console.print("maps are made of what is scored now; of all by --fresh")
         depths = depth.Depths()
-        work = _engine(chosen)(
+        work = engine(
             detector,
             source,
             todo,
@@ -92,10 +93,11 @@ def main(arguments: list[str]) -> int:
         )
         with ImageProgress(console, len(todo), "scoring") as progress, closing(work):
             for rows in work:
-                if chosen.copy_flagged:
-                    _copy_flagged(rows, source, chosen.copy_flagged)
-                journal.append(rows)
-                progress.advance(len(rows))
+                if rows:
+                    if chosen.copy_flagged:
+                        _copy_flagged(rows, source, chosen.copy_flagged)
+                    journal.append(rows)
+                    progress.advance(len(rows))
                 if stop.received is not None:
                     break
             rate = progress.rate()
@@ -136,7 +138,7 @@ def _engine(chosen: argparse.Namespace) -> Callable[..., Generator[list[Predicti
         return stream.rows
     from adjax.predict import cluster
 
-    cluster.import_ray()  # before anything is begun
+    cluster.import_ray()
     asked = cluster.Cluster(chosen.ray_address, chosen.workers, chosen.worker_cpus, chosen.worker_gpus)
     return partial(cluster.rows, find_detector(chosen.detector), asked)
 

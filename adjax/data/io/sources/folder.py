@@ -32,7 +32,17 @@ class Folder:
         return {"root": self.root.absolute()}  # another process may stand in another folder
 
     def find(self, *, links: bool = False, hidden: bool = False, any_name: bool = False) -> walk.Found:
-        """Lists the picture files, see `adjax.data.io.walk.find`."""
+        """Lists the picture files.
+
+        Args:
+          links, hidden, any_name: as of `adjax.data.io.walk.find`.
+
+        Returns:
+          A `Found`.
+
+        Raises:
+          DataError: no such folder.
+        """
         return walk.find(self.root, links=links, hidden=hidden, any_name=any_name)
 
     def open(self, name: str) -> Path:
