@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import shutil
@@ -12,15 +11,14 @@ from pathlib import Path
 
 from rich.console import Console
 
-from adjax import features, localise, manifest, serialization, thresholds
-from adjax.cli._common import check_rate, find_detector, start
+from adjax import features, localise
+from adjax.cli._common import start
 from adjax.cli.parsers.predict import parser
 from adjax.data.io import depth, framing, upload, walk
 from adjax.data.io.probabilities import write_probabilities
 from adjax.data.split import DataError
-from adjax.detector import Detector
 from adjax.loop import StopSignal
-from adjax.predict import page, resume_log, stream, writers
+from adjax.predict import loading, page, resume_log, stream, writers
 from adjax.predict.resume_log import ResumeLog
 from adjax.predict.stream import Prediction
 from adjax.progress import ImageProgress
@@ -32,8 +30,7 @@ def main(arguments: list[str]) -> int:
     chosen = parser().parse_args(arguments)
     console = start()
     writers.check(chosen.out)
-    detector, sha256, alpha = _detector(chosen.detector, chosen.false_positive_rate)
-    interval = None if alpha is None else thresholds.threshold_interval(detector.calibration_scores, alpha)
+    detector, sha256, alpha, interval, directory = loading.load(chosen.detector, chosen.false_positive_rate)
     if chosen.submission and not detector.calibration_scores.shape[0]:
         raise DataError("--submission needs p-values, and this detector was fitted without held-out normal images")
     folder = chosen.folder
@@ -68,7 +65,7 @@ def main(arguments: list[str]) -> int:
             journal_path,
             {**shared, "false-positive rate": alpha, "folder": str(folder.resolve())},
             chosen.fresh,
-            {"directory": str(find_detector(chosen.detector).resolve()), "maps": localise.kind(detector)},
+            {"directory": str(directory.resolve()), "maps": localise.kind(detector)},
         ) as journal,
         StopSignal() as stop,
     ):
@@ -122,36 +119,9 @@ def main(arguments: list[str]) -> int:
         unseen = [row.unseen for row in journal.rows() if row.unseen is not None]
         if warning := framing.told_of_unseen(unseen, detector.spec.frame):
             console.print(warning, style="bold red")
-        if warning := depths.told(depth.trained(find_detector(chosen.detector)), detector.spec.depth):
+        if warning := depths.told(depth.trained(directory), detector.spec.depth):
             console.print(warning, style="bold red")
     return 0
-
-
-def _detector(run: Path, false_positive_rate: float | None) -> tuple[Detector, str, float | None]:
-    """The detector, the SHA-256 of its manifest (which holds those of its files), and the rate of its threshold."""
-    directory = find_detector(run)
-    detector = serialization.load(directory)
-    shape, dtype = detector.spec.image_shape, detector.spec.dtype
-    if dtype != "uint8" or len(shape) != 3:
-        raise DataError(
-            f"{directory} takes {dtype}[N, {', '.join(map(str, shape))}], and picture files are uint8[N, height, "
-            "width, channels]: score arrays in Python, by adjax.load"
-        )
-    sha256 = manifest.digest(directory)
-    if false_positive_rate is not None:
-        check_rate(len(detector.calibration_scores), false_positive_rate)
-        return detector.with_false_positive_rate(false_positive_rate), sha256, false_positive_rate
-    return detector, sha256, _rate(detector, directory)
-
-
-def _rate(detector: Detector, directory: Path) -> float | None:
-    """The false-positive rate that `train` set the threshold for; None unless its record gives this very threshold."""
-    try:
-        alpha = float(json.loads((directory / "train.json").read_text(encoding="utf-8"))["false_positive_rate"])
-        same = bool(detector.with_false_positive_rate(alpha).threshold == detector.threshold)
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-    return alpha if same else None
 
 
 def _told(found: walk.Found, before: int) -> str:

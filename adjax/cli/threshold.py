@@ -14,12 +14,13 @@ import numpy as np
 from rich.console import Console
 
 from adjax import features, manifest, serialization, thresholds
-from adjax.cli._common import check_rate, find_detector, start
+from adjax.cli._common import start
 from adjax.cli.parsers.threshold import parser
 from adjax.data.split import DataError
 from adjax.detector import Detector
 from adjax.predict import decide, page, readers, resume_log, stream, writers
 from adjax.predict.decide import Decider
+from adjax.predict.loading import check_rate, find_detector
 from adjax.progress import ImageProgress
 from adjax.report import write as write_report
 
