@@ -217,7 +217,6 @@ def test_curl_sends_a_file_under_its_own_kind(server):
         ("GET", "/v2/models/parts/versions/1", 404),
         ("GET", "/v1/score", 405),
         ("GET", "/nowhere", 404),
-        ("GET", "/docs", 404),
     ],
 )
 def test_routes(server, method, path, code):
@@ -245,15 +244,6 @@ def test_the_detector_tells_of_itself(server, saved):
     assert about["calibration_images"] == 40
     assert about["maps"] is None
     assert np.float32(about["threshold"]) == loaded.detector.threshold
-
-
-def test_the_schema_says_what_a_body_may_be(server):
-    _, schema, _ = ask(server, "GET", "/openapi.json")
-    assert set(schema["paths"]["/v1/score"]["post"]["requestBody"]["content"]) == {
-        "image/*",
-        "multipart/form-data",
-        "application/json",
-    }
 
 
 def test_maps_are_those_of_predict(with_places, tmp_path):
@@ -558,7 +548,7 @@ def test_another_detector_is_served_without_a_lost_request(saved, tmp_path):
         assert ask(port, "POST", "/v1/score", asked)[1]["threshold"] == pytest.approx(0.8)
         stop.set()
         seen = [one for future in running for one in future.result()]
-    assert len({score for _, score, _ in seen}) == 1
+    np.testing.assert_allclose([score for _, score, _ in seen], seen[0][1], rtol=1e-5)
     assert len({(sha, threshold) for sha, _, threshold in seen}) == len({sha for sha, _, _ in seen}) >= 2
 
 

@@ -6,7 +6,7 @@ import os
 import socket
 from pathlib import Path
 
-from adjax import distribution, features
+from adjax import distribution, features, process
 from adjax.cli._common import start
 from adjax.cli.parsers.serve import parser
 from adjax.data.split import DataError
@@ -37,7 +37,7 @@ def main(arguments: list[str]) -> int:
     shape = loaded.detector.spec.image_shape
     max_batch = chosen.max_batch or min(features.batch_size_for(shape), MOST_AT_ONCE)
     name = chosen.name or _name(loaded.directory)
-    state = State(name, loaded, load, max_batch)
+    state = State(name, loaded, load, max_batch, process.forget_garbage)
     served = app.make(
         state,
         max_batch=max_batch,
@@ -54,7 +54,12 @@ def main(arguments: list[str]) -> int:
         if token is None and not host.startswith("127.") and host != "::1":
             console.print(f"anybody who reaches {host} may use it: set {TOKEN} or --token-file", style="bold red")
         config = uvicorn.Config(
-            served, log_level="warning", access_log=False, timeout_graceful_shutdown=chosen.drain_s, lifespan="on"
+            served,
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=chosen.drain_s,
+            lifespan="on",
         )
         uvicorn.Server(config).run(sockets=[listener])
     if state.failure is not None:

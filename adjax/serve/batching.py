@@ -20,6 +20,9 @@ from adjax.data.io import upload
 from adjax.data.split import DataError
 from adjax.serve.model import Model, Said
 
+SMALL_BYTES = 8192
+"""A file of no more is decoded by the thread that scores: handing it to another takes as long."""
+
 
 class QueueFull(Exception):
     """More pictures wait than are let in."""
@@ -39,8 +42,7 @@ class Scored(NamedTuple):
 
 class _Item(NamedTuple):
     model: Model
-    header: upload.Header | None
-    image: np.ndarray
+    content: bytes | np.ndarray | upload.Picture
     future: asyncio.Future[Scored]
 
 
@@ -95,10 +97,11 @@ class Batcher:
         futures: list[asyncio.Future[Scored]] = [self._loop.create_future() for _ in contents]
         self.pending += len(contents)
         for content, future in zip(contents, futures, strict=True):
-            if isinstance(content, np.ndarray):
-                self._put(_Item(model, None, content, future))
+            item = _Item(model, content, future)
+            if isinstance(content, np.ndarray) or len(content) <= SMALL_BYTES:
+                self._put(item)
             else:
-                self._decoders.submit(self._decode, model, content, future)
+                self._decoders.submit(self._decode, item)
         return futures
 
     def close(self) -> None:
@@ -109,14 +112,12 @@ class Batcher:
             self._changed.notify()
         self._worker.join()
 
-    def _decode(self, model: Model, content: bytes, future: asyncio.Future[Scored]) -> None:
-        try:
-            picture = model.decode(content)
-        except Exception as error:  # also what no reader should raise: it is this picture's alone
-            why = error if isinstance(error, DataError) else DataError(f"damaged: {upload.reason(error)}")
-            self._loop.call_soon_threadsafe(self._deliver, [future], [why])
+    def _decode(self, item: _Item) -> None:
+        found = _decoded(item)
+        if isinstance(found, Exception):
+            self._loop.call_soon_threadsafe(self._deliver, [item.future], [found])
         else:
-            self._put(_Item(model, picture.header, picture.pixels, future))
+            self._put(item._replace(content=found))
 
     def _put(self, item: _Item) -> None:
         with self._changed:
@@ -125,15 +126,23 @@ class Batcher:
 
     def _work(self) -> None:
         while batch := self._take():
-            model = batch[0].model
-            answers: list[Scored | Exception]
-            try:
-                said = model.score([item.image for item in batch])
-                self._scored(model, said)
-                answers = [Scored(item.header, one) for item, one in zip(batch, said, strict=True)]
-            except Exception as error:  # the device's; the next batch may go well
-                answers = [error] * len(batch)
-            self._loop.call_soon_threadsafe(self._deliver, [item.future for item in batch], answers)
+            pictures = [_decoded(item) for item in batch]
+            answers: list[Scored | Exception] = [x for x in pictures if isinstance(x, Exception)]
+            futures = [item.future for item, x in zip(batch, pictures, strict=True) if isinstance(x, Exception)]
+            whole = [(item, x) for item, x in zip(batch, pictures, strict=True) if not isinstance(x, Exception)]
+            if whole:
+                futures += [item.future for item, _ in whole]
+                answers += self._answers(batch[0].model, [x for _, x in whole])
+            self._loop.call_soon_threadsafe(self._deliver, futures, answers)
+
+    def _answers(self, model: Model, pictures: Sequence[upload.Picture | np.ndarray]) -> list[Scored | Exception]:
+        try:
+            said = model.score([x.pixels if isinstance(x, upload.Picture) else x for x in pictures])
+            self._scored(model, said)
+        except Exception as error:  # the device's; the next batch may go well
+            return [error] * len(pictures)
+        headers = [x.header if isinstance(x, upload.Picture) else None for x in pictures]
+        return [Scored(header, one) for header, one in zip(headers, said, strict=True)]
 
     def _take(self) -> list[_Item]:
         """The next batch, of one model; none when closed."""
@@ -160,3 +169,12 @@ class Batcher:
                 future.set_exception(answer)
             else:
                 future.set_result(answer)
+
+
+def _decoded(item: _Item) -> upload.Picture | np.ndarray | Exception:
+    if not isinstance(item.content, bytes):
+        return item.content
+    try:
+        return item.model.decode(item.content)
+    except Exception as error:  # also what no reader should raise: it is this picture's alone
+        return error if isinstance(error, DataError) else DataError(f"damaged: {upload.reason(error)}")

@@ -51,25 +51,28 @@ async def read(request: Request, limits: Limits) -> bytes:
     Raises:
       Refusal: too large, too slow, compressed, or the client has gone.
     """
-    large = Refusal(413, f"the body has more than {limits.max_bytes:,} bytes: send fewer or smaller pictures a request")
     if request.headers.get("content-encoding", "identity") != "identity":
         raise Refusal(415, "Content-Encoding: must be identity; send pictures as they are, they are compressed already")
     length = request.headers.get("content-length", "0")
     if length.isdigit() and int(length) > limits.max_bytes:
-        raise large
+        raise _too_large(limits)
     parts, total = [], 0
     try:
         async with asyncio.timeout(limits.read_s):
             async for part in request.stream():
                 total += len(part)
                 if total > limits.max_bytes:
-                    raise large
+                    raise _too_large(limits)
                 parts.append(part)
     except TimeoutError:
         raise Refusal(408, f"the body did not arrive within {limits.read_s:g} s") from None
     except ClientDisconnect:
         raise Refusal(499, "the client has gone") from None
     return b"".join(parts)
+
+
+def _too_large(limits: Limits) -> Refusal:
+    return Refusal(413, f"the body has more than {limits.max_bytes:,} bytes: send fewer or smaller pictures a request")
 
 
 async def files(request: Request, limits: Limits) -> list[File]:

@@ -48,7 +48,7 @@ class Guard:
             else:
                 await self._app(scope, receive, counted)
         finally:
-            route = getattr(scope.get("route"), "path", "other")
+            route = scope["path"] if scope.get("endpoint") and not scope.get("path_params") else "other"
             self._state.metrics.answered(route, code, time.perf_counter() - began)
 
     def _shown(self, scope: Scope) -> bool:

@@ -25,7 +25,8 @@ class Model:
     Attributes:
       loaded: the detector.
       tiled: whether pictures keep their size, and are scored one by one.
-      level: its threshold, if its places have the unit of the score; else None.
+      threshold: of the detector.
+      level: that threshold, if its places have the unit of the score; else None.
       map_kind: as of `adjax.localise.kind`.
     """
 
@@ -39,7 +40,8 @@ class Model:
         self.loaded, self.spec = loaded, loaded.detector.spec
         self.tiled = self.spec.frame == "tiles"
         self.map_kind = localise.kind(loaded.detector)
-        self.level = float(loaded.detector.threshold) if self.map_kind == "score" else None
+        self.threshold = float(loaded.detector.threshold)
+        self.level = self.threshold if self.map_kind == "score" else None
         self.sizes = [1 << k for k in range((max_batch - 1).bit_length() + 1)]
         self._state = jax.device_put(loaded.detector)
 

@@ -22,7 +22,14 @@ class State:
       failure: why it could not be made ready; None: it could, or has not been tried.
     """
 
-    def __init__(self, name: str, loaded: Loaded, load: Callable[[], Loaded], max_batch: int):
+    def __init__(
+        self,
+        name: str,
+        loaded: Loaded,
+        load: Callable[[], Loaded],
+        max_batch: int,
+        warmed: Callable[[], None] = lambda: None,
+    ):
         """Takes a detector.
 
         Args:
@@ -30,16 +37,18 @@ class State:
           loaded: the detector.
           load: loads it again from where it lies.
           max_batch: images the device sees at once.
+          warmed: called when a model is compiled, before it is served.
         """
         self.name, self.metrics, self.ready = name, Metrics(), False
         self.model, self.batcher = Model(loaded, max_batch), None  # type: Model, Batcher | None
         self.failure: Exception | None = None
-        self._load, self._max_batch, self._one = load, max_batch, asyncio.Lock()
+        self._load, self._max_batch, self._warmed, self._one = load, max_batch, warmed, asyncio.Lock()
 
     def warm(self) -> None:
         """Compiles, and is ready."""
         for _ in self.model.warm():
             pass
+        self._warmed()
         self.metrics.serves(self.name, self.model)
         self.ready = True
 
@@ -59,6 +68,7 @@ class State:
             model = Model(self._load(), self._max_batch)
             for _ in model.warm():
                 pass
+            self._warmed()
             return model
 
         async with self._one:
