@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from pathlib import Path
 
@@ -56,12 +57,17 @@ def main(arguments: list[str]) -> int:
         config = uvicorn.Config(
             served,
             log_level="warning",
+            log_config=None,
             access_log=False,
             proxy_headers=False,
             timeout_graceful_shutdown=chosen.drain_s,
             lifespan="on",
         )
-        uvicorn.Server(config).run(sockets=[listener])
+        before = signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn ends by it, and raises it again afterwards
+        try:
+            uvicorn.Server(config).run(sockets=[listener])
+        finally:
+            signal.signal(signal.SIGTERM, before)
     if state.failure is not None:
         raise state.failure
     return 0
@@ -72,7 +78,7 @@ def _listening(host: str, port: int) -> socket.socket:
         family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         return socket.create_server(address[:2], family=family, backlog=2048)
     except OSError as error:
-        why = f"--host {host} --port {port}: {error.strerror}"
+        why = f"--host {host} --port {port}: {os.strerror(error.errno or 0)}"
         raise DataError(f"{why}; name another, or --port 0 for a free one") from error
 
 
