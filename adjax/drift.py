@@ -54,11 +54,18 @@ class Drift(NamedTuple):
         return self.p_value <= FALSE_ALARMS
 
     def __str__(self) -> str:
-        way = "higher" if self.above > 0.5 else "lower"
-        return (
+        found = (
             f"scores below the threshold have drifted: {self.n:,} of today and {self.calibration:,} that calibrated "
-            f"differ by {self.distance:.2f} (p = {self.p_value:.1g}), today's are {way}. The threshold may not keep "
-            "its false-positive rate: look at the pictures, and train again if this is the new normal"
+            f"differ by {self.distance:.2f} (p = {self.p_value:.1g})"
+        )
+        if self.above > 0.5:
+            return (
+                f"{found}, and today's are higher. The threshold may flag more normal images than promised: look at "
+                "the pictures, and train again if this is the new normal"
+            )
+        return (
+            f"{found}, and today's are lower, as of images that the detector was fitted to. If they are others, the "
+            "threshold may miss anomalies: look at the pictures, and train again if this is the new normal"
         )
 
 

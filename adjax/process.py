@@ -68,7 +68,7 @@ def keep_freed_memory() -> bool:
 def forget_garbage() -> None:
     """Lets the collector of garbage look at new objects only: for a server, when it is ready.
 
-    Tracing leaves so many objects that looking through them all stopped every request for 0.1 s, again and again.
+    Tracing leaves many objects. Looking through them all stopped every request for 0.1 s, again and again.
     """
     gc.collect()
     gc.freeze()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -11,6 +13,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -138,6 +141,21 @@ def test_clients_of_the_open_inference_protocol(saved):
         np.testing.assert_array_equal(answer.as_numpy("anomalous"), detector.predict(images))
     assert as_files.shape == (3,)
     assert np.isfinite(as_files).all()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl on the path")
+def test_the_curl_lines_of_the_page_work_as_printed(saved, tmp_path):
+    page = (Path(adjax.__file__).parents[1] / "docs" / "recipes" / "server.md").read_text()
+    (block,) = re.findall(r"^```bash\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    for name, content in zip(("photo.png", "other.png"), pictures(2), strict=True):
+        (tmp_path / name).write_bytes(content)
+    with started(saved) as (_, port):
+        lines = block.replace(":8000", f":{port}").splitlines()
+        said = [json.loads(subprocess.check_output(f"{line} -s", shell=True, cwd=tmp_path)) for line in lines]
+    assert [len(one["images"]) for one in said[:2]] == [1, 2]
+    assert [row["name"] for row in said[1]["images"]] == ["photo.png", "other.png"]
+    assert said[2]["name"] == "parts"
 
 
 # --- command lines ---

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from adjax import features, localise
+from adjax import drift, features, localise
 from adjax.cli._common import start
 from adjax.cli.parsers.predict import parser
 from adjax.data.io import depth, framing, upload, walk
@@ -116,6 +116,8 @@ def main(arguments: list[str]) -> int:
             "maps": chosen.maps,
         }
         _summary(console, journal, rate, written)
+        if (drifted := drift.compare(*page.compared(detector, journal))) is not None and drifted.alarm:
+            console.print(str(drifted), style="bold red")
         unseen = [row.unseen for row in journal.rows() if row.unseen is not None]
         if warning := framing.told_of_unseen(unseen, detector.spec.frame):
             console.print(warning, style="bold red")
