@@ -20,7 +20,8 @@ import untrained
 from picture_files import noise
 from PIL import Image
 
-from adjax import __main__
+from adjax import __main__, manifest, serialization
+from adjax.manifest import ArtefactError
 from adjax.predict import loading
 from adjax.predict.batch import predict_batch
 from adjax.serve import app, bodies
@@ -594,3 +595,26 @@ def test_metrics_tell_of_drift(saved):
         assert found["adjax_drift_p_value"] < 1e-6
         assert found["adjax_drift_above"] == 0
         assert found["adjax_drift_distance"] == 1
+
+
+def test_a_detector_that_is_replaced_while_it_is_loaded_is_named_by_its_own_manifest(saved, tmp_path, monkeypatch):
+    """Replaced after its files were read; and its files gone before they were."""
+    shutil.copytree(saved, tmp_path / "detector")
+    detector, load = serialization.load(saved), serialization.load
+    others = [detector.with_quantile(0.5), detector.with_quantile(0.6)]
+
+    def replaced(directory):
+        found = load(directory)
+        if others:
+            others.pop().save(directory)
+            if not others:
+                raise ArtefactError("a file is missing")
+        return found
+
+    monkeypatch.setattr(serialization, "load", replaced)
+    found = loading.load(tmp_path / "detector")
+    assert found.sha256 == manifest.digest(tmp_path / "detector")
+    assert float(found.detector.threshold) == 0.5
+    monkeypatch.setattr(serialization, "load", lambda directory: load(tmp_path / "none"))
+    with pytest.raises(ArtefactError):
+        loading.load(tmp_path / "detector")

@@ -46,14 +46,14 @@ def load(run: Path, false_positive_rate: float | None = None) -> Loaded:
       ArtefactError: it is damaged.
     """
     directory = find_detector(run)
-    detector = serialization.load(directory)
+    detector, sha256 = _whole(directory)
     shape, dtype = detector.spec.image_shape, detector.spec.dtype
     if detector.preprocessing is None:
         raise DataError(
             f"{directory} takes {dtype}[N, {', '.join(map(str, shape))}], and picture files are uint8[N, height, "
             "width, channels]: score arrays in Python, by adjax.load"
         )
-    sha256, alpha = manifest.digest(directory), false_positive_rate
+    alpha = false_positive_rate
     if alpha is None:
         alpha = _rate(detector, directory)
     else:
@@ -98,6 +98,22 @@ def check_rate(held_out: int, rate: float) -> None:
             f"{given}: this detector was calibrated on {held_out} normal images, which can promise {least:.3g} or more "
             "(below 1): choose such a rate, or train with more pictures"
         )
+
+
+def _whole(directory: Path) -> tuple[Detector, str]:
+    """A detector and the SHA-256 of its own manifest, also if another one takes its place meanwhile."""
+    if not (directory / MANIFEST).is_file():
+        serialization.load(directory)  # says what is missing
+    while True:
+        before = manifest.digest(directory)
+        try:
+            detector = serialization.load(directory)
+        except manifest.ArtefactError:
+            if manifest.digest(directory) == before:
+                raise
+            continue  # its files went while they were read
+        if manifest.digest(directory) == before:
+            return detector, before
 
 
 def _rate(detector: Detector, directory: Path) -> float | None:
