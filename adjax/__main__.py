@@ -13,6 +13,7 @@ COMMANDS = {
     "train": "make a detector of a folder of normal images",
     "refit": "fit another scorer to the network of a trained run",
     "predict": "score the picture files of a folder with a detector",
+    "serve": "score pictures over HTTP",
     "threshold": "decide again on a scored table, without scoring again",
     "doctor": "look at this machine, and at a folder of pictures",
     "export": "write a detector as a program that runs without adjax's networks",

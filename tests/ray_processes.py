@@ -30,6 +30,8 @@ class Ray:
             _MARK: self._mark,
             "RAY_TMPDIR": folder,  # short: sockets lie there
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_AUTH_MODE": "token",  # else the second node joins or not by what lies in the user's home
+            "RAY_AUTH_TOKEN": self._mark,
             "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), str(Path(__file__).parent)]),
         }
 

@@ -123,8 +123,9 @@ def aside():
     return np.linalg.svd(np.stack([x[y == k].mean(0) for k in range(K)]))[2][-1]
 
 
+@functools.cache
 def against(name):
-    """Features that speak against every class: by all weights that are kept (DICE), within limits (VRA)."""
+    """Features that speak against every class: by all weights that are kept (DICE), within fitted limits (VRA)."""
     (kernel, bias), x = last_layer(), images()[0]
     if name == "rankfeat":  # in what is left of the map without its largest singular value
         x = np.random.default_rng(0).normal(0, 1e3, (500, D))
@@ -133,9 +134,12 @@ def against(name):
         return x[(left @ kernel).max(1).argmin()]
     if name == "dice":
         return -1e3 * np.sign(x.mean(0))
-    low, high = np.quantile(x, (0.05, 0.95), axis=0)  # within those that the scorer has of some of the images
+    state = tools(name).fit(*images())
+    low, high = np.asarray(state.low), np.asarray(state.high)
+    low = low + 0.05 * (high - low)  # safely within
     corner = np.array(list(itertools.product((0, 1, 2), repeat=D)))  # each low, 0 or high
-    worst = corner[(np.choose(corner, (low, 0, high)) @ kernel + bias).max(1).argmin()]
+    logits = np.choose(corner, (low, 0, high)) @ kernel + bias
+    worst = corner[np.log(np.exp(logits).sum(1)).argmin()]
     return np.choose(worst, (low, -1e3, 1e3))
 
 

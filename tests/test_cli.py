@@ -12,9 +12,9 @@ import pytest
 
 from adjax import __main__, data, methods, models, scorers
 from adjax.cli import export
-from adjax.cli._common import find_detector
 from adjax.cli.parsers import _common, train
 from adjax.cli.parsers import export as export_options
+from adjax.predict.loading import find_detector
 
 COMMANDS = list(__main__.COMMANDS)
 

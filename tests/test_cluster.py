@@ -6,6 +6,7 @@ import os
 import pickle
 import signal
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,14 @@ from adjax.data.io.sources.folder import Folder
 from adjax.predict import cluster, worker
 
 SHAPE, COUNT = (8, 8, 1), 3000
+
+
+def on_cluster(test):
+    """Slow, and only where Ray is."""
+    missing = pytest.mark.skipif(find_spec("ray") is None, reason="Ray is missing: pip install -e '.[ray]'")
+    return pytest.mark.slow(missing(test))
+
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -72,7 +81,7 @@ def finish(process):
     return said
 
 
-@pytest.mark.slow
+@on_cluster
 @pytest.mark.parametrize("workers", [1, 3])
 def test_rows_are_those_of_one_process(ray, place, local, tmp_path, workers):
     said = finish(ray.start(*on_ray(place, tmp_path / "s.csv", workers)))
@@ -83,7 +92,7 @@ def test_rows_are_those_of_one_process(ray, place, local, tmp_path, workers):
     assert not ray.processes()
 
 
-@pytest.mark.slow
+@on_cluster
 def test_a_worker_that_is_killed_costs_no_row(ray, place, local, tmp_path):
     out = tmp_path / "s.csv"
     process = ray.start(*on_ray(place, out, 2))
@@ -95,7 +104,7 @@ def test_a_worker_that_is_killed_costs_no_row(ray, place, local, tmp_path):
     assert out.read_bytes() == local
 
 
-@pytest.mark.slow
+@on_cluster
 def test_a_driver_that_is_killed_goes_on_where_it_ended(ray, place, local, tmp_path):
     """Ray ends its own processes then; the other engine may go on, too."""
     out = tmp_path / "s.csv"
@@ -115,7 +124,7 @@ def test_a_driver_that_is_killed_goes_on_where_it_ended(ray, place, local, tmp_p
     assert out.read_bytes() == local
 
 
-@pytest.mark.slow
+@on_cluster
 def test_ctrl_c_leaves_a_valid_table_and_no_process(ray, place, local, tmp_path):
     out = tmp_path / "s.csv"
     process = ray.start(*on_ray(place, out, 2), start_new_session=True)
@@ -130,38 +139,43 @@ def test_ctrl_c_leaves_a_valid_table_and_no_process(ray, place, local, tmp_path)
     assert len(table) < len(local)
 
 
-@pytest.mark.slow
+@on_cluster
 def test_a_node_that_is_killed_costs_no_row(ray, place, local, tmp_path):
+    """The head runs no worker; the node that does is killed at a third, and another one takes its place."""
     out, port = tmp_path / "s.csv", ray_processes.free_port()
-    shared = ("--num-cpus", 1, "--disable-usage-stats")
-    ray.node("--head", "--port", port, "--include-dashboard", "false", *shared)
+    ray.node("--head", "--port", port, "--include-dashboard", "false", "--num-cpus", 0, "--disable-usage-stats")
     address = f"127.0.0.1:{port}"
-    wait_for(lambda: any("raylet/raylet" in command for command in ray.processes().values()))
-    second = ray.node("--address", address, *shared)
-    wait_for(lambda: sum("raylet/raylet" in command for command in ray.processes().values()) == 2)
-    process = ray.start(*on_ray(place, out, 2, "--ray-address", address))
+    raylets = lambda: sum("raylet/raylet" in command for command in ray.processes().values())  # noqa: E731
+    wait_for(lambda: raylets() == 1)
+    another = "--address", address, "--num-cpus", 1, "--disable-usage-stats"
+    first = ray.node(*another)
+    wait_for(lambda: raylets() == 2)
+    process = ray.start(*on_ray(place, out, 1, "--ray-address", address))
     wait_for(lambda: rows_in(out) > COUNT // 3, process)
-    there = [number for number in ray.workers() if os.getsid(number) == second.pid]
-    os.killpg(second.pid, signal.SIGKILL)
+    there = [number for number in ray.workers() if os.getsid(number) == first.pid]
+    os.killpg(first.pid, signal.SIGKILL)
     before = rows_in(out)
+    ray.node(*another)
     finish(process)
     assert len(there) == 1
     assert before < COUNT
     assert out.read_bytes() == local
-    assert not ray.workers()
+    wait_for(lambda: not ray.workers())
 
 
-@pytest.mark.slow
+@on_cluster
 def test_a_part_that_kills_its_workers_ends_the_run(ray, place, tmp_path):
     code = """
 import sys
 from pathlib import Path
 import adjax
+from adjax import manifest
 from adjax.predict import cluster
 from killing_source import Killing
 place = Path(sys.argv[1])
 work = cluster.rows(
-    place / "detector", cluster.Cluster(workers=2, cpus=1), adjax.load(place / "detector"), Killing(place / "photos"),
+    place / "detector", manifest.digest(place / "detector"), cluster.Cluster(workers=2, cpus=1),
+    adjax.load(place / "detector"), Killing(place / "photos"),
     [*(f"0/{i:05}.png" for i in range(0, 150, 3)), "0/kill.png"], batch_size=4, maps=None)
 done = 0
 try:

@@ -14,10 +14,10 @@ import adjax
 from adjax import data, export, scorers, serialization
 from adjax import detector as detectors
 from adjax.augment import Normalise, normalise_of
-from adjax.cli import predict
 from adjax.data.split import DataError
 from adjax.manifest import ArtefactError
 from adjax.models import _patches
+from adjax.predict import loading
 from adjax.scorers._logits import unfitted
 
 IMAGES, LABELS = data.load("digits", "train")[:2]
@@ -147,7 +147,7 @@ def test_features_and_float_images_are_saved_as_they_came(tmp_path):
         adjax.load(tmp_path / "floats").score(NEW)
     for folder, told in ("rows", r"float32\[N, 6\]"), ("floats", r"float32\[N, 8, 8, 1\]"):
         with pytest.raises(DataError, match=f"{told}, and picture files are uint8.*in Python"):
-            predict._detector(tmp_path / folder, None)
+            loading.load(tmp_path / folder)
 
 
 def test_what_files_can_not_name_is_not_saved(tmp_path):

@@ -15,7 +15,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 PAGES = [path for path in sorted(DOCS.glob("**/*.md")) if "```python" in path.read_text()]
 SMALLER = {"recipes/million.md": ("IMAGES = 1_000_000", "IMAGES = 500_000")}
 """What a test can't wait for: the number that the page shows, and the one that is run."""
-_SLOW = "jit", "million", "one-class-svm", "serve", "training-loop", "your-method", "your-network"
+_SLOW = "jit", "million", "one-class-svm", "serve", "server", "training-loop", "your-method", "your-network"
 HEAVY = {"index.md", "performance.md", *(f"recipes/{page}.md" for page in _SLOW)}
 """Each trains a network as test_experiments.py does, fits many detectors as others fit one, or exports as
 test_export.py does."""

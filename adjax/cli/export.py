@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from adjax import serialization
-from adjax.cli._common import find_detector
 from adjax.cli.parsers.export import parser
+from adjax.predict.loading import find_detector
 
 
 def main(arguments: list[str]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shlex
 import shutil
@@ -15,17 +14,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from adjax import features, localise, manifest, serialization, thresholds
-from adjax.cli._common import check_rate, find_detector, start
+from adjax import drift, features, localise
+from adjax.cli._common import start
 from adjax.cli.parsers.predict import parser
 from adjax.data.io import depth, framing, sources, upload, walk
 from adjax.data.io.probabilities import write_probabilities
 from adjax.data.io.sources.folder import Folder
 from adjax.data.io.sources.types import Source
 from adjax.data.split import DataError
-from adjax.detector import Detector
 from adjax.loop import StopSignal
-from adjax.predict import page, resume_log, stream, writers
+from adjax.predict import cluster, loading, page, resume_log, stream, writers
 from adjax.predict.resume_log import ResumeLog
 from adjax.predict.stream import Prediction
 from adjax.progress import ImageProgress
@@ -37,9 +35,9 @@ def main(arguments: list[str]) -> int:
     chosen = parser().parse_args(arguments)
     console = start()
     writers.check(chosen.out)
-    engine = _engine(chosen)
-    detector, sha256, alpha = _detector(chosen.detector, chosen.false_positive_rate)
-    interval = None if alpha is None else thresholds.threshold_interval(detector.calibration_scores, alpha)
+    if chosen.engine == "ray":
+        cluster.import_ray()  # before anything is begun
+    detector, sha256, alpha, interval, directory = loading.load(chosen.detector, chosen.false_positive_rate)
     if chosen.submission and not detector.calibration_scores.shape[0]:
         raise DataError("--submission needs p-values, and this detector was fitted without held-out normal images")
     source = sources.of(chosen.source)
@@ -72,7 +70,7 @@ def main(arguments: list[str]) -> int:
             journal_path,
             {**shared, "false-positive rate": alpha, "folder": source.where},
             chosen.fresh,
-            {"directory": str(find_detector(chosen.detector).resolve()), "maps": localise.kind(detector)},
+            {"directory": str(directory.resolve()), "maps": localise.kind(detector)},
         ) as journal,
         StopSignal() as stop,
     ):
@@ -81,7 +79,7 @@ def main(arguments: list[str]) -> int:
         if chosen.maps and len(todo) < len(found.names):
             console.print("maps are made of what is scored now; of all by --fresh")
         depths = depth.Depths()
-        work = engine(
+        work = _engine(chosen, directory, sha256)(
             detector,
             source,
             todo,
@@ -124,56 +122,28 @@ def main(arguments: list[str]) -> int:
             "maps": chosen.maps,
         }
         _summary(console, journal, rate, written)
+        if (drifted := drift.compare(*page.compared(detector, journal))) is not None and drifted.alarm:
+            console.print(str(drifted), style="bold red")
         unseen = [row.unseen for row in journal.rows() if row.unseen is not None]
         if warning := framing.told_of_unseen(unseen, detector.spec.frame):
             console.print(warning, style="bold red")
-        if warning := depths.told(depth.trained(find_detector(chosen.detector)), detector.spec.depth):
+        if warning := depths.told(depth.trained(directory), detector.spec.depth):
             console.print(warning, style="bold red")
     return 0
 
 
-def _engine(chosen: argparse.Namespace) -> Callable[..., Generator[list[Prediction]]]:
+def _engine(chosen: argparse.Namespace, directory: Path, sha256: str) -> Callable[..., Generator[list[Prediction]]]:
     """What scores: `stream.rows`, or the same on a Ray cluster."""
     if chosen.engine == "local":
         return stream.rows
-    from adjax.predict import cluster
-
-    cluster.import_ray()
     asked = cluster.Cluster(chosen.ray_address, chosen.workers, chosen.worker_cpus, chosen.worker_gpus)
-    return partial(cluster.rows, find_detector(chosen.detector), asked)
+    return partial(cluster.rows, directory, sha256, asked)
 
 
 def _check_outside(source: Source, option: str, target: Path | None) -> None:
     """Refuses to write among the files that are scored."""
     if target and isinstance(source, Folder) and target.resolve().is_relative_to(source.root.resolve()):
         raise DataError(f"{option} {target} lies in {source.root}, whose files are scored: name another")
-
-
-def _detector(run: Path, false_positive_rate: float | None) -> tuple[Detector, str, float | None]:
-    """The detector, the SHA-256 of its manifest (which holds those of its files), and the rate of its threshold."""
-    directory = find_detector(run)
-    detector = serialization.load(directory)
-    shape, dtype = detector.spec.image_shape, detector.spec.dtype
-    if dtype != "uint8" or len(shape) != 3:
-        raise DataError(
-            f"{directory} takes {dtype}[N, {', '.join(map(str, shape))}], and picture files are uint8[N, height, "
-            "width, channels]: score arrays in Python, by adjax.load"
-        )
-    sha256 = manifest.digest(directory)
-    if false_positive_rate is not None:
-        check_rate(len(detector.calibration_scores), false_positive_rate)
-        return detector.with_false_positive_rate(false_positive_rate), sha256, false_positive_rate
-    return detector, sha256, _rate(detector, directory)
-
-
-def _rate(detector: Detector, directory: Path) -> float | None:
-    """The false-positive rate that `train` set the threshold for; None unless its record gives this very threshold."""
-    try:
-        alpha = float(json.loads((directory / "train.json").read_text(encoding="utf-8"))["false_positive_rate"])
-        same = bool(detector.with_false_positive_rate(alpha).threshold == detector.threshold)
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-    return alpha if same else None
 
 
 def _told(found: walk.Found, before: int) -> str:

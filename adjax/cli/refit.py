@@ -7,10 +7,11 @@ from pathlib import Path
 from adjax import serialization
 from adjax.auto import earlier
 from adjax.cli import train
-from adjax.cli._common import find_detector, start
+from adjax.cli._common import start
 from adjax.cli.parsers import train as train_options
 from adjax.cli.parsers.refit import parser
 from adjax.data.split import DataError
+from adjax.predict.loading import find_detector
 
 
 def main(arguments: list[str]) -> int:

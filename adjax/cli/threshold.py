@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 
 from adjax import features, manifest, serialization, thresholds
-from adjax.cli._common import check_rate, find_detector, start
+from adjax.cli._common import start
 from adjax.cli.parsers.threshold import parser
 from adjax.data.io import sources
 from adjax.data.io.sources.types import Source
@@ -22,6 +22,7 @@ from adjax.data.split import DataError
 from adjax.detector import Detector
 from adjax.predict import decide, page, readers, resume_log, stream, writers
 from adjax.predict.decide import Decider
+from adjax.predict.loading import check_rate, find_detector
 from adjax.progress import ImageProgress
 from adjax.report import write as write_report
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from adjax import distribution, manifest, thresholds
+from adjax import distribution, thresholds
 from adjax.data.io import upload
 from adjax.data.io.depth import Depths
 from adjax.data.io.sources.types import Source
@@ -106,6 +106,7 @@ class _Seat:
 
 def rows(
     directory: Path,
+    sha256: str,
     cluster: Cluster,
     detector: Detector,
     source: Source,
@@ -121,6 +122,7 @@ def rows(
 
     Args:
       directory: that the detector was loaded from.
+      sha256: of its manifest.
       cluster: which one.
       detector: with the threshold to decide by.
       source: of the files, which every machine of the cluster must reach.
@@ -141,7 +143,7 @@ def rows(
     parts = _Parts(names, size * (1 if maps is not None else BATCHES))
     setup = Setup(
         files=contents(directory),
-        sha256=manifest.digest(directory),
+        sha256=sha256,
         threshold=float(detector.threshold),
         interval=None if interval is None else (float(interval[0]), float(interval[1])),
         source=source,

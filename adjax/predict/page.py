@@ -19,7 +19,7 @@ from typing import NamedTuple, Protocol
 import jax
 import numpy as np
 
-from adjax import distribution, localise
+from adjax import distribution, drift, localise
 from adjax.data.io import upload
 from adjax.data.io.sources.types import Source
 from adjax.data.split import DataError
@@ -189,6 +189,20 @@ def read(journal: Journal, classes: Sequence[str]) -> Scored:
     return Scored(uncertain, np.array(scores, np.float32), np.array(nearest, np.int16), kinds, errors)
 
 
+def compared(detector: Detector, journal: Journal) -> tuple[np.ndarray, np.ndarray, float]:
+    """Takes what `adjax.drift.compare` compares.
+
+    Args:
+      detector: that scored.
+      journal: of the scoring.
+
+    Returns:
+      Scores that calibrated, scores of the files, the threshold.
+    """
+    scores = read(journal, detector.spec.classes).scores
+    return np.asarray(detector.calibration_scores), scores, float(detector.threshold)
+
+
 def near(scores: np.ndarray, threshold: float) -> np.ndarray:
     """Chooses the rows to show: the highest, some of all, and those on either side of the threshold.
 
@@ -290,6 +304,10 @@ def _figures(scored: Scored, threshold: float, alpha: float | None, held_out: np
         rare = int(np.sum(~(scored.scores <= np.where(np.isnan(held_out), np.inf, held_out).max())))
         about = f"more anomalous than each of {len(held_out):,} held-out normal images"
         found.insert(2, Figure("Beyond all normal ones", f"{rare:,}", about=about))
+    drifted = drift.compare(held_out, scored.scores, threshold)
+    if drifted is not None:
+        about = f"chance that normal scores as unlike those of {drifted.calibration:,} held-out images, if unchanged"
+        found.append(Figure("Drift", f"p = {drifted.p_value:.2g}", "ALARM" if drifted.alarm else "", about))
     return found
 
 

@@ -95,9 +95,7 @@ def write(
     size: tuple[int, int],
     spec: Spec | FunctionSpec,
 ) -> None:
-    """Writes `into`.map.tif, float32 [height, width] of the picture's own size in the unit of its places, NaN where the
-    detector does not look, and `into`.overlay.png, the picture with the map on it and what is above the threshold
-    outlined.
+    """Writes `into`.map.tif and `into`.overlay.png, see `drawn`.
 
     Args:
       source: the picture, a path or an open file.
@@ -107,19 +105,40 @@ def write(
     import tifffile
     from PIL import Image
 
+    scores, painted = drawn(source, places, threshold, size, spec)
+    into.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.replacing(into.with_name(f"{into.name}.map.tif")) as fresh:
+        tifffile.imwrite(fresh, scores, photometric="minisblack", compression="zlib", metadata=None)
+    with atomic.replacing(into.with_name(f"{into.name}.overlay.png")) as fresh:
+        Image.fromarray(painted).save(fresh, "png")
+
+
+def drawn(
+    source: upload.Source,
+    places: np.ndarray,
+    threshold: float | None,
+    size: tuple[int, int],
+    spec: Spec | FunctionSpec,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Draws a map of a picture, and the picture with the map on it and what is above the threshold outlined.
+
+    Args:
+      source: the picture.
+      places, threshold, size, spec: as of `boxes`.
+
+    Returns:
+      float32[height, width] of the picture's own size, at most `LONGEST_PX`, in the unit of its places, NaN where the
+      detector does not look; and uint8[H, W, 3], at least `LEAST_PX`, to look at.
+    """
     scale = min(1.0, LONGEST_PX / max(size))
     height, width = (max(round(side * scale), 1) for side in size)
     picture = _shown(source, (height, width, 3), spec)
-    full = enlarged(places, (height, width), spec)
-    into.parent.mkdir(parents=True, exist_ok=True)
-    with atomic.replacing(into.with_name(f"{into.name}.map.tif")) as fresh:
-        tifffile.imwrite(fresh, full, photometric="minisblack", compression="zlib", metadata=None)
+    scores = full = enlarged(places, (height, width), spec)
     times = max(LEAST_PX // max(height, width), 1)
     if times > 1:
         picture = picture.repeat(times, 0).repeat(times, 1)
         full = enlarged(places, picture.shape[:2], spec)
-    with atomic.replacing(into.with_name(f"{into.name}.overlay.png")) as fresh:
-        Image.fromarray(overlay(picture, full, level(places, threshold))).save(fresh, "png")
+    return scores, overlay(picture, full, level(places, threshold))
 
 
 def _shown(source: upload.Source, shape: tuple[int, int, int], spec: Spec | FunctionSpec) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
@@ -165,32 +165,47 @@ def _rows(
         if isinstance(header, str):
             found.append(Prediction(name, "error", header))
             continue
-        nearest = int(said["nearest"][slot])
-        size, flagged, boxes = (header.height, header.width), bool(said["anomalous"][slot]), None
-        if flagged and "places" in said:
-            places = said["places"][slot]
-            boxes = regions.told(regions.boxes(places, level, size, spec))
-            if maps is not None:
-                regions.write(source.open(name), maps / name, places, level, size, spec)
-        found.append(
-            Prediction(
-                name,
-                "ok",
-                None,
-                header.width,
-                header.height,
-                header.mode,
-                _number(said["score"][slot]),
-                _number(said["p_value"][slot]),
-                "anomalous" if flagged else "normal",
-                None if nearest == NONE else spec.classes[nearest],
-                _number(said["probability"][slot]),
-                bool(said["uncertain"][slot]) if "uncertain" in said else None,
-                round(unseen(*size, spec.image_shape, spec.frame), 4),
-                boxes,
-            )
-        )
+        row = row_of(spec, level, name, header, {key: value[slot] for key, value in said.items()})
+        if maps is not None and row.decision == "anomalous":
+            size = header.height, header.width
+            regions.write(source.open(name), maps / name, said["places"][slot], level, size, spec)
+        found.append(row)
     return found
+
+
+def row_of(
+    spec: Spec | FunctionSpec, level: float | None, name: str, header: upload.Header, said: Mapping[str, Any]
+) -> Prediction:
+    """Makes the row of a picture.
+
+    Args:
+      spec: of the detector.
+      level: its threshold, if its places have the unit of the score; else None.
+      name: of the picture.
+      header: of its file.
+      said: of `predict_batch`, on the host, this picture's alone.
+
+    Returns:
+      The `Prediction`.
+    """
+    nearest, flagged, size = int(said["nearest"]), bool(said["anomalous"]), (header.height, header.width)
+    boxes = regions.told(regions.boxes(said["places"], level, size, spec)) if flagged and "places" in said else None
+    return Prediction(
+        name,
+        "ok",
+        None,
+        header.width,
+        header.height,
+        header.mode,
+        _number(said["score"]),
+        _number(said["p_value"]),
+        "anomalous" if flagged else "normal",
+        None if nearest == NONE else spec.classes[nearest],
+        _number(said["probability"]),
+        bool(said["uncertain"]) if "uncertain" in said else None,
+        round(unseen(*size, spec.image_shape, spec.frame), 4),
+        boxes,
+    )
 
 
 def _number(value: np.floating) -> float | None:

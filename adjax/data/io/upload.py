@@ -52,6 +52,14 @@ Source = str | os.PathLike | BinaryIO
 """A path, or a file that is open for reading, can seek, and stands at its beginning."""
 
 
+class NotAPicture(DataError):
+    """A file that is empty, or no picture by its content."""
+
+
+class TooLarge(DataError):
+    """A picture of more pixels than are decoded."""
+
+
 class Header(NamedTuple):
     """A file's header, read before it is decoded.
 
@@ -126,7 +134,7 @@ def read(
             raise DataError(f"{header.width}×{header.height} pixels, smaller than a tile of {width}×{height}")
         if image.width * image.height > most:
             claim = f"claims {header.width}×{header.height} pixels, more than {most:,}"
-            raise DataError(f"{claim}: resize it first")
+            raise TooLarge(f"{claim}: resize it first")
         own = bits(image)
         if depth < 16 and (own not in (depth, 16) or header.mode not in _DEEP):
             raise DataError(f"mode {header.mode} with {own} bits a channel, but grey of {depth} bits is expected")
@@ -181,7 +189,7 @@ def _header(image: Any, strict: bool) -> Header:
 def _check_plain(image: Any) -> None:
     """Refuses what `strict` doesn't take, by the header."""
     if image.width * image.height > MAX_PIXELS:
-        raise DataError(f"claims {image.width}×{image.height} pixels, more than {MAX_PIXELS:,}: resize it first")
+        raise TooLarge(f"claims {image.width}×{image.height} pixels, more than {MAX_PIXELS:,}: resize it first")
     if bits(image) > 8 or image.mode not in CHANNELS:
         raise DataError(
             f"mode {image.mode} with {bits(image)} bits a channel, but 8-bit grey or RGB is needed: scale and convert "
@@ -236,7 +244,7 @@ def _opened(source: Source) -> Iterator[Any]:
         raise
     except UnidentifiedImageError as error:
         what = "the file is empty" if empty else f"by its content no {', '.join(FORMATS)} file"
-        raise DataError(what) from error
+        raise NotAPicture(what) from error
     except OSError as error:
         raise DataError(error.strerror if error.errno and error.strerror else f"damaged: {reason(error)}") from error
     except Exception as error:  # a hostile file makes a decoder fail in any way: MemoryError, struct.error, zlib.error
