@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import pickle
 import shutil
 import statistics
 import subprocess
@@ -18,6 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from adjax import surface
+from adjax.predict import writers
+from adjax.predict.resume_log import ResumeLog
+from adjax.predict.stream import Prediction
 from benchmarks.decoding import untrained, write_pictures
 from experiments.rundir import environment, write_json
 
@@ -61,6 +65,43 @@ def measure(pictures: int, rounds: int) -> dict[str, Any]:
     }
 
 
+def driver(rows: int = 200_000) -> dict[str, float]:
+    """What the process that asks can take in: rows a second from Ray's bytes to the journal and to a table, and bytes
+    that a name takes in its memory."""
+    part = [
+        Prediction(f"2026/11/{i:08}.jpg", "ok", None, 320, 240, "RGB", 0.123 + i, 0.5, "normal", "a", None, False, 0.25)
+        for i in range(rows)
+    ]
+    packed = [pickle.dumps(part[k : k + 4096]) for k in range(0, rows, 4096)]
+    with tempfile.TemporaryDirectory() as folder:
+        table = Path(folder) / "s.parquet"
+        began = time.perf_counter()
+        with ResumeLog(Path(folder) / "s.journal", {}) as journal:
+            for some in packed:
+                journal.append(pickle.loads(some))
+            journal_s = time.perf_counter() - began
+            writers.write(table, journal.rows(), {"threshold": 1.0, "detector": "0" * 64})
+        table_s = time.perf_counter() - began - journal_s
+    names = statistics.mean(sys.getsizeof(row.path) + 8 for row in part)  # and its place in the list
+    return {"journal_rows_per_s": rows / journal_s, "table_rows_per_s": rows / table_s, "bytes_per_name": names}
+
+
+def scale(
+    pictures_per_s: float, rows: dict[str, float], pictures: int = 50_000_000
+) -> dict[str, dict[str, float | str]]:
+    """Hours for that many pictures, of workers like the one measured, by the slowest of the three; and what that is."""
+    found: dict[str, dict[str, float | str]] = {}
+    for workers in (1, 10, 100):
+        hours = {
+            "workers": pictures / pictures_per_s / workers / 3600,
+            "journal": pictures / rows["journal_rows_per_s"] / 3600,
+        }
+        slowest = max(hours, key=lambda name: hours[name])
+        table = pictures / rows["table_rows_per_s"] / 3600
+        found[str(workers)] = {"scoring_h": round(hours[slowest], 2), "limit": slowest, "table_h": round(table, 2)}
+    return found
+
+
 def main() -> None:
     """Measures and writes."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster", description=__doc__)
@@ -68,7 +109,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of both engines (default: 3)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "cluster.json")
     args = parser.parse_args()
-    found = measure(args.pictures, args.rounds)
+    found, rows = measure(args.pictures, args.rounds), driver()
+    whole, started = (statistics.median(found["seconds"]["ray"][key]) for key in ("whole_s", "started_s"))
+    rate = args.pictures / (whole - started)
+    found |= {"pictures_per_s": round(rate), "driver": rows, "fifty_million": scale(rate, rows)}
     write_json(
         args.out, {"environment": environment("benchmarks.cluster"), "load_average": [*os.getloadavg()], **found}
     )
