@@ -570,11 +570,14 @@ def test_metrics_count(saved):
         rows = ask(port, "POST", "/v1/score", body, Content_Type=kind)[1]["images"]
         ask(port, "POST", "/v1/score", b"no picture")
         ask(port, "GET", "/nowhere/at/all")
+        infer(port, [], np.zeros((1, *SHAPE), np.uint8))
         found = metrics(port)
+        rows += ask(port, "POST", "/v1/score", png(np.zeros(SHAPE[:2], np.uint8)))[1]["images"]  # as of the inference
         flagged = sum(row["decision"] == "anomalous" for row in rows)
         assert found['adjax_pictures_total{decision="anomalous"}'] == flagged
-        assert found['adjax_pictures_total{decision="normal"}'] == 7 - flagged
-        assert found["adjax_batch_pictures_sum"] == 7
+        assert found['adjax_pictures_total{decision="normal"}'] == 8 - flagged
+        assert found["adjax_batch_pictures_sum"] == 8
+        assert found['adjax_requests_total{code="200",route="/v2/infer"}'] == 1
         assert found['adjax_requests_total{code="200",route="/v1/score"}'] == 1
         assert found['adjax_requests_total{code="415",route="/v1/score"}'] == 1
         assert found['adjax_requests_total{code="404",route="other"}'] == 1

@@ -48,9 +48,17 @@ class Guard:
             else:
                 await self._app(scope, receive, counted)
         finally:
-            route = scope["path"] if scope.get("endpoint") and not scope.get("path_params") else "other"
+            route = _label(scope)
             self._state.metrics.answered(route, code, time.perf_counter() - began)
 
     def _shown(self, scope: Scope) -> bool:
         shown = next((value for key, value in scope["headers"] if key == b"authorization"), b"")
         return self._wanted is not None and hmac.compare_digest(shown, self._wanted)
+
+
+def _label(scope: Scope) -> str:
+    """What a request is counted as: one of few, whatever clients ask for."""
+    endpoint = scope.get("endpoint")
+    if endpoint is None:
+        return "other"
+    return f"/v2/{endpoint.__name__}" if scope.get("path_params") else scope["path"]
