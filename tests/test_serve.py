@@ -200,6 +200,13 @@ def test_a_body_that_does_not_end_is_refused_and_costs_others_nothing(limited):
     assert ask(limited, "POST", "/v1/score", pictures(1)[0])[0] == 200
 
 
+def test_a_name_that_is_half_a_character_comes_back_escaped(server):
+    image = {"name": "\ud800.png", "data": base64.b64encode(pictures(1)[0]).decode()}
+    code, answer, _ = ask(server, "POST", "/v1/score", json.dumps({"images": [image]}), Content_Type="application/json")
+    assert code == 200
+    assert answer["images"][0]["name"] == "\\ud800.png"
+
+
 def test_curl_sends_a_file_under_its_own_kind(server):
     answer = ask(server, "POST", "/v1/score", pictures(1)[0], Content_Type="application/x-www-form-urlencoded")
     assert answer[0] == 200
@@ -362,6 +369,7 @@ IMAGES = {"name": "images", "datatype": "UINT8", "shape": [1, 8, 8, 1], "data": 
         ({}, "99999", 422, "Inference-Header-Content-Length: must be between"),
         ({}, "x", 422, "Inference-Header-Content-Length"),
         ({"name": None, "shape": None}, None, 422, "no inference request"),
+        ({"shape": [1, 8, 8, float("inf")]}, None, 422, "no inference request"),
     ],
 )
 def test_what_is_wrong_with_an_inference_is_said(limited, change, header, code, why):
@@ -377,6 +385,9 @@ def test_unknown_outputs_and_bodies_that_are_none_are_refused(limited):
     code, answer, _ = ask(limited, "POST", path, json.dumps({"inputs": [IMAGES], "outputs": [{"name": "places"}]}))
     assert code == 422
     assert known in answer["error"]
+    code, answer, _ = ask(limited, "POST", path, json.dumps({"inputs": [IMAGES], "id": {"a": float("inf")}}))
+    assert code == 422
+    assert "id must be a text" in answer["error"]
     for body in (b"", b"[]", b"{}", json.dumps({"inputs": [IMAGES, IMAGES]}), b"\xff" * 100):
         assert ask(limited, "POST", path, body)[0] == 422
 

@@ -112,7 +112,9 @@ def parse(body: bytes, header: str | None, model: Model, limits: Limits) -> Aske
         binary = bool((given.get("parameters") or {}).get("binary_data_output", False))
         outputs = {one["name"]: bool((one.get("parameters") or {}).get("binary_data", binary)) for one in wanted}
         named = given.get("id")
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if not isinstance(named, str | None):
+            raise TypeError(f"id must be a text, got {named!r:.40}")
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise Refusal(422, f"no inference request of one input, images or pictures: {error!r}") from error
     raw = None if size is None else body[length:]
     if raw is not None and len(raw) != size:

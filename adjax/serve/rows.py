@@ -58,4 +58,5 @@ def _with_map(model: Model, file: File, header: upload.Header, found: Scored, dr
 
 def _json(row: Prediction) -> dict[str, Any]:
     values = row._asdict()
-    return {"name": upload.text(values.pop("path")), **values}
+    name = values.pop("path").encode("utf-8", "backslashreplace").decode()  # JSON may hold half a character
+    return {"name": name, **values}
