@@ -20,12 +20,13 @@ import untrained
 from picture_files import noise
 from PIL import Image
 
-from adjax import __main__, manifest, serialization
+from adjax import __main__, manifest, serialization, thresholds
 from adjax.manifest import ArtefactError
 from adjax.predict import loading
 from adjax.predict.batch import predict_batch
 from adjax.serve import app, bodies
 from adjax.serve.batching import Batcher, QueueFull
+from adjax.serve.model import Model
 from adjax.serve.state import State
 from adjax.spec import Spec
 
@@ -446,13 +447,17 @@ def test_a_request_larger_than_the_queue_is_taken_when_nothing_waits(saved):
 # --- batches ---
 
 
-def test_no_size_of_batch_is_compiled_while_serving(server):
-    before = predict_batch._cache_size()
-    body, kind = form([(f"{i}.png", content) for i, content in enumerate(pictures(7))])
-    with concurrent.futures.ThreadPoolExecutor(8) as pool:
-        codes = list(pool.map(lambda _: ask(server, "POST", "/v1/score", body, Content_Type=kind)[0], range(16)))
-    assert codes == [200] * 16
-    assert predict_batch._cache_size() == before
+def test_no_size_of_batch_is_compiled_while_serving(saved):
+    loaded = loading.load(saved)  # with an interval, as no other test of this process
+    interval = thresholds.threshold_interval(loaded.detector.calibration_scores, 0.05)
+    made, before = Model(loaded._replace(interval=interval), 3), predict_batch._cache_size()
+    assert list(made.warm()) == [1, 2, 4]
+    assert predict_batch._cache_size() == before + 3
+    images = np.random.default_rng(0).integers(0, 256, (4, *SHAPE), np.uint8)
+    scores = [[one["score"] for one in made.score(images[:n])] for n in (1, 2, 3, 4)]
+    assert predict_batch._cache_size() == before + 3
+    for n, some in enumerate(scores, 1):
+        np.testing.assert_allclose(some, scores[-1][:n], rtol=1e-5)
 
 
 class Slow:
