@@ -26,8 +26,9 @@ def given():
 
 GIVEN = given()
 SEEN = agreement.seen(GIVEN)
-COMMON = agreement.seen(GIVEN._replace(x=GIVEN.x[:, :-2], query=GIVEN.query[:, :-2], kernel=GIVEN.kernel[:-2]))
-"""Without the rare feature too, which makes the covariance of the classes that it is not in singular."""
+_COMMON = GIVEN._replace(x=GIVEN.x[:, :-2], query=GIVEN.query[:, :-2], kernel=GIVEN.kernel[:-2])
+COMMON = agreement.seen(_COMMON._replace(y=np.arange(M, dtype=np.int32) % K))
+"""Without the rare feature, and with as many images of each class: else a class has a singular covariance."""
 
 
 FAMILIES = "energy", "knn", "mahalanobis", "vim, weights given"

@@ -86,9 +86,8 @@ def finish(process):
 def test_rows_are_those_of_one_process(ray, place, local, tmp_path, workers):
     said = finish(ray.start(*on_ray(place, tmp_path / "s.csv", workers)))
     assert (tmp_path / "s.csv").read_bytes() == local
-    assert len(said.splitlines()) == 4, (
-        said
-    )  # the detector, what was found, what came of it, the table: nothing of Ray's
+    lines = [line for line in said.splitlines() if not line.startswith("scoring")]  # which a slow machine prints
+    assert len(lines) == 4, said  # the detector, what was found, what came of it, the table: nothing of Ray's
     assert not ray.processes()
 
 
