@@ -8,7 +8,7 @@
 # Seen on Linux x86-64: before ray.init() the second node joins; after it "Authentication token is missing"; with
 # RAY_AUTH_MODE=token it joins.
 set -euo pipefail
-work=$(mktemp -d /tmp/rXXXX)
+work=$(mktemp -d -t rXXXX) # a short name: Ray puts sockets there, whose paths have 107 characters at most
 nodes=()
 cleanup() {
   for node in "${nodes[@]}"; do kill -9 -- "-$node" 2>/dev/null || true; done

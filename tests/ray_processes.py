@@ -84,7 +84,7 @@ class Ray:
 @contextmanager
 def running() -> Iterator[Ray]:
     """All that it started is gone afterwards, whatever happened."""
-    folder = tempfile.mkdtemp(prefix="r", dir="/tmp")
+    folder = tempfile.mkdtemp(prefix="r")
     ray = Ray(folder)
     try:
         yield ray

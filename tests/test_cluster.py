@@ -18,7 +18,7 @@ from ray_processes import wait_for
 
 from adjax import __main__
 from adjax.data.io.sources.folder import Folder
-from adjax.predict import cluster, worker
+from adjax.predict import cluster, connection, worker
 
 SHAPE, COUNT = (8, 8, 1), 3000
 
@@ -169,11 +169,11 @@ import sys
 from pathlib import Path
 import adjax
 from adjax import manifest
-from adjax.predict import cluster
+from adjax.predict import cluster, connection
 from killing_source import Killing
 place = Path(sys.argv[1])
 work = cluster.rows(
-    place / "detector", manifest.digest(place / "detector"), cluster.Cluster(workers=2, cpus=1),
+    place / "detector", manifest.digest(place / "detector"), connection.Cluster(workers=2, cpus=1),
     adjax.load(place / "detector"), Killing(place / "photos"),
     [*(f"0/{i:05}.png" for i in range(0, 150, 3)), "0/kill.png"], batch_size=4, maps=None)
 done = 0
@@ -248,6 +248,6 @@ def test_a_worker_scores_a_part_as_this_process_does(place, tmp_path, monkeypatc
 def test_xla_takes_as_many_threads_as_the_environment_says(monkeypatch):
     monkeypatch.delenv("NPROC", raising=False)
     monkeypatch.setenv("PJRT_NPROC", "5")
-    assert cluster._environment()["PJRT_NPROC"] == "5"
+    assert connection.environment()["PJRT_NPROC"] == "5"
     monkeypatch.delenv("PJRT_NPROC")
-    assert cluster.xla_threads() == len(os.sched_getaffinity(0))
+    assert connection.xla_threads() == len(os.sched_getaffinity(0))

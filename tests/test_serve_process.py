@@ -176,7 +176,7 @@ def test_what_can_not_be_served_is_refused(saved, tmp_path, capsys, monkeypatch)
     assert "the token of ADJAX_TOKEN is empty" in refused(capsys, saved)
     monkeypatch.delenv("ADJAX_TOKEN")
     with monkeypatch.context() as broken:
-        broken.setattr(model.Model, "warm", lambda self: iter([1 / 0]))
+        broken.setattr(model.Model, "warm", lambda self: 1 / 0)
         assert "ZeroDivisionError" in refused(capsys, saved, "--port", "0")
     assert "can promise" in refused(capsys, saved, "--false-positive-rate", "0.001")
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -23,7 +23,7 @@ from adjax.data.io.sources.folder import Folder
 from adjax.data.io.sources.types import Source
 from adjax.data.split import DataError
 from adjax.loop import StopSignal
-from adjax.predict import cluster, loading, page, resume_log, stream, writers
+from adjax.predict import cluster, connection, loading, page, resume_log, stream, writers
 from adjax.predict.resume_log import ResumeLog
 from adjax.predict.stream import Prediction
 from adjax.progress import ImageProgress
@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> int:
     console = start()
     writers.check(chosen.out)
     if chosen.engine == "ray":
-        cluster.import_ray()  # before anything is begun
+        connection.import_ray()  # before anything is begun
     detector, sha256, alpha, interval, directory = loading.load(chosen.detector, chosen.false_positive_rate)
     if chosen.submission and not detector.calibration_scores.shape[0]:
         raise DataError("--submission needs p-values, and this detector was fitted without held-out normal images")
@@ -136,7 +136,7 @@ def _engine(chosen: argparse.Namespace, directory: Path, sha256: str) -> Callabl
     """What scores: `stream.rows`, or the same on a Ray cluster."""
     if chosen.engine == "local":
         return stream.rows
-    asked = cluster.Cluster(chosen.ray_address, chosen.workers, chosen.worker_cpus, chosen.worker_gpus)
+    asked = connection.Cluster(chosen.ray_address, chosen.workers, chosen.worker_cpus, chosen.worker_gpus)
     return partial(cluster.rows, directory, sha256, asked)
 
 

@@ -13,24 +13,22 @@ from __future__ import annotations
 
 import heapq
 import os
-import signal
-import threading
 import time
-import warnings
 from collections import deque
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from adjax import distribution, thresholds
+from adjax import thresholds
 from adjax.data.io import upload
 from adjax.data.io.depth import Depths
 from adjax.data.io.sources.types import Source
 from adjax.data.split import DataError
 from adjax.detector import Detector
 from adjax.predict import THREADS
+from adjax.predict.connection import Cluster, address_of, connected, environment, fitting, xla_threads
 from adjax.predict.stream import Prediction
 from adjax.predict.worker import Scored, Setup, Worker, contents, versions, write_maps
 
@@ -43,23 +41,6 @@ DEATHS = 3
 WAIT_S = 600.0
 """For any worker to be there: a cluster may have to start machines first."""
 _LOOK_S = 0.5
-
-
-@dataclass(frozen=True)
-class Cluster:
-    """Which cluster, and what is taken of it.
-
-    Attributes:
-      address: HOST:PORT; None: RAY_ADDRESS, and without it a cluster of this machine for this run alone.
-      workers: processes that score; None: as many as fit.
-      cpus: that each takes; None: as many as XLA takes in this process.
-      gpus: that each takes; a share of one, or a whole number.
-    """
-
-    address: str | None = None
-    workers: int | None = None
-    cpus: int | None = None
-    gpus: float = 0.0
 
 
 class _Part(NamedTuple):
@@ -153,35 +134,21 @@ def rows(
         maps=maps is not None,
         environment={name: value for name, value in os.environ.items() if name.endswith("_NUM_THREADS")},
     )
-    with _connected(cluster) as ray:
+    with connected(cluster) as ray:
         pool = _Pool(ray, cluster, setup, parts)
         try:
             for scored in pool.run():
                 if scored is None:
                     yield []
                     continue
-                for peak, mode in scored.depths if depths is not None else ():
-                    depths.add(peak, mode)  # type: ignore[union-attr]
+                if depths is not None:
+                    for peak, mode in scored.depths:
+                        depths.add(peak, mode)
                 if maps is not None:
                     write_maps(scored.maps, maps)
                 yield scored.rows
         finally:
             pool.close()
-
-
-def import_ray() -> Any:
-    """Imports Ray, which sends no statistics of its use and leaves this process's signals as they are.
-
-    Raises:
-      DataError: it is not installed.
-    """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the coming default; without it Ray warns
-    try:
-        import ray
-    except ImportError as error:
-        raise DataError(f"--engine ray needs Ray: {distribution.install('ray')}, or --engine local") from error
-    return ray
 
 
 class _Pool:
@@ -196,13 +163,13 @@ class _Pool:
             num_gpus=cluster.gpus,
             max_restarts=0,
             scheduling_strategy="SPREAD",
-            runtime_env={"env_vars": _environment()},
+            runtime_env={"env_vars": environment()},
         )
         self._asked = f"{cpus} CPUs" + f" and {cluster.gpus:g} GPUs" * bool(cluster.gpus)
-        fitting = _fitting(ray, cpus, cluster.gpus)
-        if not fitting and not _address(cluster):
+        room = fitting(ray, cpus, cluster.gpus)
+        if not room and not address_of(cluster):
             raise self._no_place()
-        self._size = max(1, min(cluster.workers or fitting, parts.count))
+        self._size = max(1, min(cluster.workers or room, parts.count))
         self._deaths: dict[int, int] = {}  # part → workers that it cost
         self._unborn = 0  # workers in a row that died before their detector was loaded
         self._done: dict[int, Scored] = {}
@@ -288,94 +255,6 @@ class _Pool:
             f"no worker of {self._asked} finds a place: the cluster has {found.get('CPU', 0):g} CPUs and "
             f"{found.get('GPU', 0):g} GPUs; ask for less by --worker-cpus and --worker-gpus"
         )
-
-
-@contextmanager
-def _connected(cluster: Cluster) -> Iterator[Any]:
-    """Ray, connected; a cluster that was started for this is stopped."""
-    ray = import_ray()
-    if ray.is_initialized():  # by the caller, in Python
-        yield ray
-        return
-    address = _address(cluster)
-    options: dict[str, Any] = {"address": address}
-    if not address:
-        asked = (cluster.workers or 1) * (cluster.cpus or xla_threads())
-        options = {"address": "local", "num_cpus": max(xla_threads(), asked), "include_dashboard": False}
-    with _quiet():
-        try:
-            with _own_signals(), warnings.catch_warnings():
-                warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)  # JAX's: the child becomes Ray at once
-                ray.init(**options, log_to_driver=False, logging_level="ERROR")
-        except (OSError, RuntimeError, ValueError) as error:
-            what = f"no Ray cluster answers at {address}" if address else "Ray can't be started"
-            raise DataError(f"{what}: {upload.reason(error)}") from error
-        try:
-            yield ray
-        finally:
-            ray.shutdown()
-
-
-@contextmanager
-def _own_signals() -> Iterator[None]:
-    """`ray.init` takes SIGTERM for itself; the caller's handler comes back."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Ray tells this process's screen of every worker that dies, whatever `log_to_driver` is."""
-    from ray._private import worker
-
-    printed = getattr(worker, "print_to_stdstream", None)
-    if printed is None:  # another release
-        yield
-        return
-    worker.print_to_stdstream = lambda *_, **__: None
-    try:
-        yield
-    finally:
-        worker.print_to_stdstream = printed
-
-
-def _address(cluster: Cluster) -> str | None:
-    return cluster.address or os.environ.get("RAY_ADDRESS") or None
-
-
-def xla_threads() -> int:
-    """Threads that XLA takes on a CPU in this process: as many as it may use, or as the environment says."""
-    for name in ("PJRT_NPROC", "NPROC"):
-        if os.environ.get(name, "").isdigit():
-            return int(os.environ[name])
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _environment() -> dict[str, str]:
-    """What decides how XLA computes, so that workers compute as this process would; not where, nor what it keeps."""
-    same = {
-        name: value
-        for name, value in os.environ.items()
-        if name == "XLA_FLAGS" or (name.startswith("JAX_") and name != "JAX_PLATFORMS" and not name.endswith("_DIR"))
-    }
-    return {**same, "PJRT_NPROC": str(xla_threads())}
-
-
-def _fitting(ray: Any, cpus: int, gpus: float) -> int:
-    """How many workers the cluster has room for."""
-    found = 0
-    for node in ray.nodes():
-        if node["Alive"]:
-            has = node["Resources"]
-            fits = int(has.get("CPU", 0) // cpus)
-            found += min(fits, int(has.get("GPU", 0) / gpus)) if gpus else fits
-    return found
 
 
 def _check_versions(there: dict[str, str]) -> None:

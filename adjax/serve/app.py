@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from importlib import resources
@@ -219,7 +220,7 @@ def make(
             again.add(task := asyncio.create_task(_reload(state)))
             task.add_done_callback(again.discard)
 
-        with suppress(NotImplementedError, RuntimeError, ValueError, AttributeError):  # no such signal, or thread
+        if hasattr(signal, "SIGHUP") and threading.current_thread() is threading.main_thread():  # not on Windows
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, reload)
         yield
         await warming

@@ -75,6 +75,10 @@ def _too_large(limits: Limits) -> Refusal:
     return Refusal(413, f"the body has more than {limits.max_bytes:,} bytes: send fewer or smaller pictures a request")
 
 
+def _too_many(pictures: int, limits: Limits) -> Refusal:
+    return Refusal(413, f"{pictures:,} pictures: at most {limits.max_pictures:,} a request")
+
+
 async def files(request: Request, limits: Limits) -> list[File]:
     """Reads the picture files of a request, by its Content-Type.
 
@@ -105,7 +109,7 @@ async def files(request: Request, limits: Limits) -> list[File]:
     if not found:
         raise Refusal(422, "no picture in the request: send at least one")
     if len(found) > limits.max_pictures:
-        raise Refusal(413, f"{len(found):,} pictures: at most {limits.max_pictures:,} a request")
+        raise _too_many(len(found), limits)
     return found
 
 
@@ -119,6 +123,8 @@ async def _of_form(request: Request, body: bytes, limits: Limits) -> list[File]:
             parts = [value for _, value in form.multi_items() if not isinstance(value, str)]
             return [File(part.filename or "", await part.read()) for part in parts]
     except (MultiPartException, KeyError, ValueError) as error:
+        if body.count(b"filename=") > limits.max_pictures:  # the parser stops at the first too many
+            raise _too_many(body.count(b"filename="), limits) from error
         raise Refusal(422, f"the form can't be read: {getattr(error, 'message', error)}") from error
 
 

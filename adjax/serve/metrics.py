@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,13 +45,8 @@ class Metrics:
           code: of the answer.
           seconds: it took.
         """
-        requests, latency = self._labelled(route, code)
-        requests.inc()
-        latency.observe(seconds)
-
-    @functools.cache  # noqa: B019 (one server a process)
-    def _labelled(self, route: str, code: int) -> tuple[Counter, Histogram]:
-        return self._requests.labels(route, str(code)), self._latency.labels(route)
+        self._requests.labels(route, str(code)).inc()
+        self._latency.labels(route).observe(seconds)
 
     def scored(self, model: Model, said: Sequence[Said]) -> None:
         """Counts a batch, and looks for drift; called in one thread.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -45,15 +45,10 @@ class Model:
         self.sizes = [1 << k for k in range((max_batch - 1).bit_length() + 1)]
         self._state = jax.device_put(loaded.detector)
 
-    def warm(self) -> Iterator[int]:
-        """Compiles each size.
-
-        Yields:
-          The size that is compiled.
-        """
+    def warm(self) -> None:
+        """Compiles each size."""
         for size in [1] if self.tiled else self.sizes:
             self.score([np.zeros(self.spec.image_shape, np.uint8)] * size)
-            yield size
 
     def decode(self, content: bytes) -> upload.Picture:
         """Decodes a picture file to this detector's image.

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from adjax.predict.loading import Loaded
+from adjax.serve.batching import Batcher
 from adjax.serve.metrics import Metrics
 from adjax.serve.model import Model
 
@@ -39,15 +40,14 @@ class State:
           max_batch: images the device sees at once.
           warmed: called when a model is compiled, before it is served.
         """
-        self.name, self.metrics, self.ready = name, Metrics(), False
-        self.model, self.batcher = Model(loaded, max_batch), None  # type: Model, Batcher | None
+        self.name, self.metrics, self.model, self.ready = name, Metrics(), Model(loaded, max_batch), False
+        self.batcher: Batcher | None = None
         self.failure: Exception | None = None
         self._load, self._max_batch, self._warmed, self._one = load, max_batch, warmed, asyncio.Lock()
 
     def warm(self) -> None:
         """Compiles, and is ready."""
-        for _ in self.model.warm():
-            pass
+        self.model.warm()
         self._warmed()
         self.metrics.serves(self.name, self.model)
         self.ready = True
@@ -66,8 +66,7 @@ class State:
 
         def make() -> Model:
             model = Model(self._load(), self._max_batch)
-            for _ in model.warm():
-                pass
+            model.warm()
             self._warmed()
             return model
 
