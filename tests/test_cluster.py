@@ -144,7 +144,10 @@ def test_a_node_that_is_killed_costs_no_row(ray, place, local, tmp_path):
     out, port = tmp_path / "s.csv", ray_processes.free_port()
     ray.node("--head", "--port", port, "--include-dashboard", "false", "--num-cpus", 0, "--disable-usage-stats")
     address = f"127.0.0.1:{port}"
-    raylets = lambda: sum("raylet/raylet" in command for command in ray.processes().values())  # noqa: E731
+
+    def raylets():
+        return sum("raylet/raylet" in command for command in ray.processes().values())
+
     wait_for(lambda: raylets() == 1)
     another = "--address", address, "--num-cpus", 1, "--disable-usage-stats"
     first = ray.node(*another)

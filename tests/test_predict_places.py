@@ -26,11 +26,8 @@ pytestmark = pytest.mark.usefixtures("process_as_it_was")
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """Of dim pictures, scored by places."""
-    images = np.random.default_rng(0).integers(90, 130, (60, *SHAPE), np.uint8)
-    spec = Spec("gmm", "lenet5", "patchwise", SHAPE, ("normal",), {"feature": "pool1"}, frame="whole")
-    detector = untrained.detector(spec, images[:40], np.zeros(40, np.int32), images[40:])
     directory = tmp_path_factory.mktemp("run") / "detector"
-    detector.with_false_positive_rate(0.05).save(directory)
+    untrained.with_places(SHAPE).with_false_positive_rate(0.05).save(directory)
     return directory
 
 

@@ -9,29 +9,21 @@ import json
 
 import numpy as np
 import pytest
-import untrained
 from PIL import Image
+from serving import PLACES, ask, save_with_places, serving
 from test_report_browser import CHROMIUM, DRIVER, browser  # noqa: F401 (a fixture)
-from test_serve import ask, serving
-
-from adjax.spec import Spec
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="needs Chromium and chromedriver on the path"),
 ]
 selenium = pytest.importorskip("selenium", reason="selenium is missing: pip install -e '.[browser]'")
-SHAPE = (28, 28, 1)
 HOSTILE = "<img src=x onerror=window.harm=1>.png"
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    images = np.random.default_rng(0).integers(90, 130, (60, *SHAPE), np.uint8)
-    spec = Spec("gmm", "lenet5", "patchwise", SHAPE, ("normal",), {"feature": "pool1"}, frame="whole")
-    directory = tmp_path_factory.mktemp("places") / "detector"
-    detector = untrained.detector(spec, images[:40], np.zeros(40, np.int32), images[40:])
-    detector.with_false_positive_rate(0.05).save(directory)
+    directory = save_with_places(tmp_path_factory)
     with serving(directory) as (port, _):
         yield port, directory
 
@@ -39,7 +31,7 @@ def server(tmp_path_factory):
 @pytest.fixture
 def files(tmp_path):
     """A normal picture, one with a bright part under a hostile name, and one that is none."""
-    image = np.random.default_rng(7).integers(90, 130, SHAPE[:2], np.uint8)
+    image = np.random.default_rng(7).integers(90, 130, PLACES[:2], np.uint8)
     bad = image.copy()
     bad[4:12, 4:12] = 255
     paths = [tmp_path / "good.png", tmp_path / HOSTILE, tmp_path / "none.png"]

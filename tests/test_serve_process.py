@@ -17,22 +17,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import untrained
-from test_serve import ask, pictures
+from serving import SHAPE, ask, pictures, save_two_classes
 
 import adjax
 from adjax import __main__
 from adjax.cli.parsers.serve import parser
 from adjax.serve import model
 
-SHAPE = (8, 8, 1)
-
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    directory = tmp_path_factory.mktemp("run") / "parts" / "detector"
-    untrained.two_classes(SHAPE).with_false_positive_rate(0.05).save(directory)
-    return directory
+    return save_two_classes(tmp_path_factory)
 
 
 @contextmanager

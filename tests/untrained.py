@@ -30,3 +30,10 @@ def two_classes(shape: tuple[int, int, int]) -> Detector:
     images[labels == 1] += 100
     spec = Spec("centerloss", "lenet5", "mahalanobis", shape, ("a", "b"))
     return detector(spec, images[40:], labels[40:], images[:40])
+
+
+def with_places(shape: tuple[int, int, int]) -> Detector:
+    """Dim images, scored by their places."""
+    images = np.random.default_rng(0).integers(90, 130, (60, *shape), np.uint8)
+    spec = Spec("gmm", "lenet5", "patchwise", shape, ("normal",), {"feature": "pool1"}, frame="whole")
+    return detector(spec, images[:40], np.zeros(40, np.int32), images[40:])
