@@ -14,6 +14,7 @@ examples:
   python -m adjax predict runs/parts photos/ --out scores.parquet --false-positive-rate 0.01
   python -m adjax predict runs/parts photos/ --out scores.jsonl --copy-flagged flagged/
   python -m adjax predict runs/digits test/ --out scores.csv --submission answer.csv
+  python -m adjax predict runs/parts /shared/photos --out scores.parquet --engine ray --ray-address HOST:6379
 
 One row per file: path, status (ok, error), error, width, height, mode, score (higher = more anomalous), p_value (share
 of normal images at least as anomalous), decision (normal, anomalous), nearest_class, probability (of being anomalous,
