@@ -21,8 +21,8 @@ from adjax.data.split import DataError
 from adjax.serve.model import Model, Said
 
 SMALL_BYTES = 8192
-"""A file of no more takes 0.2 ms at most to decode: the thread that scores does it. Of pictures of 2 KB that answered a
-tenth to a sixth more requests than handing each to a thread that decodes."""
+"""A file of no more takes 0.2 ms at most to decode: the thread that scores does it. With pictures of 2 KB
+that answered a tenth to a sixth more requests than handing each to a thread that decodes."""
 
 
 class QueueFull(Exception):
