@@ -10,8 +10,8 @@ below t are independent draws of one distribution on both sides if nothing has c
 continuous scores, whatever their distribution and however few calibrated; ties make it conservative. It takes one look:
 of K looks at level a, about a·K raise a false alarm.
 
-The scores of cross-fitting (`adjax.crossfit`) are of other fits than today's, so there the rate is approximate. Fitted to
-40 to 300 normal vectors of 4 to 64 dimensions in 20 folds, 2 to 12 % of tests had p ≤ 0.05 (six settings, 150 tests
+The scores of cross-fitting (`adjax.crossfit`) are of other fits than today's, so there the rate is approximate. Fitted
+to 40 to 300 normal vectors of 4 to 64 dimensions in 20 folds, 2 to 12 % of tests had p ≤ 0.05 (six settings, 150 tests
 each).
 
 Massey, "The Kolmogorov-Smirnov test for goodness of fit" (1951); Hodges, "The significance probability of the Smirnov

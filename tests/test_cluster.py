@@ -139,8 +139,9 @@ def test_ctrl_c_leaves_a_valid_table_and_no_process(ray, place, local, tmp_path)
 
 
 @on_cluster
-def test_a_node_that_is_killed_costs_no_row(ray, place, local, tmp_path):
-    """The head runs no worker; the node that does is killed at a third, and another one takes its place."""
+def test_a_node_and_then_the_driver_are_killed_and_cost_no_row(ray, place, local, tmp_path):
+    """The head runs no worker; the node that does is killed at a third, and another one takes its place. At two thirds
+    the driver is killed, and the same command goes on."""
     out, port = tmp_path / "s.csv", ray_processes.free_port()
     ray.node("--head", "--port", port, "--include-dashboard", "false", "--num-cpus", 0, "--disable-usage-stats")
     address = f"127.0.0.1:{port}"
@@ -158,9 +159,14 @@ def test_a_node_that_is_killed_costs_no_row(ray, place, local, tmp_path):
     os.killpg(first.pid, signal.SIGKILL)
     before = rows_in(out)
     ray.node(*another)
-    finish(process)
+    wait_for(lambda: rows_in(out) > 2 * COUNT // 3, process)
+    process.kill()
+    process.wait()
+    done = rows_in(out)
+    said = finish(ray.start(*on_ray(place, out, 1, "--ray-address", address)))
     assert len(there) == 1
-    assert before < COUNT
+    assert before < done < COUNT
+    assert "of them done before" in said
     assert out.read_bytes() == local
     wait_for(lambda: not ray.workers())
 
