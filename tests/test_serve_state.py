@@ -8,6 +8,7 @@ import threading
 
 import numpy as np
 import pytest
+from picture_files import noise
 from serving import SHAPE, ask, form, infer, pictures, png, save_two_classes, serving
 
 from adjax import manifest, serialization
@@ -34,6 +35,16 @@ def test_nothing_but_health_and_the_page_goes_without_the_token(saved):
             assert "Authorization: Bearer TOKEN" in answer["error"]
             assert headers["www-authenticate"] == "Bearer"
         assert ask(port, "POST", "/v1/score", pictures(1)[0], Authorization=f"Bearer {TOKEN}")[0] == 200
+
+
+def test_no_thread_is_left_of_a_server_that_has_ended(saved):
+    def threads():
+        return [thread.name for thread in threading.enumerate() if thread.name.startswith(("score", "decode"))]
+
+    with serving(saved) as (port, _):
+        assert ask(port, "POST", "/v1/score", png(noise(300, 300)))[0] == 200
+        assert {name.split("_")[0] for name in threads()} == {"score", "decode"}
+    assert not threads()
 
 
 def test_nothing_is_scored_before_the_detector_is_compiled(saved):
@@ -77,6 +88,9 @@ def test_another_detector_is_served_without_a_lost_request(saved, tmp_path):
         assert ask(port, "POST", "/v1/score", asked)[1]["threshold"] == pytest.approx(0.8)
         stop.set()
         seen = [one for future in running for one in future.result()]
+        counted = metrics(port)
+    assert counted['adjax_reloads_total{result="ok"}'] == 4
+    assert counted['adjax_reloads_total{result="refused"}'] == 1
     np.testing.assert_allclose([score for _, score, _ in seen], seen[0][1], rtol=1e-5)
     assert len({(sha, threshold) for sha, _, threshold in seen}) == len({sha for sha, _, _ in seen}) >= 2
 
