@@ -61,8 +61,17 @@ class Others(NamedTuple):
 NONE = Others({}, frozenset())
 
 
+class Ceiling(NamedTuple):
+    """A trained classifier, see `CEILING`."""
+
+    config: Config
+    built: Built
+    normalise: Normalise
+    trained: Trained
+
+
 class Setting(NamedTuple):
-    """All that evaluation reads, made once per run."""
+    """All that evaluation reads, made once per run; a `ceiling` of a GAN alone."""
 
     config: Config
     given: Images
@@ -73,6 +82,7 @@ class Setting(NamedTuple):
     settings: list[dict[str, float]]
     others: Others
     trained: Trained
+    ceiling: Ceiling | None = None
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
@@ -121,7 +131,7 @@ def used(run: Setting, m: int) -> dict[str, float]:
     return {**run.settings[run.pairs[m][0]], **weights}
 
 
-def compare(run: Setting, outcome: Outcome, console: Console, directory: Path) -> Outcome:
+def compare(run: Setting, outcome: Outcome, console: Console) -> Outcome:
     """Adds the comparisons: other scorers and sets, the untrained network, pixel PCA, and the method's ceiling."""
     config, loaded, rows, judged, first = run.config, run.loaded, outcome.rows, outcome.judged, outcome.first
     trials = loaded.benchmark.trials
@@ -156,8 +166,8 @@ def compare(run: Setting, outcome: Outcome, console: Console, directory: Path) -
         found["the same detectors on all official test images"] = summary(
             {m: on(judged[m], test.images, truth) for m in own}
         )
-    if config.method == "gan":
-        found[CEILING] = ceiling(config, console, loaded, directory)
+    if run.ceiling is not None:
+        found[CEILING] = _ceiling(run.ceiling, loaded)
     return outcome._replace(comparisons=found)
 
 
@@ -208,8 +218,8 @@ def on(judged: evaluate.Judged, images: np.ndarray, truth: np.ndarray) -> dict[s
     return evaluate.figures(judged.detector, level, truth, 1.0, "")
 
 
-def ceiling(config: Config, console: Console, loaded: Loaded, directory: Path) -> dict[str, Any]:
-    """What a plain supervised classifier makes of the same trials."""
+def train_ceiling(config: Config, console: Console, loaded: Loaded, directory: Path) -> Ceiling:
+    """Trains a plain supervised classifier on the same trials; all processes take part."""
     console.print(f"\n{CEILING}:")
     plain = of_preset("classifier_fashion_mnist")
     same = {name: getattr(config, name) for name in ("dataset", "normal", "seeds", "seed", "validation", "data_dir")}
@@ -219,11 +229,15 @@ def ceiling(config: Config, console: Console, loaded: Loaded, directory: Path) -
     table = members(plain, plain.settings(hparams), loaded.benchmark.trials)
     built = asked.build(shape, loaded.classes, steps=plain.steps(int(table.count.max())))
     normalise = built.normalise(loaded.benchmark.train.images)
-    trained = fit(plain, console, built, normalise, loaded, table, directory / "ceiling")
-    rule = evaluate.Rule(plain.threshold, plain.quantile)
+    return Ceiling(plain, built, normalise, fit(plain, console, built, normalise, loaded, table, directory / "ceiling"))
+
+
+def _ceiling(of: Ceiling, loaded: Loaded) -> dict[str, Any]:
+    """What the classifier makes of the trials."""
+    rule = evaluate.Rule(of.config.threshold, of.config.quantile)
     rows = []
     for m, trial in enumerate(loaded.benchmark.trials):
-        params = member(trained.params, m)
-        found = evaluate.judge(built.spec, params, normalise, loaded.benchmark, trial, rule, loaded.prefix)
+        params = member(of.trained.params, m)
+        found = evaluate.judge(of.built.spec, params, of.normalise, loaded.benchmark, trial, rule, loaded.prefix)
         rows.append({"seed": trial.seed, **trial.name, "metrics": found.metrics})
     return evaluate.summary(rows)

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 from pathlib import Path
 
+import jax
 import numpy as np
 from rich.console import Console
 
@@ -67,9 +68,10 @@ def fit(
 ) -> training.Trained:
     """Trains the table in a run directory; of a method without a step, the parameters as they are."""
     if built.method.step is None:
-        directory.mkdir(parents=True, exist_ok=True)
-        write_json(directory / "config.json", config.json())
-        write_json(directory / "environment.json", environment("experiments.run"))
+        if jax.process_index() == 0:
+            directory.mkdir(parents=True, exist_ok=True)
+            write_json(directory / "config.json", config.json())
+            write_json(directory / "environment.json", environment("experiments.run"))
         params = initial(built.method, table)
         return training.Trained(params, params, 0, 0, 0.0, 0.0, 0.0, {}, None)
     validate = None

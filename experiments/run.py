@@ -14,7 +14,7 @@ from rich.console import Console
 
 from adjax import extraction, process, surface
 from adjax.report import write as write_report
-from experiments import evaluate, figures, judging, members, record, report, study, tensorboard, views
+from experiments import evaluate, figures, hosts, judging, members, record, report, study, tensorboard, views
 from experiments.config import Config, parse
 from experiments.console import closing_table, setting_name
 from experiments.rundir import environment, write_json
@@ -22,15 +22,21 @@ from experiments.rundir import environment, write_json
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the experiment of the command line; returns the exit status."""
-    return surface.run(_main, sys.argv[1:] if argv is None else argv)
+    arguments = sys.argv[1:] if argv is None else argv
+    return hosts.leaving(lambda: surface.run(_main, arguments))
 
 
 def _main(argv: list[str]) -> int:
     config = parse(argv)
     if config.distributed:
-        jax.distributed.initialize()
+        hosts.join()
     width = None if sys.stdout.isatty() else 160  # a log file has no edge to wrap at
-    return run(config, Console(quiet=jax.process_index() > 0, width=width))
+    try:
+        return run(config, Console(quiet=jax.process_index() > 0, width=width))
+    except jax.errors.JaxRuntimeError as error:
+        if (told := hosts.lost(error)) is not None:
+            raise told from error
+        raise
 
 
 def run(config: Config, console: Console) -> int:
@@ -60,14 +66,18 @@ def run(config: Config, console: Console) -> int:
     announce(console, config, loaded, table, settings, steps if built.method.step else 0, note)
 
     trained = members.fit(config, console, built, normalise, loaded, table, directory)
-    if trained.stopped is not None:
+    ceiling, stopped = None, trained.stopped
+    if config.method == "gan" and stopped is None:
+        ceiling = judging.train_ceiling(config, console, loaded, directory)
+        stopped = ceiling.trained.stopped
+    if stopped is not None:
         console.print("stopped; the same command continues from there")
-        return 0 if trained.stopped == signal.SIGTERM else 130
+        return 0 if stopped == signal.SIGTERM else 130
     if jax.process_index() > 0:
         return 0
 
-    done = judging.Setting(config, given, built, normalise, loaded, table, settings, others, trained)
-    outcome = judging.compare(done, judging.judge(done, console), console, directory)
+    done = judging.Setting(config, given, built, normalise, loaded, table, settings, others, trained, ceiling)
+    outcome = judging.compare(done, judging.judge(done, console), console)
     detector = outcome.judged[outcome.first].detector
     test_images = loaded.benchmark.test.images[loaded.benchmark.trials[0].test]
     clock = time.perf_counter()

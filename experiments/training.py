@@ -113,7 +113,7 @@ def run(
             nonlocal done, log, curves, train_s, best
             done = step
             if validate is not None and config.patience is not None:
-                best = Best(directory / "best", count, step)
+                best = Best(directory / "best", count, step, writes=first_process)
             if first_process:
                 write_json(directory / "config.json", config.json())
                 write_json(directory / "environment.json", environment("experiments.run"))
@@ -181,9 +181,10 @@ class Best:
     Training is deterministic: what was written after the checkpoint that a run resumes from comes out the same again.
     """
 
-    def __init__(self, directory: Path, members: int, step: int):
-        """Goes on from `step`; a record of another number of members, or without a checkpoint, is dropped."""
-        self.directory = directory
+    def __init__(self, directory: Path, members: int, step: int, writes: bool = True):
+        """Goes on from `step`; a record of another number of members, or without a checkpoint, is dropped. Of several
+        processes one `writes`, and all remember."""
+        self.directory, self._writes = directory, writes
         self.scores, self.steps = np.full(members, -np.inf), np.zeros(members, int)
         self.arrays: dict[str, np.ndarray] = {}
         self.file = ""
@@ -206,8 +207,10 @@ class Best:
             fresh[better] = np.asarray(leaf)[better]
             self.arrays[name] = fresh
         self.scores, self.steps = np.where(better, scores, self.scores), np.where(better, step, self.steps)
-        self.directory.mkdir(parents=True, exist_ok=True)
         self.file = f"step-{step}"
+        if not self._writes:
+            return
+        self.directory.mkdir(parents=True, exist_ok=True)
         save_file(self.arrays, self.directory / f"{self.file}.safetensors")
         self._write(None)
         for old in self.directory.glob("step-*.safetensors"):
@@ -226,6 +229,8 @@ class Best:
         return json.loads(record.read_text())["ended_at"] if record.is_file() else None
 
     def _write(self, ended_at: int | None) -> None:
+        if not self._writes:
+            return
         record = {"auroc": self.scores.tolist(), "step": self.steps.tolist(), "arrays": self.file, "ended_at": ended_at}
         write_json(self.directory / "best.json", record)
 

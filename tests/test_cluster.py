@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import re
 import signal
 import sys
 from importlib.util import find_spec
@@ -17,8 +18,8 @@ from picture_files import save
 from ray_processes import wait_for
 
 from adjax import __main__
+from adjax.cluster import connection, scoring, worker
 from adjax.data.io.sources.folder import Folder
-from adjax.predict import cluster, connection, worker
 
 SHAPE, COUNT = (8, 8, 1), 3000
 
@@ -178,10 +179,10 @@ import sys
 from pathlib import Path
 import adjax
 from adjax import manifest
-from adjax.predict import cluster, connection
+from adjax.cluster import connection, scoring
 from killing_source import Killing
 place = Path(sys.argv[1])
-work = cluster.rows(
+work = scoring.rows(
     place / "detector", manifest.digest(place / "detector"), connection.Cluster(workers=2, cpus=1),
     adjax.load(place / "detector"), Killing(place / "photos"),
     [*(f"0/{i:05}.png" for i in range(0, 150, 3)), "0/kill.png"], batch_size=4, maps=None)
@@ -196,11 +197,41 @@ except adjax.data.DataError as error:
     assert said.startswith("32 3 workers died over the same 19 files, 0/00096.png to 0/kill.png"), said
 
 
+@on_cluster
+def test_the_page_on_clusters(ray, tmp_path):
+    """docs/recipes/cluster.md: what it runs and shows."""
+    page = (ROOT / "docs" / "recipes" / "cluster.md").read_text()
+    blocks = dict(re.findall(r"^```(python|text)\n(.*?)^```$", page, re.MULTILINE | re.DOTALL))
+    (tmp_path / "page.py").write_text(blocks["python"])
+    assert finish(ray.start(tmp_path / "page.py")) == blocks["text"]
+
+
+@on_cluster
+def test_a_fit_by_workers_is_that_of_float64(ray, tmp_path):
+    """Whatever the number of workers, bit for bit; the single process's to 1e-6. A worker is killed on the way."""
+    for workers in (1, 3):
+        finish(ray.start(Path(__file__).with_name("child_cluster_fit.py"), tmp_path, workers))
+    assert (tmp_path / "1.npz").read_bytes() == (tmp_path / "3.npz").read_bytes()
+
+
+@on_cluster
+def test_an_error_of_read_is_the_callers(ray):
+    code = """
+from adjax import cluster, scorers
+def read(part):
+    raise ValueError(f"part {part} is empty")
+cluster.fit_stream(scorers.make("mahalanobis"), read, [7], 4, 1, cluster=cluster.Cluster(workers=1, cpus=1))
+"""
+    process = ray.start("-c", code)
+    assert "ValueError: part 7 is empty" in process.communicate(timeout=120)[0]
+    assert process.returncode == 1
+
+
 # --- without Ray ---
 
 
 def test_parts_come_in_order_and_those_put_back_first():
-    parts = cluster._Parts([*"abcdefg"], 3)
+    parts = scoring._Parts([*"abcdefg"], 3)
     assert parts.count == 3
     one, two = parts.take(3), parts.take(3)
     assert (one, two) == ((0, [*"abc"]), (1, [*"def"]))

@@ -44,7 +44,7 @@ LAYERS = [
     {"baselines", "pixel_metrics"},
     {"report"},
     {"predict", "auto", "doctor"},
-    {"serve"},
+    {"serve", "cluster"},
     {"cli"},
     {"__main__"},
     {"artefact", "foreign"},  # old names

@@ -266,7 +266,7 @@ def test_a_folder_that_can_not_be_listed_is_a_row(saved, folder, tmp_path, monke
         assert run(saved, folder, "--out", tmp_path / "s.jsonl") == 0
         rows = table(tmp_path / "s.jsonl")
         assert [row["path"] for row in rows if row["status"] == "error"] == ["a/"]
-        assert rows[-1]["error"] == "the folder can't be listed: Permission denied"
+        assert rows[-1]["error"] == "can't be listed: Permission denied"
         assert len(rows) == 11
 
 

@@ -17,13 +17,14 @@ from rich.console import Console
 from adjax import drift, features, localise
 from adjax.cli._common import start
 from adjax.cli.parsers.predict import parser
+from adjax.cluster import connection, scoring
 from adjax.data.io import depth, framing, sources, upload, walk
 from adjax.data.io.probabilities import write_probabilities
 from adjax.data.io.sources.folder import Folder
 from adjax.data.io.sources.types import Source
 from adjax.data.split import DataError
 from adjax.loop import StopSignal
-from adjax.predict import cluster, connection, loading, page, resume_log, stream, writers
+from adjax.predict import loading, page, resume_log, stream, writers
 from adjax.predict.resume_log import ResumeLog
 from adjax.predict.stream import Prediction
 from adjax.progress import ImageProgress
@@ -57,6 +58,7 @@ def main(arguments: list[str]) -> int:
         except OSError as error:
             raise DataError(f"--maps {chosen.maps} can't be made a folder: {error.strerror}; name another") from error
     found = source.find(links=chosen.follow_links, hidden=chosen.hidden, any_name=chosen.any_name)
+    _check_found(source, found)
 
     shared: dict[str, str | float] = {"threshold": float(detector.threshold), "detector": sha256}
     journal_path = resume_log.path_beside(chosen.out)
@@ -100,7 +102,7 @@ def main(arguments: list[str]) -> int:
                     break
             rate = progress.rate()
         journal.append(
-            Prediction(name, "error", f"the folder can't be listed: {why}")
+            Prediction(name, "error", f"can't be listed: {why}")
             for name, why in found.unlisted.items()
             if name not in journal.done
         )
@@ -137,13 +139,21 @@ def _engine(chosen: argparse.Namespace, directory: Path, sha256: str) -> Callabl
     if chosen.engine == "local":
         return stream.rows
     asked = connection.Cluster(chosen.ray_address, chosen.workers, chosen.worker_cpus, chosen.worker_gpus)
-    return partial(cluster.rows, directory, sha256, asked)
+    return partial(scoring.rows, directory, sha256, asked)
 
 
 def _check_outside(source: Source, option: str, target: Path | None) -> None:
     """Refuses to write among the files that are scored."""
-    if target and isinstance(source, Folder) and target.resolve().is_relative_to(source.root.resolve()):
+    if target and isinstance(source, Folder) and source.holds(target):
         raise DataError(f"{option} {target} lies in {source.root}, whose files are scored: name another")
+
+
+def _check_found(source: Source, found: walk.Found) -> None:
+    """Refuses a folder of shards, whose pictures have to be named."""
+    shards = [suffix for suffix in sources.SHARDS if found.passed_over[suffix]]
+    if shards and not found.names:
+        choices = " or ".join(f"'{source.where}/*{suffix}'" for suffix in shards)
+        raise DataError(f"{source.where} holds no pictures, but {' and '.join(shards)} files: name them, {choices}")
 
 
 def _told(found: walk.Found, before: int) -> str:

@@ -63,7 +63,7 @@ from adjax.scorers.relative_mahalanobis import relative_mahalanobis
 from adjax.scorers.scale import scale
 from adjax.scorers.score import score
 from adjax.scorers.she import she
-from adjax.scorers.stream import fit_stream, merge_all
+from adjax.scorers.stream import fit_stream, merge_all, merge_processes, statistics
 from adjax.scorers.temperature_scaling import temperature_scaling
 from adjax.scorers.vim import vim
 from adjax.scorers.vra import vra
@@ -155,6 +155,7 @@ __all__ = [
     "mc_dropout",
     "mcm",
     "merge_all",
+    "merge_processes",
     "nac",
     "nci",
     "needed",
@@ -177,6 +178,7 @@ __all__ = [
     "scale",
     "score",
     "she",
+    "statistics",
     "suite",
     "temperature_scaling",
     "vim",

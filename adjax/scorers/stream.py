@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import reduce
 from typing import Any
 
 import jax
@@ -32,14 +33,32 @@ def fit_stream(
     Raises:
       ValueError: no rows at all, arrays of a batch that differ in how many they have, or batch_size < 1.
     """
+    stats = statistics(scorer, batches, dim, classes, batch_size)
+    if stats is None:
+        raise ValueError("no image to fit a scorer to: give at least 1")
+    return jax.jit(scorer.finalize)(stats)
+
+
+def statistics(
+    scorer: Scorer, batches: Iterable[tuple[Outputs, ArrayLike]], dim: Any, classes: int, batch_size: int = 2048
+) -> PyTree | None:
+    """A scorer's statistics of outputs that come in batches, to be merged with those of others.
+
+    Args:
+      scorer, batches, dim, classes, batch_size: as of `fit_stream`.
+
+    Returns:
+      The statistics, for `scorer.merge` and then `scorer.finalize`; None if there are no rows at all.
+
+    Raises:
+      ValueError: arrays of a batch that differ in how many rows they have, or batch_size < 1.
+    """
     if batch_size < 1:
         raise ValueError(f"batch size {batch_size}: must be at least 1")
     update, stats = jax.jit(scorer.update, donate_argnums=0), None
     for outputs, labels, mask in _rebatched(batches, batch_size):
         stats = update(scorer.init(dim, classes) if stats is None else stats, outputs, labels, mask)
-    if stats is None:
-        raise ValueError("no image to fit a scorer to: give at least 1")
-    return jax.jit(scorer.finalize)(stats)
+    return stats
 
 
 def merge_all(scorer: Scorer, stats: PyTree, axis_name: str) -> PyTree:
@@ -58,6 +77,25 @@ def merge_all(scorer: Scorer, stats: PyTree, axis_name: str) -> PyTree:
     parts = lax.all_gather(stats, axis_name)
     first, others = (jax.tree.map(lambda x, part=part: x[part], parts) for part in (0, slice(1, None)))
     return lax.scan(lambda a, b: (scorer.merge(a, b), None), first, others)[0]
+
+
+def merge_processes(scorer: Scorer, stats: PyTree) -> PyTree:
+    """Merges the statistics of all processes of `jax.distributed`; each must ask.
+
+    Args:
+      scorer: gives `merge`.
+      stats: this process's own statistics.
+
+    Returns:
+      The merged statistics, the same in each process.
+    """
+    if jax.process_count() == 1:
+        return stats
+    from jax.experimental import multihost_utils
+
+    parts = multihost_utils.process_allgather(stats)
+    merge = jax.jit(scorer.merge)
+    return reduce(merge, (jax.tree.map(lambda x, at=at: x[at], parts) for at in range(jax.process_count())))
 
 
 def _rebatched(

@@ -16,12 +16,20 @@ examples:
   python -m adjax predict runs/digits test/ --out scores.csv --submission answer.csv
   python -m adjax predict runs/parts /shared/photos --out scores.parquet --engine ray --ray-address HOST:6379
 
-One row per file: path, status (ok, error), error, width, height, mode, score (higher = more anomalous), p_value (share
-of normal images at least as anomalous), decision (normal, anomalous), nearest_class, probability (of being anomalous,
-by the network itself; empty for one that gives none), uncertain (so near to the threshold that other held-out images
-might have decided otherwise), unseen (share of the picture's area that the detector does not look at), boxes (where it
-is anomalous: left,top,width,height in px and the score, one box a region; where no place alone is above the threshold,
-the highest; of detectors with places), threshold, detector (SHA-256 of its manifest).
+SOURCE is one of
+  photos/                        picture files of a folder, and of its subfolders
+  'photos/2026-*/**/*.jpg'       those that fit a pattern: ** stands for any folders
+  s3://bucket/photos             the same of any file system of fsspec's (gs://, hf://, ...): pip install s3fs, gcsfs,
+                                 huggingface_hub ...; keys are theirs to find, never in the URL
+  'shards/*.tar'                 members of tar files, as WebDataset has them; of a URL, too
+  'data/*.parquet'               rows of Parquet files: the column of bytes, or 'data/*.parquet#COLUMN'
+
+One row per picture: path, status (ok, error), error, width, height, mode, score (higher = more anomalous), p_value
+(share of normal images at least as anomalous), decision (normal, anomalous), nearest_class, probability (of being
+anomalous, by the network itself; empty for one that gives none), uncertain (so near to the threshold that other held-
+out images might have decided otherwise), unseen (share of the picture's area that the detector does not look at),
+boxes (where it is anomalous: left,top,width,height in px and the score, one box a region; where no place alone is
+above the threshold, the highest; of detectors with places), threshold, detector (SHA-256 of its manifest).
 
 --submission is for formats that ask for a probability: file,probability, the network's own if it gives one. If not it
 is 1 - p_value, which ranks pictures as their p-values do and is no probability: half of all normal pictures have 0.5 or
@@ -38,10 +46,10 @@ from there, and later scores only files that are new (SCORES.journal remembers).
 
 def parser() -> argparse.ArgumentParser:
     """The options and their help."""
-    options = new_parser("predict", "Score the picture files of a folder: one row per file.", EPILOG)
+    options = new_parser("predict", "Score the pictures of a folder, a bucket or shards: one row each.", EPILOG)
     add = options.add_argument
     add("detector", type=Path, metavar="DETECTOR", help="run directory that holds detector/, or a detector")
-    add("source", metavar="SOURCE", help="a folder: its picture files, and those of its subfolders")
+    add("source", metavar="SOURCE", help="a folder, a pattern, a URL, tar or Parquet files (see below)")
     add("--out", type=Path, required=True, metavar="SCORES", help="the table: .csv, .jsonl or .parquet")
     add(
         "--false-positive-rate",

@@ -7,12 +7,16 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from adjax.data.io.pattern import Pattern
 from adjax.data.io.picture import SUFFIXES
 from adjax.data.split import DataError
 
 UNREADABLE_SUFFIXES = {".jxl", ".jp2", ".svg", ".psd", ".tga", ".ico"}
 """Pictures by their names, that Pillow or adjax doesn't read: they are found, so that nobody takes them for scored."""
 PICTURES = SUFFIXES | UNREADABLE_SUFFIXES | {".jpe", ".jfif", ".pbm", ".pnm", ".apng"}
+
+
+EVERY_NAME = Pattern()
 
 
 class Found(NamedTuple):
@@ -30,7 +34,9 @@ class Found(NamedTuple):
     unlisted: dict[str, str]
 
 
-def find(root: Path, *, links: bool = False, hidden: bool = False, any_name: bool = False) -> Found:
+def find(
+    root: Path, *, links: bool = False, hidden: bool = False, any_name: bool = False, pattern: Pattern = EVERY_NAME
+) -> Found:
     """Lists the picture files under `root`, opening none.
 
     Args:
@@ -38,6 +44,7 @@ def find(root: Path, *, links: bool = False, hidden: bool = False, any_name: boo
       links: follow symbolic links, each folder once, so that a ring of links ends.
       hidden: take files and folders whose name begins with a dot.
       any_name: take files of any extension, or none. Only regular files, in any case: reading a pipe may never end.
+      pattern: of the names that are taken. Those that don't fit are not counted.
 
     Returns:
       What was found and what was skipped, a `Found`.
@@ -65,14 +72,44 @@ def find(root: Path, *, links: bool = False, hidden: bool = False, any_name: boo
         except OSError as error:
             found.unlisted[name or "."] = error.strerror or str(error)
             continue
+        too_deep = pattern.deepest is not None and name.count("/") + 1 >= pattern.deepest
         for entry in entries:
+            is_folder = _is_folder(entry)
+            if too_deep if is_folder else not pattern.fits(f"{name}{entry.name}"):
+                continue
             why = _why_not(entry, links, hidden, any_name)
             if why is None:
-                is_folder = entry.is_dir()
                 waiting.append((f"{name}{entry.name}{'/' * is_folder}", is_folder))
             else:
                 found.passed_over[why] += 1
     return found
+
+
+def not_wanted(name: str, hidden: bool, any_name: bool) -> str | None:
+    """Why a file is skipped by its name.
+
+    Args:
+      name: relative to the folder, separated by "/".
+      hidden, any_name: as of `find`.
+
+    Returns:
+      A reason, for `Found.passed_over`; None: it is wanted.
+    """
+    if not hidden and any(part.startswith(".") and part.strip(".") for part in name.split("/")):
+        return "hidden"
+    suffix = os.path.splitext(name)[1].lower()
+    if any_name or suffix in PICTURES:
+        return None
+    if not suffix:
+        return "no extension"
+    return suffix if suffix.isascii() and suffix.isprintable() else "odd extensions"
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads nowhere one may look
+        return False
 
 
 def _why_not(entry: os.DirEntry[str], links: bool, hidden: bool, any_name: bool) -> str | None:
@@ -88,9 +125,4 @@ def _why_not(entry: os.DirEntry[str], links: bool, hidden: bool, any_name: bool)
             return "no file"
     except OSError:  # a link that leads nowhere one may look
         return "no file"
-    suffix = os.path.splitext(entry.name)[1].lower()
-    if any_name or suffix in PICTURES:
-        return None
-    if not suffix:
-        return "no extension"
-    return suffix if suffix.isascii() and suffix.isprintable() else "odd extensions"
+    return not_wanted(entry.name, hidden, any_name)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, BinaryIO
 
 from adjax.data.io import walk
+from adjax.data.io.pattern import Pattern, escaped
 
 
 @dataclass(frozen=True)
 class Folder:
-    """Picture files of a folder, see `adjax.data.io.walk`.
+    """Files of a folder, see `adjax.data.io.walk`.
 
     Attributes:
       root: the folder.
+      pattern: of the names that are taken, "" for all.
     """
 
     root: Path
+    pattern: str = ""
 
     @property
     def title(self) -> str:
@@ -25,11 +29,12 @@ class Folder:
 
     @property
     def where(self) -> str:
-        """The folder's path, with links followed."""
-        return str(self.root.resolve())
+        """The folder's path, with links followed, and the pattern."""
+        root = str(self.root.resolve())
+        return f"{escaped(root).rstrip('/')}/{self.pattern}" if self.pattern else root
 
-    def __getstate__(self) -> dict[str, Path]:
-        return {"root": self.root.absolute()}  # another process may stand in another folder
+    def __getstate__(self) -> dict[str, Any]:
+        return {"root": self.root.absolute(), "pattern": self.pattern}  # another process may stand in another folder
 
     def find(self, *, links: bool = False, hidden: bool = False, any_name: bool = False) -> walk.Found:
         """Lists the picture files.
@@ -43,8 +48,27 @@ class Folder:
         Raises:
           DataError: no such folder.
         """
-        return walk.find(self.root, links=links, hidden=hidden, any_name=any_name)
+        return walk.find(self.root, links=links, hidden=hidden, any_name=any_name, pattern=Pattern(self.pattern))
 
     def open(self, name: str) -> Path:
         """The path of a file."""
         return self.root / name
+
+    def stream(self, name: str) -> BinaryIO:
+        """A file, open for reading at any place."""
+        return open(self.root / name, "rb")
+
+    def span(self, name: str, start: int, end: int) -> bytes:
+        """The bytes of a file from `start` to before `end`."""
+        with self.stream(name) as file:
+            file.seek(start)
+            return file.read(end - start)
+
+    def holds(self, path: Path) -> bool:
+        """Whether a file in that folder might be one of these."""
+        try:
+            inside = path.resolve().relative_to(self.root.resolve())
+        except ValueError:
+            return False
+        deepest = Pattern(self.pattern).deepest
+        return deepest is None or len(inside.parts) < deepest

@@ -22,15 +22,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from adjax import thresholds
+from adjax.cluster.connection import Cluster, address_of, connected, environment, fitting, xla_threads
+from adjax.cluster.worker import Scored, Setup, Worker, contents, versions, write_maps
 from adjax.data.io import upload
 from adjax.data.io.depth import Depths
 from adjax.data.io.sources.types import Source
 from adjax.data.split import DataError
 from adjax.detector import Detector
 from adjax.predict import THREADS
-from adjax.predict.connection import Cluster, address_of, connected, environment, fitting, xla_threads
 from adjax.predict.stream import Prediction
-from adjax.predict.worker import Scored, Setup, Worker, contents, versions, write_maps
 
 BATCHES = 8
 """Of a part. Maps are large: with them a part is one batch."""

@@ -8,6 +8,7 @@ import os
 import platform
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -87,6 +88,7 @@ class Worker:
 
         Raises:
           DataError: another detector came, or the pictures aren't there.
+          OSError: no picture can be had at present.
         """
         setup = self._setup
         for name in [name for name in os.environ if name.endswith("_NUM_THREADS") and name not in setup.environment]:
@@ -104,8 +106,10 @@ class Worker:
                 )
             loaded = replace(serialization.load(made), threshold=jnp.float32(setup.threshold))
         self._detector = jax.device_put(loaded)
-        first = setup.source.open(setup.first)
-        if isinstance(first, str | os.PathLike) and not os.path.lexists(first):
+        first: upload.Source = ""
+        with suppress(DataError):  # the picture's own fault, which its row will say
+            first = setup.source.open(setup.first)
+        if first and isinstance(first, str | os.PathLike) and not os.path.lexists(first):
             raise DataError(
                 f"{platform.node()} has no {upload.line(os.fspath(first))}: a folder must lie on a disk that all "
                 "machines of the cluster share; or name a URL"

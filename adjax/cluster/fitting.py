@@ -1,0 +1,97 @@
+"""A scorer fitted to parts on a Ray cluster: statistics of each part there, merged here, in the order of the parts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+import jax
+from jax.typing import ArrayLike
+
+from adjax import process
+from adjax.cluster.connection import Cluster, connected, environment, fitting, xla_threads
+from adjax.data.split import DataError
+from adjax.scorers import statistics
+from adjax.types import Outputs, PyTree, Scorer
+
+Part = TypeVar("Part")
+RETRIES = 3
+"""Of a part whose worker died."""
+
+
+def fit_stream(
+    scorer: Scorer,
+    read: Callable[[Part], Iterable[tuple[Outputs, ArrayLike]]],
+    parts: Sequence[Part],
+    dim: Any,
+    classes: int,
+    batch_size: int = 2048,
+    cluster: Cluster | None = None,
+) -> PyTree:
+    """Fits a scorer to parts of the data, each read by a worker: `adjax.scorers.fit_stream`, on many machines.
+
+    The state doesn't depend on how many workers there are. A worker holds one part's batch and statistics, and is
+    replaced if it dies.
+
+    Args:
+      scorer: what to fit.
+      read: of a part the pairs of outputs, named arrays of N rows, and labels int[N]. It runs in the workers, so it
+        and the parts are pickled: name files, not their contents.
+      parts: file names, say; at least one row is in them.
+      dim, classes, batch_size: as of `adjax.scorers.fit_stream`.
+      cluster: which one; None: RAY_ADDRESS, or one of this machine.
+
+    Returns:
+      The scorer's state.
+
+    Raises:
+      DataError: no cluster, no room on it, or a part whose workers die.
+      ValueError: no rows at all; and whatever `read` raises.
+    """
+    if not parts:
+        raise ValueError("no parts to fit a scorer to: give at least 1")
+    cluster = cluster or Cluster()
+    with connected(cluster) as ray:
+        cpus = cluster.cpus or xla_threads()
+        room = fitting(ray, cpus, cluster.gpus)
+        if not room and not cluster.workers:
+            raise DataError(f"no worker of {cpus} CPUs and {cluster.gpus:g} GPUs finds a place: ask for less")
+        remote = ray.remote(_Fitter).options(
+            num_cpus=cpus,
+            num_gpus=cluster.gpus,
+            max_restarts=-1,
+            max_task_retries=RETRIES,
+            scheduling_strategy="SPREAD",
+            runtime_env={"env_vars": environment()},
+        )
+        given = ray.put((scorer, read, dim, classes, batch_size))
+        workers = [remote.remote(given) for _ in range(min(cluster.workers or room, len(parts)))]
+        pool, merged = ray.util.ActorPool(workers), None
+        merge = jax.jit(scorer.merge)
+        try:
+            for stats in pool.map(lambda worker, part: worker.statistics.remote(part), parts):
+                if stats is not None:
+                    merged = stats if merged is None else merge(merged, stats)
+        except ray.exceptions.RayTaskError as error:  # raised by our own code there, or by `read`
+            raise (error.cause or error) from None
+        except ray.exceptions.RayError as error:
+            raise DataError(f"a part can't be fitted, {RETRIES + 1} workers died over it: {error}") from error
+        finally:
+            for worker in workers:
+                ray.kill(worker)
+    if merged is None:
+        raise ValueError("no image to fit a scorer to: give at least 1")
+    return jax.jit(scorer.finalize)(merged)
+
+
+class _Fitter:
+    """A process that fits parts, compiled once."""
+
+    def __init__(self, given: tuple[Scorer, Callable[[Any], Any], Any, int, int]):
+        process.prepare()
+        self._scorer, self._read, self._dim, self._classes, self._batch_size = given
+
+    def statistics(self, part: Any) -> PyTree | None:
+        """Of a part, as NumPy arrays; None of one without rows."""
+        of = self._read(part)
+        return jax.device_get(statistics(self._scorer, of, self._dim, self._classes, self._batch_size))

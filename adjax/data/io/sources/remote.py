@@ -1,0 +1,135 @@
+"""Files of any file system that fsspec knows: object stores, hubs, archives."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any, BinaryIO
+
+from adjax.data.io import upload, walk
+from adjax.data.io.pattern import Pattern, escaped
+from adjax.data.io.sources.names import check_name
+from adjax.data.split import DataError
+
+_PASSWORD = re.compile(r"(?!git)\w+://[^/@:]*:[^/@]*@")  # git's and GitHub's have a repository there
+
+
+@dataclass(frozen=True)
+class Remote:
+    """Files below a URL.
+
+    Attributes:
+      head: what stands before the path, as "s3://" or "filecache::s3://".
+      root: the path.
+      tail: what follows it, as "::file:///tmp/pictures.zip"; mostly nothing.
+      pattern: of the names that are taken, "" for all.
+    """
+
+    head: str
+    root: str
+    tail: str = ""
+    pattern: str = ""
+
+    def __post_init__(self):
+        if _PASSWORD.search(self.url):
+            raise DataError(
+                "a URL with a password in it would stand in the journal and the report: leave it out, and give it to "
+                "the file system by environment, as AWS_SECRET_ACCESS_KEY or FSSPEC_S3_KEY"
+            )
+
+    @property
+    def url(self) -> str:
+        """Of what it is below."""
+        return f"{self.head}{self.root}{self.tail}"
+
+    @property
+    def title(self) -> str:
+        """The last part of the path."""
+        return self.root.rstrip("/").rsplit("/", 1)[-1]
+
+    @property
+    def where(self) -> str:
+        """The URL, with the pattern."""
+        if not self.pattern:
+            return self.url
+        return f"{self.head}{'/'.join(filter(None, (escaped(self.root), self.pattern)))}{self.tail}"
+
+    def find(self, *, links: bool = False, hidden: bool = False, any_name: bool = False) -> walk.Found:
+        """Lists the pictures, in the order that a folder of the same names has.
+
+        Args:
+          links: means nothing here: a file system that has links follows them.
+          hidden, any_name: as of `adjax.data.io.walk.find`.
+
+        Returns:
+          A `Found`.
+
+        Raises:
+          DataError: nothing is there, or it can't be listed, and why.
+        """
+        pattern, found = Pattern(self.pattern), walk.Found([], Counter(), {})
+        try:
+            system, root = _system(self.url)
+            paths = system.find(root, maxdepth=pattern.deepest)
+        except Exception as error:  # of each file system its own
+            raise DataError(f"{self.url} can't be listed: {upload.reason(error)}") from error
+        if not paths:
+            raise DataError(f"{self.url} has no files: name a folder of pictures that is there")
+        if any(not path.startswith(root) for path in paths):
+            raise DataError(f"{self.url}: its file system names what lies in {root} otherwise: name that folder")
+        if root in paths:
+            raise DataError(f"{self.url} is a file: name the folder of pictures that it lies in")
+        names = (path[len(root) :].lstrip("/") if root else path for path in paths)
+        for name in sorted(names, key=lambda name: name.split("/")):
+            if not pattern.fits(name):
+                continue
+            why = walk.not_wanted(name, hidden, any_name)
+            if why is None:
+                found.names.append(name)
+            else:
+                found.passed_over[why] += 1
+        return found
+
+    def open(self, name: str) -> BytesIO:
+        """A file, read whole."""
+        check_name(name)
+        return BytesIO(self._read(name))
+
+    def stream(self, name: str) -> BinaryIO:
+        """A file, open for reading at any place."""
+        with self._asking(name) as (system, path):
+            return system.open(path, "rb")
+
+    def span(self, name: str, start: int, end: int) -> bytes:
+        """The bytes of a file from `start` to before `end`."""
+        return self._read(name, start=start, end=end) if end > start else b""
+
+    def _read(self, name: str, **of: int) -> bytes:
+        with self._asking(name) as (system, path):
+            return system.cat_file(path, **of)
+
+    @contextmanager
+    def _asking(self, name: str) -> Iterator[tuple[Any, str]]:
+        """The file system and a path in it. Only what is not there is the file's own fault: without a network or a
+        valid token all files would fail alike, and stay so in the journal."""
+        try:
+            system, root = _system(self.url)
+            yield system, f"{root}/{name}" if root else name
+        except FileNotFoundError as error:
+            raise DataError("it was listed, and is not there any more") from error
+        except Exception as error:  # of each file system its own
+            what = upload.line(f"{self.url}/{name}")
+            why = upload.reason(error)
+            raise OSError(f"{what} can't be had: {why}. What is done stays: the same command goes on") from error
+
+
+def _system(url: str) -> tuple[Any, str]:
+    """fsspec's file system of a URL, which fsspec itself makes once, and the path in it."""
+    from fsspec.core import url_to_fs
+
+    system, path = url_to_fs(url)
+    return system, path.rstrip("/")
