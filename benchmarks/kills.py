@@ -34,7 +34,7 @@ TOLD = ("lost another one", "another task died")
 
 
 def worker_kills(count: int, rng: random.Random) -> list[dict[str, Any]]:
-    """Kills one of two workers in each of so many runs."""
+    """Kills one of two workers in each of `count` runs."""
     found = []
     with tempfile.TemporaryDirectory() as folder:
         at = Path(folder)
@@ -66,7 +66,7 @@ def worker_kills(count: int, rng: random.Random) -> list[dict[str, Any]]:
 
 
 def rank_kills(count: int, rng: random.Random) -> list[dict[str, Any]]:
-    """Kills one of two processes in each of so many runs, and runs the same command again."""
+    """Kills one of two processes in each of `count` runs, and runs the same command again."""
     found = []
     with tempfile.TemporaryDirectory() as folder:
         at = Path(folder)

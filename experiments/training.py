@@ -182,8 +182,8 @@ class Best:
     """
 
     def __init__(self, directory: Path, members: int, step: int, writes: bool = True):
-        """Goes on from `step`; a record of another number of members, or without a checkpoint, is dropped. Of several
-        processes one `writes`, and all remember."""
+        """Goes on from `step`; a record of another number of members, or without a checkpoint, is dropped. One of
+        several processes `writes`, and all remember."""
         self.directory, self._writes = directory, writes
         self.scores, self.steps = np.full(members, -np.inf), np.zeros(members, int)
         self.arrays: dict[str, np.ndarray] = {}

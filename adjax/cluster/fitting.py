@@ -64,12 +64,12 @@ def fit_stream(
             scheduling_strategy="SPREAD",
             runtime_env={"env_vars": environment()},
         )
-        given = ray.put((scorer, read, dim, classes, batch_size))
-        workers = [remote.remote(given) for _ in range(min(cluster.workers or room, len(parts)))]
+        work = ray.put((scorer, read, dim, classes, batch_size))
+        workers = [remote.remote() for _ in range(min(cluster.workers or room, len(parts)))]
         pool, merged = ray.util.ActorPool(workers), None
         merge = jax.jit(scorer.merge)
         try:
-            for stats in pool.map(lambda worker, part: worker.statistics.remote(part), parts):
+            for stats in pool.map(lambda worker, part: worker.statistics.remote(work, part), parts):
                 if stats is not None:
                     merged = stats if merged is None else merge(merged, stats)
         except ray.exceptions.RayTaskError as error:  # raised by our own code there, or by `read`
@@ -87,11 +87,13 @@ def fit_stream(
 class _Fitter:
     """A process that fits parts, compiled once."""
 
-    def __init__(self, given: tuple[Scorer, Callable[[Any], Any], Any, int, int]):
+    def __init__(self):
+        """Knows no work yet: Ray may not have the arguments any more when it starts a process again."""
         process.prepare()
-        self._scorer, self._read, self._dim, self._classes, self._batch_size = given
+        self._work: tuple[Scorer, Callable[[Any], Any], Any, int, int] | None = None
 
-    def statistics(self, part: Any) -> PyTree | None:
-        """Of a part, as NumPy arrays; None of one without rows."""
-        of = self._read(part)
-        return jax.device_get(statistics(self._scorer, of, self._dim, self._classes, self._batch_size))
+    def statistics(self, work: tuple[Scorer, Callable[[Any], Any], Any, int, int], part: Any) -> PyTree | None:
+        """Of a part, as NumPy arrays; None of one without rows. The work is the same each time."""
+        self._work = self._work or work  # each copy of a scorer would be compiled again
+        scorer, read, dim, classes, batch_size = self._work
+        return jax.device_get(statistics(scorer, read(part), dim, classes, batch_size))

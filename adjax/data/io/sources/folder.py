@@ -59,7 +59,15 @@ class Folder:
         return open(self.root / name, "rb")
 
     def span(self, name: str, start: int, end: int) -> bytes:
-        """The bytes of a file from `start` to before `end`."""
+        """Reads a part of a file.
+
+        Args:
+          name: of the file.
+          start, end: places in it, bytes; the end is not read.
+
+        Returns:
+          The bytes, fewer where the file ends.
+        """
         with self.stream(name) as file:
             file.seek(start)
             return file.read(end - start)

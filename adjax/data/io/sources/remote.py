@@ -105,7 +105,19 @@ class Remote:
             return system.open(path, "rb")
 
     def span(self, name: str, start: int, end: int) -> bytes:
-        """The bytes of a file from `start` to before `end`."""
+        """Reads a part of a file.
+
+        Args:
+          name: of the file.
+          start, end: places in it, bytes; the end is not read.
+
+        Returns:
+          The bytes, fewer where the file ends.
+
+        Raises:
+          DataError: it isn't there any more.
+          OSError: it can't be had at present.
+        """
         return self._read(name, start=start, end=end) if end > start else b""
 
     def _read(self, name: str, **of: int) -> bytes:
