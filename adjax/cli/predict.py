@@ -7,8 +7,8 @@ import os
 import shlex
 import shutil
 from collections import Counter
-from collections.abc import Callable, Generator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -30,14 +30,20 @@ from adjax.predict.stream import Prediction
 from adjax.progress import ImageProgress
 from adjax.report import write as write_report
 
+Rows = Callable[..., Generator[list[Prediction]]]
+Engine = Callable[[Path, str], Rows]
+
 
 def main(arguments: list[str]) -> int:
     """Runs `python -m adjax predict ARGUMENTS`; returns the exit code: 130 after Ctrl-C, 143 after SIGTERM."""
     chosen = parser().parse_args(arguments)
     console = start()
     writers.check(chosen.out)
-    if chosen.engine == "ray":
-        connection.import_ray()  # before anything is begun
+    with _engine(chosen) as engine:
+        return _predict(chosen, arguments, console, engine)
+
+
+def _predict(chosen: argparse.Namespace, arguments: list[str], console: Console, engine: Engine) -> int:
     detector, sha256, alpha, interval, directory = loading.load(chosen.detector, chosen.false_positive_rate)
     if chosen.submission and not detector.calibration_scores.shape[0]:
         raise DataError("--submission needs p-values, and this detector was fitted without held-out normal images")
@@ -81,7 +87,7 @@ def main(arguments: list[str]) -> int:
         if chosen.maps and len(todo) < len(found.names):
             console.print("maps are made of what is scored now; of all by --fresh")
         depths = depth.Depths()
-        work = _engine(chosen, directory, sha256)(
+        work = engine(directory, sha256)(
             detector,
             source,
             todo,
@@ -134,12 +140,20 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _engine(chosen: argparse.Namespace, directory: Path, sha256: str) -> Callable[..., Generator[list[Prediction]]]:
-    """What scores: `stream.rows`, or the same on a Ray cluster."""
+@contextmanager
+def _engine(chosen: argparse.Namespace) -> Iterator[Engine]:
+    """What scores, of a detector's directory and SHA-256: `stream.rows`, or that on a Ray cluster, which starts now."""
     if chosen.engine == "local":
-        return stream.rows
+        yield lambda *_: stream.rows
+        return
     asked = connection.Cluster(chosen.ray_address, chosen.workers, chosen.worker_cpus, chosen.worker_gpus)
-    return partial(scoring.rows, directory, sha256, asked)
+    with connection.connecting(asked) as wait:
+
+        def engine(directory: Path, sha256: str) -> Rows:
+            wait()
+            return partial(scoring.rows, directory, sha256, asked)
+
+        yield engine
 
 
 def _check_outside(source: Source, option: str, target: Path | None) -> None:

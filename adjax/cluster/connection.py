@@ -7,8 +7,9 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -77,6 +78,21 @@ def connected(cluster: Cluster) -> Iterator[Any]:
             yield ray
         finally:
             ray.shutdown()
+
+
+@contextmanager
+def connecting(cluster: Cluster) -> Iterator[Callable[[], Any]]:
+    """Connects while the caller does something else.
+
+    Args:
+      cluster: which one.
+
+    Yields:
+      A function that waits for Ray and raises what `connected` does; what is called after it finds Ray connected.
+    """
+    import_ray()
+    with ExitStack() as stack, ThreadPoolExecutor(1) as thread:
+        yield thread.submit(stack.enter_context, connected(cluster)).result
 
 
 @contextmanager
