@@ -7,6 +7,7 @@ import io
 import os
 import pickle
 import tarfile
+import zipfile
 
 import fsspec
 import numpy as np
@@ -151,6 +152,20 @@ def test_members_of_tar_files(folder, bucket, tmp_path):
     assert both.find().names == [*(f"0.tar/{name}" for name in names), "1.tar/b.png", "1.tar/a.png"]
     assert sources.of(both.where).find() == both.find()
     assert both.title == "*.tar"
+
+
+def test_chains_of_file_systems(folder, tmp_path):
+    """A zip file, and shards that fsspec keeps copies of."""
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name in reversed(NAMES):
+            archive.write(folder / name, f"in/{name}")
+    for text in ("zip://in::file://{}/x.zip", "zip:///in/**::{}/x.zip"):
+        source = sources.of(text.format(tmp_path))
+        same(source, folder, NAMES)
+        assert sources.of(source.where) == source
+    pack(tmp_path / "0.tar", folder, NAMES)
+    same(sources.of(f"simplecache::file://{tmp_path}/*.tar"), folder, NAMES, "0.tar/")
+    assert sources.of("github://org:repo@branch/photos").title == "photos", "no password"
 
 
 def test_odd_members(tmp_path):

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 from picture_files import save
+from rich.console import Console
 
 from adjax import __main__, detector_from, localise, tiles
 from adjax.auto import fit, plan, select, tiled
 from adjax.auto.plan import UserChoices
+from adjax.cli import train_tiles
 from adjax.data import DataError
 from adjax.data.io import upload
 from adjax.data.io.sources.folder import Folder
@@ -150,6 +153,27 @@ def test_few_pictures_are_scored_by_fits_without_them(monkeypatch):
     assert few.detector.calibration_scores.tolist() == [0] * 7  # none was seen
     many = tiled.train(None, list(range(9)), None, fit.Parts(rows, np.array([4, 6])), alpha=0.2)
     assert many.detector.calibration_scores.tolist() == [0, 0]
+
+
+def test_figures_are_of_pictures_that_can_be_read(monkeypatch):
+    """Anomalies against normal test pictures, or against the calibration's scores where there are none."""
+
+    def scores(detector, files):
+        if files[0] == "bad":
+            raise DataError("damaged")
+        return [float(files[0])]
+
+    def judge(normal, anomalous):
+        layout = SimpleNamespace(test_normal=normal, test_anomalous=anomalous)
+        return train_tiles._judge(Console(quiet=True), detector, layout, crossed=False)
+
+    monkeypatch.setattr(tiled, "scores", scores)
+    detector = SimpleNamespace(threshold=2.0, calibration_scores=np.array([0.0, 1.0], np.float32))
+    found = judge(["1", "3", "bad"], ["4", "5", "bad"])
+    assert (found.normal, found.anomalous, found.flagged, found.false_alarms) == (2, 2, 1.0, 0.5)
+    found = judge([], ["1", "4", "bad"])
+    assert (found.normal, found.anomalous, found.flagged) == (2, 2, 0.5)
+    assert judge(["1"], []) is judge(["1"], ["bad"]) is judge(["bad"], ["4"]) is judge([], ["bad"]) is None
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from adjax.data.io.pattern import Pattern, escaped
 from adjax.data.io.sources.names import check_name
 from adjax.data.split import DataError
 
-_PASSWORD = re.compile(r"(?!git)\w+://[^/@:]*:[^/@]*@")  # git's and GitHub's have a repository there
+_PASSWORD = re.compile(r"\b(?!git)\w+://[^/@:]*:[^/@]*@")  # git's and GitHub's have a repository there
 
 
 @dataclass(frozen=True)
