@@ -11,6 +11,7 @@ import os
 import re
 import signal
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet
@@ -297,6 +298,17 @@ def test_a_score_that_is_not_finite_is_flagged_and_shown(detector, folder, tmp_p
         (view,) = page.of_scores(detector, "0" * 64, Folder(folder), journal, None, "c", "s.csv").views
     assert np.isnan(view.scores[9])
     assert "b/01.png" in view.pictures.names
+
+
+def test_a_reconstruction_is_shown_in_the_pictures_own_values():
+    mean, sd = np.array([0.5, 0.4, 0.3], np.float32), np.array([0.2, 0.25, 0.3], np.float32)
+
+    def outputs(images, only=None):
+        return {"reconstruction": (images / 255 - mean) / sd}
+
+    images = np.random.default_rng(0).integers(0, 256, (2, 4, 4, 3), np.uint8)
+    perfect = SimpleNamespace(normalise=SimpleNamespace(mean=mean, sd=sd), outputs=outputs)
+    np.testing.assert_array_equal(page.reconstructions(perfect, images), images)
 
 
 @pytest.mark.slow
