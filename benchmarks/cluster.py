@@ -2,6 +2,10 @@
 
 Whole commands, from start to table, in turn: Ray's own start and the loading of each worker are in its time.
 `started_s` is what a command of a single picture takes, and `per_picture_ratio` leaves that out on both sides.
+
+`--fit` fits Mahalanobis to a million rows of 512 features instead, by two workers and by one process, with float64 as
+referee, and writes `results/cluster_fit.json`: seconds, the largest relative differences of distances, and what memory
+a worker takes, early and at most.
 """
 
 from __future__ import annotations
@@ -14,17 +18,24 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from adjax import surface
+import numpy as np
+import psutil
+
+from adjax import cluster, scorers, surface
 from adjax.predict import writers
 from adjax.predict.resume_log import ResumeLog
 from adjax.predict.stream import Prediction
 from benchmarks.decoding import untrained, write_pictures
 from experiments.rundir import environment, write_json
 
+DIM, CLASSES, PART_ROWS, BATCH_ROWS = 512, 3, 50_000, 2_000
 ENGINES = {"local": [], "ray": ["--engine", "ray", "--workers", "1"]}
 
 
@@ -63,6 +74,67 @@ def measure(pictures: int, rounds: int) -> dict[str, Any]:
         "per_picture_ratio": round(net["ray"] / net["local"], 3),
         "same_table": same,
     }
+
+
+def read(part: int) -> Iterator[tuple[Any, np.ndarray]]:
+    """Rows of a part, in batches: three classes, features far from 0 and of unlike spread."""
+    for batch in range(PART_ROWS // BATCH_ROWS):
+        rng = np.random.default_rng([part, batch])
+        labels = rng.integers(0, CLASSES, BATCH_ROWS)
+        features = rng.standard_normal((BATCH_ROWS, DIM), np.float32) * (1 + np.arange(DIM, dtype=np.float32) / DIM)
+        yield {"features": features + 10 + labels[:, None].astype(np.float32)}, labels
+
+
+def fit(parts: int) -> dict[str, Any]:
+    """Fits a scorer on a cluster of this machine and in this process."""
+    scorer = scorers.make("mahalanobis", shrinkage=0.0)
+    held: dict[int, list[float]] = {}
+    end = threading.Event()
+
+    def watch() -> None:
+        while not end.wait(0.2):
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):
+                    if process.name().startswith("ray::_Fitter"):
+                        held.setdefault(process.pid, []).append(process.memory_info().rss / 2**20)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    began = time.perf_counter()
+    asked = cluster.Cluster(workers=2, cpus=1)
+    several = cluster.fit_stream(scorer, read, range(parts), DIM, CLASSES, cluster=asked)
+    cluster_s = time.perf_counter() - began
+    end.set()
+    watching.join()
+    began = time.perf_counter()
+    one = scorers.fit_stream(scorer, (batch for part in range(parts) for batch in read(part)), DIM, CLASSES)
+    single_s = time.perf_counter() - began
+    rows: Any = next(read(parts))[0]["features"][:1000]
+    expected = _referee(parts, rows)
+    found = {name: np.asarray(scorer.distances(of, {"features": rows})) for name, of in (("c", several), ("s", one))}
+    return {
+        "rows": parts * PART_ROWS,
+        "features": DIM,
+        "cluster_s": round(cluster_s, 1),
+        "single_s": round(single_s, 1),
+        "difference_of_both": float(np.abs(found["c"] / found["s"] - 1).max()),
+        "difference_to_float64": {n: float(np.abs(found[n[0]] / expected - 1).max()) for n in ("cluster", "single")},
+        "worker_mib": [{"early": round(mib[len(mib) // 4]), "most": round(max(mib))} for mib in held.values()],
+    }
+
+
+def _referee(parts: int, rows: np.ndarray) -> np.ndarray:
+    """Distances by float64: moments about a point among the data, in one more pass."""
+    anchor = rows[0].astype(np.float64)
+    counts, sums, products = np.zeros(CLASSES), np.zeros((CLASSES, DIM)), np.zeros((DIM, DIM))
+    for part in range(parts):
+        for outputs, labels in read(part):
+            x, own = outputs["features"].astype(np.float64) - anchor, np.eye(CLASSES)[labels]
+            counts, sums, products = counts + own.sum(0), sums + own.T @ x, products + x.T @ x
+    means = sums / counts[:, None]
+    inverse = np.linalg.inv((products - (means * counts[:, None]).T @ means) / counts.sum())
+    away = rows[:, None] - anchor - means
+    return np.sqrt(np.einsum("nkd,de,nke->nk", away, inverse, away, optimize=True))
 
 
 def driver(rows: int = 200_000) -> dict[str, float]:
@@ -107,15 +179,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.cluster", description=__doc__)
     parser.add_argument("--pictures", type=int, default=20_000, help="of 320×240 px, PNG and JPEG (default: 20,000)")
     parser.add_argument("--rounds", type=int, default=3, help="of both engines (default: 3)")
+    parser.add_argument("--fit", action="store_true", help="fit a scorer instead")
+    parser.add_argument("--parts", type=int, default=20, help="of 50,000 rows, to fit to (default: 20)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "cluster.json")
     args = parser.parse_args()
+    where = {"environment": environment("benchmarks.cluster"), "load_average": [*os.getloadavg()]}
+    if args.fit:
+        write_json(args.out.with_stem(f"{args.out.stem}_fit"), found := {**where, **fit(args.parts)})
+        print(found)
+        return
     found, rows = measure(args.pictures, args.rounds), driver()
     whole, started = (statistics.median(found["seconds"]["ray"][key]) for key in ("whole_s", "started_s"))
     rate = args.pictures / (whole - started)
     found |= {"pictures_per_s": round(rate), "driver": rows, "fifty_million": scale(rate, rows)}
-    write_json(
-        args.out, {"environment": environment("benchmarks.cluster"), "load_average": [*os.getloadavg()], **found}
-    )
+    write_json(args.out, {**where, **found})
     print(found)
 
 
