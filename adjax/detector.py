@@ -230,7 +230,8 @@ class Detector:
                 f"float images between 0 and {images.max():.3g}: adjax takes pixel values 0..255",
                 stacklevel=3,
             )
-        return features.apply(_jitted(function), self, images)
+        size = features.batch_size_of_few(len(images), images.shape[1:])
+        return features.apply(_jitted(function), self, images, size)
 
 
 class NoDistance(ValueError):

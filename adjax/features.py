@@ -18,6 +18,7 @@ from jax.typing import ArrayLike
 from adjax.types import PyTree
 
 BATCH_SIZE, BATCH_PIXELS = 512, 2**20
+FEW = (1, 8, 64)
 
 
 def batch_size_for(shape: tuple[int, ...]) -> int:
@@ -25,6 +26,21 @@ def batch_size_for(shape: tuple[int, ...]) -> int:
     count as one pixel."""
     pixels = math.prod(shape[:2]) if len(shape) == 3 else 1
     return min(BATCH_SIZE, 2 ** int(math.log2(max(1, BATCH_PIXELS // pixels))))
+
+
+def batch_size_of_few(count: int, shape: tuple[int, ...]) -> int:
+    """Images a batch, if there may be few: 1, 8, 64 or `batch_size_for`, the least that holds all. Four programs at most
+    are compiled, and one image costs what one image takes.
+
+    Args:
+      count: images at hand.
+      shape: of each.
+
+    Returns:
+      The batch size.
+    """
+    most = batch_size_for(shape)
+    return next((size for size in FEW if count <= size < most), most)
 
 
 def batches(images: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:

@@ -102,6 +102,16 @@ def test_what_float32_can_not_tell_is_fitted_anew():
     assert np.isfinite(np.asarray(fitted.distances)).all()
 
 
+@pytest.mark.filterwarnings("error")
+def test_as_many_rows_as_features_are_too_few_and_two_more_enough():
+    outputs = {"features": np.zeros((1, 16), np.float32)}
+    for least in (2, 16, 17):
+        with pytest.warns(UserWarning, match=f"20 rows of 16 features .* more than {20 * 16 // (least - 1) + 2} rows"):
+            crossfit._warn_of_few(least, 20, outputs)
+    crossfit._warn_of_few(18, 20, outputs)
+    crossfit._warn_of_few(2, 20, {"score": np.zeros(1, np.float32)})
+
+
 def test_a_row_is_ranked_among_others():
     """With classes, whose levels are compared, by tables without it; with one, by the table that fresh rows have."""
     x, labels = rows(60, classes=K)

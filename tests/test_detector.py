@@ -182,7 +182,7 @@ def test_the_score_of_an_image_is_its_own(digits, monkeypatch):
         np.testing.assert_allclose(digits.trained.score(images[i : i + 1]), whole[i : i + 1], rtol=1e-5)
     run = features.apply
     for batch_size in (3, 40):
-        monkeypatch.setattr(features, "apply", lambda *args, b=batch_size: run(*args, b))
+        monkeypatch.setattr(features, "apply", lambda *args, b=batch_size: run(*args[:3], b))
         np.testing.assert_allclose(digits.trained.score(images), whole, rtol=1e-4, atol=1e-6)
 
 

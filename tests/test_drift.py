@@ -75,6 +75,9 @@ def test_a_stream_is_tested_window_by_window():
 def test_a_window_too_small_to_test_is_refused():
     with pytest.raises(ValueError, match="window 29: must be at least 30"):
         drift.Monitor(np.zeros(100), 1.0, window=29)
+    least = drift.Monitor(np.linspace(0, 1, 100), 2.0, window=30)
+    least.add(np.linspace(0, 1, 30))
+    assert least.tests == 1
 
 
 @pytest.mark.usefixtures("process_as_it_was")

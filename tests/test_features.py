@@ -42,6 +42,16 @@ def test_a_batch_is_about_a_million_pixels(shape, size):
         assert batches == [(16, *shape)] * 2
 
 
+@pytest.mark.parametrize(
+    ("count", "shape", "size"),
+    [(0, (28, 28, 1), 1), (1, (28, 28, 1), 1), (2, (28, 28, 1), 8), (8, (28, 28, 1), 8), (9, (28, 28, 1), 64)]
+    + [(65, (28, 28, 1), 512), (999, (28, 28, 1), 512), (9, (256, 256, 3), 16), (1, (4096, 4096, 3), 1)]
+    + [(3, (4096, 4096, 3), 1)],
+)
+def test_few_images_are_a_small_batch(count, shape, size):
+    assert features.batch_size_of_few(count, shape) == size
+
+
 @pytest.mark.parametrize("n", [0, 1, 7, 8, 9, 16, 45])
 def test_any_number_of_images(n):
     x = images(n)
