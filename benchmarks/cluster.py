@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,30 @@ def command(detector: Path, photos: Path, out: Path, engine: str) -> float:
     return round(time.perf_counter() - began, 3)
 
 
+@contextmanager
+def watched(name: str) -> Iterator[list[dict[str, int]]]:
+    """Memory of each process of a name that this one started: MiB after a quarter of its life, and at most."""
+    held: dict[int, list[float]] = {}
+    found: list[dict[str, int]] = []
+    end = threading.Event()
+
+    def watch() -> None:
+        while not end.wait(0.2):
+            for process in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):
+                    if process.name().startswith(name):
+                        held.setdefault(process.pid, []).append(process.memory_info().rss / 2**20)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    try:
+        yield found
+    finally:
+        end.set()
+        watching.join()
+        found += [{"early": round(mib[len(mib) // 4]), "most": round(max(mib))} for mib in held.values()]
+
+
 def measure(pictures: int, rounds: int) -> dict[str, Any]:
     """Both engines, in turn, on many pictures and on one."""
     seconds: dict[str, dict[str, list[float]]] = {name: {"whole_s": [], "started_s": []} for name in ENGINES}
@@ -64,6 +88,8 @@ def measure(pictures: int, rounds: int) -> dict[str, Any]:
                 out = at / f"{engine}.csv"
                 seconds[engine]["started_s"].append(command(at / "detector", at / "one", at / "one.csv", engine))
                 seconds[engine]["whole_s"].append(command(at / "detector", at / "many", out, engine))
+        with watched("ray::Worker") as memory:
+            command(at / "detector", at / "many", at / "ray.csv", "ray")
         same = (at / "local.csv").read_bytes() == (at / "ray.csv").read_bytes()
     medians = {name: {key: statistics.median(x) for key, x in each.items()} for name, each in seconds.items()}
     net = {name: each["whole_s"] - each["started_s"] for name, each in medians.items()}
@@ -73,6 +99,7 @@ def measure(pictures: int, rounds: int) -> dict[str, Any]:
         "whole_ratio": round(medians["ray"]["whole_s"] / medians["local"]["whole_s"], 3),
         "per_picture_ratio": round(net["ray"] / net["local"], 3),
         "same_table": same,
+        "worker_mib": memory,
     }
 
 
@@ -88,24 +115,11 @@ def read(part: int) -> Iterator[tuple[Any, np.ndarray]]:
 def fit(parts: int) -> dict[str, Any]:
     """Fits a scorer on a cluster of this machine and in this process."""
     scorer = scorers.make("mahalanobis", shrinkage=0.0)
-    held: dict[int, list[float]] = {}
-    end = threading.Event()
-
-    def watch() -> None:
-        while not end.wait(0.2):
-            for process in psutil.Process().children(recursive=True):
-                with suppress(psutil.Error):
-                    if process.name().startswith("ray::_Fitter"):
-                        held.setdefault(process.pid, []).append(process.memory_info().rss / 2**20)
-
-    watching = threading.Thread(target=watch)
-    watching.start()
     began = time.perf_counter()
     asked = cluster.Cluster(workers=2, cpus=1)
-    several = cluster.fit_stream(scorer, read, range(parts), DIM, CLASSES, cluster=asked)
+    with watched("ray::_Fitter") as memory:
+        several = cluster.fit_stream(scorer, read, range(parts), DIM, CLASSES, cluster=asked)
     cluster_s = time.perf_counter() - began
-    end.set()
-    watching.join()
     began = time.perf_counter()
     one = scorers.fit_stream(scorer, (batch for part in range(parts) for batch in read(part)), DIM, CLASSES)
     single_s = time.perf_counter() - began
@@ -119,7 +133,7 @@ def fit(parts: int) -> dict[str, Any]:
         "single_s": round(single_s, 1),
         "difference_of_both": float(np.abs(found["c"] / found["s"] - 1).max()),
         "difference_to_float64": {n: float(np.abs(found[n[0]] / expected - 1).max()) for n in ("cluster", "single")},
-        "worker_mib": [{"early": round(mib[len(mib) // 4]), "most": round(max(mib))} for mib in held.values()],
+        "worker_mib": memory,
     }
 
 

@@ -44,9 +44,14 @@ def test_a_batch_is_about_a_million_pixels(shape, size):
 
 @pytest.mark.parametrize(
     ("count", "shape", "size"),
-    [(0, (28, 28, 1), 1), (1, (28, 28, 1), 1), (2, (28, 28, 1), 8), (8, (28, 28, 1), 8), (9, (28, 28, 1), 64)]
-    + [(65, (28, 28, 1), 512), (999, (28, 28, 1), 512), (9, (256, 256, 3), 16), (1, (4096, 4096, 3), 1)]
-    + [(3, (4096, 4096, 3), 1)],
+    [
+        *(
+            (count, (28, 28, 1), size)
+            for count, size in ((0, 1), (1, 1), (2, 8), (8, 8), (9, 64), (65, 512), (999, 512))
+        ),
+        *((count, (256, 256, 3), size) for count, size in ((8, 8), (9, 16), (99, 16))),
+        *((count, (4096, 4096, 3), 1) for count in (1, 3)),
+    ],
 )
 def test_few_images_are_a_small_batch(count, shape, size):
     assert features.batch_size_of_few(count, shape) == size
