@@ -29,8 +29,8 @@ def batch_size_for(shape: tuple[int, ...]) -> int:
 
 
 def batch_size_of_few(count: int, shape: tuple[int, ...]) -> int:
-    """Images a batch, if there may be few: the least of 1, 8, 64 and `batch_size_for` that holds all. So four programs at
-    most are compiled, and one image costs what one takes.
+    """Images a batch, if there may be few: the least of 1, 8, 64 and `batch_size_for` that holds all. So at most
+    four programs are compiled, and one image costs what one takes.
 
     Args:
       count: images at hand.
