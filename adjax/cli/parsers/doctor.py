@@ -12,8 +12,8 @@ EPILOG = """\
 examples:
   python -m adjax doctor               devices, speed, caches; idle GPUs, and what to do
   python -m adjax doctor photos/       also: which files can't be read and why, sizes, modes, duplicates, classes; what
-                                       is black, white, over-exposed, blurred, nearly the same, of few bits, HEIC or
-                                       raw, or in training and in test; each with what to do
+                                       is black, white, over-exposed, blurred, nearly the same, of few bits, HEIC,
+                                       DICOM or raw, or in training and in test; each with what to do
   python -m adjax doctor photos/ --csv findings.csv    all of that as a list: path, finding, value, about, what to do
   python -m adjax doctor photos/ --all-names    every unreadable file and duplicate by name
 

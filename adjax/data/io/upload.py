@@ -11,6 +11,9 @@
 | TIFF with white as zero | turned over |
 | TIFF palette whose table has no entry above 255 | taken for one of 8 bits |
 | AVIF, and HEIF of telephones (extra `heif`) | 8 bits a channel: of 10 or 12 the upper 8 |
+| DICOM grey of 8 to 16 bits, signed too (extra `dicom`) | by its rescale and first window; MONOCHROME1 turned over |
+| the same without a window | from the least to the greatest value that its bits allow, whatever the picture uses |
+| DICOM RGB and YBR of 8 bits | RGB |
 | CMYK (print) | RGB by the plain formula; colour profiles are not applied, to no file |
 | 32-bit and signed integers, floats, LAB, HSV | refused: nothing says which value is white |
 | grey of many bands, raw, other inks than CMYK | refused: nothing says which bands to look at |
@@ -24,7 +27,7 @@ is scaled, laid on white or decoded small. What both take comes out the same.
 
 The name's extension counts for nothing here: a file is what its first bytes say. A decoder that fails in whatever way
 fails for its own file alone. TIFF files that Pillow can't open, or is known to read wrongly, go to a second reader,
-`adjax.data.io.tiff`.
+`adjax.data.io.tiff`; DICOM files to a third, `adjax.data.io.dicom`.
 """
 
 from __future__ import annotations
@@ -39,8 +42,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from adjax.data.io import tiff
-from adjax.data.io.picture import CHANNELS, FORMATS, MAX_PIXELS, MOST_TILED, bits, open_image
+from adjax.data.io import dicom, tiff
+from adjax.data.io.picture import CHANNELS, FORMATS, MAX_PIXELS, MOST_TILED, OWN, bits, open_image
 from adjax.data.io.pixels import Frame, decode_small, orientation, pixels, seen_size, stored
 from adjax.data.split import DataError
 
@@ -161,7 +164,8 @@ def line(name: str) -> str:
 def quiet() -> None:
     """Keeps the readers' warnings of odd files from the screen: for commands, which say of each file what is wrong."""
     warnings.filterwarnings("ignore", module="PIL")
-    for name in ("PIL", "tifffile"):
+    warnings.filterwarnings("ignore", module="pydicom")
+    for name in ("PIL", "tifffile", "pydicom"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
@@ -173,7 +177,7 @@ def _header(image: Any, strict: bool) -> Header:
         mode = "I;16"
     else:
         mode = f"{image.mode};16" if deep and image.mode in ("RGB", "RGBA", "LA") else image.mode
-    if isinstance(image, tiff.Page):
+    if isinstance(image, OWN):
         mode = "I;16" if mode == "L" and deep else mode
     elif image.mode not in (*_PLAIN, *_ALPHA, *_DEEP) and mode not in _DEEP:
         raise DataError(
@@ -190,6 +194,8 @@ def _check_plain(image: Any) -> None:
     """Refuses what `strict` doesn't take, by the header."""
     if image.width * image.height > MAX_PIXELS:
         raise TooLarge(f"claims {image.width}×{image.height} pixels, more than {MAX_PIXELS:,}: resize it first")
+    if isinstance(image, dicom.Slice):
+        raise DataError("DICOM, which is scaled as its header says, but 8-bit grey or RGB is needed: convert it first")
     if bits(image) > 8 or image.mode not in CHANNELS:
         raise DataError(
             f"mode {image.mode} with {bits(image)} bits a channel, but 8-bit grey or RGB is needed: scale and convert "
@@ -202,7 +208,7 @@ def _flat(image: Any, header: Header, strict: bool, white_bits: int) -> Any:
     from PIL import Image
 
     key = image.info.get("transparency")
-    if isinstance(image, tiff.Page):
+    if isinstance(image, OWN):
         image = (dataclasses.replace(image, bits=white_bits) if image.bits == 16 else image).decode()
     elif header.mode in _DEEP:
         if key is not None:

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from adjax.data.io import dicom
 from adjax.data.io.picture import SUFFIXES
 from adjax.data.split import DataError
 
@@ -31,7 +32,9 @@ class Found(NamedTuple):
 
 
 def find(root: Path, *, links: bool = False, hidden: bool = False, any_name: bool = False) -> Found:
-    """Lists the picture files under `root`, opening none.
+    """Lists the picture files under `root`, opening none but those without an extension.
+
+    DICOM files often have none, or the last number of their UID: their first 132 bytes tell.
 
     Args:
       root: a folder, which may itself be a link.
@@ -91,6 +94,17 @@ def _why_not(entry: os.DirEntry[str], links: bool, hidden: bool, any_name: bool)
     suffix = os.path.splitext(entry.name)[1].lower()
     if any_name or suffix in PICTURES:
         return None
+    if (not suffix or suffix[1:].isdecimal()) and _is_dicom(entry):
+        return None
     if not suffix:
         return "no extension"
     return suffix if suffix.isascii() and suffix.isprintable() else "odd extensions"
+
+
+def _is_dicom(entry: os.DirEntry[str]) -> bool:
+    """Whether a file is DICOM by its content, and no list of others."""
+    try:
+        with open(entry.path, "rb") as file:
+            return entry.name != "DICOMDIR" and dicom.is_dicom(file)
+    except OSError:
+        return False
