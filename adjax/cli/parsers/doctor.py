@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from adjax.cli.parsers._common import new_parser
+from adjax.cli.parsers._common import add_reading, new_parser
 
 SHOWN = 10
 EPILOG = """\
@@ -28,5 +28,6 @@ def parser() -> argparse.ArgumentParser:
     add("folder", type=Path, nargs="?", metavar="FOLDER", help="of pictures")
     add("--all-names", action="store_true", help=f"name all files, not the first {SHOWN} of a kind")
     add("--csv", type=Path, metavar="FILE", help="write all findings to FILE, one row each")
+    add_reading(options)
     add("--datasets", action="store_true", help="also list the data sets, and which are here")
     return options

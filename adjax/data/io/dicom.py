@@ -26,6 +26,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from adjax.data.io import reading
 from adjax.data.split import DataError
 
 TAGS = (
@@ -155,11 +156,12 @@ def is_dicom(file: BinaryIO) -> bool:
     return found[128:] == b"DICM"
 
 
-def open_image(file: BinaryIO) -> Slice:
+def open_image(file: BinaryIO, page: int | None = None) -> Slice:
     """Opens a DICOM file; decodes nothing.
 
     Args:
       file: open for reading, at its beginning, and for as long as the image is needed.
+      page: the frame, from 1; None: there must be one.
 
     Returns:
       The frame.
@@ -177,19 +179,18 @@ def open_image(file: BinaryIO) -> Slice:
     found = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
     if not found.get("Rows") or not found.get("Columns"):
         raise Unfit("DICOM without a picture")
-    if _frames(found) > 1:
-        raise Unfit("several frames: save each of them alone")
+    index = reading.frame_of(page, _frames(found))
     size = int(found.Columns), int(found.Rows)
     kind, bits = str(found.get("PhotometricInterpretation")), int(found.get("BitsStored") or 0)
     decoder = _decoder(syntax, bits)
     _check(found, kind, bits)
     if kind in _COLOURS:
-        return Slice(file, 0, *size, None, 0, decoder)
+        return Slice(file, index, *size, None, 0, decoder)
     signed = found.get("PixelRepresentation") == 1
-    rescale, window = _rescale(found, 0), _window(found, 0)
+    rescale, window = _rescale(found, index), _window(found, index)
     least = -(1 << (bits - 1)) if signed else 0
     grey = shown(least + np.arange(1 << bits), rescale, window)
-    return Slice(file, 0, *size, 255 - grey if kind == "MONOCHROME1" else grey, least, decoder)
+    return Slice(file, index, *size, 255 - grey if kind == "MONOCHROME1" else grey, least, decoder)
 
 
 def shown(

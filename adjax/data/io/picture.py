@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any, BinaryIO
 
-from adjax.data.io import dicom, tiff
+from adjax.data.io import dicom, reading, tiff
 from adjax.data.split import DataError
 
 SUFFIXES = {
@@ -38,11 +38,16 @@ OWN = tiff.Page, dicom.Slice
 """Pictures that other readers than Pillow open."""
 
 
-def open_image(file: BinaryIO) -> Any:
-    """Opens a picture file by its content; decodes nothing.
+class TooLarge(DataError):
+    """A picture of more pixels than are decoded."""
+
+
+def open_image(file: BinaryIO, page: int | None = None, limits: tuple[float, float] | None = None) -> Any:
+    """Opens a picture file by its content; decodes nothing of it, but frames before the one that is wanted.
 
     Args:
       file: open for reading, and for as long as the image is needed.
+      page, limits: see `adjax.data.io.upload.read`.
 
     Returns:
       Pillow's image; or a `tiff.Page`, of a TIFF file that Pillow can't open or is known to read wrongly; or a
@@ -50,20 +55,39 @@ def open_image(file: BinaryIO) -> Any:
 
     Raises:
       DataError: a TIFF or DICOM file of which nothing says what it looks like, or HEIF, AVIF or DICOM without its
-        reader.
+        reader; several frames, or fewer than `page`; other pictures than have `limits`.
       Exception: Pillow's, of any kind.
     """
     from PIL import Image
 
     if tiff.is_tiff(file):
-        return tiff.open_image(file)
+        return tiff.open_image(file, page, limits)
+    if limits is not None:
+        raise DataError(
+            f"no TIFF, but one of floats or signed integers from {limits[0]:g} to {limits[1]:g} is expected"
+        )
     if dicom.is_dicom(file):
-        return dicom.open_image(file)
+        return dicom.open_image(file, page)
     image = Image.open(file, formats=_formats(file))
     key = image.info.get("transparency")
     if image.format == "PNG" and image.mode == "L" and isinstance(key, int) and (depth := bits(image)) < 8:
         image.info["transparency"] = key * 255 // ((1 << depth) - 1)  # Pillow scales the pixels, but not this one
+    _turn(image, page)
     return image
+
+
+def _turn(image: Any, page: int | None) -> None:
+    """Goes to a page of GIF, WEBP, APNG, AVIF, HEIF or MPO; of an MPO nobody has to say that it is the first."""
+    if page is None:
+        if getattr(image, "is_animated", False) and image.format != "MPO":
+            raise reading.several()
+        return
+    frames = getattr(image, "n_frames", 1)
+    index = reading.frame_of(page, frames)
+    if frames > 1:
+        if image.width * image.height > MAX_PIXELS:  # to go to a frame is to decode those before it
+            raise TooLarge(f"claims {image.width}×{image.height} pixels in several frames, more than {MAX_PIXELS:,}")
+        image.seek(index)
 
 
 def _formats(file: BinaryIO) -> tuple[str, ...]:

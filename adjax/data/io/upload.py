@@ -15,9 +15,11 @@
 | the same without a window | from the least to the greatest value that its bits allow, whatever the picture uses |
 | DICOM RGB and YBR of 8 bits | RGB |
 | CMYK (print) | RGB by the plain formula; colour profiles are not applied, to no file |
-| 32-bit and signed integers, floats, LAB, HSV | refused: nothing says which value is white |
+| grey TIFF of floats, signed or 32-bit integers, with `--range LOW HIGH` | LOW is black, HIGH white; others refused |
+| 32-bit and signed integers, floats without `--range`, LAB, HSV | refused: nothing says which value is white |
 | grey of many bands, raw, other inks than CMYK | refused: nothing says which bands to look at |
-| several frames or pages | refused: one of them would be looked at and the others not; of a camera's MPO the first |
+| several frames or pages | refused: one would be looked at and the others not; of a camera's MPO the first |
+| the same with `--page N` | page N of every file, from 1; a file with fewer is refused |
 | a pyramid: one page, and smaller copies of it | the page |
 | more than 16,777,216 pixels | a JPEG is decoded at ½, ¼ or ⅛ of its size; others are refused, but for tiles |
 | cut short, damaged, empty, no picture, of another kind | refused |
@@ -43,7 +45,7 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from adjax.data.io import dicom, tiff
-from adjax.data.io.picture import CHANNELS, FORMATS, MAX_PIXELS, MOST_TILED, OWN, bits, open_image
+from adjax.data.io.picture import CHANNELS, FORMATS, MAX_PIXELS, MOST_TILED, OWN, TooLarge, bits, open_image
 from adjax.data.io.pixels import Frame, decode_small, orientation, pixels, seen_size, stored
 from adjax.data.split import DataError
 
@@ -57,10 +59,6 @@ Source = str | os.PathLike | BinaryIO
 
 class NotAPicture(DataError):
     """A file that is empty, or no picture by its content."""
-
-
-class TooLarge(DataError):
-    """A picture of more pixels than are decoded."""
 
 
 class Header(NamedTuple):
@@ -92,12 +90,15 @@ class Picture(NamedTuple):
     peak: int | None = None
 
 
-def look(source: Source, strict: bool = False) -> Header:
+def look(
+    source: Source, strict: bool = False, page: int | None = None, limits: tuple[float, float] | None = None
+) -> Header:
     """Reads a file's header, decoding nothing.
 
     Args:
       source: the file, see `Source`.
       strict: refuse what isn't 8-bit grey or RGB, see above.
+      page, limits: as of `read`.
 
     Returns:
       The `Header`.
@@ -105,12 +106,18 @@ def look(source: Source, strict: bool = False) -> Header:
     Raises:
       DataError: the reason, without the path.
     """
-    with _opened(source) as image:
+    with _opened(source, page, limits) as image:
         return _header(image, strict)
 
 
 def read(
-    source: Source, shape: tuple[int, ...], frame: Frame = "middle", strict: bool = False, depth: int = 16
+    source: Source,
+    shape: tuple[int, ...],
+    frame: Frame = "middle",
+    strict: bool = False,
+    depth: int = 16,
+    page: int | None = None,
+    limits: tuple[float, float] | None = None,
 ) -> Picture:
     """Decodes a file to the pixels that a detector of this `image_shape` takes, see `adjax.data.io.pixels`.
 
@@ -120,6 +127,9 @@ def read(
       frame: how the picture is brought to that size, see `adjax.data.io.pixels.Frame`.
       strict: refuse what isn't 8-bit grey or RGB, and opaque, see above.
       depth: bits that 16-bit grey uses, 8 to 16: white is 2^depth − 1. Less than 16: anything else is refused.
+      page: of TIFF, and frame of what else has several, from 1; None: there must be one.
+      limits: values that are black and white, of grey TIFF of floats, signed or 32-bit integers; anything else is
+        refused. None: such files are.
 
     Returns:
       The `Picture`.
@@ -128,7 +138,7 @@ def read(
       DataError: the reason, without the path.
     """
     height, width, channels = shape
-    with _opened(source) as image:
+    with _opened(source, page, limits) as image:
         header, turned = _header(image, strict), orientation(image)
         most = MOST_TILED if frame == "tiles" else MAX_PIXELS
         if frame != "tiles":
@@ -142,7 +152,7 @@ def read(
         if depth < 16 and (own not in (depth, 16) or header.mode not in _DEEP):
             raise DataError(f"mode {header.mode} with {own} bits a channel, but grey of {depth} bits is expected")
         flat = _flat(image, header, strict, depth)
-        peak = _peak(flat, tiff.white_is_zero(image)) >> (16 - depth) if own == 16 else None
+        peak = _peak(flat, tiff.white_is_zero(image)) >> (16 - depth) if own == 16 and limits is None else None
         return Picture(pixels(flat, channels, turned, height, width, frame), header, peak)
 
 
@@ -180,13 +190,12 @@ def _header(image: Any, strict: bool) -> Header:
     if isinstance(image, OWN):
         mode = "I;16" if mode == "L" and deep else mode
     elif image.mode not in (*_PLAIN, *_ALPHA, *_DEEP) and mode not in _DEEP:
+        named = f", or {tiff.NAME_THEM}" if image.format == "TIFF" and image.mode in ("F", "I") else ""
         raise DataError(
-            f"mode {image.mode}: nothing says which of its values is white; convert it to 8-bit grey or RGB"
+            f"mode {image.mode}: nothing says which of its values is white; convert it to 8-bit grey or RGB{named}"
         )
-    if getattr(image, "is_animated", False) and image.format not in ("MPO", "TIFF"):  # of these, see `tiff.open_image`
-        raise DataError("several frames: save each of them alone")
     width, height = seen_size(image, orientation(image))
-    grey = mode in ("1", "L", "LA", "La", *_DEEP) or mode == "LA;16"
+    grey = mode in ("1", "L", "LA", "La", "F", "I", *_DEEP) or mode == "LA;16"
     return Header(height, width, 1 if grey else 3, mode)
 
 
@@ -236,7 +245,7 @@ def _peak(image: Any, negative: bool) -> int:
 
 
 @contextmanager
-def _opened(source: Source) -> Iterator[Any]:
+def _opened(source: Source, page: int | None, limits: tuple[float, float] | None) -> Iterator[Any]:
     from PIL import UnidentifiedImageError
 
     empty = False
@@ -244,7 +253,7 @@ def _opened(source: Source) -> Iterator[Any]:
         with open(source, "rb") if isinstance(source, str | os.PathLike) else nullcontext(source) as file:
             empty = not file.read(1)
             file.seek(0)
-            with open_image(file) as image:
+            with open_image(file, page, limits) as image:
                 yield image
     except DataError:
         raise
