@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import sys
 import warnings
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -28,11 +29,14 @@ from dicom_files import (  # noqa: E402
     JPEG_LS,
     LOSSLESS,
     MPEG,
+    NAME,
     PLAIN,
     RLE,
     save,
     windowed,
 )
+from pydicom.datadict import tag_for_keyword  # noqa: E402
+from pydicom.dataelem import DataElement  # noqa: E402
 from pydicom.dataset import Dataset  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
@@ -175,7 +179,10 @@ REFUSED = {
         {"WindowCenter": 3, "WindowWidth": 0, "VOILUTFunction": "LINEAR_EXACT"},
         "WindowWidth 0: must be above 0 for LINEAR_EXACT",
     ),
-    "function": ({"WindowCenter": 3, "WindowWidth": 9, "VOILUTFunction": "CUBIC"}, "VOILUTFunction CUBIC: LINEAR"),
+    "function": (
+        {"WindowCenter": 3, "WindowWidth": 9, "VOILUTFunction": "CUBIC"},
+        "a VOILUTFunction other",
+    ),
     "slope": ({"RescaleSlope": 0, "RescaleIntercept": 1}, "RescaleSlope 0: all values are one"),
     "modality table": ({"ModalityLUTSequence": [Dataset()]}, "a Modality LUT Sequence: tables are not read"),
     "window table": ({"VOILUTSequence": [Dataset()]}, "a VOI LUT Sequence without a window: tables are not read"),
@@ -260,6 +267,32 @@ def test_no_name_of_a_patient_is_read(tmp_path, monkeypatch):
     assert found
     for one in found:
         assert not {"PatientName", "PatientID", "InstitutionName"} & set(one.dir())
+
+
+@pytest.mark.parametrize("name", dicom.TAGS)
+def test_a_name_in_another_elements_place_is_not_quoted(tmp_path, name):
+    """As one damaged byte can put it there."""
+    found = pydicom.dcmread(save(tmp_path / "a.dcm", BYTES, WindowCenter=3, WindowWidth=9))
+    found[name] = DataElement(tag_for_keyword(name), "LO", NAME)
+    found.save_as(tmp_path / "a.dcm")
+    unused = name == "VOILUTSequence"  # there is a window
+    with nullcontext() if unused else pytest.raises(DataError) as refused:
+        upload.read(tmp_path / "a.dcm", (8, 8, 1))
+    assert unused or "Invented" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("syntax", "wanted"),
+    [
+        (NAME, "damaged: DICOM without a transfer syntax"),
+        ("1.2.840.10008.9.9.9", "transfer syntax unknown, which pydicom"),
+    ],
+)
+def test_what_stands_for_a_transfer_syntax_is_not_quoted(tmp_path, syntax, wanted):
+    whole, place = save(tmp_path / "a.dcm", BYTES).read_bytes(), f"{PLAIN}\0".encode()
+    assert whole.count(place) == 1
+    with pytest.raises(DataError, match=wanted):
+        upload.read(io.BytesIO(whole.replace(place, syntax.encode().ljust(20, b"\0"))), (8, 8, 1))
 
 
 def test_pydicoms_warnings_do_not_reach_the_screen(tmp_path, caplog):

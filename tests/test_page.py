@@ -66,7 +66,7 @@ def test_that_frame_of_another_film_is_read(tmp_path, kind):
         pytest.importorskip("pillow_heif").register_heif_opener()
     pages = [np.dstack([page] * 3) for page in PAGES]
     path = film(tmp_path / "a", kind, pages, **options)
-    with pytest.raises(DataError, match="several frames: save each of them alone, or name one by --page"):
+    with pytest.raises(DataError, match="several frames: save each of them alone, or train on one of them by --page N"):
         upload.read(path, (8, 8, 3))
     for number, page in enumerate(pages, 1):
         found = upload.read(path, (8, 8, 3), page=number).pixels
@@ -118,7 +118,9 @@ def test_a_stack_behind_one_header_says_so(tmp_path):
     for behind_one in (False, True):
         with tifffile.TiffWriter(tmp_path / "a.tif", imagej=True) as writer:
             writer.write(np.stack(PAGES), truncate=behind_one)
-        with pytest.raises(DataError, match="several frames: save each of them alone, or name one by --page"):
+        with pytest.raises(
+            DataError, match="several frames: save each of them alone, or train on one of them by --page N"
+        ):
             upload.look(tmp_path / "a.tif")
         if behind_one:
             with pytest.raises(DataError, match="several frames behind one header, as ImageJ writes them"):

@@ -93,7 +93,7 @@ def test_a_pixel_that_is_not_finite_is_refused(tmp_path, value, wanted):
 
 @pytest.mark.parametrize("kind", ["f4", "f8", "i2", "i4", "u4"])
 def test_without_a_range_the_reason_names_the_option(tmp_path, kind):
-    with pytest.raises(DataError, match="name the values that are black and white by --range LOW HIGH"):
+    with pytest.raises(DataError, match="train with --range LOW HIGH, the values that are black and white"):
         upload.look(tiff(tmp_path / "a.tif", ramp(kind, (0, 100))))
 
 
@@ -167,7 +167,9 @@ def test_train_and_doctor_take_it(tmp_path, capsys, monkeypatch):
         tiff(scans / f"{i}.tif", rng.uniform(-1, 1, (16, 16)).astype(np.float32))
     command = ["train", str(scans), "--out", str(out), "--method", "hog_ocsvm", "--side-px", "8"]
     assert __main__.main(command) == 1
-    assert "name the values that are black and white by --range LOW HIGH" in " ".join(capsys.readouterr().err.split())
+    assert "train with --range LOW HIGH, the values that are black and white" in " ".join(
+        capsys.readouterr().err.split()
+    )
     assert __main__.main([*command, "--range", "-1", "1"]) == 0
     assert adjax.load(out).spec.limits == (-1, 1)
     assert __main__.main(["predict", str(out), str(scans), "--out", str(table)]) == 0

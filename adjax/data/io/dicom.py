@@ -12,15 +12,20 @@ value means the same grey in all pictures of one header:
 | colour | as they are stored; YBR is converted |
 | Modality LUT Sequence; VOI LUT Sequence without a window | refused: tables are not read |
 
-Enhanced files have rescale and window in functional groups, of a frame or of all, and they are read there. No element
-but those of `TAGS` and of `pydicom.pixels.pixel_array` is read: names of patients stay in the file.
+Enhanced files have rescale and window in functional groups, of a frame or of all, and they are read there.
+
+No element but those of `TAGS` and of `pydicom.pixels.pixel_array` is read: names of patients stay in the file. One
+that is damaged may have a name in another element's place, so no reason quotes its texts, nor what pydicom says.
 """
 
 from __future__ import annotations
 
+import importlib
 import io
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
@@ -51,6 +56,8 @@ TAGS = (
 )
 _COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _GREYS = ("MONOCHROME1", "MONOCHROME2")
+_NAMED = "PALETTE COLOR", "HSV", "ARGB", "CMYK", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "XYB"
+"""Other kinds of pixels that the standard has or had."""
 _PREFERRED = "pillow", "pydicom"
 """Decoders that are always there, so that a picture has the same pixels everywhere."""
 _SYNTAX = 0x00020010
@@ -118,6 +125,10 @@ class Slice:
         Raises:
           Unfit: it is damaged.
         """
+        with _unquoted():
+            return self._decoded()
+
+    def _decoded(self) -> Any:
         from PIL import Image
         from pydicom.pixels import pixel_array
 
@@ -168,25 +179,43 @@ def open_image(file: BinaryIO, page: int | None = None) -> Slice:
 
     Raises:
       Unfit: pydicom is missing, or what decodes this file; several frames; or nothing says what it looks like.
-      Exception: pydicom's, of any kind.
+      DataError: fewer frames than `page`.
     """
     try:
-        import pydicom
+        importlib.import_module("pydicom")
     except ImportError as error:
         raise Unfit("DICOM, which needs a reader: pip install 'adjax-anomaly[dicom]'") from error
+    with _unquoted():
+        return _opened(file, page)
+
+
+@contextmanager
+def _unquoted() -> Iterator[None]:
+    """Names the kind of an error alone, of which the text may quote the file."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:  # pydicom's, of any kind
+        raise Unfit(f"damaged: pydicom fails with {type(error).__name__}") from None
+
+
+def _opened(file: BinaryIO, page: int | None) -> Slice:
+    import pydicom
+
     syntax = _syntax(file)
     file.seek(0)
     found = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
-    if not found.get("Rows") or not found.get("Columns"):
+    size = _whole(found, "Columns") or 0, _whole(found, "Rows") or 0
+    if min(size) < 1:
         raise Unfit("DICOM without a picture")
     index = reading.frame_of(page, _frames(found))
-    size = int(found.Columns), int(found.Rows)
-    kind, bits = str(found.get("PhotometricInterpretation")), int(found.get("BitsStored") or 0)
+    kind, bits = str(found.get("PhotometricInterpretation")), _whole(found, "BitsStored") or 0
     decoder = _decoder(syntax, bits)
     _check(found, kind, bits)
     if kind in _COLOURS:
         return Slice(file, index, *size, None, 0, decoder)
-    signed = found.get("PixelRepresentation") == 1
+    signed = _whole(found, "PixelRepresentation") == 1
     rescale, window = _rescale(found, index), _window(found, index)
     least = -(1 << (bits - 1)) if signed else 0
     grey = shown(least + np.arange(1 << bits), rescale, window)
@@ -225,7 +254,7 @@ def shown(
         center, width = (center - 0.5, width - 1) if least else (center, width)
         share = (values - center) / width + 0.5 if width else (values > center).astype(float)
     else:
-        raise Unfit(f"VOILUTFunction {function}: LINEAR, LINEAR_EXACT and SIGMOID are read; save it as PNG")
+        raise Unfit("a VOILUTFunction other than LINEAR, LINEAR_EXACT and SIGMOID: save it as 8-bit PNG")
     return np.rint(255 * np.clip(share, 0, 1)).astype(np.uint8)
 
 
@@ -237,7 +266,7 @@ def _syntax(file: BinaryIO) -> str:
     elements = data_element_generator(file, False, True, lambda tag, *_: int(tag) >> 16 != 2, specific_tags=[_SYNTAX])
     values = [element.value for element in elements if int(element.tag) == _SYNTAX]
     syntax = (values[-1] or b"").decode("ascii", "replace").rstrip("\0 ") if values else ""
-    if not syntax:
+    if not re.fullmatch(r"[0-9.]+", syntax):
         raise Unfit("damaged: DICOM without a transfer syntax")
     if syntax == _DEFLATED:
         raise Unfit("DICOM that is deflated as a whole: save it without, or as PNG")
@@ -249,7 +278,7 @@ def _decoder(syntax: str, bits: int) -> str:
     from pydicom.pixels import get_decoder
     from pydicom.uid import UID
 
-    name = UID(syntax).name
+    name = "unknown" if UID(syntax).name == syntax else UID(syntax).name
     try:
         found = get_decoder(UID(syntax))
     except NotImplementedError as error:
@@ -272,23 +301,31 @@ def _check(found: Any, kind: str, bits: int) -> None:
     """Refuses what could look like several things."""
     save = "save it as 8-bit PNG"
     if kind not in (*_GREYS, *_COLOURS):
-        raise Unfit(f"DICOM of PhotometricInterpretation {kind}: {', '.join((*_GREYS, *_COLOURS))} are read; {save}")
-    if found.get("SamplesPerPixel") != (1 if kind in _GREYS else 3):
-        raise Unfit(f"damaged: {kind} of {found.get('SamplesPerPixel')} samples a pixel")
+        other = kind if kind in _NAMED else "unknown"
+        raise Unfit(f"DICOM of PhotometricInterpretation {other}: {', '.join((*_GREYS, *_COLOURS))} are read; {save}")
+    samples, held, sign = (_whole(found, name) for name in ("SamplesPerPixel", "BitsAllocated", "PixelRepresentation"))
+    if samples != (1 if kind in _GREYS else 3):
+        raise Unfit(f"damaged: {kind} of {samples} samples a pixel")
     least, most = (8, 16) if kind in _GREYS else (8, 8)
-    if not least <= bits <= most or found.get("BitsAllocated") not in (8, 16) or bits > found.BitsAllocated:
+    if not least <= bits <= most or held not in (8, 16) or bits > held:
         allowed = "8 to 16 bits are read" if kind in _GREYS else "8 bits are read"
-        raise Unfit(f"{bits} bits a sample in {found.get('BitsAllocated')}: of {kind} {allowed}; {save}")
-    if found.get("HighBit", bits - 1) != bits - 1:
-        raise Unfit(f"HighBit {found.HighBit} of {bits} bits: only the lowest bits are read; {save}")
-    if found.get("PixelRepresentation") not in ((0, 1) if kind in _GREYS else (0,)):
-        raise Unfit(f"damaged: PixelRepresentation {found.get('PixelRepresentation')} of {kind}")
+        raise Unfit(f"{bits} bits a sample in {held}: of {kind} {allowed}; {save}")
+    if (high := _whole(found, "HighBit")) not in (None, bits - 1):
+        raise Unfit(f"HighBit {high} of {bits} bits: only the lowest bits are read; {save}")
+    if sign not in ((0, 1) if kind in _GREYS else (0,)):
+        raise Unfit(f"damaged: PixelRepresentation {sign} of {kind}")
     if found.get("ModalityLUTSequence"):
         raise Unfit(f"a Modality LUT Sequence: tables are not read; {save}")
 
 
+def _whole(found: Any, name: str) -> int | None:
+    """The number of an element; None: it has none."""
+    value = found.get(name)
+    return None if value is None else int(value)
+
+
 def _frames(found: Any) -> int:
-    return int(found.get("NumberOfFrames") or 1)
+    return _whole(found, "NumberOfFrames") or 1
 
 
 def _rescale(found: Any, frame: int) -> tuple[float, float]:

@@ -78,4 +78,4 @@ def frame_of(page: int | None, frames: int) -> int:
 
 def several() -> DataError:
     """The reason why a file of several frames is not read, if nobody said which of them."""
-    return DataError("several frames: save each of them alone, or name one by --page")
+    return DataError("several frames: save each of them alone, or train on one of them by --page N")

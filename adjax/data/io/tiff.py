@@ -31,7 +31,7 @@ from adjax.data.split import DataError
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 MOST_PAGES = 64
 """A pyramid has a few; more are pages of a document or a film, of which one is looked for by its number."""
-NAME_THEM = "name the values that are black and white by --range LOW HIGH"
+NAME_THEM = "train with --range LOW HIGH, the values that are black and white"
 MOST_BANDS, MOST_PIXELS = 8, 4096 * 4096
 """Limit for a page, and for a tile: each is decoded in memory as a whole."""
 _BOUNDED = (1, 5, 8, 32773, 32946, 34925, 50000)
@@ -44,6 +44,7 @@ _REDUCED, _MASK = 1, 4  # NewSubfileType
 _WEIGHTS, _LEVELS = (0.299, 0.587, 0.114), (0, 255, 128, 255, 128, 255)  # YCbCrCoefficients, ReferenceBlackWhite
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3  # SampleFormat
 _NONE: Any = object()
+_ROWS = 256
 Limits = tuple[float, float]
 """Values that are black and white."""
 
@@ -204,7 +205,7 @@ def within(samples: np.ndarray, limits: Limits) -> np.ndarray:
     """Scales samples to uint8, the limits to 0 and 255, rounded to the nearest.
 
     Args:
-      samples: of any dtype and shape.
+      samples: of any dtype, [rows, …].
       limits: the values that are black and white, compared in the precision of the samples.
 
     Returns:
@@ -219,8 +220,11 @@ def within(samples: np.ndarray, limits: Limits) -> np.ndarray:
     least, most = samples.min(), samples.max()
     if least < low or most > high:
         raise Unfit(f"values from {least:g} to {most:g}, outside of {low:g} to {high:g}, the range that is expected")
-    share = (samples.astype(float) - float(low)) / (float(high) - float(low))
-    return np.rint(255 * share).astype(np.uint8)
+    scaled = np.empty(samples.shape, np.uint8)
+    for at in range(0, len(samples), _ROWS):  # in double precision, which takes eight times the memory
+        share = (samples[at : at + _ROWS].astype(float) - float(low)) / (float(high) - float(low))
+        scaled[at : at + _ROWS] = np.rint(255 * share)
+    return scaled
 
 
 def _find(file: BinaryIO, number: int | None) -> tuple[Any, int]:
