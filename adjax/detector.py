@@ -24,7 +24,7 @@ from jax.typing import ArrayLike
 from adjax import crossfit, features, thresholds
 from adjax._fitting import check_enough, fit_maps, fit_outputs, no_distance, sigma_level
 from adjax.augment import Normalise
-from adjax.data.io import preprocessing
+from adjax.data.io import preprocessing, reading
 from adjax.data.io.preprocessing import Preprocessing
 from adjax.data.splitting import copies
 from adjax.extraction import check, seen
@@ -88,7 +88,7 @@ class Detector:
     @property
     def preprocessing(self) -> Preprocessing | None:
         """How picture files become its images, see `adjax.read_images`; None: it takes no pictures."""
-        return preprocessing.of_images(self.spec.image_shape, self.spec.dtype, self.spec.frame, self.spec.depth)
+        return preprocessing.of_images(self.spec.image_shape, self.spec.dtype, self.spec.frame, **reading.of(self.spec))
 
     def __repr__(self) -> str:
         spec, unseen = self.spec, getattr(self.calibration_scores, "shape", "?")[-1:]

@@ -24,6 +24,7 @@ from adjax import detector as detectors
 from adjax import factories, loop, methods, models, scorers, train
 from adjax.augment import Augment, Normalise, normalise_for
 from adjax.checkpoint import Checkpoints
+from adjax.data.io import reading
 from adjax.data.io.pixels import Frame
 from adjax.detector import Detector
 from adjax.extraction import check_scorer, with_layers
@@ -48,7 +49,7 @@ class Recipe:
       method_options, model_options, scorer_options: keyword arguments.
       weights: that the network starts from: `Weights`, the path of a file, or "random". None: published ones, for a
         model that is known for them, as `adjax.models.weights.resolve` has it; other models draw theirs.
-      frame, depth: what of a picture file the detector takes, see `adjax.spec.Spec`.
+      frame, depth, page, limits: what of a picture file the detector takes, see `adjax.spec.Spec`.
     """
 
     method: str
@@ -60,6 +61,8 @@ class Recipe:
     weights: Weights | str | Path | None = None
     frame: Frame = "middle"
     depth: int = 16
+    page: int | None = None
+    limits: tuple[float, float] | None = None
 
     @property
     def model_name(self) -> str:
@@ -133,7 +136,7 @@ class Recipe:
             tuple(self.method_options.items()),
             tuple(options.items()),
             self.frame,
-            self.depth,
+            **reading.of(self),
         )
         return Built(with_layers(spec), method, found)
 

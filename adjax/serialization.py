@@ -149,7 +149,7 @@ def _facts(detector: Detector) -> dict[str, Any]:
     """
     spec = detector.spec
     if isinstance(spec, Spec):
-        return {"spec": dataclasses.asdict(spec)}
+        return {"spec": {name: value for name, value in dataclasses.asdict(spec).items() if value is not None}}
     if not isinstance(spec.scorer, str) or not isinstance(spec.apply, Registered | None):
         raise ArtefactError(
             f"{detector} is made of your own functions, and files hold no code: write the program with "

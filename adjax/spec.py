@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from adjax import methods, models, scorers
+from adjax.data.io import reading
 from adjax.data.io.pixels import Frame
 from adjax.types import Method, Outputs, PyTree, Scorer
 
@@ -36,6 +37,9 @@ class Spec:
         part of these proportions; "whole", all of it, stretched; "letterbox", all of it between black bars; "tiles",
         overlapping tiles of a picture that keeps its size, see `adjax.tiles`.
       depth: bits that its 16-bit grey picture files use, 8 to 16, see `adjax.data.io.upload.read`.
+      page: of its picture files of several, from 1; None: they have one.
+      limits: values that are black and white in its TIFF files of floats, signed or 32-bit integers; any sequence of
+        two. None: it takes no such files.
 
     Example:
       >>> spec = Spec("centerloss", "lenet5", "mahalanobis", (8, 8, 1), "0123456789")
@@ -55,12 +59,12 @@ class Spec:
     model_options: tuple[tuple[str, Any], ...] = ()
     frame: Frame = "middle"
     depth: int = 16
+    page: int | None = None
+    limits: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.frame not in get_args(Frame):
             raise ValueError(f"frame={self.frame!r}: must be one of {', '.join(get_args(Frame))}")
-        if not 8 <= self.depth <= 16:
-            raise ValueError(f"depth={self.depth!r}: must be 8 to 16 bits")
         height, width, channels = (operator.index(n) for n in self.image_shape)
         canonical = {
             "image_shape": (height, width, channels),
@@ -68,6 +72,7 @@ class Spec:
             "scorer_options": _sorted(self.scorer_options),
             "method_options": _sorted(self.method_options),
             "model_options": _sorted(self.model_options),
+            **reading.checked(self.depth, self.page, self.limits),
         }
         for name, value in canonical.items():
             object.__setattr__(self, name, value)

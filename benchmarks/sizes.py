@@ -1,7 +1,6 @@
 """What a picture twice as large costs, at most 4.4 times as much: `python -m benchmarks.sizes` writes a table of it.
 
 Detectors as `adjax train` makes them, of EfficientNet-Lite0 with random weights and a scorer of places, for pictures of
-Detectors as `adjax train` makes them, of EfficientNet-Lite0 with random weights and a scorer of places, for pictures of
 three sizes, each twice the one before. Compiled for a batch of four: FLOPs and memory beyond the arguments are the
 compiler's; milliseconds a picture are medians, all sizes in turn.
 """
@@ -46,11 +45,12 @@ def measure(scorer: str, rounds: int) -> dict[str, Any]:
                 own.append(time.perf_counter() - began)
     rows = []
     for side, own, (compiled, _, _) in zip(SIDES, seconds, ready, strict=True):
-        memory = compiled.memory_analysis()
+        memory: Any = compiled.memory_analysis()
+        cost: Any = compiled.cost_analysis()
         rows.append(
             {
                 "side_px": side,
-                "gflops": round(compiled.cost_analysis()["flops"] / 1e9, 3),
+                "gflops": round(cost["flops"] / 1e9, 3),
                 "memory_mib": round((memory.temp_size_in_bytes + memory.output_size_in_bytes) / 2**20, 2),
                 "ms_a_picture": round(1000 * statistics.median(own) / BATCH, 2),
             }

@@ -196,9 +196,9 @@ def test_every_picture_is_read_by_the_depth_that_was_fitted(tmp_path, monkeypatc
         fill(tmp_path / "parts" / sort, 50 if sort == "train/good" else 12, 4095)
     read, depths = upload.read, []
 
-    def spied(path, shape, frame="middle", strict=False, depth=16):
+    def spied(path, shape, frame="middle", strict=False, depth=16, **others):
         depths.append((Path(path).parts[-3], depth))
-        return read(path, shape, frame, strict, depth)
+        return read(path, shape, frame, strict, depth, **others)
 
     monkeypatch.setattr(upload, "read", spied)
     out, options = tmp_path / "out", ["--method", "autoencoder", "--side-px", "16", "--steps", "5"]

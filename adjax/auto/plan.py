@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from adjax.auto import METHODS
+from adjax.data.io import reading
 from adjax.data.io.pixels import Frame
 from adjax.data.io.upload import Header
 from adjax.data.split import DataError
@@ -92,6 +93,7 @@ class TrainingPlan:
       frame: how a picture is brought to `shape`, see `adjax.data.io.pixels`.
       selects: nobody named a scorer, and the network has maps: synthetic defects decide, see `adjax.auto.select`.
       depth: bits that 16-bit grey pictures use, see `adjax.data.io.depth.Depths.fitted`.
+      page, limits: what of a picture file is taken, see `adjax.spec.Spec`.
     """
 
     method: str
@@ -108,6 +110,8 @@ class TrainingPlan:
     frame: Frame = "whole"
     selects: bool = False
     depth: int = 16
+    page: int | None = None
+    limits: tuple[float, float] | None = None
 
     @property
     def frozen(self) -> bool:
@@ -123,7 +127,8 @@ class TrainingPlan:
     def recipe(self) -> Recipe:
         """The names and options alone."""
         options = self.model_options, self.scorer_options
-        return Recipe(self.method, self.model, self.scorer, {}, *options, self.pretrained, self.frame, self.depth)
+        reads = reading.of(self)
+        return Recipe(self.method, self.model, self.scorer, {}, *options, self.pretrained, self.frame, **reads)
 
     @property
     def hparams(self) -> dict[str, float]:

@@ -18,7 +18,7 @@ import numpy as np
 from adjax import tiles
 from adjax.auto import fit, select
 from adjax.auto.plan import TrainingPlan
-from adjax.data.io import gather, upload
+from adjax.data.io import gather, reading, upload
 from adjax.data.io.depth import Depths
 from adjax.data.io.thumbnails import thumbnails
 from adjax.data.split import DataError
@@ -53,7 +53,14 @@ class Sample(NamedTuple):
     errors: dict[Path, str]
 
 
-def sample(files: Sequence[Path], shape: tuple[int, int, int], seed: int, depths: Depths | None = None) -> Sample:
+def sample(
+    files: Sequence[Path],
+    shape: tuple[int, int, int],
+    seed: int,
+    depths: Depths | None = None,
+    page: int | None = None,
+    limits: tuple[float, float] | None = None,
+) -> Sample:
     """Reads pictures at full size, one a thread, and keeps a thumbnail of each and tiles of some.
 
     Args:
@@ -61,6 +68,7 @@ def sample(files: Sequence[Path], shape: tuple[int, int, int], seed: int, depths
       shape: (h px, w px, C) of a tile.
       seed: of the draw of tiles.
       depths: told of each picture.
+      page, limits: as of `upload.read`.
 
     Returns:
       A `Sample`.
@@ -74,7 +82,7 @@ def sample(files: Sequence[Path], shape: tuple[int, int, int], seed: int, depths
 
     def one(row: int) -> tuple[np.ndarray, np.ndarray] | str:
         try:
-            picture = upload.read(files[row], shape, "tiles")
+            picture = upload.read(files[row], shape, "tiles", page=page, limits=limits)
         except DataError as error:
             return upload.reason(error)
         if depths is not None:
@@ -177,7 +185,8 @@ def scores(
     """
     found = []
     for file in files:
-        found.append(tiles.score(detector, upload.read(file, detector.spec.image_shape, "tiles").pixels).score)
+        picture = upload.read(file, detector.spec.image_shape, "tiles", **reading.of(detector.spec))
+        found.append(tiles.score(detector, picture.pixels).score)
         advance(1)
     return found
 

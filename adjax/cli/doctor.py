@@ -12,7 +12,7 @@ from adjax.auto import scan_folder
 from adjax.cli import data as data_command
 from adjax.cli._common import start
 from adjax.cli.parsers.doctor import SHOWN, parser
-from adjax.data.io import depth, framing, upload, walk
+from adjax.data.io import depth, framing, reading, upload, walk
 from adjax.data.split import DataError
 from adjax.doctor import findings, folder, machine
 from adjax.progress import ImageProgress
@@ -25,13 +25,16 @@ def main(arguments: list[str]) -> int:
     if chosen.csv and not chosen.folder:
         raise DataError(f"--csv {chosen.csv} is a list of what is found in a folder: name one")
     found = walk.find(chosen.folder) if chosen.folder else None  # a wrong name is told before anything else
+    reads = reading.checked(depth.WHOLE, chosen.page, chosen.limits)
     idle = _machine(console)
     if chosen.datasets:
         console.print("data sets")
         data_command.show(None)
     if found is not None:
         with ImageProgress(console, len(found.names), "reading") as progress:
-            examined = folder.examine(chosen.folder, progress.advance, found, sides(chosen.folder))
+            examined = folder.examine(
+                chosen.folder, progress.advance, found, sides(chosen.folder), reads["page"], reads["limits"]
+            )
         _folder(console, chosen.folder, examined, None if chosen.all_names else SHOWN)
         if chosen.csv:
             findings.write(chosen.csv, examined.findings)

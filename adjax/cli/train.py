@@ -20,7 +20,7 @@ from adjax.cli import train_tiles
 from adjax.cli._common import start
 from adjax.cli._training import refuse_if_many, tell, tell_figures, tell_next
 from adjax.cli.parsers.train import parser
-from adjax.data.io import depth, framing, gather, masks, pixels, upload
+from adjax.data.io import depth, framing, gather, masks, pixels, reading, upload
 from adjax.data.split import DataError
 from adjax.progress import ImageProgress
 from adjax.report import Report
@@ -61,13 +61,15 @@ def run(console: Console, chosen: argparse.Namespace, earlier: Earlier | None = 
         raise DataError(fit.too_few(len(found.files)))
 
     errors: dict[Path, str] = {}
-    headers = gather.headers(found.files)
+    reads = reading.checked(chosen.depth or depth.WHOLE, chosen.page, chosen.limits)
+    headers = gather.headers(found.files, reads["page"], reads["limits"])
     errors |= {f: h for f, h in zip(found.files, headers, strict=True) if isinstance(h, str)}
     readable = [header for header in headers if isinstance(header, upload.Header)]
     refuse_if_many(errors, found.files)
     scan_folder.refuse_lone(found, [not isinstance(header, str) for header in headers])
     asked = plan.UserChoices(chosen.method, chosen.model, chosen.scorer, chosen.side_px, chosen.weights, chosen.frame)
     planned = plan.choose(readable, len(found.classes), asked)
+    planned = dataclasses.replace(planned, **reads)
     console.print(f"trains {planned.name}")
     for line in planned.why:
         console.print(f"  {line}")
@@ -78,15 +80,15 @@ def run(console: Console, chosen: argparse.Namespace, earlier: Earlier | None = 
     if planned.tiled:
         return train_tiles.run(console, chosen, found, planned, errors, out, earlier)
 
-    depths, bits = depth.Depths(), chosen.depth or depth.WHOLE
-    images, rows, broken = gather.images(found.files, planned.shape, depths, planned.frame, bits)
+    depths = depth.Depths()
+    images, rows, broken = gather.images(found.files, planned.shape, depths, planned.frame, **reads)
     errors |= broken
     refuse_if_many(errors, found.files)
     tell(console, errors)
     if chosen.depth is None and (bits := depths.fitted()) < depth.WHOLE:
         console.print(f"{depths.rule()}; to choose otherwise: --depth")
-        images, rows, _ = gather.images(found.files, planned.shape, None, planned.frame, bits)
-    planned = dataclasses.replace(planned, depth=bits)
+        planned = dataclasses.replace(planned, depth=bits)
+        images, rows, _ = gather.images(found.files, planned.shape, None, planned.frame, **reading.of(planned))
     if warning := depths.told(depth=planned.depth):
         console.print(warning, style="bold red")
     labels = found.labels[rows]
@@ -181,10 +183,11 @@ def _judge(
             "no anomalous/ or test/ to evaluate on: put some known anomalies into anomalous/ to see how it does"
         )
         return None, None
-    anomalous, odd, broken = gather.images(found.test_anomalous, shape, None, planned.frame, planned.depth)
+    reads = reading.of(planned)
+    anomalous, odd, broken = gather.images(found.test_anomalous, shape, None, planned.frame, **reads)
     normal, beside, also = None, list[Path](), dict[Path, str]()
     if found.test_normal:
-        normal, rows, also = gather.images(found.test_normal, shape, None, planned.frame, planned.depth)
+        normal, rows, also = gather.images(found.test_normal, shape, None, planned.frame, **reads)
         beside = [found.test_normal[i] for i in rows]
     elif aside is not None:
         normal, beside = aside

@@ -47,7 +47,7 @@ def run(
     if chosen.depth not in (None, depth.WHOLE):
         raise DataError(f"--depth {chosen.depth} with --tiles: tiles know no depth but {depth.WHOLE}; leave out one")
     depths, alpha, seed = depth.Depths(), chosen.false_positive_rate, chosen.seed
-    known = tiled.sample(found.files, planned.shape, seed, depths)
+    known = tiled.sample(found.files, planned.shape, seed, depths, planned.page, planned.limits)
     errors |= known.errors
     refuse_if_many(errors, found.files)
     tell(console, errors)

@@ -49,7 +49,7 @@ KINDS = {
         "16-bit files that hold fewer bits",
         "multiply all pictures alike, so that white is 65,535: as they are they come out nearly black",
     ),
-    "no reader": ("HEIC, HEIF or AVIF without its reader", "install what the reason names"),
+    "no reader": ("HEIC, HEIF, AVIF or DICOM without its reader", "install what the reason names"),
     "raw": (
         "a camera's raw files, which are not read",
         "convert all alike: pip install rawpy; rawpy.imread(path).postprocess(no_auto_bright=True, use_camera_wb=True)",

@@ -50,6 +50,8 @@ def examine(
     advance: Callable[[int], None] = lambda files: None,
     found: walk.Found | None = None,
     sides: tuple[set[str], set[str]] = (set(), set()),
+    page: int | None = None,
+    limits: tuple[float, float] | None = None,
 ) -> Examined:
     """Decodes every picture file under `root`, and computes its SHA-256.
 
@@ -58,6 +60,7 @@ def examine(
       advance: called with 1 after each file.
       found: its files, if they are known already.
       sides: names of those to train on, and of those to evaluate on, for pictures that are in both.
+      page, limits: as of `adjax.data.io.upload.read`.
 
     Returns:
       An `Examined`.
@@ -71,7 +74,9 @@ def examine(
     by_sum: dict[str, list[str]] = defaultdict(list)
     with ThreadPoolExecutor(THREADS) as pool:
         for name, (header, one, digest) in zip(
-            examined.found.names, pool.map(lambda name: _one(root / name), examined.found.names), strict=True
+            examined.found.names,
+            pool.map(lambda name: _one(root / name, page, limits), examined.found.names),
+            strict=True,
         ):
             advance(1)
             if digest is not None:
@@ -98,7 +103,9 @@ def examine(
     return examined
 
 
-def _one(path: Path) -> tuple[upload.Header | str, Any, str | None]:
+def _one(
+    path: Path, page: int | None, limits: tuple[float, float] | None
+) -> tuple[upload.Header | str, Any, str | None]:
     """(header or reason, what was measured, SHA-256 if the bytes can be read)."""
     try:
         with open(path, "rb") as file:
@@ -106,9 +113,9 @@ def _one(path: Path) -> tuple[upload.Header | str, Any, str | None]:
     except OSError as error:
         return error.strerror or str(error), None, None
     try:
-        header = upload.look(path)
+        header = upload.look(path, page=page, limits=limits)
         shape = (min(header.height, findings.SIDE_PX), min(header.width, findings.SIDE_PX), 3)
-        picture = upload.read(path, shape, "whole")  # to its last pixel
+        picture = upload.read(path, shape, "whole", page=page, limits=limits)  # to its last pixel
     except DataError as error:
         return upload.reason(error), None, digest
     return header, findings.measured(picture), digest

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 from adjax import distribution, drift, localise
-from adjax.data.io import upload
+from adjax.data.io import reading, upload
 from adjax.data.io.sources.types import Source
 from adjax.data.split import DataError
 from adjax.detector import Detector
@@ -239,9 +239,9 @@ def pictures(detector: Detector, source: Source, journal: Journal, rows: np.ndar
     for at, row in enumerate(scored):
         if at in wanted:
             try:
-                depth = detector.spec.depth
+                reads = reading.of(detector.spec)
                 seen, shown = (
-                    upload.read(source.open(row.path), size, frame, depth=depth).pixels for size in (shape, large)
+                    upload.read(source.open(row.path), size, frame, **reads).pixels for size in (shape, large)
                 )
             except (DataError, OSError):
                 continue

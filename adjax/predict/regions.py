@@ -9,7 +9,7 @@ import numpy as np
 from scipy import ndimage
 
 from adjax import atomic
-from adjax.data.io import upload
+from adjax.data.io import reading, upload
 from adjax.data.io.pixels import seen_part
 from adjax.report.pictures import heat
 from adjax.spec import FunctionSpec, Spec
@@ -144,10 +144,10 @@ def drawn(
 def _shown(source: upload.Source, shape: tuple[int, int, int], spec: Spec | FunctionSpec) -> np.ndarray:
     """The picture, resized to that size; as large a one as the detector takes."""
     if spec.frame != "tiles":
-        return upload.read(source, shape, "whole", depth=spec.depth).pixels
+        return upload.read(source, shape, "whole", **reading.of(spec)).pixels
     from PIL import Image
 
-    full = upload.read(source, (1, 1, 3), "tiles", depth=spec.depth).pixels
+    full = upload.read(source, (1, 1, 3), "tiles", **reading.of(spec)).pixels
     return np.asarray(Image.fromarray(full).resize(shape[1::-1], Image.Resampling.BILINEAR))
 
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from adjax import localise, thresholds
-from adjax.data.io import upload
+from adjax.data.io import reading, upload
 from adjax.data.io.depth import Depths
 from adjax.data.io.pixels import unseen
 from adjax.data.io.sources.types import Source
@@ -132,7 +132,7 @@ def _decoded(
 
     def one(name: str) -> upload.Picture | str:
         try:
-            return upload.read(source.open(name), spec.image_shape, spec.frame, depth=spec.depth)
+            return upload.read(source.open(name), spec.image_shape, spec.frame, **reading.of(spec))
         except DataError as error:
             return upload.reason(error)
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from adjax import localise
-from adjax.data.io import upload
+from adjax.data.io import reading, upload
 from adjax.predict.batch import predict_batch, predict_tiled
 from adjax.predict.loading import Loaded
 from adjax.predict.stream import Prediction, row_of
@@ -56,7 +56,7 @@ class Model:
         Raises:
           DataError: the reason why not.
         """
-        return upload.read(io.BytesIO(content), self.spec.image_shape, self.spec.frame, depth=self.spec.depth)
+        return upload.read(io.BytesIO(content), self.spec.image_shape, self.spec.frame, **reading.of(self.spec))
 
     def score(self, images: Sequence[np.ndarray]) -> list[Said]:
         """Scores decoded images; waits for the device.

@@ -76,6 +76,26 @@ def finite(text: str) -> float:
     return value
 
 
+def add_reading(options: argparse.ArgumentParser) -> None:
+    """Adds what nothing in a picture file may say: which of its pages, and which of its values are black and white."""
+    options.add_argument(
+        "--page",
+        type=whole(1, 100_000),
+        metavar="N",
+        help="look at page N, from 1, of every file that has several: TIFF, DICOM, GIF, ...; files with fewer are "
+        "refused (default: files with several are)",
+    )
+    options.add_argument(
+        "--range",
+        dest="limits",
+        nargs=2,
+        type=finite,
+        metavar=("LOW", "HIGH"),
+        help="for grey TIFF of floats, signed or 32-bit integers: the values that are black and white; pictures with "
+        "values outside are refused (default: all such are)",
+    )
+
+
 @functools.cache
 def names(module: str, registry: str) -> tuple[str, ...]:
     """Reads the keys of a registry such as `METHODS` from its source, since importing it would import JAX or NumPy.

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from adjax.auto import METHODS
-from adjax.cli.parsers._common import MAX_SEED, names, new_parser, share, whole
+from adjax.cli.parsers._common import MAX_SEED, add_reading, names, new_parser, share, whole
 
 EPILOG = """\
 examples:
@@ -100,6 +100,7 @@ def parser() -> argparse.ArgumentParser:
         help="bits that 16-bit grey pictures use: white is 2^BITS - 1, and pictures with higher values are refused, "
         "here and by predict (default: the least that holds all of these pictures; 16: the whole range)",
     )
+    add_reading(options)
     add(
         "--weights",
         metavar="FILE",

@@ -24,9 +24,19 @@ MAX_SIDE = 4096
 THREADS = min(8, os.cpu_count() or 1)  # Pillow decodes outside the interpreter's lock
 
 
-def headers(files: Iterable[Path]) -> list[upload.Header | str]:
-    """Reads the header of each file, or the reason why it has none; nothing is decoded."""
-    return _each(upload.look, list(files))
+def headers(
+    files: Iterable[Path], page: int | None = None, limits: tuple[float, float] | None = None
+) -> list[upload.Header | str]:
+    """Reads the header of each file; nothing is decoded.
+
+    Args:
+      files: in this order.
+      page, limits: as of `upload.read`.
+
+    Returns:
+      Of each the header, or the reason why it has none.
+    """
+    return _each(partial(upload.look, page=page, limits=limits), list(files))
 
 
 def images(
@@ -35,6 +45,8 @@ def images(
     depths: Depths | None = None,
     frame: Frame = "middle",
     depth: int = 16,
+    page: int | None = None,
+    limits: tuple[float, float] | None = None,
 ) -> tuple[np.ndarray, np.ndarray, dict[Path, str]]:
     """Decodes files as `upload.read` does.
 
@@ -42,7 +54,7 @@ def images(
       files: in this order.
       shape: (height px, width px, channels).
       depths: told of each picture.
-      frame, depth: as of `upload.read`.
+      frame, depth, page, limits: as of `upload.read`.
 
     Returns:
       (uint8 [n, height, width, channels], which files they are int[n], file → reason of the others).
@@ -56,7 +68,7 @@ def images(
             f"{len(files):,} pictures of {'×'.join(map(str, shape))} take {size / 2**30:.1f} GiB, more than "
             f"{MAX_BYTES / 2**30:.0f}: choose a smaller --side-px, or fewer pictures"
         )
-    return _decoded(files, shape, depths, frame, depth=depth)
+    return _decoded(files, shape, depths, frame, depth=depth, page=page, limits=limits)
 
 
 def one_shape(
@@ -110,12 +122,12 @@ def _decoded(
     depths: Depths | None = None,
     frame: Frame = "middle",
     strict: bool = False,
-    depth: int = 16,
+    **reads: Any,
 ) -> tuple[np.ndarray, np.ndarray, dict[Path, str]]:
     found = np.empty((len(files), *shape), np.uint8)
 
     def fill(file: Path, row: int) -> None:
-        picture = upload.read(file, shape, frame, strict, depth)
+        picture = upload.read(file, shape, frame, strict, **reads)
         found[row] = picture.pixels
         if depths is not None:
             depths.add(picture.peak, picture.header.mode)

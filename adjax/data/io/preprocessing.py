@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, get_args
 
 import numpy as np
 
-from adjax.data.io import gather, walk
+from adjax.data.io import gather, reading, walk
 from adjax.data.io.picture import MAX_PIXELS
 from adjax.data.io.pixels import FINER, MODE, Frame
 from adjax.data.split import DataError
@@ -26,7 +26,8 @@ FRAMES: Mapping[Frame, str] = {
 }
 RULES = {
     "decoding": "8 bits a channel; of 16 bits the upper 8, of 16-bit grey the upper 8 of `depth`; transparent pixels "
-    "on white; EXIF orientation applied; colour profiles not applied",
+    "on white; EXIF orientation applied; colour profiles not applied; DICOM by its rescale and its first window, or by "
+    "the range of its bits",
     "grey": "ITU-R 601-2 in whole numbers: (19595 R + 38470 G + 7471 B + 32768) >> 16",
     "resize": "bilinear, its support widened when it shrinks (antialiased), as Pillow's Image.resize with BILINEAR",
     "large_jpeg": f"decoded at 1/2, 1/4 or 1/8 of its size while that is {FINER} times the size wanted or more, or "
@@ -34,8 +35,9 @@ RULES = {
     "values": "uint8, 0 is black and 255 white; the detector or its program normalises them",
 }
 """What is the same for all detectors."""
-VERSIONS = 1, 2
-"""Of these rules, that are read; counts up when the same file becomes other numbers. 1 has no `depth` but 16."""
+VERSIONS = 1, 2, 3
+"""Of these rules, that are read; counts up when the same file becomes other numbers. 1 has no `depth` but 16; 3 has
+`page` or `limits`, which the others don't know."""
 
 
 class Preprocessing(NamedTuple):
@@ -45,7 +47,8 @@ class Preprocessing(NamedTuple):
       height, width: of its images, px.
       channels: 1 for grey, 3 for RGB.
       frame: what of a picture is brought to that size, see `adjax.data.io.pixels.Frame`.
-      depth: bits that 16-bit grey uses, 8 to 16, see `adjax.data.io.upload.read`.
+      depth, page, limits: bits that 16-bit grey uses; the page of several; values that are black and white in TIFF
+        files of floats: see `adjax.data.io.upload.read`.
 
     Example:
       >>> Preprocessing(8, 8, 1, "whole").record["resize"]
@@ -57,26 +60,37 @@ class Preprocessing(NamedTuple):
     channels: int
     frame: Frame = "middle"
     depth: int = 16
+    page: int | None = None
+    limits: tuple[float, float] | None = None
 
     @property
     def record(self) -> dict[str, Any]:
         """All of it as JSON, with the rules in words, for a reader in another language or a later version."""
-        return {"version": VERSIONS[self.depth < 16], **self._asdict(), "framing": FRAMES[self.frame], **RULES}
+        told = {name: value for name, value in self._asdict().items() if value is not None}
+        version = VERSIONS[2 if self.page is not None or self.limits is not None else self.depth < 16]
+        return {"version": version, **told, "framing": FRAMES[self.frame], **RULES}
 
 
-def of_images(shape: tuple[int, ...], dtype: str, frame: Frame, depth: int = 16) -> Preprocessing | None:
+def of_images(
+    shape: tuple[int, ...],
+    dtype: str,
+    frame: Frame,
+    depth: int = 16,
+    page: int | None = None,
+    limits: tuple[float, float] | None = None,
+) -> Preprocessing | None:
     """The preprocessing of a detector of such images.
 
     Args:
       shape: of one image.
       dtype: of the images.
-      frame, depth: see `Preprocessing`.
+      frame, depth, page, limits: see `Preprocessing`.
 
     Returns:
       None: picture files are no such images.
     """
     pictures = dtype == "uint8" and len(shape) == 3 and shape[-1] in MODE
-    return Preprocessing(shape[0], shape[1], shape[2], frame, depth) if pictures else None
+    return Preprocessing(shape[0], shape[1], shape[2], frame, depth, page, limits) if pictures else None
 
 
 def from_record(record: Mapping[str, Any]) -> Preprocessing:
@@ -93,15 +107,16 @@ def from_record(record: Mapping[str, Any]) -> Preprocessing:
     """
     try:
         version, height, width, channels = (int(record[name]) for name in ("version", "height", "width", "channels"))
-        found = Preprocessing(height, width, channels, record["frame"], int(record.get("depth", 16)))
+        told = {**reading.DEFAULTS, **{name: record[name] for name in reading.DEFAULTS if name in record}}
+        frame = record["frame"]
     except (TypeError, KeyError, ValueError) as error:
         raise ValueError(f"preprocessing {record!r}: must have version, height, width, channels and frame") from error
-    known = found.frame in get_args(Frame) and 8 <= found.depth <= 16
-    if min(height, width) < 1 or channels not in MODE or not known:
-        raise ValueError(
-            f"preprocessing {record!r}: no images are such; frames are {', '.join(get_args(Frame))}, "
-            "and depth is 8 to 16"
-        )
+    if min(height, width) < 1 or channels not in MODE or frame not in get_args(Frame):
+        raise ValueError(f"preprocessing {record!r}: no images are such; frames are {', '.join(get_args(Frame))}")
+    try:
+        found = Preprocessing(height, width, channels, frame, **reading.checked(**told))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"preprocessing {record!r}: no images are such; {error}") from error
     if version not in VERSIONS:
         ours = " and ".join(map(str, VERSIONS))
         raise ValueError(
@@ -150,7 +165,7 @@ def read_images(source: str | os.PathLike | Iterable[str | os.PathLike], by: Any
         files = [root] if root.is_file() else [root / name for name in walk.find(root).names]
     else:
         files = list(map(Path, source))
-    images, _, errors = gather.images(files, way[:3], frame=way.frame, depth=way.depth)
+    images, _, errors = gather.images(files, way[:3], frame=way.frame, **reading.of(way))
     for file, why in errors.items():
         raise DataError(f"{file} can't be read: {why}; repair it, or leave it out of a list of files")
     return images

@@ -18,17 +18,20 @@ from __future__ import annotations
 import importlib.util
 import math
 import re
+import sys
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from adjax import distribution
+from adjax.data.io import reading
 from adjax.data.split import DataError
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 MOST_PAGES = 64
-"""A pyramid has a few; more are pages of a document or a film."""
+"""A pyramid has a few; more are pages of a document or a film, of which one is looked for by its number."""
+NAME_THEM = "train with --range LOW HIGH, the values that are black and white"
 MOST_BANDS, MOST_PIXELS = 8, 4096 * 4096
 """Limit for a page, and for a tile: each is decoded in memory as a whole."""
 _BOUNDED = (1, 5, 8, 32773, 32946, 34925, 50000)
@@ -39,7 +42,11 @@ _MODE = {0: "L", 1: "L", 2: "RGB", 3: "RGB", 5: "CMYK"}
 _ASSOCIATED, _ALPHA = 1, 2  # ExtraSamples: colours multiplied by it already, and as they are
 _REDUCED, _MASK = 1, 4  # NewSubfileType
 _WEIGHTS, _LEVELS = (0.299, 0.587, 0.114), (0, 255, 128, 255, 128, 255)  # YCbCrCoefficients, ReferenceBlackWhite
+_UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3  # SampleFormat
 _NONE: Any = object()
+_ROWS = 256
+Limits = tuple[float, float]
+"""Values that are black and white."""
 
 
 class Unfit(DataError):
@@ -54,32 +61,36 @@ def is_tiff(file: BinaryIO) -> bool:
     return found
 
 
-def open_image(file: BinaryIO) -> Any:
+def open_image(file: BinaryIO, page: int | None = None, limits: Limits | None = None) -> Any:
     """Opens a TIFF file; decodes nothing.
 
     Args:
       file: open for reading, and for as long as the image is needed.
+      page: from 1, smaller copies of others not counted; None: there must be one.
+      limits: values that are black and white, of floats, signed or 32-bit integers; None: there must be no such.
 
     Returns:
       Pillow's image, at the page that is the picture; or a `Page`.
 
     Raises:
-      Unfit: several pictures, or of a kind of which nothing says what it looks like.
+      DataError: several pictures, or fewer than `page`, or of a kind of which nothing says what it looks like.
     """
     from PIL import Image
 
-    page = None
+    if limits is not None:
+        return _page(_find(file, page)[0], page, limits)
+    found = None
     try:
         image: Any = Image.open(file, formats=("TIFF",))
-        if image.is_animated or image.tag_v2.get(254, 0):
-            page, index = _find(file)
+        if image.is_animated or image.tag_v2.get(254, 0) or page is not None:
+            found, index = _find(file, page)
             image.seek(index)
         plain = _plain(image)
-    except Unfit:
+    except DataError:
         raise
     except Exception:  # Pillow's, of any kind
         plain = False
-    return image if plain else _page(_find(file)[0] if page is None else page)
+    return image if plain else _page(_find(file, page)[0] if found is None else found, page)
 
 
 def white_is_zero(image: Any) -> bool:
@@ -98,6 +109,7 @@ class Page:
       bits: a sample.
       mode: of what `decode` gives, Pillow's name.
       width, height: as a viewer shows it, px.
+      limits: values that are black and white; None: 0 and the largest that `bits` hold.
     """
 
     source: Any
@@ -105,6 +117,7 @@ class Page:
     mode: str
     width: int
     height: int
+    limits: Limits | None = None
     format: str = "TIFF"
 
     def __enter__(self) -> Page:
@@ -142,7 +155,10 @@ class Page:
         from adjax.data.io.pixels import upright
 
         page = self.source
-        samples = _samples(page)
+        samples, turned = _samples(page), page.tags.valueof(274) or 1
+        if self.limits is not None:
+            grey = within(samples[..., 0], self.limits)
+            return upright(Image.fromarray(255 - grey if page.photometric == 0 else grey), turned)
         number, extras = _COLOURS[page.photometric], tuple(page.extrasamples)
         white = (1 << self.bits) - 1
         colours = samples[..., :number]
@@ -162,7 +178,7 @@ class Page:
             colours = np.concatenate([colours, alpha], -1)
         height, width = colours.shape[:2]
         image = Image.frombytes(self.mode, (width, height), np.ascontiguousarray(colours).tobytes())
-        return upright(image, page.tags.valueof(274) or 1)
+        return upright(image, turned)
 
 
 def to_eight(samples: np.ndarray, bits: int) -> np.ndarray:
@@ -185,26 +201,66 @@ def to_eight(samples: np.ndarray, bits: int) -> np.ndarray:
     return (samples.astype(np.uint16) * 255 // ((1 << bits) - 1)).astype(np.uint8)
 
 
-def _find(file: BinaryIO) -> tuple[Any, int]:
-    """tifffile's page that is not a smaller copy of another, and which it is."""
+def within(samples: np.ndarray, limits: Limits) -> np.ndarray:
+    """Scales samples to uint8, the limits to 0 and 255, rounded to the nearest.
+
+    Args:
+      samples: of any dtype, [rows, …].
+      limits: the values that are black and white, compared in the precision of the samples.
+
+    Returns:
+      uint8 of the same shape.
+
+    Raises:
+      Unfit: samples outside the limits, or NaN.
+    """
+    low, high = np.asarray(limits, samples.dtype if samples.dtype.kind == "f" else float)
+    if np.isnan(samples).any():
+        raise Unfit("NaN among the pixels: nothing says how dark they are")
+    least, most = samples.min(), samples.max()
+    if least < low or most > high:
+        raise Unfit(f"values from {least:g} to {most:g}, outside of {low:g} to {high:g}, the range that is expected")
+    scaled = np.empty(samples.shape, np.uint8)
+    for at in range(0, len(samples), _ROWS):  # in double precision, which takes eight times the memory
+        share = (samples[at : at + _ROWS].astype(float) - float(low)) / (float(high) - float(low))
+        scaled[at : at + _ROWS] = np.rint(255 * share)
+    return scaled
+
+
+def _find(file: BinaryIO, number: int | None) -> tuple[Any, int]:
+    """tifffile's page that is not a smaller copy of another, and which of all it is.
+
+    Args:
+      file: open for reading.
+      number: of those that are no copies, from 1; None: there must be one.
+    """
     import tifffile
 
     file.seek(0)
     pages: list[Any] = []
+    whole: list[int] = []
+    most = MOST_PAGES if number is None else sys.maxsize
     try:
         opened: Any = tifffile.TiffFile(file)
-        while len(pages) < MOST_PAGES and (page := opened.pages.get(len(pages), _NONE)) is not _NONE:
+        while len(pages) < most and len(whole) < (number or most):
+            if (page := opened.pages.get(len(pages), _NONE)) is _NONE:
+                break
+            if not page.subfiletype & _REDUCED:
+                whole.append(len(pages))
             pages.append(page)
     except Exception as error:  # tifffile's, of any kind
         raise Unfit(f"damaged: {error}") from error
-    whole = [index for index, page in enumerate(pages) if not page.subfiletype & _REDUCED]
     if any(page.subfiletype & _MASK for page in pages):
         raise Unfit("a page that masks another: save the picture alone, its transparency in an alpha channel")
     if not whole and pages and pages[0].subifds:
         raise Unfit("a preview, whose picture is in a SubIFD (a camera's raw file?): develop it to TIFF or PNG")
-    if len(whole or pages) != 1:
-        raise Unfit("several frames: save each of them alone" if pages else "damaged: no page")
-    index = (whole or [0])[0]
+    if not pages:
+        raise Unfit("damaged: no page")
+    if number is not None and len(pages) == 1 and _stacked(pages[0].description):
+        raise Unfit(
+            "several frames behind one header, as ImageJ writes them: save them as pages, or each of them alone"
+        )
+    index = (whole or range(len(pages)))[reading.frame_of(number, len(whole or pages))]
     return pages[index], index
 
 
@@ -233,32 +289,41 @@ def _usual(tag: Any) -> bool:
     return tag(530, (2, 2)) == (1, 1) and np.allclose(weights, _WEIGHTS, atol=1e-3) and np.array_equal(levels, _LEVELS)
 
 
-def _page(source: Any) -> Page:
+def _page(source: Any, number: int | None, limits: Limits | None = None) -> Page:
     try:
-        _check(source)
+        if number is None and _stacked(source.description):
+            raise reading.several()
+        _check(source, limits)
         extras, mode = tuple(source.extrasamples), _MODE[source.photometric]
         size = int(source.imagewidth), int(source.imagelength)
         if min(size) < 1:
             raise Unfit(f"damaged: {size[0]}×{size[1]} pixels")
         width, height = size[::-1] if source.tags.valueof(274) in (5, 6, 7, 8) else size
-    except Unfit:
+    except DataError:
         raise
     except Exception as error:  # a hostile file's tags may be of any type
         raise Unfit(f"damaged: {error}") from error
     unnamed = source.photometric == 2 and not extras and source.samplesperpixel == 4  # alpha, as Pillow takes it
     if mode != "CMYK" and (unnamed or _ASSOCIATED in extras or _ALPHA in extras):
         mode += "A"
-    return Page(source, source.bitspersample, mode, width, height)
+    if limits is not None:
+        mode = "F" if source.sampleformat == _FLOAT else "I"
+    return Page(source, source.bitspersample, mode, width, height, limits)
 
 
-def _check(page: Any) -> None:
+def _check(page: Any, limits: Limits | None) -> None:
     """Refuses what could look like several things."""
     colour, bits, samples = page.photometric, page.bitspersample, page.samplesperpixel
     convert = "convert it to 8-bit grey or RGB"
-    if _stacked(page.description):
-        raise Unfit("several frames: save each of them alone")
-    if page.sampleformat != 1:
-        raise Unfit(f"signed or floating-point samples: nothing says which value is white; {convert}")
+    unbounded = page.sampleformat in (_SIGNED, _FLOAT) or (page.sampleformat == _UNSIGNED and bits == 32)
+    named = f", or {NAME_THEM}" if unbounded and colour in _GREY and samples == 1 else ""
+    if limits is not None and not (named and bits in (8, 16, 32, 64)):
+        raise Unfit(
+            f"{samples} samples a pixel of {bits} bits, but grey of floats, signed or 32-bit integers from "
+            f"{limits[0]:g} to {limits[1]:g} is expected (--range)"
+        )
+    if limits is None and page.sampleformat != _UNSIGNED:
+        raise Unfit(f"signed or floating-point samples: nothing says which value is white; {convert}{named}")
     if 262 not in page.tags:
         raise Unfit(f"no PhotometricInterpretation: nothing says whether 0 is black or white; {convert}")
     if colour == 5 and (page.tags.valueof(332) or 1) != 1:
@@ -266,8 +331,8 @@ def _check(page: Any) -> None:
     if colour not in _COLOURS or page.imagedepth != 1:
         name = getattr(colour, "name", str(colour)) if page.imagedepth == 1 else f"{page.imagedepth} slices"
         raise Unfit(f"a TIFF of {name}, which is neither grey, RGB, palette nor CMYK as it stands; {convert}")
-    if not isinstance(bits, int) or not 1 <= bits <= 16:
-        raise Unfit(f"{bits} bits a sample: 1 to 16 are read, the same for all; {convert}")
+    if limits is None and (not isinstance(bits, int) or not 1 <= bits <= 16):
+        raise Unfit(f"{bits} bits a sample: 1 to 16 are read, the same for all; {convert}{named}")
     if page.compression not in _BOUNDED:
         raise Unfit(f"a TIFF of compression {getattr(page.compression, 'name', page.compression)}; save it as PNG")
     if page.tilewidth * page.tilelength > MOST_PIXELS:
@@ -283,7 +348,7 @@ def _check(page: Any) -> None:
 def _samples(page: Any) -> np.ndarray:
     """Unsigned [H, W, samples] as they are stored."""
     _check_segments(page)
-    packed = page.compression != 1 or page.bitspersample not in (1, 8, 16)
+    packed = page.compression != 1 or page.bitspersample not in (1, 8, 16, 32, 64)
     if packed and not _codecs():  # tifffile's own decoders don't know how much may come out
         kind = getattr(page.compression, "name", page.compression)
         raise Unfit(

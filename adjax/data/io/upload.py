@@ -11,10 +11,15 @@
 | TIFF with white as zero | turned over |
 | TIFF palette whose table has no entry above 255 | taken for one of 8 bits |
 | AVIF, and HEIF of telephones (extra `heif`) | 8 bits a channel: of 10 or 12 the upper 8 |
+| DICOM grey of 8 to 16 bits, signed too (extra `dicom`) | by its rescale and first window; MONOCHROME1 turned over |
+| the same without a window | from the least to the greatest value that its bits allow, whatever the picture uses |
+| DICOM RGB and YBR of 8 bits | RGB |
 | CMYK (print) | RGB by the plain formula; colour profiles are not applied, to no file |
-| 32-bit and signed integers, floats, LAB, HSV | refused: nothing says which value is white |
+| grey TIFF of floats, signed or 32-bit integers, with `--range LOW HIGH` | LOW is black, HIGH white; others refused |
+| 32-bit and signed integers, floats without `--range`, LAB, HSV | refused: nothing says which value is white |
 | grey of many bands, raw, other inks than CMYK | refused: nothing says which bands to look at |
-| several frames or pages | refused: one of them would be looked at and the others not; of a camera's MPO the first |
+| several frames or pages | refused: one would be looked at and the others not; of a camera's MPO the first |
+| the same with `--page N` | page N of every file, from 1; a file with fewer is refused |
 | a pyramid: one page, and smaller copies of it | the page |
 | more than 16,777,216 pixels | a JPEG is decoded at ½, ¼ or ⅛ of its size; others are refused, but for tiles |
 | cut short, damaged, empty, no picture, of another kind | refused |
@@ -24,7 +29,7 @@ is scaled, laid on white or decoded small. What both take comes out the same.
 
 The name's extension counts for nothing here: a file is what its first bytes say. A decoder that fails in whatever way
 fails for its own file alone. TIFF files that Pillow can't open, or is known to read wrongly, go to a second reader,
-`adjax.data.io.tiff`.
+`adjax.data.io.tiff`; DICOM files to a third, `adjax.data.io.dicom`.
 """
 
 from __future__ import annotations
@@ -39,8 +44,8 @@ from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from adjax.data.io import tiff
-from adjax.data.io.picture import CHANNELS, FORMATS, MAX_PIXELS, MOST_TILED, bits, open_image
+from adjax.data.io import dicom, tiff
+from adjax.data.io.picture import CHANNELS, FORMATS, MAX_PIXELS, MOST_TILED, OWN, TooLarge, bits, open_image
 from adjax.data.io.pixels import Frame, decode_small, orientation, pixels, seen_size, stored
 from adjax.data.split import DataError
 
@@ -54,10 +59,6 @@ Source = str | os.PathLike | BinaryIO
 
 class NotAPicture(DataError):
     """A file that is empty, or no picture by its content."""
-
-
-class TooLarge(DataError):
-    """A picture of more pixels than are decoded."""
 
 
 class Header(NamedTuple):
@@ -89,12 +90,15 @@ class Picture(NamedTuple):
     peak: int | None = None
 
 
-def look(source: Source, strict: bool = False) -> Header:
+def look(
+    source: Source, strict: bool = False, page: int | None = None, limits: tuple[float, float] | None = None
+) -> Header:
     """Reads a file's header, decoding nothing.
 
     Args:
       source: the file, see `Source`.
       strict: refuse what isn't 8-bit grey or RGB, see above.
+      page, limits: as of `read`.
 
     Returns:
       The `Header`.
@@ -102,12 +106,18 @@ def look(source: Source, strict: bool = False) -> Header:
     Raises:
       DataError: the reason, without the path.
     """
-    with _opened(source) as image:
+    with _opened(source, page, limits) as image:
         return _header(image, strict)
 
 
 def read(
-    source: Source, shape: tuple[int, ...], frame: Frame = "middle", strict: bool = False, depth: int = 16
+    source: Source,
+    shape: tuple[int, ...],
+    frame: Frame = "middle",
+    strict: bool = False,
+    depth: int = 16,
+    page: int | None = None,
+    limits: tuple[float, float] | None = None,
 ) -> Picture:
     """Decodes a file to the pixels that a detector of this `image_shape` takes, see `adjax.data.io.pixels`.
 
@@ -117,6 +127,9 @@ def read(
       frame: how the picture is brought to that size, see `adjax.data.io.pixels.Frame`.
       strict: refuse what isn't 8-bit grey or RGB, and opaque, see above.
       depth: bits that 16-bit grey uses, 8 to 16: white is 2^depth − 1. Less than 16: anything else is refused.
+      page: of TIFF, and frame of what else has several, from 1; None: there must be one.
+      limits: values that are black and white, of grey TIFF of floats, signed or 32-bit integers; anything else is
+        refused. None: such files are.
 
     Returns:
       The `Picture`.
@@ -125,7 +138,7 @@ def read(
       DataError: the reason, without the path.
     """
     height, width, channels = shape
-    with _opened(source) as image:
+    with _opened(source, page, limits) as image:
         header, turned = _header(image, strict), orientation(image)
         most = MOST_TILED if frame == "tiles" else MAX_PIXELS
         if frame != "tiles":
@@ -139,7 +152,7 @@ def read(
         if depth < 16 and (own not in (depth, 16) or header.mode not in _DEEP):
             raise DataError(f"mode {header.mode} with {own} bits a channel, but grey of {depth} bits is expected")
         flat = _flat(image, header, strict, depth)
-        peak = _peak(flat, tiff.white_is_zero(image)) >> (16 - depth) if own == 16 else None
+        peak = _peak(flat, tiff.white_is_zero(image)) >> (16 - depth) if own == 16 and limits is None else None
         return Picture(pixels(flat, channels, turned, height, width, frame), header, peak)
 
 
@@ -161,7 +174,8 @@ def line(name: str) -> str:
 def quiet() -> None:
     """Keeps the readers' warnings of odd files from the screen: for commands, which say of each file what is wrong."""
     warnings.filterwarnings("ignore", module="PIL")
-    for name in ("PIL", "tifffile"):
+    warnings.filterwarnings("ignore", module="pydicom")
+    for name in ("PIL", "tifffile", "pydicom"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
@@ -173,16 +187,15 @@ def _header(image: Any, strict: bool) -> Header:
         mode = "I;16"
     else:
         mode = f"{image.mode};16" if deep and image.mode in ("RGB", "RGBA", "LA") else image.mode
-    if isinstance(image, tiff.Page):
+    if isinstance(image, OWN):
         mode = "I;16" if mode == "L" and deep else mode
     elif image.mode not in (*_PLAIN, *_ALPHA, *_DEEP) and mode not in _DEEP:
+        named = f", or {tiff.NAME_THEM}" if image.format == "TIFF" and image.mode in ("F", "I") else ""
         raise DataError(
-            f"mode {image.mode}: nothing says which of its values is white; convert it to 8-bit grey or RGB"
+            f"mode {image.mode}: nothing says which of its values is white; convert it to 8-bit grey or RGB{named}"
         )
-    if getattr(image, "is_animated", False) and image.format not in ("MPO", "TIFF"):  # of these, see `tiff.open_image`
-        raise DataError("several frames: save each of them alone")
     width, height = seen_size(image, orientation(image))
-    grey = mode in ("1", "L", "LA", "La", *_DEEP) or mode == "LA;16"
+    grey = mode in ("1", "L", "LA", "La", "F", "I", *_DEEP) or mode == "LA;16"
     return Header(height, width, 1 if grey else 3, mode)
 
 
@@ -190,6 +203,8 @@ def _check_plain(image: Any) -> None:
     """Refuses what `strict` doesn't take, by the header."""
     if image.width * image.height > MAX_PIXELS:
         raise TooLarge(f"claims {image.width}×{image.height} pixels, more than {MAX_PIXELS:,}: resize it first")
+    if isinstance(image, dicom.Slice):
+        raise DataError("DICOM, which is scaled as its header says, but 8-bit grey or RGB is needed: convert it first")
     if bits(image) > 8 or image.mode not in CHANNELS:
         raise DataError(
             f"mode {image.mode} with {bits(image)} bits a channel, but 8-bit grey or RGB is needed: scale and convert "
@@ -202,7 +217,7 @@ def _flat(image: Any, header: Header, strict: bool, white_bits: int) -> Any:
     from PIL import Image
 
     key = image.info.get("transparency")
-    if isinstance(image, tiff.Page):
+    if isinstance(image, OWN):
         image = (dataclasses.replace(image, bits=white_bits) if image.bits == 16 else image).decode()
     elif header.mode in _DEEP:
         if key is not None:
@@ -230,7 +245,7 @@ def _peak(image: Any, negative: bool) -> int:
 
 
 @contextmanager
-def _opened(source: Source) -> Iterator[Any]:
+def _opened(source: Source, page: int | None, limits: tuple[float, float] | None) -> Iterator[Any]:
     from PIL import UnidentifiedImageError
 
     empty = False
@@ -238,7 +253,7 @@ def _opened(source: Source) -> Iterator[Any]:
         with open(source, "rb") if isinstance(source, str | os.PathLike) else nullcontext(source) as file:
             empty = not file.read(1)
             file.seek(0)
-            with open_image(file) as image:
+            with open_image(file, page, limits) as image:
                 yield image
     except DataError:
         raise

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
+from adjax.data.io import dicom
 from adjax.data.io.pattern import Pattern
 from adjax.data.io.picture import SUFFIXES
 from adjax.data.split import DataError
@@ -37,7 +38,9 @@ class Found(NamedTuple):
 def find(
     root: Path, *, links: bool = False, hidden: bool = False, any_name: bool = False, pattern: Pattern = EVERY_NAME
 ) -> Found:
-    """Lists the picture files under `root`, opening none.
+    """Lists the picture files under `root`, opening none but those without an extension.
+
+    DICOM files often have none, or the last number of their UID: their first 132 bytes tell.
 
     Args:
       root: a folder, which may itself be a link.
@@ -125,4 +128,15 @@ def _why_not(entry: os.DirEntry[str], links: bool, hidden: bool, any_name: bool)
             return "no file"
     except OSError:  # a link that leads nowhere one may look
         return "no file"
-    return not_wanted(entry.name, hidden, any_name)
+    why = not_wanted(entry.name, hidden, any_name)
+    suffix = os.path.splitext(entry.name)[1]
+    return None if why and (not suffix or suffix[1:].isdecimal()) and _is_dicom(entry) else why
+
+
+def _is_dicom(entry: os.DirEntry[str]) -> bool:
+    """Whether a file is DICOM by its content, and no list of others."""
+    try:
+        with open(entry.path, "rb") as file:
+            return entry.name != "DICOMDIR" and dicom.is_dicom(file)
+    except OSError:
+        return False

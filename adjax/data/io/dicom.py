@@ -1,0 +1,367 @@
+"""DICOM files, as X-ray machines and scanners write them, by pydicom (extra `dicom`): one frame, 8 bits a channel.
+
+The header alone says how a stored value is shown, never the darkest and brightest value of the picture. So the same
+value means the same grey in all pictures of one header:
+
+    stored → · RescaleSlope + RescaleIntercept → the window → 0 … 255 → turned over, if MONOCHROME1
+
+| the header | 0 and 255 are |
+|---|---|
+| WindowCenter, WindowWidth: the first of several | the ends of that window, by its VOILUTFunction (PS3.3 C.11.2.1.2) |
+| no window | the least and the greatest value that BitsStored allows, after the rescale |
+| colour | as they are stored; YBR is converted |
+| Modality LUT Sequence; VOI LUT Sequence without a window | refused: tables are not read |
+
+Enhanced files have rescale and window in functional groups, of a frame or of all, and they are read there.
+
+No element but those of `TAGS` and of `pydicom.pixels.pixel_array` is read: names of patients stay in the file. One
+that is damaged may have a name in another element's place, so no reason quotes its texts, nor what pydicom says.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import math
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from adjax.data.io import reading
+from adjax.data.split import DataError
+
+TAGS = (
+    "Rows",
+    "Columns",
+    "SamplesPerPixel",
+    "PhotometricInterpretation",
+    "NumberOfFrames",
+    "BitsAllocated",
+    "BitsStored",
+    "HighBit",
+    "PixelRepresentation",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "WindowCenter",
+    "WindowWidth",
+    "VOILUTFunction",
+    "ModalityLUTSequence",
+    "VOILUTSequence",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
+)
+_COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+_GREYS = ("MONOCHROME1", "MONOCHROME2")
+_NAMED = "PALETTE COLOR", "HSV", "ARGB", "CMYK", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "XYB"
+"""Other kinds of pixels that the standard has or had."""
+_PREFERRED = "pillow", "pydicom"
+"""Decoders that are always there, so that a picture has the same pixels everywhere."""
+_SYNTAX = 0x00020010
+_DEFLATED, _EXTENDED = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.51"
+_PACKAGES = {
+    "1.2.840.10008.1.2.4.8": "pyjpegls",  # JPEG-LS
+    "1.2.840.10008.1.2.4.9": "'pylibjpeg[openjpeg]'",  # JPEG 2000
+    "1.2.840.10008.1.2.4.20": "'pylibjpeg[openjpeg]'",  # its high throughput
+    "1.2.840.10008.1.2.4.": "'pylibjpeg[libjpeg]'",  # other JPEG
+}
+"""How a transfer syntax begins → what decodes it, the first that fits."""
+
+
+class Unfit(DataError):
+    """The reason why a DICOM file is not read, without its path."""
+
+
+@dataclass(frozen=True, eq=False)
+class Slice:
+    """One frame of a DICOM file; it has what `adjax.data` asks of Pillow's images.
+
+    Attributes:
+      file: open for reading.
+      index: of the frame, from 0.
+      width, height: px.
+      table: uint8[2^BitsStored], what each stored value is shown as, the least first; None: colour.
+      least: the least value that can be stored.
+      decoder: name of pydicom's plug-in; empty: the pixels are not compressed.
+    """
+
+    file: BinaryIO
+    index: int
+    width: int
+    height: int
+    table: np.ndarray | None
+    least: int
+    decoder: str
+    bits: int = 8
+    format: str = "DICOM"
+
+    def __enter__(self) -> Slice:
+        return self
+
+    def __exit__(self, *_) -> None:
+        """Its file is closed by who opened it."""
+
+    @property
+    def mode(self) -> str:
+        """Of what `decode` gives, Pillow's name."""
+        return "RGB" if self.table is None else "L"
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height)"""
+        return self.width, self.height
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """Nothing: nothing in it is transparent."""
+        return {}
+
+    def decode(self) -> Any:
+        """Pillow's image, of 8 bits a channel.
+
+        Raises:
+          Unfit: it is damaged.
+        """
+        with _unquoted():
+            return self._decoded()
+
+    def _decoded(self) -> Any:
+        from PIL import Image
+        from pydicom.pixels import pixel_array
+
+        if self.decoder:
+            self._check_size()
+        self.file.seek(0)
+        samples = pixel_array(self.file, index=self.index, decoding_plugin=self.decoder)
+        if self.table is None:
+            return Image.fromarray(np.ascontiguousarray(samples.astype(np.uint8)))
+        places = samples.astype(np.int32) - self.least
+        if places.min() < 0 or places.max() >= len(self.table):
+            raise Unfit(f"damaged: values of more than the {len(self.table).bit_length() - 1} bits of BitsStored")
+        return Image.fromarray(self.table[places])
+
+    def _check_size(self) -> None:
+        """Refuses a compressed frame that is larger than the header says, before memory is taken for it."""
+        import pydicom
+        from PIL import Image, UnidentifiedImageError
+
+        self.file.seek(0)
+        found = pydicom.dcmread(self.file, specific_tags=["NumberOfFrames", "PixelData"])
+        frame = pydicom.encaps.get_frame(found.PixelData, self.index, number_of_frames=_frames(found))
+        try:
+            with Image.open(io.BytesIO(frame), formats=("JPEG", "JPEG2000")) as image:
+                size = image.size
+        except UnidentifiedImageError:  # RLE, which has no size of its own, or of a plug-in
+            return
+        if size != self.size:
+            raise Unfit(f"damaged: {size[0]}×{size[1]} pixels, and {self.width}×{self.height} by the header")
+
+
+def is_dicom(file: BinaryIO) -> bool:
+    """Tells whether a file begins like DICOM, by its bytes 128 to 131; it is rewound to its beginning."""
+    found = file.read(132)
+    file.seek(0)
+    return found[128:] == b"DICM"
+
+
+def open_image(file: BinaryIO, page: int | None = None) -> Slice:
+    """Opens a DICOM file; decodes nothing.
+
+    Args:
+      file: open for reading, at its beginning, and for as long as the image is needed.
+      page: the frame, from 1; None: there must be one.
+
+    Returns:
+      The frame.
+
+    Raises:
+      Unfit: pydicom is missing, or what decodes this file; several frames; or nothing says what it looks like.
+      DataError: fewer frames than `page`.
+    """
+    try:
+        importlib.import_module("pydicom")
+    except ImportError as error:
+        raise Unfit("DICOM, which needs a reader: pip install 'adjax-anomaly[dicom]'") from error
+    with _unquoted():
+        return _opened(file, page)
+
+
+@contextmanager
+def _unquoted() -> Iterator[None]:
+    """Names the kind of an error alone, of which the text may quote the file."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:  # pydicom's, of any kind
+        raise Unfit(f"damaged: pydicom fails with {type(error).__name__}") from None
+
+
+def _opened(file: BinaryIO, page: int | None) -> Slice:
+    import pydicom
+
+    syntax = _syntax(file)
+    file.seek(0)
+    found = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(TAGS))
+    size = _whole(found, "Columns") or 0, _whole(found, "Rows") or 0
+    if min(size) < 1:
+        raise Unfit("DICOM without a picture")
+    index = reading.frame_of(page, _frames(found))
+    kind, bits = str(found.get("PhotometricInterpretation")), _whole(found, "BitsStored") or 0
+    decoder = _decoder(syntax, bits)
+    _check(found, kind, bits)
+    if kind in _COLOURS:
+        return Slice(file, index, *size, None, 0, decoder)
+    signed = _whole(found, "PixelRepresentation") == 1
+    rescale, window = _rescale(found, index), _window(found, index)
+    least = -(1 << (bits - 1)) if signed else 0
+    grey = shown(least + np.arange(1 << bits), rescale, window)
+    return Slice(file, index, *size, 255 - grey if kind == "MONOCHROME1" else grey, least, decoder)
+
+
+def shown(
+    stored: np.ndarray, rescale: tuple[float, float] = (1, 0), window: tuple[float, float, str] | None = None
+) -> np.ndarray:
+    """Computes the greys of stored values, by PS3.3 C.11.1 and C.11.2.1.2.
+
+    Args:
+      stored: all values that can be, int[n].
+      rescale: slope and intercept.
+      window: center, width and "LINEAR", "LINEAR_EXACT" or "SIGMOID"; None: all of them, from black to white.
+
+    Returns:
+      uint8[n], rounded to the nearest.
+
+    Raises:
+      Unfit: a window of no width, or of another function; a slope of 0.
+    """
+    values = stored * rescale[0] + rescale[1]
+    if window is None:
+        if not np.ptp(values) > 0:
+            raise Unfit("RescaleSlope 0: all values are one")
+        share = (values - values.min()) / np.ptp(values)
+        return np.rint(255 * share).astype(np.uint8)
+    center, width, function = window
+    least = 1 if function == "LINEAR" else 0
+    if width < least or (width == 0 and least == 0):
+        raise Unfit(f"WindowWidth {width:g}: must be {'at least 1' if least else 'above 0'} for {function}")
+    if function == "SIGMOID":
+        share = (1 + np.tanh(2 * (values - center) / width)) / 2  # 1 / (1 + exp(−4 (x − c) / w)), without overflow
+    elif function in ("LINEAR", "LINEAR_EXACT"):
+        center, width = (center - 0.5, width - 1) if least else (center, width)
+        share = (values - center) / width + 0.5 if width else (values > center).astype(float)
+    else:
+        raise Unfit("a VOILUTFunction other than LINEAR, LINEAR_EXACT and SIGMOID: save it as 8-bit PNG")
+    return np.rint(255 * np.clip(share, 0, 1)).astype(np.uint8)
+
+
+def _syntax(file: BinaryIO) -> str:
+    """The transfer syntax; refuses what pydicom would inflate as a whole, whatever comes out, to read its header."""
+    from pydicom.filereader import data_element_generator
+
+    file.seek(132)
+    elements = data_element_generator(file, False, True, lambda tag, *_: int(tag) >> 16 != 2, specific_tags=[_SYNTAX])
+    values = [element.value for element in elements if int(element.tag) == _SYNTAX]
+    syntax = (values[-1] or b"").decode("ascii", "replace").rstrip("\0 ") if values else ""
+    if not re.fullmatch(r"[0-9.]+", syntax):
+        raise Unfit("damaged: DICOM without a transfer syntax")
+    if syntax == _DEFLATED:
+        raise Unfit("DICOM that is deflated as a whole: save it without, or as PNG")
+    return syntax
+
+
+def _decoder(syntax: str, bits: int) -> str:
+    """pydicom's plug-in for a transfer syntax; empty for pixels that are not compressed."""
+    from pydicom.pixels import get_decoder
+    from pydicom.uid import UID
+
+    name = "unknown" if UID(syntax).name == syntax else UID(syntax).name
+    try:
+        found = get_decoder(UID(syntax))
+    except NotImplementedError as error:
+        raise Unfit(f"DICOM of transfer syntax {name}, which pydicom does not read; save it as PNG") from error
+    if not found.is_encapsulated:
+        return ""
+    there = [plugin for plugin in found.available_plugins if not (plugin == "pillow" and _deep(syntax, bits))]
+    if not there:
+        package = next(package for start, package in _PACKAGES.items() if syntax.startswith(start))
+        raise Unfit(f"DICOM compressed as {name}, which needs a reader: pip install {package}")
+    return next((plugin for plugin in _PREFERRED if plugin in there), there[0])
+
+
+def _deep(syntax: str, bits: int) -> bool:
+    """Whether it is a JPEG of 12 bits, which Pillow does not read."""
+    return syntax == _EXTENDED and bits > 8
+
+
+def _check(found: Any, kind: str, bits: int) -> None:
+    """Refuses what could look like several things."""
+    save = "save it as 8-bit PNG"
+    if kind not in (*_GREYS, *_COLOURS):
+        other = kind if kind in _NAMED else "unknown"
+        raise Unfit(f"DICOM of PhotometricInterpretation {other}: {', '.join((*_GREYS, *_COLOURS))} are read; {save}")
+    samples, held, sign = (_whole(found, name) for name in ("SamplesPerPixel", "BitsAllocated", "PixelRepresentation"))
+    if samples != (1 if kind in _GREYS else 3):
+        raise Unfit(f"damaged: {kind} of {samples} samples a pixel")
+    least, most = (8, 16) if kind in _GREYS else (8, 8)
+    if not least <= bits <= most or held not in (8, 16) or bits > held:
+        allowed = "8 to 16 bits are read" if kind in _GREYS else "8 bits are read"
+        raise Unfit(f"{bits} bits a sample in {held}: of {kind} {allowed}; {save}")
+    if (high := _whole(found, "HighBit")) not in (None, bits - 1):
+        raise Unfit(f"HighBit {high} of {bits} bits: only the lowest bits are read; {save}")
+    if sign not in ((0, 1) if kind in _GREYS else (0,)):
+        raise Unfit(f"damaged: PixelRepresentation {sign} of {kind}")
+    if found.get("ModalityLUTSequence"):
+        raise Unfit(f"a Modality LUT Sequence: tables are not read; {save}")
+
+
+def _whole(found: Any, name: str) -> int | None:
+    """The number of an element; None: it has none."""
+    value = found.get(name)
+    return None if value is None else int(value)
+
+
+def _frames(found: Any) -> int:
+    return _whole(found, "NumberOfFrames") or 1
+
+
+def _rescale(found: Any, frame: int) -> tuple[float, float]:
+    """Slope and intercept."""
+    group = _group(found, "PixelValueTransformationSequence", frame)
+    slope, intercept = _number(group, "RescaleSlope"), _number(group, "RescaleIntercept")
+    return 1 if slope is None else slope, intercept or 0
+
+
+def _window(found: Any, frame: int) -> tuple[float, float, str] | None:
+    """Center, width and function; None: the file has none."""
+    group = _group(found, "FrameVOILUTSequence", frame)
+    center, width = _number(group, "WindowCenter"), _number(group, "WindowWidth")
+    if center is None or width is None:
+        if group.get("VOILUTSequence"):
+            raise Unfit("a VOI LUT Sequence without a window: tables are not read; save it as 8-bit PNG")
+        return None
+    return center, width, str(group.get("VOILUTFunction") or "LINEAR").upper()
+
+
+def _group(found: Any, name: str, frame: int) -> Any:
+    """What holds the elements of a functional group: that of the frame, of all frames, or the file itself."""
+    for groups, row in (("PerFrameFunctionalGroupsSequence", frame), ("SharedFunctionalGroupsSequence", 0)):
+        items = found.get(groups) or ()
+        if row < len(items) and (inner := items[row].get(name)):
+            return inner[0]
+    return found
+
+
+def _number(group: Any, name: str) -> float | None:
+    """The first value of an element."""
+    value = group.get(name)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        value = value[0] if value else None
+    if value is None or value == "":
+        return None
+    if not math.isfinite(value := float(value)):
+        raise Unfit(f"damaged: {name} {value}")
+    return value
