@@ -7,8 +7,11 @@ import pickle
 import re
 import signal
 import sys
+from collections import deque
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pytest
@@ -239,6 +242,24 @@ def test_parts_come_in_order_and_those_put_back_first():
     parts.put_back(two)
     parts.put_back(one)
     assert [parts.take(9) for _ in range(4)] == [one, two, (2, ["g"]), None]
+
+
+def test_workers_are_given_two_parts_each_and_no_part_far_ahead_of_the_first():
+    seats = [SimpleNamespace(loading=None, given=deque(), handle=MagicMock()) for _ in range(3)]
+    seats[2].loading = object()
+    pool = object.__new__(scoring._Pool)
+    pool._seats, pool._size, pool._next, pool._parts = seats, 2, 0, scoring._Parts(range(100), 1)
+    given = []
+    for _ in range(20):
+        pool._give()
+        given += [part.number for seat in seats for part, _ in seat.given]
+        assert [len(seat.given) <= scoring.AT_ONCE for seat in seats]
+        assert not seats[2].given
+        [seat.given.clear() for seat in seats]
+    assert sorted(given) == list(range(scoring.AHEAD * 2))
+    pool._next = 5
+    pool._give()
+    assert [[part.number for part, _ in seat.given] for seat in seats] == [[8, 10], [9, 11], []]
 
 
 def test_ray_is_asked_for_by_its_extra(place, tmp_path, monkeypatch, capsys):

@@ -99,6 +99,7 @@ IMAGES = {"name": "images", "datatype": "UINT8", "shape": [1, 8, 8, 1], "data": 
         ),
         ({"parameters": {"binary_data_size": 5}}, None, 422, "binary_data_size is 5, and 0 bytes"),
         ({}, "99999", 422, "Inference-Header-Content-Length: must be between"),
+        ({}, "0", 422, "no inference request"),
         ({}, "x", 422, "Inference-Header-Content-Length"),
         ({"name": None, "shape": None}, None, 422, "no inference request"),
         ({"shape": [1, 8, 8, float("inf")]}, None, 422, "no inference request"),

@@ -2,6 +2,7 @@
 
 import jax
 import numpy as np
+import pytest
 
 from adjax.prefetch import HostPrefetcher
 
@@ -23,15 +24,15 @@ def test_blocks_are_the_batches_of_their_steps_and_zeros_behind_the_end():
         assert not block[:, real:].any()
 
 
-def test_each_block_is_gathered_once_and_ahead():
+@pytest.mark.parametrize(("steps", "blocks", "gathered"), [(7, 2, [0, 3, 6]), (7, 3, [0, 3, 6]), (6, 2, [0, 3])])
+def test_each_block_is_gathered_once_and_ahead_and_none_behind_the_end(steps, blocks, gathered):
     feed, asked = HostPrefetcher(IMAGES, 3, HERE), []
     gather = feed._gather
     feed._gather = lambda rows, first: asked.append(first) or gather(rows, first)  # type: ignore[method-assign]
-    feed.begin(rows(0))
-    feed.block(0)
-    feed.block(3)
+    feed.begin(rows(0, steps))
+    [feed.block(3 * number) for number in range(blocks)]
     feed._pool.shutdown()  # what was asked for ahead is done, too
-    assert asked == [0, 3, 6]
+    assert asked == gathered
 
 
 def test_a_new_epoch_forgets_what_the_last_one_sent_ahead():

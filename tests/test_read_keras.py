@@ -9,6 +9,7 @@ from weight_files import assert_same, write_h5
 
 from adjax.models._read_keras import read_keras
 from adjax.models._read_torch import WeightsError
+from adjax.models.weight_maps import naming
 
 
 @pytest.mark.parametrize("root", ["", "model_weights"])
@@ -52,3 +53,11 @@ def test_what_is_no_hdf5_is_refused(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "h5py", None)
     with pytest.raises(WeightsError, match=r"install h5py: pip install .*\[weights\]'"):
         read_keras(tmp_path / "a.h5")
+
+
+def test_keras_own_weights_see_pixels_less_the_published_means():
+    """keras.applications' mode "caffe": blue, green and red less 103.939, 116.779 and 123.68, not divided."""
+    mean, sd = naming.CAFFE
+    pixels = np.array([0.0, 100.0, 255.0])[:, None]
+    seen = (pixels / 255 - np.array(mean)) / np.array(sd)
+    np.testing.assert_allclose(seen, pixels - np.array([123.68, 116.779, 103.939]), rtol=1e-12)
