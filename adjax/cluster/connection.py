@@ -8,7 +8,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -91,8 +91,12 @@ def connecting(cluster: Cluster) -> Iterator[Callable[[], Any]]:
       A function that waits for Ray and raises what `connected` does; what is called after it finds Ray connected.
     """
     import_ray()
-    with ExitStack() as stack, ThreadPoolExecutor(1) as thread:
-        yield thread.submit(stack.enter_context, connected(cluster)).result
+    with ThreadPoolExecutor(1) as thread, ExitStack() as stack:  # Ray's processes end with the thread that began them
+        started = thread.submit(stack.enter_context, connected(cluster))
+        try:
+            yield started.result
+        finally:
+            wait([started])
 
 
 @contextmanager
