@@ -1,8 +1,8 @@
 """SIGKILL at random moments: `python -m benchmarks.kills` writes `results/kills.json`.
 
 * A worker of `predict --engine ray`: the table must be the local engine's, byte for byte.
-* A process of `experiments.run --distributed`, of two: the other must end within a minute and say why; the same command
-  again must leave the detector that an undisturbed run leaves, bit for bit.
+* A process of `experiments.run --distributed`, of two that have joined: the other must end within a minute, done or
+  saying why; the same command again must leave the detector that an undisturbed run leaves, bit for bit.
 
 What a server does is in `benchmarks.soak`.
 """
@@ -74,7 +74,7 @@ def rank_kills(count: int, rng: random.Random) -> list[dict[str, Any]]:
         assert [p.wait(WAIT_S) for p in _ranks(at / "whole")] == [0, 0]
         whole_s, expected = time.monotonic() - began, _detector(at / "whole")
         for number in range(count):
-            out, victim, moment_s = at / str(number), rng.randrange(2), rng.uniform(0, 0.95 * whole_s)
+            out, victim, moment_s = at / str(number), rng.randrange(2), rng.uniform(0.15, 0.95) * whole_s
             processes = _ranks(out)
             time.sleep(moment_s)
             processes[victim].send_signal(signal.SIGKILL)
@@ -93,6 +93,7 @@ def rank_kills(count: int, rng: random.Random) -> list[dict[str, Any]]:
                 "checkpoint_step": steps[-1] if steps else None,
                 "other_ended_after_s": round(ended_s, 1),
                 "other_exit_code": other.returncode,
+                "other_was_done": other.returncode == 0,
                 "other_said_why": any(text in said for text in TOLD),
                 "again_exit_codes": codes,
                 "same_detector": _detector(out) == expected,
@@ -121,8 +122,9 @@ def _ranks(out: Path) -> list[subprocess.Popen[str]]:
     return [_start(*line, **named, JAX_PROCESS_ID=str(process)) for process in range(2)]
 
 
-def _detector(out: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in (out / "detector").iterdir()}
+def _detector(out: Path) -> bytes:
+    """Its manifest, which has the SHA-256 of all else."""
+    return (out / "detector" / "manifest.json").read_bytes()
 
 
 def _lines(path: Path) -> int:

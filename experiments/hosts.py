@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -13,6 +14,7 @@ import jax
 
 HEARTBEAT_S = 30
 """A process that is not heard of for so long is taken for dead, and the others end."""
+_LOST = re.compile("gloo|nccl|connection (closed|reset|refused)|coordination|another task|heartbeat|UNAVAILABLE", re.I)
 _PATIENCE_S = 7 * 24 * 3600
 """Processes that are done wait for the first, which evaluates."""
 _NAMED = {
@@ -75,9 +77,12 @@ def leaving(command: Callable[[], int]) -> int:
 
 
 def lost(error: Exception) -> OSError | None:
-    """What a failed computation means if others take part in it; None: it is this process's own failure."""
+    """What a failed computation means if others take part in it; None: it is this process's own failure.
+
+    JAX has no type for it: a collective that fails raises JaxRuntimeError, or a ValueError where its result is fetched.
+    """
     text = _line(error)
-    if jax.process_count() == 1 or "RESOURCE_EXHAUSTED" in text:
+    if jax.process_count() == 1 or not _LOST.search(text):
         return None
     return OSError(
         f"process {jax.process_index()} of {jax.process_count()} lost another one, which ended or can't be reached: "

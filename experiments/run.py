@@ -33,7 +33,7 @@ def _main(argv: list[str]) -> int:
     width = None if sys.stdout.isatty() else 160  # a log file has no edge to wrap at
     try:
         return run(config, Console(quiet=jax.process_index() > 0, width=width))
-    except jax.errors.JaxRuntimeError as error:
+    except (jax.errors.JaxRuntimeError, ValueError) as error:
         if (told := hosts.lost(error)) is not None:
             raise told from error
         raise

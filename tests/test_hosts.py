@@ -45,6 +45,23 @@ def test_processes_are_found_by_the_names_of_launchers(environment):
     assert hosts._found() == {"coordinator_address": "10.0.0.2:99", "num_processes": 2, "process_id": 0}
 
 
+def test_what_is_lost_is_told_from_a_fault_of_ones_own(monkeypatch):
+    monkeypatch.setattr(hosts.jax, "process_count", lambda: 2)
+    monkeypatch.setattr(hosts.jax, "process_index", lambda: 1)
+    for text in (
+        "UNKNOWN: Gloo AllGather failed: [pair.cc:547] Connection closed by peer [127.0.0.1]:10144",
+        "UNAVAILABLE: The following tasks are unhealthy (stopped sending heartbeats)",
+        "NCCL operation failed: remote process exited",
+    ):
+        told = hosts.lost(ValueError(text))
+        assert "process 1 of 2 lost another one" in str(told)
+        assert text[:60] in str(told)
+    for text in ("--epochs 0: must be between 1 and 10", "RESOURCE_EXHAUSTED: out of memory", "scores hold NaN"):
+        assert hosts.lost(ValueError(text)) is None
+    monkeypatch.setattr(hosts.jax, "process_count", lambda: 1)
+    assert hosts.lost(ValueError("Gloo AllGather failed")) is None
+
+
 @pytest.mark.parametrize(
     ("address", "count", "own", "said"),
     [("h:1", "2", "2", "JAX_PROCESS_ID=2"), ("h:1", "two", "0", "JAX_NUM_PROCESSES=two"), ("h", "2", "0", "HOST:PORT")],
@@ -107,9 +124,9 @@ def saved(out):
     return [path.name for path in (out / "checkpoints").glob("*") if path.name.isdigit()]
 
 
-def arrays(out):
-    """The detector's, by name."""
-    return {path.name: path.read_bytes() for path in (out / "detector").iterdir()}
+def manifest(out):
+    """Its manifest, which has the SHA-256 of all arrays."""
+    return (out / "detector" / "manifest.json").read_bytes()
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +143,7 @@ def whole(tmp_path_factory):
 def test_the_whole_command_under_slurm(whole, tmp_path):
     ends = finish(both(tmp_path / "run", "slurm"))
     assert [code for code, _ in ends] == [0, 0], ends
-    assert arrays(tmp_path / "run") == arrays(whole)
+    assert manifest(tmp_path / "run") == manifest(whole)
     assert "4 cpu device(s)" in ends[0][1]
     found = json.loads((tmp_path / "run" / "results.json").read_text())
     assert found["environment"]["processes"] == 2
@@ -156,7 +173,7 @@ def test_a_process_that_is_killed_ends_the_other_and_the_same_command_goes_on(wh
     assert [code for code, _ in ends] == [0, 0], ends
     found = json.loads((out / "results.json").read_text())
     assert found["timing"]["resumed_from_step"] > 0
-    assert arrays(out) == arrays(whole)
+    assert manifest(out) == manifest(whole)
 
 
 @pytest.mark.slow
