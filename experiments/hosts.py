@@ -86,7 +86,7 @@ def lost(error: Exception) -> OSError | None:
         return None
     return OSError(
         f"process {jax.process_index()} of {jax.process_count()} lost another one, which ended or can't be reached: "
-        "see what that one printed. What was saved stays: the same command on all hosts goes on from there ({text})"
+        f"see what that one printed. What was saved stays: the same command on all hosts goes on from there ({text})"
     )
 
 
