@@ -70,12 +70,14 @@ def rank_kills(count: int, rng: random.Random) -> list[dict[str, Any]]:
     found = []
     with tempfile.TemporaryDirectory() as folder:
         at = Path(folder)
-        began = time.monotonic()
-        assert [p.wait(WAIT_S) for p in _ranks(at / "whole")] == [0, 0]
-        whole_s, expected = time.monotonic() - began, _detector(at / "whole")
+        processes = _ranks(at / "whole")
+        joined = _joined(at / "whole")
+        assert [p.wait(WAIT_S) for p in processes] == [0, 0]
+        left_s, expected = time.monotonic() - joined, _detector(at / "whole")
         for number in range(count):
-            out, victim, moment_s = at / str(number), rng.randrange(2), rng.uniform(0.15, 0.95) * whole_s
+            out, victim, moment_s = at / str(number), rng.randrange(2), rng.uniform(0, 0.95 * left_s)
             processes = _ranks(out)
+            _joined(out)
             time.sleep(moment_s)
             processes[victim].send_signal(signal.SIGKILL)
             killed = time.monotonic()
@@ -120,6 +122,15 @@ def _ranks(out: Path) -> list[subprocess.Popen[str]]:
     line = ("-m", "experiments.run", "--distributed", *TRAINING, "--out", out)
     named = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "JAX_PLATFORMS": "cpu"}
     return [_start(*line, **named, JAX_PROCESS_ID=str(process)) for process in range(2)]
+
+
+def _joined(out: Path) -> float:
+    """When the processes had found each other: then they open the checkpoints."""
+    deadline = time.monotonic() + WAIT_S
+    while not (out / "checkpoints").exists():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return time.monotonic()
 
 
 def _detector(out: Path) -> bytes:
