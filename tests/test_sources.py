@@ -12,11 +12,13 @@ import zipfile
 import fsspec
 import numpy as np
 import pytest
+from fsspec.spec import AbstractFileSystem
 from picture_files import noise, save
 
 from adjax.data import DataError
 from adjax.data.io import sources, upload
 from adjax.data.io.pattern import escaped, split
+from adjax.data.io.sources import parquet
 
 NAMES = ["a.png", "b/c.png", "b/d.jpg", "b.png", "b0.png", "z/ü x.png"]
 SHAPE = (4, 4, 3)
@@ -296,6 +298,12 @@ def test_which_column_has_the_pictures_is_asked(tmp_path):
         ("photos/**.png", r"\*\* stands for folders"),
         ("memory://photos/a**", r"\*\* stands for folders"),
         ("shards/a.tar.gz", "compressed"),
+        ("", "SOURCE is empty"),
+        (__file__, "is a file: name its folder"),
+        ("s3://user:se/secret@bucket/photos", "password"),
+        ("http://secret@host/photos", "token"),
+        ("http://host/photos?secret=1", "query"),
+        ("zip://**::http://user:secret@host/p.zip", "password"),
         ("s3://bucket/a.tgz", "compressed"),
     ],
 )
@@ -303,6 +311,81 @@ def test_a_source_that_is_none_is_refused(text, said):
     with pytest.raises(DataError, match=said) as caught:
         sources.of(text).find()
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("pattern", ["", "/**/*.png", "/*/*.png"])
+def test_a_folder_that_can_not_be_listed_is_not_left_out(bucket, monkeypatch, pattern):
+    """fsspec's own `find` leaves it out, and says nothing. That of this file system looks at all files at once."""
+    monkeypatch.setattr(type(bucket), "find", AbstractFileSystem.find)
+    ls = type(bucket).ls
+
+    def forbidden(self, path, **options):
+        if path.endswith("/b"):
+            raise PermissionError("Access Denied")
+        return ls(self, path, **options)
+
+    assert len(sources.of(f"memory://bucket/photos{pattern}").find().names) > 0
+    monkeypatch.setattr(type(bucket), "ls", forbidden)
+    with pytest.raises(DataError, match="can't be listed: Access Denied"):
+        sources.of(f"memory://bucket/photos{pattern}").find()
+
+
+def test_the_end_of_a_chain_is_taken_from_here(folder, tmp_path, monkeypatch):
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.write(folder / "a.png", "a.png")
+    monkeypatch.chdir(tmp_path)
+    for text in ("zip://**::x.zip", "zip://**::file://x.zip", "simplecache::file://photos"):
+        source = sources.of(text)
+        assert str(tmp_path) in source.where
+        monkeypatch.chdir("/")
+        assert "a.png" in sources.of(source.where).find().names
+        monkeypatch.chdir(tmp_path)
+
+
+def test_a_server_without_ranges_is_not_the_pictures_fault(folder, bucket, tmp_path, monkeypatch):
+    bucket.pipe_file("/bucket/0.tar", pack(tmp_path / "0.tar", folder).read_bytes())
+    source = sources.of("memory://bucket/0.tar")
+    name = source.find().names[0]
+    monkeypatch.setattr(type(bucket), "cat_file", lambda self, path, **_: self.store[path].getvalue())
+    with pytest.raises(OSError, match="sends all of a file"):
+        source.open(name)
+
+
+def test_gzip_named_tar_is_told(folder, tmp_path):
+    pack(tmp_path / "0.tar", folder, mode="w:gz")
+    assert sources.of(str(tmp_path / "0.tar")).find().unlisted == {"0.tar": "gzip: unpack it"}
+
+
+def test_a_damaged_parquet_file_costs_no_other(folder, bucket, tmp_path, monkeypatch):
+    """pyarrow has errors of many kinds for it, OSError among them, which a network has, too."""
+    picture = (folder / "a.png").read_bytes()
+    whole = table(tmp_path / "p" / "0.parquet", image=[picture] * 6).read_bytes()
+    for at, name in ((len(whole) - 40, "1"), (len(whole) - 200, "2"), (6, "3")):
+        (tmp_path / "p" / f"{name}.parquet").write_bytes(
+            whole[:at] + bytes(b ^ 0x55 for b in whole[at : at + 8]) + whole[at + 8 :]
+        )
+    for name in range(4):
+        bucket.pipe_file(f"/bucket/p/{name}.parquet", (tmp_path / "p" / f"{name}.parquet").read_bytes())
+    for text in (f"{tmp_path}/p/*.parquet", "memory://bucket/p/*.parquet"):
+        source = sources.of(text)
+        found = source.find()
+        damaged = set(found.unlisted)
+        for name in found.names:
+            try:
+                assert source.open(name).read() == picture or not name.startswith("0")
+            except DataError:
+                damaged.add(name.partition("/")[0])
+        assert {"2.parquet", "3.parquet"} <= damaged
+        assert "0.parquet" not in damaged
+
+    def down(self, path, *_, **__):
+        raise TimeoutError
+
+    monkeypatch.setattr(type(bucket), "open", down)
+    monkeypatch.setattr(type(bucket), "cat_file", down)
+    parquet._layout.cache_clear()
+    with pytest.raises(OSError, match="can't be had"):
+        sources.of("memory://bucket/p/0.parquet").find()
 
 
 def test_an_object_that_was_named_as_a_folder(bucket):

@@ -84,8 +84,9 @@ def _predict(chosen: argparse.Namespace, arguments: list[str], console: Console,
     ):
         todo = [name for name in found.names if name not in journal.done]
         console.print(f"{detector}\n{_told(found, len(found.names) - len(todo))}")
-        if chosen.maps and len(todo) < len(found.names):
-            console.print("maps are made of what is scored now; of all by --fresh")
+        if (chosen.maps or chosen.copy_flagged) and len(todo) < len(found.names):
+            console.print("maps and copies are made of what is scored now; of all by --fresh")
+        not_copied: list[str] = []
         depths = depth.Depths()
         work = engine(directory, sha256)(
             detector,
@@ -101,7 +102,7 @@ def _predict(chosen: argparse.Namespace, arguments: list[str], console: Console,
             for rows in work:
                 if rows:
                     if chosen.copy_flagged:
-                        _copy_flagged(rows, source, chosen.copy_flagged)
+                        not_copied += _copy_flagged(rows, source, chosen.copy_flagged)
                     journal.append(rows)
                     progress.advance(len(rows))
                 if stop.received is not None:
@@ -130,6 +131,8 @@ def _predict(chosen: argparse.Namespace, arguments: list[str], console: Console,
             "maps": chosen.maps,
         }
         _summary(console, journal, rate, written)
+        if not_copied:
+            console.print(f"{len(not_copied):,} flagged files can't be copied: {not_copied[0]}, …", style="bold red")
         if (drifted := drift.compare(*page.compared(detector, journal))) is not None and drifted.alarm:
             console.print(str(drifted), style="bold red")
         unseen = [row.unseen for row in journal.rows() if row.unseen is not None]
@@ -164,10 +167,18 @@ def _check_outside(source: Source, option: str, target: Path | None) -> None:
 
 def _check_found(source: Source, found: walk.Found) -> None:
     """Refuses a folder of shards, whose pictures have to be named."""
+    if found.names or found.unlisted:
+        return
     shards = [suffix for suffix in sources.SHARDS if found.passed_over[suffix]]
-    if shards and not found.names:
-        choices = " or ".join(f"'{source.where}/*{suffix}'" for suffix in shards)
+    pattern = getattr(source, "pattern", "")
+    if shards:
+        choices = " or ".join(f"'{'FOLDER' if pattern else source.where}/*{suffix}'" for suffix in shards)
         raise DataError(f"{source.where} holds no pictures, but {' and '.join(shards)} files: name them, {choices}")
+    if pattern:
+        raise DataError(
+            f"no picture file fits {source.where}: * stays in one folder, ** stands for any, as in 'photos/**/*.jpg', "
+            "and --any-name takes files that aren't named like pictures"
+        )
 
 
 def _told(found: walk.Found, before: int) -> str:
@@ -181,15 +192,21 @@ def _told(found: walk.Found, before: int) -> str:
     return "; ".join(parts)
 
 
-def _copy_flagged(rows: list[Prediction], source: Source, to: Path) -> None:
+def _copy_flagged(rows: list[Prediction], source: Source, to: Path) -> list[str]:
+    """Copies files; those that can't be, and why: a bucket may have names that no folder can."""
+    failed = []
     for row in rows:
         if row.decision == "anomalous":
             target, file = to / row.path, source.open(row.path)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if isinstance(file, str | os.PathLike):
-                shutil.copyfile(file, target)
-            else:
-                target.write_bytes(file.read())
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                if isinstance(file, str | os.PathLike):
+                    shutil.copyfile(file, target)
+                else:
+                    target.write_bytes(file.read())
+            except OSError as error:
+                failed.append(f"{upload.line(row.path)} ({error.strerror or error})")
+    return failed
 
 
 def _submission(path: Path, journal: ResumeLog) -> None:

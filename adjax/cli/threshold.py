@@ -16,7 +16,7 @@ from rich.console import Console
 from adjax import features, manifest, serialization, thresholds
 from adjax.cli._common import start
 from adjax.cli.parsers.threshold import parser
-from adjax.data.io import sources
+from adjax.data.io import sources, upload
 from adjax.data.io.sources.types import Source
 from adjax.data.split import DataError
 from adjax.detector import Detector
@@ -106,9 +106,13 @@ def _directory(chosen: argparse.Namespace, beside: dict[str, Any]) -> Path:
 def _boxes(console: Console, detector: Detector, source: Source, names: list[str]) -> dict[str, str | None]:
     """Boxes of pictures, at the threshold of the detector; None for one that has none, or can't be read any more."""
     work = stream.rows(detector, source, names, batch_size=features.batch_size_for(detector.spec.image_shape))
-    found = dict[str, str | None]()
+    found, lost = dict[str, str | None](), list[str]()
     with ImageProgress(console, len(names), "boxes") as progress, closing(work):
         for rows in work:
             found |= {row.path: row.boxes for row in rows}
+            lost += [f"{upload.line(row.path)}: {row.error}" for row in rows if row.error is not None]
             progress.advance(len(rows))
+    if lost:
+        told = f"{len(lost):,} of {len(names):,} flagged pictures can't be read any more, and get no boxes"
+        console.print(f"{told}: {lost[0]}", style="bold red")
     return found

@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -40,6 +41,8 @@ def of(text: str) -> Source:
     Raises:
       DataError: a text that names none, and why.
     """
+    if not text.strip():
+        raise DataError("SOURCE is empty: name a folder of pictures, . for this one")
     if not _URL.fullmatch(text) and Path(text).is_dir():
         return Folder(Path(text))
     named = re.fullmatch(rf"(?P<files>.+\{_PARQUET})#(?P<column>[^/]+)", text, re.DOTALL)
@@ -53,11 +56,24 @@ def of(text: str) -> Source:
     if sharded and not pattern:
         *folders, last = root.split("/")
         root, pattern = "/".join(folders) + "/" * (folders == [""]), escaped(last)
+    elif url is None and not pattern and Path(text).is_file():
+        raise DataError(f"{text} is a file: name its folder, or a pattern; a zip file as 'zip://**::{text}'")
     files: Folder | Remote
     if url is None or (url["head"] == "file://" and not url["tail"]):
         files = Folder(Path(root or "."), pattern)
     else:
-        files = Remote(url["head"], root, url["tail"] or "", pattern)
+        if url["head"].endswith("::file://"):
+            root = os.path.abspath(root)
+        files = Remote(url["head"], root, _absolute(url["tail"] or ""), pattern)
     if path.endswith(_PARQUET):
         return Parquet(files, column)
     return Tar(files) if path.endswith(_TAR) else files
+
+
+def _absolute(tail: str) -> str:
+    """The end of a chain: a path is taken from here, wherever the journal is read again."""
+    chain, separator, last = tail.rpartition("::")
+    path = last.removeprefix("file://")
+    if not separator or "://" in path:
+        return tail
+    return f"{chain}{separator}{last[: len(last) - len(path)]}{os.path.abspath(path)}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
@@ -28,6 +30,22 @@ class _Layout(NamedTuple):
     field: str
     firsts: list[int]
     rows: int
+
+
+class _Damaged(DataError):
+    """The reason why a file is no Parquet."""
+
+
+@contextmanager
+def _reading(shards: Folder | Remote, name: str) -> Iterator[None]:
+    """Tells damage, for which pyarrow has errors of any kind, from a file that can't be had."""
+    try:
+        yield
+    except DataError:
+        raise
+    except Exception as error:
+        shards.span(name, 0, 4)  # out of reach: that is what is raised
+        raise _Damaged(f"damaged, or no Parquet file: {upload.reason(error)}") from error
 
 
 @dataclass(frozen=True)
@@ -69,9 +87,10 @@ class Parquet:
         found = walk.Found([], Counter(), {})
         for name in shard_names(self.shards, links):
             try:
-                count = _layout(self.shards, name, self.column).rows
-            except _arrow().ArrowInvalid as error:
-                found.unlisted[name] = f"no Parquet file: {upload.reason(error)}"
+                with _reading(self.shards, name):
+                    count = _layout(self.shards, name, self.column).rows
+            except _Damaged as error:
+                found.unlisted[name] = str(error)
                 continue
             found.names.extend(f"{name}/{row}" for row in range(count))
         return found
@@ -79,13 +98,10 @@ class Parquet:
     def open(self, name: str) -> BytesIO:
         """A row's picture."""
         shard, _, row = name.rpartition("/")
-        with _LOCK:  # threads that open the first rows of a group wait for the one that reads it
-            try:
-                layout = _layout(self.shards, shard, self.column)
-                group = bisect_right(layout.firsts, int(row)) - 1
-                cells = _group(self.shards, shard, self.column, group)
-            except _arrow().ArrowInvalid as error:
-                raise DataError(f"damaged: {upload.reason(error)}") from error
+        with _LOCK, _reading(self.shards, shard):  # threads that open the first rows of a group wait for one
+            layout = _layout(self.shards, shard, self.column)
+            group = bisect_right(layout.firsts, int(row)) - 1
+            cells = _group(self.shards, shard, self.column, group)
             content = cells[int(row) - layout.firsts[group]].as_py()
         if content is None:
             raise DataError("no bytes in this row")

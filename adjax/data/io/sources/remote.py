@@ -15,7 +15,7 @@ from adjax.data.io.pattern import Pattern, escaped
 from adjax.data.io.sources.names import check_name
 from adjax.data.split import DataError
 
-_PASSWORD = re.compile(r"\b(?!git)\w+://[^/@:]*:[^/@]*@")  # git's and GitHub's have a repository there
+_SECRET = re.compile(r"(?!git)[\w+.-]+://[^@]*:[^@]*@|https?://([^/]*@|[^?]*\?)")  # git's have a repository there
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,10 @@ class Remote:
     pattern: str = ""
 
     def __post_init__(self):
-        if _PASSWORD.search(self.url):
+        if any(_SECRET.match(part) for part in f"{self.url}/{self.pattern}".split("::")):
             raise DataError(
-                "a URL with a password in it would stand in the journal and the report: leave it out, and give it to "
-                "the file system by environment, as AWS_SECRET_ACCESS_KEY or FSSPEC_S3_KEY"
+                "a URL with a password, a token or a query in it would stand in the journal and the report: leave it "
+                "out, and give it to the file system by environment, as AWS_SECRET_ACCESS_KEY or FSSPEC_S3_KEY"
             )
 
     @property
@@ -74,7 +74,9 @@ class Remote:
         pattern, found = Pattern(self.pattern), walk.Found([], Counter(), {})
         try:
             system, root = _system(self.url)
-            paths = system.find(root, maxdepth=pattern.deepest)
+            paths = _files(system, root, pattern.deepest)
+        except FileNotFoundError:
+            paths = []
         except Exception as error:  # of each file system its own
             raise DataError(f"{self.url} can't be listed: {upload.reason(error)}") from error
         if not paths:
@@ -137,6 +139,32 @@ class Remote:
             what = upload.line(f"{self.url}/{name}")
             why = upload.reason(error)
             raise OSError(f"{what} can't be had: {why}. What is done stays: the same command goes on") from error
+
+
+def _files(system: Any, root: str, deepest: int | None) -> list[str]:
+    """Paths of all files at most so deep. fsspec's own `find` leaves out folders that can't be listed, but for file
+    systems whose listing is flat, which is one request for many folders there."""
+    if deepest is None and _is_flat(system):
+        return system.find(root)
+    found, waiting = list[str](), [(root, 1)]
+    while waiting:
+        folder, depth = waiting.pop()
+        for entry in system.ls(folder, detail=True):
+            path = entry["name"].rstrip("/")
+            if entry["type"] != "directory":
+                found.append(path)
+            elif path != folder and (deepest is None or depth < deepest):
+                waiting.append((path, depth + 1))
+    return found
+
+
+def _is_flat(system: Any) -> bool:
+    from fsspec.asyn import AsyncFileSystem
+    from fsspec.spec import AbstractFileSystem
+
+    if isinstance(system, AsyncFileSystem):
+        return type(system)._find is not AsyncFileSystem._find
+    return type(system).find is not AbstractFileSystem.find
 
 
 def _system(url: str) -> tuple[Any, str]:

@@ -92,6 +92,11 @@ class Tar:
         content = self.shards.span(shard, offset, offset + size)
         if len(content) < size:
             raise DataError("its tar file ends before it")
+        if len(content) > size:
+            raise OSError(
+                f"{upload.line(shard)}: the server sends all of a file where a part was asked for: download it, or let "
+                "fsspec keep a copy, 'filecache::URL'"
+            )
         return BytesIO(content)
 
 
@@ -110,7 +115,7 @@ def shard_names(shards: Folder | Remote, links: bool) -> list[str]:
     """
     names = shards.find(links=links, any_name=True).names
     if not names:
-        raise DataError(f"no file fits {shards.where}: name files that are there")
+        raise DataError(f"no file fits {shards.where}: name files that are there; links are taken by --follow-links")
     return names
 
 
@@ -139,7 +144,9 @@ def _read_shard(shards: Folder | Remote, name: str) -> _Shard:
             if damage := _damage_at_end(file, archive.offset):
                 return found._replace(damage=damage)
     except tarfile.TarError as error:
-        return found._replace(damage=f"not a whole tar file without compression: {upload.reason(error)}")
+        packed = shards.span(name, 0, 2) == b"\x1f\x8b"
+        what = "gzip: unpack it" if packed else f"not a whole tar file without compression: {upload.reason(error)}"
+        return found._replace(damage=what)
     return found
 
 
