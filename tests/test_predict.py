@@ -425,6 +425,32 @@ def test_flagged_files_are_copied(saved, folder, tmp_path):
     assert run(saved, folder, "--out", tmp_path / "t.csv", "--copy-flagged", folder / "flagged") == 1
 
 
+def test_a_copy_that_can_not_be_made_is_told_and_the_others_are_made(saved, folder, tmp_path, capsys):
+    out, first, second = tmp_path / "s.csv", tmp_path / "first", tmp_path / "second"
+    assert run(saved, folder, "--out", out, "--copy-flagged", first) == 0
+    copied = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
+    (second / copied[0]).mkdir(parents=True)
+    capsys.readouterr()
+    assert run(saved, folder, "--out", out, "--copy-flagged", second, "--fresh") == 0
+    assert f"1 flagged files can't be copied: {copied[0]} (Is a directory)" in " ".join(capsys.readouterr().out.split())
+    assert sorted(path.relative_to(second) for path in second.rglob("*") if path.is_file()) == copied[1:]
+    assert run(saved, folder, "--out", out, "--copy-flagged", tmp_path / "third") == 0
+    assert "copies are made of what is scored now; of all by --fresh" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_source_without_pictures_is_told_with_what_to_name(saved, folder, tmp_path, capsys):
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "0.tar").write_bytes(b"")
+    for source, said in (
+        (tmp_path / "shards", "'" + str(tmp_path / "shards") + "/*.tar'"),
+        (f"{tmp_path}/shards/*", "'FOLDER/*.tar'"),
+        (f"{folder}/*.nothing", "no picture file fits"),
+    ):
+        assert run(saved, source, "--out", tmp_path / "n.csv") == 1
+        assert said in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "n.csv").exists()
+
+
 def test_the_submission_has_a_probability_for_every_file(saved, detector, folder, tmp_path):
     (folder / "b" / "bad.png").write_bytes(b"")
     out, answer = tmp_path / "s.jsonl", tmp_path / "answer.csv"

@@ -88,6 +88,10 @@ def test_boxes_are_those_of_predict_too_where_asked(tmp_path, capsys):
     assert f"boxes of {lost} flagged files are left empty" in capsys.readouterr().out
     assert [row.boxes for row in readers.Table(new).rows()] == [None] * 6
     assert [row.decision for row in readers.Table(new).rows()] == [row.decision for row in readers.Table(two).rows()]
+    [path.unlink() for path in folder.iterdir()]
+    capsys.readouterr()
+    assert command("threshold", one, *rate, "--out", new, "--overwrite", "--boxes") == 0
+    assert f"{lost} of {lost} flagged pictures can't be read any more, and get no boxes" in capsys.readouterr().out
 
 
 def test_a_threshold_of_ones_own_flags_what_is_above_it(scored, capsys):
