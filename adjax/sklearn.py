@@ -21,7 +21,7 @@ from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from adjax import crossfit, methods
+from adjax import crossfit, features, methods
 from adjax.custom import detector_from
 from adjax.data.splitting import copies, validation_split
 from adjax.detector import Detector
@@ -57,7 +57,11 @@ class _Outliers(OutlierMixin, BaseEstimator):
           X: as in `fit`.
         """
         check_is_fitted(self, "detector_")
-        return -np.asarray(self.detector_.score(self._images(X, reset=False)), np.float64)
+        images = self._images(X, reset=False)
+        # A score may round otherwise in a batch of another size, and scikit-learn's have to be the same of any subset.
+        missing = max(features.batch_size_for(images.shape[1:]) - len(images), 0)
+        whole = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)])
+        return -np.asarray(self.detector_.score(whole)[: len(images)], np.float64)
 
     def decision_function(self, X: Any) -> np.ndarray:
         """float64[N]: `score_samples` less `offset_`, negative for anomalies."""
