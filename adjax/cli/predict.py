@@ -84,8 +84,9 @@ def _predict(chosen: argparse.Namespace, arguments: list[str], console: Console,
     ):
         todo = [name for name in found.names if name not in journal.done]
         console.print(f"{detector}\n{_told(found, len(found.names) - len(todo))}")
-        if (chosen.maps or chosen.copy_flagged) and len(todo) < len(found.names):
-            console.print("maps and copies are made of what is scored now; of all by --fresh")
+        made = " and ".join(["maps"] * bool(chosen.maps) + ["copies"] * bool(chosen.copy_flagged))
+        if made and len(todo) < len(found.names):
+            console.print(f"{made} are made of what is scored now; of all by --fresh")
         not_copied: list[str] = []
         depths = depth.Depths()
         work = engine(directory, sha256)(
