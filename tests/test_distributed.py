@@ -130,3 +130,14 @@ def test_a_signal_to_one_process_stops_both_after_the_same_step(tmp_path):
     state = read(tmp_path / "resume.npz", one)
     assert_close(state, one, atol=1e-4)
     assert jax.tree.leaves(state.members)[0].shape[0] == 1
+
+
+@pytest.mark.slow
+def test_statistics_of_two_processes_are_merged():
+    port = free_port()
+    processes = [start("child_merge_processes.py", i, port) for i in range(2)]
+    try:
+        outputs = [finish(p) for p in processes]
+    finally:
+        [p.kill() for p in processes]
+    assert all(f"{name} of two processes is that of one" in o for o in outputs for name in ("mahalanobis", "knn"))
