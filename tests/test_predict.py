@@ -1,40 +1,27 @@
-"""`python -m adjax predict`: every file a row, one program, resumable."""
+"""`python -m adjax predict`: what a row says, and what is made of rows."""
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import json
-import os
-import shutil
-import signal
-import subprocess
 import sys
-import time
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pyarrow.parquet
 import pytest
 import untrained
-from picture_files import png, save
+from picture_files import save
 from PIL import Image
-from tiers import daily
+from predicting import SHAPE, run, table, twenty
 
 import adjax
 from adjax import __main__, thresholds
 from adjax.data import DataError
-from adjax.data.io import upload, walk
+from adjax.data.io import upload
 from adjax.data.io.sources.folder import Folder
 from adjax.predict import stream, writers
 from adjax.predict.batch import predict_batch
-from adjax.predict.resume_log import ResumeLog
 from adjax.spec import resolve
-
-SHAPE = (8, 8, 1)
-
 
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
@@ -53,28 +40,7 @@ def saved(detector, tmp_path_factory):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Twenty pictures, grey, of the detector's size."""
-    root = tmp_path / "photos"
-    rng = np.random.default_rng(1)
-    for i in range(20):
-        save(root / f"{'ab'[i % 2]}" / f"{i:02}.png", rng.integers(0, 80, (8, 8), np.uint8) + np.uint8(100 * (i % 2)))
-    return root
-
-
-def run(*arguments) -> int:
-    return __main__.main(["predict", *map(str, arguments)])
-
-
-def table(path) -> list[dict]:
-    if path.suffix == ".csv":
-        with open(path, encoding="utf-8", newline="") as file:
-            return list(csv.DictReader(file))
-    if path.suffix == ".jsonl":
-        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    return pyarrow.parquet.read_table(path).to_pylist()
-
-
-# --- what a row says ---
+    return twenty(tmp_path / "photos")
 
 
 def test_a_row_says_what_the_detector_says(saved, detector, folder, tmp_path):
@@ -187,231 +153,6 @@ def test_the_threshold_can_be_chosen(saved, detector, folder, tmp_path):
     assert run(saved, folder, "--out", tmp_path / "t.jsonl", "--false-positive-rate", 0.001) == 1  # 999 are needed
 
 
-# --- names ---
-
-ODD_NAMES = [
-    b"<img src=x onerror=1>.png",
-    b"new\nline\r.png",
-    b"\xff\xfe.png",
-    b"=1+1.png",
-    b'quote",.png',
-    "é→.png".encode(),
-]
-
-
-def test_odd_names_are_rows(saved, tmp_path):
-    root = tmp_path / "odd"
-    picture = save(root / "x.png", np.zeros((8, 8), np.uint8)).read_bytes()
-    for name in ODD_NAMES:
-        Path(os.fsdecode(os.path.join(os.fsencode(root), name))).write_bytes(picture)
-    wanted = sorted(["x.png", *(name.decode("utf-8", "backslashreplace") for name in ODD_NAMES)])
-    for suffix in ("csv", "jsonl", "parquet"):
-        out = tmp_path / f"s.{suffix}"
-        assert run(saved, root, "--out", out, "--submission", tmp_path / "sub.csv") == 0
-        paths = [row["path"] for row in table(out)]
-        assert sorted(path.removeprefix("./") for path in paths) == wanted
-        assert {row["status"] for row in table(out)} == {"ok"}
-        assert run(saved, root, "--out", out) == 0  # the journal knows them all again
-        assert len(table(out)) == len(wanted)
-    assert "./=1+1.png" in [row["path"] for row in table(tmp_path / "s.csv")]
-    assert len(table(tmp_path / "sub.csv")) == len(wanted)
-
-
-def test_a_name_can_not_command_a_terminal():
-    assert upload.line("a\x1b[2J\n\udcff.png") == r"a\x1b[2J\n\xff.png"
-
-
-def test_links_hidden_files_and_pipes_are_passed_over(saved, folder, tmp_path):
-    outside = save(tmp_path / "outside" / "far.png", np.zeros((8, 8), np.uint8))
-    (folder / "link.png").symlink_to(outside)
-    (folder / "ring").symlink_to(folder)
-    (folder / "away").symlink_to(outside.parent)
-    save(folder / ".hidden.png", np.zeros((8, 8), np.uint8))
-    save(folder / ".cache" / "a.png", np.zeros((8, 8), np.uint8))
-    os.mkfifo(folder / "pipe.png")  # reading it would never end
-    shutil.copy(outside, folder / "upload_17")
-    (folder / "notes.txt").write_text("no picture")
-    found = walk.find(folder)
-    assert len(found.names) == 20
-    assert found.passed_over == {"symbolic links": 3, "hidden": 2, "no file": 1, "no extension": 1, ".txt": 1}
-    assert set(walk.find(folder, hidden=True).names) - set(found.names) == {".hidden.png", ".cache/a.png"}
-    assert set(walk.find(folder, links=True).names) - set(found.names) == {"link.png", "away/far.png"}
-    assert set(walk.find(folder, any_name=True).names) - set(found.names) == {"notes.txt", "upload_17"}
-    assert run(saved, folder, "--out", tmp_path / "s.jsonl", "--any-name", "--follow-links") == 0
-    by_path = {row["path"]: row for row in table(tmp_path / "s.jsonl")}
-    assert by_path["upload_17"]["status"] == "ok"
-    assert by_path["notes.txt"]["status"] == "error"
-
-
-def test_deep_folders_are_walked(tmp_path):
-    deep = tmp_path
-    for _ in range(1200):  # deeper than Python calls
-        deep = deep / "d"
-        deep.mkdir()
-    (deep / "a.png").touch()
-    assert walk.find(tmp_path).names == ["d/" * 1200 + "a.png"]
-    subprocess.run(["rm", "-rf", str(tmp_path / "d")], check=True)  # deeper than pytest clears
-
-
-def test_a_folder_that_can_not_be_listed_is_a_row(saved, folder, tmp_path, monkeypatch):
-    scandir = os.scandir
-
-    def forbidden(path):
-        if str(path).endswith("/a"):
-            raise PermissionError(13, "Permission denied", path)
-        return scandir(path)
-
-    monkeypatch.setattr(walk.os, "scandir", forbidden)
-    for _ in range(2):  # a restart doesn't repeat it
-        assert run(saved, folder, "--out", tmp_path / "s.jsonl") == 0
-        rows = table(tmp_path / "s.jsonl")
-        assert [row["path"] for row in rows if row["status"] == "error"] == ["a/"]
-        assert rows[-1]["error"] == "can't be listed: Permission denied"
-        assert len(rows) == 11
-
-
-# --- damaged and hostile files ---
-
-
-def hostile(rng, number):
-    """The bytes of a file that may be anything."""
-    import io
-
-    mode = ["L", "RGB", "RGBA", "P", "1", "CMYK", "LA", "I;16"][number % 8]
-    kinds = {"CMYK": ["JPEG", "TIFF"], "LA": ["PNG"], "I;16": ["PNG", "TIFF"], "RGBA": ["PNG", "WEBP", "TIFF"]}
-    kind = rng.choice(
-        kinds.get(mode, ["PNG", "GIF", "BMP", "TIFF"] if mode != "RGB" else ["JPEG", "PNG", "WEBP", "PPM"])
-    )
-    size = tuple(int(x) for x in rng.integers(1, 40, 2))
-    if mode == "I;16":
-        image = Image.fromarray(rng.integers(0, 65536, size, np.uint16))
-    else:
-        image = Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)).convert("L" if mode == "LA" else mode)
-        image = image.convert(mode)
-    buffer = io.BytesIO()
-    image.save(buffer, kind)
-    content = bytearray(buffer.getvalue())
-    match number % 5:
-        case 0:  # cut short
-            return bytes(content[: int(rng.integers(0, len(content)))])
-        case 1:  # flipped bytes
-            for at in rng.integers(0, len(content), 1 + len(content) // 50):
-                content[at] = rng.integers(0, 256)
-            return bytes(content)
-        case 2:  # noise behind a true beginning
-            return bytes(content[:16]) + rng.bytes(300)
-        case 3:  # a claim of many pixels
-            side = int(rng.integers(5_000, 2**31))
-            return png(side, side, 8, int(rng.choice([0, 2, 3, 6])), rng.bytes(20))
-    return bytes(content)  # whole, in an odd mode
-
-
-@pytest.mark.parametrize("count", [*daily([280, 1000], 280)])  # each mode in each way broken, seven times or 25
-def test_as_many_hostile_files_are_as_many_rows(saved, tmp_path, count):
-    rng, root = np.random.default_rng(0), tmp_path / "hostile"
-    root.mkdir()
-    suffixes = (".png", ".jpg", ".gif", ".tif", ".webp", ".bmp", ".heic")
-    for number in range(count):
-        (root / f"{number:04}{suffixes[number % 7]}").write_bytes(hostile(rng, number))
-    assert run(saved, root, "--out", tmp_path / "s.jsonl") == 0
-    rows = table(tmp_path / "s.jsonl")
-    assert [int(row["path"][:4]) for row in rows] == list(range(count))
-    for row in rows:
-        if row["status"] == "ok":
-            assert np.isfinite(row["score"])
-            assert row["decision"] in ("normal", "anomalous")
-        else:
-            assert 0 < len(row["error"]) <= 300
-            assert "\n" not in row["error"]
-            assert row["score"] is row["decision"] is None
-    by_kind = [[row["status"] for row in rows[kind::5]] for kind in range(5)]
-    assert set(by_kind[3]) == {"error"}  # bombs
-    assert set(by_kind[4]) == {"ok"}  # whole files, whatever their mode and extension
-    assert by_kind[0].count("error") > 0.75 * count / 5
-
-
-# --- going on ---
-
-
-def test_a_restart_scores_only_what_is_new(saved, folder, tmp_path, monkeypatch):
-    out = tmp_path / "s.jsonl"
-    assert run(saved, folder, "--out", out, "--no-report") == 0
-    before = table(out)
-    read, seen = upload.read, []
-    monkeypatch.setattr(stream.upload, "read", lambda path, *a, **k: (seen.append(path.name), read(path, *a, **k))[1])
-    save(folder / "a" / "new.png", np.zeros((8, 8), np.uint8))
-    assert run(saved, folder, "--out", out, "--no-report") == 0
-    assert seen == ["new.png"]
-    assert table(out)[:-1] == before
-    assert table(out)[-1]["path"] == "a/new.png"
-    seen.clear()
-    assert run(saved, folder, "--out", out, "--no-report", "--fresh") == 0
-    assert len(seen) == len(table(out)) == 21
-
-
-@pytest.mark.parametrize("suffix", ["csv", *(pytest.param(s, marks=pytest.mark.slow) for s in ("jsonl", "parquet"))])
-def test_ctrl_c_leaves_a_valid_table_and_a_restart_finishes_it(saved, folder, tmp_path, monkeypatch, suffix):
-    whole = tmp_path / f"whole.{suffix}"
-    assert run(saved, folder, "--out", whole, "--batch-size", 4) == 0
-    out, append = tmp_path / f"s.{suffix}", ResumeLog.append
-
-    def interrupted(self, rows):
-        append(self, rows)
-        ResumeLog.append = append  # once
-        os.kill(os.getpid(), signal.SIGINT)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ResumeLog, "append", interrupted)
-        assert run(saved, folder, "--out", out, "--batch-size", 4) == 130
-    assert 0 < len(table(out)) < 20
-    assert run(saved, folder, "--out", out, "--batch-size", 4) == 0
-    assert table(out) == table(whole)
-
-
-def test_a_line_cut_short_by_a_kill_is_written_again(saved, folder, tmp_path):
-    out, journal = tmp_path / "s.jsonl", tmp_path / "s.jsonl.journal"
-    assert run(saved, folder, "--out", out) == 0
-    whole = table(out)
-    journal.write_bytes(journal.read_bytes()[:-25])
-    assert run(saved, folder, "--out", out) == 0
-    assert table(out) == whole
-    journal.write_bytes(journal.read_bytes()[:30])  # killed as it began
-    assert run(saved, folder, "--out", out) == 0
-    assert table(out) == whole
-
-
-def test_another_detector_folder_or_threshold_is_refused(saved, detector, folder, tmp_path, capsys):
-    out = tmp_path / "s.csv"
-    assert run(saved, folder, "--out", out) == 0
-    before = out.read_bytes()
-    renamed = dataclasses.replace(detector.spec, classes=("x", "y"))
-    dataclasses.replace(detector, spec=renamed).save(tmp_path / "other")
-    for arguments, reason in (
-        ((tmp_path / "other", folder), "was begun with detector"),
-        ((saved, folder / "a"), "was begun with folder"),
-        ((saved, folder, "--false-positive-rate", 0.1), "was begun with threshold"),
-    ):
-        assert run(*arguments, "--out", out) == 1
-        assert reason in capsys.readouterr().err
-    assert out.read_bytes() == before
-    assert run(tmp_path / "other", folder, "--out", out, "--fresh") == 0
-
-
-def test_other_peoples_files_are_not_overwritten(saved, folder, tmp_path, capsys):
-    out, journal = tmp_path / "s.csv", tmp_path / "s.csv.journal"
-    out.write_text("mine")
-    assert run(saved, folder, "--out", out) == 1
-    assert out.read_text() == "mine"
-    out.unlink()
-    for content in ("mine", '{"mine": 1}\n', '["mine"]\n'):
-        journal.write_text(content)
-        assert run(saved, folder, "--out", out) == 1
-        assert journal.read_text() == content
-    capsys.readouterr()
-    with ResumeLog(tmp_path / "two.journal", {}), pytest.raises(DataError, match="written by another process"):
-        ResumeLog(tmp_path / "two.journal", {})
-
-
 def test_flagged_files_are_copied(saved, folder, tmp_path):
     rng = np.random.default_rng(3)
     save(folder / "a" / "odd.png", rng.integers(0, 2, (8, 8), np.uint8) * np.uint8(255))
@@ -499,55 +240,3 @@ def test_help_teaches_by_examples(capsys):
         text = capsys.readouterr().out
         assert "examples:" in text
         assert text.count(f"python -m adjax {command} ") >= 2
-
-
-# --- slow ---
-
-
-@pytest.mark.slow
-def test_a_hundred_thousand_files_in_flat_memory(saved, tmp_path):
-    """Hard links to a few pictures; stopped by Ctrl-C, gone on with, at a steady rate."""
-    root, rng = tmp_path / "many", np.random.default_rng(0)
-    originals = [save(tmp_path / f"{i}.png", rng.integers(0, 256, (28, 28), np.uint8)) for i in range(7)]
-    for part in range(100):
-        (root / f"{part:03}").mkdir(parents=True)
-        for i in range(1000):
-            os.link(originals[i % 7], root / f"{part:03}" / f"{i:04}.png")
-    out = tmp_path / "s.parquet"
-    command = [sys.executable, "-m", "adjax", "predict", str(saved), str(root), "--out", str(out)]
-    samples = []  # (bytes in the journal, resident bytes, seconds)
-
-    def watched(stop_at):
-        journal, began = tmp_path / "s.parquet.journal", time.perf_counter()
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-            while process.poll() is None:
-                time.sleep(0.25)
-                status = Path(f"/proc/{process.pid}/statm")
-                if not status.exists() or not journal.exists():
-                    continue
-                written = journal.stat().st_size
-                samples.append((written, int(status.read_text().split()[1] or 0) * 4096, time.perf_counter() - began))
-                if stop_at is not None and written > stop_at:
-                    process.send_signal(signal.SIGINT)
-                    stop_at = None
-            return process.wait(), process.stdout.read()
-
-    assert watched(4_000_000)[0] == 130
-    done = pyarrow.parquet.read_table(out).num_rows
-    assert 10_000 < done < 100_000
-    samples.clear()
-    code, said = watched(None)
-    assert code == 0
-    assert pyarrow.parquet.read_table(out).num_rows == 100_000
-    assert f"{done:,} of them done before" in said
-    whole = max(written for written, _, _ in samples)
-    scoring = [s for s in samples if samples[0][0] + 500_000 < s[0] < whole and s[1]]  # warm, and not over
-    memory = [resident / 2**20 for _, resident, _ in scoring]
-    first, middle, last = scoring[0], scoring[len(scoring) // 2], scoring[-1]
-    rates = [(b[0] - a[0]) / (b[2] - a[2]) for a, b in ((first, middle), (middle, last))]
-    print(
-        said,
-        f"memory {min(memory):.0f} to {max(memory):.0f} MiB; journal {rates[0]:,.0f}, then {rates[1]:,.0f} bytes/s",
-    )
-    assert max(memory) - min(memory) < 30
-    assert 0.4 < rates[0] / rates[1] < 2.5
