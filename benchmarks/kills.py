@@ -13,7 +13,6 @@ import argparse
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,7 @@ import psutil
 
 from adjax import surface
 from benchmarks.decoding import untrained, write_pictures
+from benchmarks.serving import free_port
 from experiments.rundir import environment, write_json
 
 PICTURES, WAIT_S = 4000, 600
@@ -116,9 +116,7 @@ def _start(*line: object, **environment: str) -> subprocess.Popen[str]:
 
 
 def _ranks(out: Path) -> list[subprocess.Popen[str]]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     line = ("-m", "experiments.run", "--distributed", *TRAINING, "--out", out)
     named = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2", "JAX_PLATFORMS": "cpu"}
     return [_start(*line, **named, JAX_PROCESS_ID=str(process)) for process in range(2)]

@@ -193,6 +193,12 @@ def test_the_best_epoch_of_each_member_is_kept(tmp_path):
     assert best.end(30)
     assert Best.ended_at(tmp_path) == 30
     assert Best(tmp_path, 2, 0).record()["step"] == [0, 0]  # a run without a checkpoint starts afresh
+    other = Best(tmp_path / "other", 2, 0, writes=False)  # of a process that isn't the first
+    other.offer(5, {"w": np.array([1.0, 2.0])}, np.array([0.7, 0.6]))
+    assert other.end(5)
+    assert other.params({"w": np.zeros(2)})["w"].tolist() == [1.0, 2.0]
+    assert other.record()["step"] == [5, 5]
+    assert not (tmp_path / "other").exists()
 
 
 def test_nothing_kept_is_the_last_state(tmp_path):

@@ -351,6 +351,50 @@ def test_a_server_without_ranges_is_not_the_pictures_fault(folder, bucket, tmp_p
         source.open(name)
 
 
+@pytest.mark.parametrize("kind", ["tar", "parquet"])
+def test_a_network_that_fails_while_a_shard_is_read_blames_none(folder, bucket, tmp_path, monkeypatch, kind):
+    """And what fails now is asked for again later."""
+    picture = (folder / "a.png").read_bytes()
+    made = pack(tmp_path / "0.tar", folder) if kind == "tar" else table(tmp_path / "0.parquet", image=[picture] * 6)
+    bucket.pipe_file(f"/bucket/0.{kind}", made.read_bytes())
+    source = sources.of(f"memory://bucket/0.{kind}")
+    opened = type(bucket).open
+
+    class Failing(io.BytesIO):
+        def read(self, size=-1):
+            if self.tell() + size > 600:
+                raise TimeoutError
+            return super().read(size)
+
+    def failing(self, path, *arguments, **options):
+        with opened(self, path, *arguments, **options) as file:
+            return Failing(file.read())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(bucket), "open", failing)
+        with pytest.raises(OSError, match=f"memory://bucket/0.{kind} can't be had: TimeoutError"):
+            source.find()
+    names = source.find().names
+    if kind == "parquet":
+        with monkeypatch.context() as patch:
+            patch.setattr(type(bucket), "open", failing)
+            parquet._group.cache_clear()
+            with pytest.raises(OSError, match="can't be had"):
+                source.open(names[0])
+    assert source.open(names[0]).read() == picture
+
+
+def test_shards_that_were_replaced_are_read_anew(folder, tmp_path):
+    tar, rows = tmp_path / "0.tar", tmp_path / "0.parquet"
+    for names in (["a.png"], ["b.png", "a.png"]):
+        contents = [(folder / name).read_bytes() for name in names]
+        pack(tar, folder, names)
+        table(rows, image=contents)
+        for path in (tar, rows):
+            source = sources.of(str(path))
+            assert [source.open(name).read() for name in source.find().names] == contents
+
+
 def test_gzip_named_tar_is_told(folder, tmp_path):
     pack(tmp_path / "0.tar", folder, mode="w:gz")
     assert sources.of(str(tmp_path / "0.tar")).find().unlisted == {"0.tar": "gzip: unpack it"}
@@ -383,7 +427,6 @@ def test_a_damaged_parquet_file_costs_no_other(folder, bucket, tmp_path, monkeyp
 
     monkeypatch.setattr(type(bucket), "open", down)
     monkeypatch.setattr(type(bucket), "cat_file", down)
-    parquet._layout.cache_clear()
     with pytest.raises(OSError, match="can't be had"):
         sources.of("memory://bucket/p/0.parquet").find()
 

@@ -16,6 +16,10 @@ from typing import Any
 from adjax import distribution
 from adjax.data.io import upload
 from adjax.data.split import DataError
+from adjax.surface import words
+
+WAIT_S = 600.0
+"""For any worker to be there: a cluster may have to start machines first."""
 
 
 @dataclass(frozen=True)
@@ -115,16 +119,16 @@ def _own_signals() -> Iterator[None]:
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Ray tells this process's screen of every worker that dies, whatever `log_to_driver` is."""
-    worker = sys.modules.get("ray._private.worker")
+    worker: Any = sys.modules.get("ray._private.worker")
     printed = getattr(worker, "print_to_stdstream", None)
     if worker is None or printed is None:  # another release than 2.60
         yield
         return
-    worker.print_to_stdstream = lambda *_, **__: None  # type: ignore[attr-defined]
+    worker.print_to_stdstream = lambda *_, **__: None
     try:
         yield
     finally:
-        worker.print_to_stdstream = printed  # type: ignore[attr-defined]
+        worker.print_to_stdstream = printed
 
 
 def address_of(cluster: Cluster) -> str | None:
@@ -150,17 +154,46 @@ def environment() -> dict[str, str]:
     return {**same, "PJRT_NPROC": str(xla_threads())}
 
 
-def fitting(ray: Any, cpus: int, gpus: float) -> int:
+def options(cluster: Cluster) -> dict[str, Any]:
+    """What Ray is told of each worker: what it takes, and that it computes as this process does."""
+    return {
+        "num_cpus": cluster.cpus or xla_threads(),
+        "num_gpus": cluster.gpus,
+        "scheduling_strategy": "SPREAD",
+        "runtime_env": {"env_vars": environment()},
+    }
+
+
+def no_place(ray: Any, cluster: Cluster) -> DataError:
+    """The reason why no worker comes to be.
+
+    Args:
+      ray: connected.
+      cluster: says what a worker takes.
+
+    Returns:
+      The error, with what the cluster has.
+    """
+    found = ray.cluster_resources()
+    asked = f"{cluster.cpus or xla_threads()} CPUs" + f" and {cluster.gpus:g} GPUs" * bool(cluster.gpus)
+    less = words("--worker-cpus and --worker-gpus", "cpus= and gpus= of Cluster")
+    return DataError(
+        f"no worker of {asked} finds a place: the cluster has {found.get('CPU', 0):g} CPUs and "
+        f"{found.get('GPU', 0):g} GPUs; ask for less by {less}"
+    )
+
+
+def fitting(ray: Any, cluster: Cluster) -> int:
     """Counts the workers that the cluster has room for.
 
     Args:
       ray: connected.
-      cpus, gpus: that a worker takes.
+      cluster: says what a worker takes.
 
     Returns:
       Their number.
     """
-    found = 0
+    cpus, gpus, found = cluster.cpus or xla_threads(), cluster.gpus, 0
     for node in ray.nodes():
         if node["Alive"]:
             has = node["Resources"]

@@ -9,7 +9,7 @@ import jax
 from jax.typing import ArrayLike
 
 from adjax import process
-from adjax.cluster.connection import Cluster, connected, environment, fitting, xla_threads
+from adjax.cluster.connection import WAIT_S, Cluster, address_of, connected, fitting, no_place, options
 from adjax.data.split import DataError
 from adjax.scorers import statistics
 from adjax.types import Outputs, PyTree, Scorer
@@ -52,23 +52,17 @@ def fit_stream(
         raise ValueError("no parts to fit a scorer to: give at least 1")
     cluster = cluster or Cluster()
     with connected(cluster) as ray:
-        cpus = cluster.cpus or xla_threads()
-        room = fitting(ray, cpus, cluster.gpus)
-        if not room and not cluster.workers:
-            raise DataError(f"no worker of {cpus} CPUs and {cluster.gpus:g} GPUs finds a place: ask for less")
-        remote = ray.remote(_Fitter).options(
-            num_cpus=cpus,
-            num_gpus=cluster.gpus,
-            max_restarts=-1,
-            max_task_retries=RETRIES,
-            scheduling_strategy="SPREAD",
-            runtime_env={"env_vars": environment()},
-        )
+        room = fitting(ray, cluster)
+        if not room and not address_of(cluster):
+            raise no_place(ray, cluster)
+        remote = ray.remote(_Fitter).options(**options(cluster), max_restarts=-1, max_task_retries=RETRIES)
         work = ray.put((scorer, read, dim, classes, batch_size))
-        workers = [remote.remote() for _ in range(min(cluster.workers or room, len(parts)))]
+        workers = [remote.remote() for _ in range(max(1, min(cluster.workers or room, len(parts))))]
         pool, merged = ray.util.ActorPool(workers), None
         merge = jax.jit(scorer.merge)
         try:
+            if not ray.wait([worker.here.remote() for worker in workers], num_returns=1, timeout=WAIT_S)[0]:
+                raise no_place(ray, cluster)
             for stats in pool.map(lambda worker, part: worker.statistics.remote(work, part), parts):
                 if stats is not None:
                     merged = stats if merged is None else merge(merged, stats)
@@ -91,6 +85,10 @@ class _Fitter:
         """Knows no work yet: Ray may not have the arguments any more when it starts a process again."""
         process.prepare()
         self._work: tuple[Scorer, Callable[[Any], Any], Any, int, int] | None = None
+
+    def here(self) -> bool:
+        """True, once there is such a process."""
+        return True
 
     def statistics(self, work: tuple[Scorer, Callable[[Any], Any], Any, int, int], part: Any) -> PyTree | None:
         """Of a part, as NumPy arrays; None of one without rows. The work is the same each time."""

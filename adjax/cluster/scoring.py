@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from adjax import thresholds
-from adjax.cluster.connection import Cluster, address_of, connected, environment, fitting, xla_threads
+from adjax.cluster.connection import WAIT_S, Cluster, address_of, connected, fitting, no_place, options
 from adjax.cluster.worker import Scored, Setup, Worker, contents, versions, write_maps
 from adjax.data.io import upload
 from adjax.data.io.depth import Depths
@@ -38,8 +38,6 @@ AT_ONCE, AHEAD = 2, 4
 """Parts given to a worker, so that it never waits; and parts per worker that may be done before one that isn't."""
 DEATHS = 3
 """Workers that a part may cost."""
-WAIT_S = 600.0
-"""For any worker to be there: a cluster may have to start machines first."""
 _LOOK_S = 0.5
 
 
@@ -155,20 +153,12 @@ class _Pool:
     """Workers, and parts on their way through them."""
 
     def __init__(self, ray: Any, cluster: Cluster, setup: Setup, parts: _Parts):
-        self._ray, self._parts = ray, parts
+        self._ray, self._cluster, self._parts = ray, cluster, parts
         self._setup = ray.put(setup)
-        cpus = cluster.cpus or xla_threads()
-        self._worker = ray.remote(Worker).options(
-            num_cpus=cpus,
-            num_gpus=cluster.gpus,
-            max_restarts=0,
-            scheduling_strategy="SPREAD",
-            runtime_env={"env_vars": environment()},
-        )
-        self._asked = f"{cpus} CPUs" + f" and {cluster.gpus:g} GPUs" * bool(cluster.gpus)
-        room = fitting(ray, cpus, cluster.gpus)
+        self._worker = ray.remote(Worker).options(**options(cluster), max_restarts=0)
+        room = fitting(ray, cluster)
         if not room and not address_of(cluster):
-            raise self._no_place()
+            raise no_place(ray, cluster)
         self._size = max(1, min(cluster.workers or room, parts.count))
         self._deaths: dict[int, int] = {}  # part → workers that it cost
         self._unborn = 0  # workers in a row that died before their detector was loaded
@@ -197,7 +187,7 @@ class _Pool:
             if any(seat.loading is None for seat in self._seats):
                 placed_at = time.monotonic()
             elif time.monotonic() - placed_at > WAIT_S:
-                raise self._no_place()
+                raise no_place(self._ray, self._cluster)
 
     def _seat(self) -> _Seat:
         handle = self._worker.remote(self._setup)
@@ -248,13 +238,6 @@ class _Pool:
         for part, _ in seat.given:
             self._parts.put_back(part)
         self._seats[self._seats.index(seat)] = self._seat()
-
-    def _no_place(self) -> DataError:
-        found = self._ray.cluster_resources()
-        return DataError(
-            f"no worker of {self._asked} finds a place: the cluster has {found.get('CPU', 0):g} CPUs and "
-            f"{found.get('GPU', 0):g} GPUs; ask for less by --worker-cpus and --worker-gpus"
-        )
 
 
 def _check_versions(there: dict[str, str]) -> None:

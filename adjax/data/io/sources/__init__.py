@@ -59,7 +59,7 @@ def of(text: str) -> Source:
     elif url is None and not pattern and Path(text).is_file():
         raise DataError(f"{text} is a file: name its folder, or a pattern; a zip file as 'zip://**::{text}'")
     files: Folder | Remote
-    if url is None or (url["head"] == "file://" and not url["tail"]):
+    if url is None or (url["head"] in ("file://", "local://") and not url["tail"]):
         files = Folder(Path(root or "."), pattern)
     else:
         if url["head"].endswith("::file://"):

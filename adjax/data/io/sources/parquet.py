@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from adjax.data.io import upload, walk
 from adjax.data.io.sources.folder import Folder
-from adjax.data.io.sources.remote import Remote
+from adjax.data.io.sources.remote import Remote, Unreachable
 from adjax.data.io.sources.tar import shard_names
 from adjax.data.split import DataError
 
@@ -37,14 +37,13 @@ class _Damaged(DataError):
 
 
 @contextmanager
-def _reading(shards: Folder | Remote, name: str) -> Iterator[None]:
+def _reading() -> Iterator[None]:
     """Tells damage, for which pyarrow has errors of any kind, from a file that can't be had."""
     try:
         yield
-    except DataError:
+    except (DataError, Unreachable):
         raise
     except Exception as error:
-        shards.span(name, 0, 4)  # out of reach: that is what is raised
         raise _Damaged(f"damaged, or no Parquet file: {upload.reason(error)}") from error
 
 
@@ -85,9 +84,11 @@ class Parquet:
           OSError: none can be had at present.
         """
         found = walk.Found([], Counter(), {})
+        _layout.cache_clear()  # what lies there now
+        _group.cache_clear()
         for name in shard_names(self.shards, links):
             try:
-                with _reading(self.shards, name):
+                with _reading():
                     count = _layout(self.shards, name, self.column).rows
             except _Damaged as error:
                 found.unlisted[name] = str(error)
@@ -98,7 +99,7 @@ class Parquet:
     def open(self, name: str) -> BytesIO:
         """A row's picture."""
         shard, _, row = name.rpartition("/")
-        with _LOCK, _reading(self.shards, shard):  # threads that open the first rows of a group wait for one
+        with _LOCK, _reading():  # threads that open the first rows of a group wait for one
             layout = _layout(self.shards, shard, self.column)
             group = bisect_right(layout.firsts, int(row)) - 1
             cells = _group(self.shards, shard, self.column, group)

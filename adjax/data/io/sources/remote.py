@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from io import BytesIO
-from typing import Any, BinaryIO
+from io import BytesIO, RawIOBase
+from typing import Any
 
 from adjax.data.io import upload, walk
 from adjax.data.io.pattern import Pattern, escaped
@@ -25,7 +25,7 @@ class Remote:
     Attributes:
       head: what stands before the path, as "s3://" or "filecache::s3://".
       root: the path.
-      tail: what follows it, as "::file:///tmp/pictures.zip"; mostly nothing.
+      tail: what follows it, as "::file:///FOLDER/pictures.zip"; mostly nothing.
       pattern: of the names that are taken, "" for all.
     """
 
@@ -101,10 +101,10 @@ class Remote:
         check_name(name)
         return BytesIO(self._read(name))
 
-    def stream(self, name: str) -> BinaryIO:
-        """A file, open for reading at any place."""
-        with self._asking(name) as (system, path):
-            return system.open(path, "rb")
+    def stream(self, name: str) -> RawIOBase:
+        """A file, open for reading at any place; raises what `span` does."""
+        with self.asking(name) as (system, path):
+            return _Stream(self, name, system.open(path, "rb"))
 
     def span(self, name: str, start: int, end: int) -> bytes:
         """Reads a part of a file.
@@ -123,13 +123,24 @@ class Remote:
         return self._read(name, start=start, end=end) if end > start else b""
 
     def _read(self, name: str, **of: int) -> bytes:
-        with self._asking(name) as (system, path):
+        with self.asking(name) as (system, path):
             return system.cat_file(path, **of)
 
     @contextmanager
-    def _asking(self, name: str) -> Iterator[tuple[Any, str]]:
-        """The file system and a path in it. Only what is not there is the file's own fault: without a network or a
-        valid token all files would fail alike, and stay so in the journal."""
+    def asking(self, name: str) -> Iterator[tuple[Any, str]]:
+        """A context, of the file system and a path in it, whose errors are told apart. Only what is not there is the
+        file's own fault: without a network or a valid token all would fail alike, and stay so in the journal.
+
+        Args:
+          name: of a file.
+
+        Yields:
+          Both.
+
+        Raises:
+          DataError: it isn't there any more.
+          Unreachable: it can't be had at present.
+        """
         try:
             system, root = _system(self.url)
             yield system, f"{root}/{name}" if root else name
@@ -138,7 +149,38 @@ class Remote:
         except Exception as error:  # of each file system its own
             what = upload.line(f"{self.url}/{name}")
             why = upload.reason(error)
-            raise OSError(f"{what} can't be had: {why}. What is done stays: the same command goes on") from error
+            raise Unreachable(f"{what} can't be had: {why}. What is done stays: the same command goes on") from error
+
+
+class Unreachable(OSError):
+    """No fault of the file that was asked for."""
+
+
+class _Stream(RawIOBase):
+    """A file whose reading may fail for the network's sake at any time."""
+
+    def __init__(self, owner: Remote, name: str, file: Any):
+        self._owner, self._name, self._file = owner, name, file
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def read(self, size: int = -1) -> bytes:
+        with self._owner.asking(self._name):
+            return self._file.read(size)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
 
 
 def _files(system: Any, root: str, deepest: int | None) -> list[str]:

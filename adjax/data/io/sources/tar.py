@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
-from typing import BinaryIO, NamedTuple
+from typing import Any, NamedTuple
 
 from adjax.data.io import upload, walk
 from adjax.data.io.sources.folder import Folder
@@ -65,6 +65,7 @@ class Tar:
           OSError: none can be had at present.
         """
         found = walk.Found([], Counter(), {})
+        _read_shard.cache_clear()  # what lies there now
         for name in shard_names(self.shards, links):
             if _SUFFIX in name:
                 raise DataError(f"{upload.line(name)}: a folder of shards can't be named like a shard: rename it")
@@ -128,6 +129,7 @@ def _shard(shards: Folder | Remote, name: str) -> _Shard:
 def _read_shard(shards: Folder | Remote, name: str) -> _Shard:
     found = _Shard({}, Counter(), "")
     try:
+        file: Any  # tarfile asks for more than it uses
         with shards.stream(name) as file, tarfile.open(fileobj=file, mode="r:") as archive:
             for member in archive:
                 if member.isdir():
@@ -150,7 +152,7 @@ def _read_shard(shards: Folder | Remote, name: str) -> _Shard:
     return found
 
 
-def _damage_at_end(file: BinaryIO, offset: int) -> str:
+def _damage_at_end(file: Any, offset: int) -> str:
     """What stands where the members end; "" if the archive ends there. For tarfile, whatever is no header ends it."""
     file.seek(offset)
     block = file.read(tarfile.BLOCKSIZE)
