@@ -32,6 +32,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from adjax.data.io import reading
+from adjax.data.io.opened import Opened
 from adjax.data.split import DataError
 
 TAGS = (
@@ -76,8 +77,8 @@ class Unfit(DataError):
 
 
 @dataclass(frozen=True, eq=False)
-class Slice:
-    """One frame of a DICOM file; it has what `adjax.data` asks of Pillow's images.
+class Slice(Opened):
+    """One frame of a DICOM file.
 
     Attributes:
       file: open for reading.
@@ -98,26 +99,10 @@ class Slice:
     bits: int = 8
     format: str = "DICOM"
 
-    def __enter__(self) -> Slice:
-        return self
-
-    def __exit__(self, *_) -> None:
-        """Its file is closed by who opened it."""
-
     @property
     def mode(self) -> str:
         """Of what `decode` gives, Pillow's name."""
         return "RGB" if self.table is None else "L"
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(width, height)"""
-        return self.width, self.height
-
-    @property
-    def info(self) -> dict[str, Any]:
-        """Nothing: nothing in it is transparent."""
-        return {}
 
     def decode(self) -> Any:
         """Pillow's image, of 8 bits a channel.

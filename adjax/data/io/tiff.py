@@ -26,6 +26,7 @@ import numpy as np
 
 from adjax import distribution
 from adjax.data.io import reading
+from adjax.data.io.opened import Opened
 from adjax.data.split import DataError
 
 MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
@@ -101,8 +102,8 @@ def white_is_zero(image: Any) -> bool:
 
 
 @dataclass(frozen=True)
-class Page:
-    """The one picture in a TIFF file, by tifffile; it has what `adjax.data` asks of Pillow's images.
+class Page(Opened):
+    """The one picture in a TIFF file, by tifffile.
 
     Attributes:
       source: tifffile's page; its file must still be open.
@@ -119,22 +120,6 @@ class Page:
     height: int
     limits: Limits | None = None
     format: str = "TIFF"
-
-    def __enter__(self) -> Page:
-        return self
-
-    def __exit__(self, *_) -> None:
-        """Its file is closed by who opened it."""
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(width, height)"""
-        return self.width, self.height
-
-    @property
-    def info(self) -> dict[str, Any]:
-        """Nothing: its transparency is in its mode."""
-        return {}
 
     def decode(self) -> Any:
         """Pillow's image, of 8 bits a channel, upright.
