@@ -6,7 +6,7 @@ from typing import Any, Self
 
 
 class Opened:
-    """An open picture, a context manager. Whoever inherits has `width`, `height`, `bits`, `mode`, `format`, `decode`."""
+    """An open picture, a context manager. Who inherits has `width`, `height`, `bits`, `mode`, `format`, `decode`."""
 
     width: int
     height: int
