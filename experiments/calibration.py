@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import betabinom
 
-from adjax import data, surface, thresholds
+from adjax import data, process, surface, thresholds
 from adjax.augment import Augment
 from adjax.pipeline import Recipe, train_one
 from experiments.console import spread
@@ -62,6 +62,7 @@ def main() -> None:
     parser.add_argument("--held-out", type=int, nargs="+", default=[200, 1000, 15_000])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "calibration_mnist.json")
     args = parser.parse_args()
+    process.prepare()
 
     halves = [data.load("mnist", split) for split in ("train", "test")]
     images, labels = (np.concatenate([getattr(half, name) for half in halves]) for name in ("images", "labels"))

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adjax import crossfit, scorers, surface, thresholds
+from adjax import crossfit, process, scorers, surface, thresholds
 from adjax.types import Scorer
 from experiments.console import spread
 from experiments.rundir import environment, write_json
@@ -112,6 +112,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "calibration_features.json")
     parser.add_argument("--again", action="store_true", help="draw these again, though the file has them")
     args = parser.parse_args()
+    process.prepare()
     before = json.loads(args.out.read_text())["rows"] if args.out.exists() else []
     if args.again:
         before = [row for row in before if row["scorer"] not in args.scorers or row["dim"] not in args.dims]

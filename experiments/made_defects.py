@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import adjax
-from adjax import localise, metrics, pixel_metrics, surface
+from adjax import localise, metrics, pixel_metrics, process, surface
 from adjax.baselines import BASELINES
 from adjax.data.defects import defects
 from experiments.console import spread
@@ -96,6 +96,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "made_defects.json")
     parser.add_argument("--again", action="store_true", help="train again what the file has")
     args = parser.parse_args()
+    process.prepare()
     rows = json.loads(args.out.read_text())["rows"] if args.out.exists() and not args.again else []
     for seed in range(args.seeds):
         for name in args.textures:

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adjax import localise, metrics, pixel_metrics, scorers, surface
+from adjax import localise, metrics, pixel_metrics, process, scorers, surface
 from adjax.auto.plan import BACKBONE, LAYERS, PATCHES
 from adjax.data.defects import defects
 from adjax.extraction import extract
@@ -88,6 +88,7 @@ def main() -> None:
     parser.add_argument("--textures", nargs="+", choices=TEXTURES, default=list(TEXTURES), metavar="NAME")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "patch_maps.json")
     args = parser.parse_args()
+    process.prepare()
     rows = json.loads(args.out.read_text())["rows"] if args.out.exists() else []
     for seed in range(args.seeds):
         for name in args.textures:

@@ -18,7 +18,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from adjax import data, extraction, pipeline, scorers, surface
+from adjax import data, extraction, pipeline, process, scorers, surface
 from adjax import detector as detectors
 from adjax.augment import Augment
 from adjax.data.datasets.synthetic import outliers
@@ -55,6 +55,7 @@ def choose(settings: list[dict[str, Any]]) -> dict[str, Any]:
 def main() -> None:
     """Trains the grid, evaluates every setting, writes the table and what it chose."""
     args = parsed()
+    process.prepare()
     whole = data.load("mnist", "train")
     splits = {seed: validation_split(whole.labels, 0.1, seed) for seed in range(args.seeds)}
     made = {seed: outliers(whole.images[split[1]], seed) for seed, split in splits.items()}

@@ -94,6 +94,26 @@ def test_lapack_has_one_thread_until_that_is_undone(monkeypatch):
         assert threads() == {2}
 
 
+LAPACK = """
+from adjax import process
+process.prepare()
+import jax, jax.numpy as jnp
+from threadpoolctl import threadpool_info
+jax.jit(jnp.linalg.eigh)(jnp.eye(3))
+for pool in threadpool_info():
+    if pool["user_api"] == "blas":
+        print("scipy" in pool["filepath"].replace("scipy_openblas", ""), pool["num_threads"])
+"""
+
+
+def test_the_library_that_decompositions_go_to_has_one_thread():
+    """It is loaded when XLA first wants it, after `prepare`."""
+    env = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    said = subprocess.run([sys.executable, "-c", LAPACK], capture_output=True, text=True, check=True, env=env).stdout
+    assert "True 1\n" in said, "SciPy has no library of its own here"
+    assert all(line.endswith(" 1") for line in said.splitlines()), said
+
+
 def test_an_import_does_nothing_of_this():
     code = "import adjax, jax; print(jax.config.values['jax_compilation_cache_dir'])"
     env = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
