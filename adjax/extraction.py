@@ -85,9 +85,9 @@ def shapes(spec: Spec) -> Outputs:
 def with_layers(spec: Spec) -> Spec:
     """The spec with the names and widths of all of the network's layers, if its scorer is `layers` and none is named;
     by shapes alone."""
-    if spec.scorer != "layers" or "names" in dict(spec.scorer_options):
+    if spec.scorer not in scorers.OF_LAYERS or "names" in dict(spec.scorer_options):
         return spec
-    all_of_them = scorers.needed("layers", scorers.SCORERS["layers"], shapes(spec)) or {}
+    all_of_them = scorers.needed(spec.scorer, scorers.SCORERS[spec.scorer], shapes(spec)) or {}
     return dataclasses.replace(spec, scorer_options=tuple({**all_of_them, **dict(spec.scorer_options)}.items()))
 
 

@@ -20,7 +20,7 @@ from jax import lax
 
 from adjax import factories
 from adjax.scorers._blocks import blocked
-from adjax.scorers._suite import feeds, needed, suite
+from adjax.scorers._suite import OF_LAYERS, feeds, needed, suite
 from adjax.scorers.adascale import adascale, perturbed_trivially
 from adjax.scorers.ash import ash
 from adjax.scorers.center import center
@@ -89,6 +89,7 @@ SCORERS: dict[str, Callable[..., Scorer]] = {
     "kl_matching": kl_matching,
     "knn": knn,
     "layers": layers,
+    "layers_perclass": partial(layers, covariance="class"),
     "lts": lts,
     "mahalanobis": partial(mahalanobis, covariance="tied"),
     "mahalanobis_perclass": partial(mahalanobis, covariance="class"),
@@ -122,6 +123,7 @@ WITH_HEAD = "ash", "dice", "fdbd", "nac", "nci", "pnml", "rankfeat", "react", "s
 """Those that recover the last layer, for which logits must be linear in the features: see `adjax.scorers._head`."""
 
 __all__ = [
+    "OF_LAYERS",
     "SCORERS",
     "WITH_HEAD",
     "adascale",

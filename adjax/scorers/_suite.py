@@ -16,6 +16,9 @@ _BY_NAME = {"statistics", *(f"layer{i}" for i in range(1, 5))}
 """Maps of the ImageNet networks at four depths, and of the picture itself, for scorers that name them; large for
 photographs."""
 
+OF_LAYERS = "layers", "layers_perclass"
+"""Scorers of several outputs, given all layers unless told otherwise."""
+
 
 def suite(factories: Mapping[str, Callable[..., Scorer]], outputs: Outputs, classes: int) -> dict[str, dict[str, Any]]:
     """Every scorer that these outputs can feed.
@@ -57,7 +60,7 @@ def needed(name: str, factory: Callable[..., Scorer], outputs: Outputs) -> dict[
     """
     shapes = {key: jax.ShapeDtypeStruct(x.shape, x.dtype) for key, x in outputs.items()}
     layers = {key: x for key, x in sorted(shapes.items()) if key not in _TAKEN | _BY_NAME and len(x.shape) in (2, 4)}
-    if name == "layers":
+    if name in OF_LAYERS:
         several = {key: x for key, x in layers.items() if key != "patches"} or layers
         return {"names": tuple(several), "dims": tuple(x.shape[-1] for x in several.values())} if several else None
     if factory().sized_by == "patches":
