@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -102,4 +105,40 @@ def eigh(x: jax.Array) -> tuple[jax.Array, jax.Array]:
         values, vectors = jnp.linalg.eigh(x)
         return values, vectors
 
-    return lax.platform_dependent(x, tpu=jacobi, default=default)
+    return lax.platform_dependent(x, cpu=_in_turn(default), tpu=jacobi, default=default)
+
+
+def inverted_cholesky(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Lower triangular L with x = L Lᵀ, and its inverse, of positive definite matrices.
+
+    Args:
+      x: float32[..., D, D].
+
+    Returns:
+      L and L⁻¹, float32[..., D, D]; NaN where x is not positive definite.
+    """
+
+    def of(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        lower = jnp.linalg.cholesky(x)
+        unit = jnp.broadcast_to(jnp.eye(x.shape[-1], dtype=x.dtype), x.shape)
+        return lower, lax.linalg.triangular_solve(lower, unit, left_side=True, lower=True)
+
+    return lax.platform_dependent(x, cpu=_in_turn(of), default=of)
+
+
+def _in_turn(of: Callable[[jax.Array], Any]) -> Callable[[jax.Array], Any]:
+    """`of` matrices one after another, under `vmap` too.
+
+    jaxlib 0.10 and 0.12 decompose several at once by the threads that XLA runs programs with, and wait for them on one
+    of these threads. Where a program has more such calls than threads, all of them may wait, and for ever.
+    """
+    one = jax.custom_batching.sequential_vmap(of)
+
+    def mapped(x: jax.Array) -> Any:
+        if x.ndim == 2:
+            return one(x)
+        if len(x) == 1:
+            return jax.tree.map(lambda y: y[None], mapped(x[0]))
+        return lax.map(mapped, x)
+
+    return mapped

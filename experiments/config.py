@@ -19,14 +19,14 @@ from adjax.data.protocols import HOLDOUT, PROTOCOLS
 from adjax.factories import look_up, near
 from adjax.methods import METHODS, entry
 from adjax.models import MODELS
-from adjax.scorers import SCORERS
+from adjax.scorers import OF_LAYERS, SCORERS
 from adjax.train import MAX_STEPS
 from experiments.presets import PRESETS, SWEEP_LAMS
 
 EPOCHS, MIN_STEPS = 11, 4000
 """The default length of a training: `EPOCHS`, or `MIN_STEPS` for a small set, whichever is longer."""
 SHRINKAGE = {"layers": 0.0, "mahalanobis": 0.3}
-"""Of all layers, and of the features alone: by `experiments.validate`, as the epochs."""
+"""Of several layers, and of the features alone: by `experiments.validate`, as the epochs."""
 
 LIMITS: dict[str, tuple[float, float]] = {
     "seed": (0, 2**31 - 1),
@@ -221,7 +221,7 @@ class Config:
         """Keyword arguments of the method, the model or the scorer."""
         given = {name: _value(text) for name, text in _pairs(f"{of}_options", getattr(self, f"{of}_options"))}
         if of == "scorer" and str(given.get("scorer") or self.scorer).startswith(("mahalanobis", "layers")):
-            unset = SHRINKAGE["layers" if self.scorer == "layers" else "mahalanobis"]
+            unset = SHRINKAGE["layers" if self.scorer in OF_LAYERS else "mahalanobis"]
             given = {"shrinkage": unset if self.shrinkage is None else self.shrinkage, **given}
         return given
 

@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from adjax._numerics import eigh
+from adjax._numerics import eigh, inverted_cholesky
 
 _EPS = 2.0**-23
 
@@ -70,9 +69,7 @@ def triangular(covariance: jax.Array, means: jax.Array) -> tuple[jax.Array, jax.
     variances, deviations, correlations = _split(covariance, means)
     dim = deviations.shape[-1]
     noisy = correlations + dim * _EPS * jnp.linalg.norm(correlations, axis=(1, 2), keepdims=True) * jnp.eye(dim)[None]
-    lower = jnp.linalg.cholesky(noisy)
-    unit = jnp.broadcast_to(jnp.eye(dim, dtype=jnp.float32), lower.shape)
-    inverse = lax.linalg.triangular_solve(lower, unit, left_side=True, lower=True)
+    lower, inverse = inverted_cholesky(noisy)
     whiten = jnp.swapaxes(inverse, 1, 2) / deviations[:, :, None]
     return whiten, jnp.log(variances).sum(-1) + 2 * jnp.log(jnp.diagonal(lower, axis1=1, axis2=2)).sum(-1)
 
