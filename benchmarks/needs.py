@@ -6,9 +6,12 @@ counts with the inputs.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 _FLOAT = 4
+_KEPT = 10_000, 1000
+"""Rows that `knn` and `patchcore` keep, if not told otherwise."""
 
 
 class Needs(NamedTuple):
@@ -59,3 +62,26 @@ def knn(n: int, dim: int, kept: int) -> Needs:
       kept: rows that were fitted.
     """
     return Needs(2 * n * dim * kept, _FLOAT * (n * dim + kept * dim + n), dim)
+
+
+def of_scorer(name: str, rows: tuple[int, ...], classes: int, **options: int) -> Needs | None:
+    """What scoring takes by a scorer's name; None for one that isn't written down here.
+
+    Args:
+      name: as in `adjax.scorers.SCORERS`.
+      rows: shape of the features, [N, D] or [N, h, w, C].
+      classes: K.
+      **options: of the scorer.
+    """
+    n, dim = math.prod(rows[:-1]), rows[-1]
+    if name == "gmm":
+        return gmm(n, dim, options["components"])
+    known = {
+        "mahalanobis": lambda: mahalanobis(n, dim, classes, 1),
+        "mahalanobis_perclass": lambda: mahalanobis(n, dim, classes, classes),
+        "cosine": lambda: cosine(n, dim, classes),
+        "knn": lambda: knn(n, dim, options.get("capacity", _KEPT[0])),
+        "patchcore": lambda: knn(n, dim, options.get("coreset", _KEPT[1])),
+        "padim": lambda: mahalanobis(n, dim, 1, 1),
+    }
+    return known[name]() if name in known else None

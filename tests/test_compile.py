@@ -13,6 +13,7 @@ import pytest
 from tiers import daily
 
 from benchmarks import compile as aot
+from benchmarks import compile_page, hlo
 
 TEXT = """HloModule program
 
@@ -33,7 +34,7 @@ ENTRY %main (x.1: f32[100,10], y.1: bf16[3]) -> f32[100] {
 
 def test_only_what_lies_in_main_memory_is_moved():
     tiles = 16 * 128 * 4  # 10 × 100 in whole tiles, read once; between operations it lies in fast memory
-    assert aot.moved_bytes(TEXT) == tiles + 256 * 2 + 128 * 4
+    assert hlo.moved_bytes(TEXT) == tiles + 256 * 2 + 128 * 4
 
 
 def test_the_floor_is_each_array_once():
@@ -43,10 +44,10 @@ def test_the_floor_is_each_array_once():
 def test_a_table_compares_with_an_earlier_one():
     row = dict.fromkeys(("compile_cpu_s", "gflop", "memory_bytes", "floor_bytes", "all_bytes", "temporary_bytes"), 2e6)
     row |= {"padding": 1.5, "loops": 0, "memory_bytes": None}
-    page = aot.page({"v5e": {"p": row}, "v6e": {"p": row}}, {"v5e": {"p": row | {"all_bytes": 8e6}}})
+    page = compile_page.page({"v5e": {"p": row}, "v6e": {"p": row}}, {"v5e": {"p": row | {"all_bytes": 8e6}}})
     assert page.count("2.0 (0.25 ×)") == 1  # not of another chip
     assert "| – |" in page
-    assert "brackets" not in aot.page({"v5e": {"p": row}}, {})
+    assert "brackets" not in compile_page.page({"v5e": {"p": row}}, {})
 
 
 @pytest.mark.parametrize("name", [*daily(list(aot.PROGRAMS), "quantile, 100,000 × 10", "epoch order, 60,000 images")])

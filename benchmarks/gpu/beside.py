@@ -72,7 +72,7 @@ def small(work: Work) -> Work:
 
 def ours_of(work: Work, precision: str) -> Program:
     """Our program."""
-    hparams = {"lam": [LAMS[m % len(LAMS)] for m in range(work.members)]} if work.members > 1 else {}
+    hparams: dict[str, Any] = {"lam": [LAMS[m % len(LAMS)] for m in range(work.members)]} if work.members > 1 else {}
     with jax.default_matmul_precision(OURS[precision]):
         return program(work.setting, work.batch_size, work.steps, work.members, **hparams)
 
