@@ -5,12 +5,15 @@ The TPU's own compiler runs on any Linux machine (`pip install -e '.[aot]'`), an
 other. All but the compile time repeats exactly; the CUDA compiler counts neither bytes nor operations.
 
     memory      bytes read from and written to the chip's main memory, tiles' padding and all; of programs without loops
-    floor       each input read once and each result written once, unpadded
+    floor       each input that is looked at read once and each result written once, unpadded
     all bytes   as the compiler counts them: those in the chip's own fast memory too, and a loop's body once
     needed      10⁹ operations that the algorithm needs, of all chips, a loop's body as often as it runs
     bound       no chip can be faster: needed operations at the data sheet's peak, or the floor at its bandwidth. Peaks
                 are those of exact float32 products where the program asks for them
     sent        bytes of collectives on one chip, and how many operations they are; a loop's body once
+    links       the least time of them, as all-reduces at the data sheet's rate and without latency; a loop's body as
+                often as it runs
+    scaling     bound / (bound + links): what remains of a chip's rate if it was at the bound and nothing overlaps
     temporary   memory beside inputs and results
     padding     size of the inputs in tiles of 8 × 128, by their own
 
@@ -129,6 +132,7 @@ def training(
     state = jax.eval_shape(functions.init, table)
     order = jax.eval_shape(functions.epoch_order, table, ints())
     pictures = shape(images, *setting.shape, dtype=jnp.uint8)
+    read = min(members * STEPS * batch_size / images, 1), min(STEPS * batch_size / images, 1)  # shares of both
     return Compiled(
         functions.run,
         (state, table.seed, order, pictures, ints()),
@@ -137,6 +141,8 @@ def training(
         shares=(train.State(everywhere, one_each), one_each, PartitionSpec(MEMBER, None, DATA), everywhere, everywhere),  # type: ignore[arg-type]
         members=members,
         gradient_bytes=size(state.members["params"]) // mesh.shape[MEMBER] if mesh.shape[DATA] > 1 else 0,
+        unread=int((1 - read[0]) * size(pictures) + (1 - read[1]) * size(order)),
+        repeats=STEPS,
     )
 
 
@@ -181,11 +187,13 @@ def main() -> None:
     )
     parser.add_argument("--chip", choices=chips.CHIPS, default="v5e", help="default: %(default)s")
     parser.add_argument("--chips", type=int, default=1, help="how many share the programs; default: %(default)s")
-    parser.add_argument("--programs", nargs="+", metavar="WORD", help="only those whose name has one of these words")
+    parser.add_argument(
+        "--programs", nargs="+", metavar="WORD", help="only these, or those whose name has one of these words"
+    )
     parser.add_argument("--baseline", type=Path, help="an earlier compile.json, to compare with")
     parser.add_argument("--out", type=Path, default=RESULTS / "compile.json", help="default: %(default)s")
     args = parser.parse_args()
-    chosen = [n for n in PROGRAMS if not args.programs or any(word.lower() in n.lower() for word in args.programs)]
+    chosen = [n for n in PROGRAMS if not args.programs or any(_names(word, n) for word in args.programs)]
     if not chosen:
         raise SystemExit(f"--programs {' '.join(args.programs)} names none of: {'; '.join(PROGRAMS)}")
     chips.prepare([args.chip])
@@ -206,6 +214,11 @@ def main() -> None:
         write_json(args.out, {"environment": where, "programs": written})
         args.out.with_suffix(".md").write_text(page(written, before))
         plot(written, args.out.with_suffix(".png"))
+
+
+def _names(word: str, program: str) -> bool:
+    """Whether a word of `--programs` chooses a program: a whole name that one alone, a part of names all with it."""
+    return word == program if word in PROGRAMS else word.lower() in program.lower()
 
 
 def compilers() -> dict[str, str]:

@@ -29,7 +29,8 @@ SHARED = {
     "collectives": ("collectives", 1, "d"),
     "sent, kB": ("sent_bytes", 1e-3, ",.1f"),
     "gradients, kB": ("gradient_bytes", 1e-3, ",.1f"),
-    "links at least, µs": ("link_us", 1, ",.2f"),
+    "links, µs": ("link_us", 1, ",.2f"),
+    "scaling": ("scaling", 1, ".2f"),
 }
 """Columns of several chips."""
 

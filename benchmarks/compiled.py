@@ -25,6 +25,8 @@ class Compiled(NamedTuple):
       shares: how several chips share each argument; None: it is for one chip.
       members: over how many runs `make_mesh` spreads chips first.
       gradient_bytes: of the gradients that chips must average in a step; None: it trains nothing.
+      unread: bytes of inputs that a call doesn't look at, such as images of other steps.
+      repeats: how often its loop runs, in whose body collectives are.
     """
 
     function: Callable[..., Any]
@@ -34,6 +36,8 @@ class Compiled(NamedTuple):
     shares: tuple[Any, ...] | None = None
     members: int = 1
     gradient_bytes: int | None = None
+    unread: int = 0
+    repeats: int = 1
 
 
 def listed(chip: Any) -> list[Any]:
@@ -69,12 +73,14 @@ def compiled(program: Compiled, chip: Any, chosen: Chip) -> dict[str, Any]:
     assert memory is not None
     assert text is not None
     found, sent = counts(text), collectives(text)
-    floor = size((program.arguments, lowered.out_info))
+    floor = size((program.arguments, lowered.out_info)) - program.unread
     peak = (chosen.exact_tflops if program.exact else chosen.tflops) * 1e12
     least = {
         "operations": (program.flop or 0) / len(several) / peak,
         "memory": floor / len(several) / (chosen.gb_per_s * 1e9),
     }
+    bound_us = max(least.values()) * 1e6
+    links_us = program.repeats * ring_us(sum(one["bytes"] for one in sent), len(several), chosen)
     kinds = {kind: [one["bytes"] for one in sent if one["kind"] == kind] for kind in sorted({s["kind"] for s in sent})}
     return row | {
         "gflop": cost["flops"] / 1e9 if cost else None,
@@ -82,13 +88,14 @@ def compiled(program: Compiled, chip: Any, chosen: Chip) -> dict[str, Any]:
         "memory_bytes": None if found["loops"] or not cost else moved_bytes(text),
         "floor_bytes": floor,
         "needed_gflop": None if program.flop is None else program.flop / 1e9,
-        "bound_us": max(least.values()) * 1e6,
+        "bound_us": bound_us,
         "bound_by": max(least, key=lambda why: least[why]),
         "sent_bytes": sum(one["bytes"] for one in sent),
         "collectives": len(sent),
         "sent": kinds,
         "gradient_bytes": program.gradient_bytes,
-        "link_us": ring_us(sum(one["bytes"] for one in sent), len(several), chosen),
+        "link_us": links_us,
+        "scaling": bound_us / (bound_us + links_us),
         "peak_bytes": memory.argument_size_in_bytes
         + memory.output_size_in_bytes
         - memory.alias_size_in_bytes

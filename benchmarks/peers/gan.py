@@ -81,12 +81,12 @@ def gan(
     steps: int,
     channels_last: bool,
     norm: str,
-    compiled: bool = False,
+    compiled: str | None = None,
     precision: Precision = "float32",
 ) -> Callable[[], float]:
     """`steps` steps of generator and discriminators; at batch 1 a normal image and an anomaly take turns.
 
-    `compiled` by `torch.compile`; `precision` as in `benchmarks.peers.device`.
+    `compiled`: a backend of `torch.compile`; `precision` as in `benchmarks.peers.device`.
     """
     torch.manual_seed(0)
     g = UNet(norm).to(device())
@@ -103,9 +103,9 @@ def gan(
         data = data.to(memory_format=torch.channels_last)
 
     if compiled:
-        g.compile()
+        g.compile(backend=compiled)
         for judge in judges.values():
-            judge.compile()
+            judge.compile(backend=compiled)
 
     def loss_of(x: torch.Tensor, normals: int) -> tuple[torch.Tensor, torch.Tensor]:
         y, latent = g(x)

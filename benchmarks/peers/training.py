@@ -1,7 +1,7 @@
 """Training in PyTorch eager mode: the same networks, losses and batches as adjax's, Adam fused, data in memory.
 
 Every factory returns a function that takes `steps` optimiser steps and returns the last loss as a float; on the GPU if
-JAX has one. `compiled` is by `torch.compile`; `precision` as in `benchmarks.peers.device`.
+JAX has one. `compiled` is a backend of `torch.compile`; `precision` as in `benchmarks.peers.device`.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def lenet(
     channels_last: bool,
     lam: float = 0.1,
     rate: float = 0.5,
-    compiled: bool = False,
+    compiled: str | None = None,
     precision: Precision = "float32",
 ) -> Work:
     """LeNet-5 with center loss; the centers follow the features by the rule of Wen et al., as adjax's do."""
@@ -121,7 +121,7 @@ def autoencoder(
     steps: int,
     channels_last: bool,
     transposed: bool,
-    compiled: bool = False,
+    compiled: str | None = None,
     precision: Precision = "float32",
 ) -> Work:
     """The convolutional autoencoder with its squared error."""
@@ -154,14 +154,14 @@ def efficientnet(batch_size: int, steps: int, channels_last: bool, side_px: int 
 
 
 def _prepared(
-    model: nn.Module, channels_last: bool, compiled: bool = False
+    model: nn.Module, channels_last: bool, compiled: str | None = None
 ) -> tuple[Callable[..., Any], torch.optim.Optimizer]:
     torch.manual_seed(0)
     model = model.to(device()).train()
     if channels_last:
         model = model.to(memory_format=torch.channels_last)
     adam = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-    return torch.compile(model) if compiled else model, adam
+    return torch.compile(model, backend=compiled) if compiled else model, adam
 
 
 def _descend(adam: torch.optim.Optimizer, loss: torch.Tensor) -> None:
