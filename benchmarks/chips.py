@@ -18,7 +18,7 @@ class Chip(NamedTuple):
       gb_per_s: of main memory.
       link_gb_per_s: that it sends to other chips, all links together, in one direction.
       gib: main memory.
-      topologies: number of chips -> the compiler's name for so many.
+      topologies: number of chips -> the compiler's name for that number.
       source: of the figures.
     """
 
@@ -93,7 +93,7 @@ def devices(name: str, count: int) -> list[Any]:
 
     Args:
       name: of `CHIPS`.
-      count: how many, joined as their maker joins so many.
+      count: how many, joined as their maker joins that number.
 
     Raises:
       SystemExit: no such number of these.

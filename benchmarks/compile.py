@@ -130,6 +130,7 @@ def training(
     if what == "epoch_order":
         return Compiled(functions.epoch_order, (table, ints()))
     state = jax.eval_shape(functions.init, table)
+    weights = {name: x for name, x in state.members.items() if name not in ("optimizer", "hparams")}
     order = jax.eval_shape(functions.epoch_order, table, ints())
     pictures = shape(images, *setting.shape, dtype=jnp.uint8)
     read = min(members * STEPS * batch_size / images, 1), min(STEPS * batch_size / images, 1)  # shares of both
@@ -140,7 +141,7 @@ def training(
         exact=False,
         shares=(train.State(everywhere, one_each), one_each, PartitionSpec(MEMBER, None, DATA), everywhere, everywhere),  # type: ignore[arg-type]
         members=members,
-        gradient_bytes=size(state.members["params"]) // mesh.shape[MEMBER] if mesh.shape[DATA] > 1 else 0,
+        weight_bytes=size(weights) // mesh.shape[MEMBER] if mesh.shape[DATA] > 1 else 0,
         unread=int((1 - read[0]) * size(pictures) + (1 - read[1]) * size(order)),
         repeats=STEPS,
     )

@@ -28,7 +28,7 @@ COLUMNS = {
 SHARED = {
     "collectives": ("collectives", 1, "d"),
     "sent, kB": ("sent_bytes", 1e-3, ",.1f"),
-    "gradients, kB": ("gradient_bytes", 1e-3, ",.1f"),
+    "weights, kB": ("weight_bytes", 1e-3, ",.1f"),
     "links, µs": ("link_us", 1, ",.2f"),
     "scaling": ("scaling", 1, ".2f"),
 }

@@ -24,7 +24,8 @@ class Compiled(NamedTuple):
       exact: its matmuls keep float32.
       shares: how several chips share each argument; None: it is for one chip.
       members: over how many runs `make_mesh` spreads chips first.
-      gradient_bytes: of the gradients that chips must average in a step; None: it trains nothing.
+      weight_bytes: of what is trained, whose gradients chips must average in a step; 0 where none share it, None where
+        nothing is trained. Running means of batch norm are among them.
       unread: bytes of inputs that a call doesn't look at, such as images of other steps.
       repeats: how often its loop runs, in whose body collectives are.
     """
@@ -35,7 +36,7 @@ class Compiled(NamedTuple):
     exact: bool = True
     shares: tuple[Any, ...] | None = None
     members: int = 1
-    gradient_bytes: int | None = None
+    weight_bytes: int | None = None
     unread: int = 0
     repeats: int = 1
 
@@ -93,7 +94,7 @@ def compiled(program: Compiled, chip: Any, chosen: Chip) -> dict[str, Any]:
         "sent_bytes": sum(one["bytes"] for one in sent),
         "collectives": len(sent),
         "sent": kinds,
-        "gradient_bytes": program.gradient_bytes,
+        "weight_bytes": program.weight_bytes,
         "link_us": links_us,
         "scaling": bound_us / (bound_us + links_us),
         "peak_bytes": memory.argument_size_in_bytes
@@ -113,7 +114,7 @@ def size(tree: Any) -> int:
 
 
 def ring_us(sent: int, count: int, chip: Chip) -> float:
-    """The least time that an all-reduce of so many bytes takes: each chip sends 2 (n − 1) / n of them.
+    """The least time that an all-reduce of these bytes takes: each chip sends 2 (n − 1) / n of them.
 
     Args:
       sent: bytes.

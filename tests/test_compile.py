@@ -84,7 +84,7 @@ def test_a_training_reads_its_own_images_alone():
     program = aot.training(jax.devices()[0], LENET, 128)
     pictures = 60_000 * 28 * 28
     assert pictures - program.unread < 0.08 * pictures
-    assert program.gradient_bytes == 0
+    assert program.weight_bytes == 0
 
 
 def test_the_floor_is_each_array_once():
@@ -141,7 +141,7 @@ def test_a_shared_step_sends_its_gradients_at_once_and_nothing_else(tmp_path):
     ((kind, sent),) = rows[name]["sent"].items()
     assert kind == "all-reduce"
     assert len(sent) == 1
-    assert rows[name]["gradient_bytes"] <= sent[0] < rows[name]["gradient_bytes"] + 100  # and a few sums of the metrics
+    assert rows[name]["weight_bytes"] <= sent[0] < rows[name]["weight_bytes"] + 100  # and a few sums of the metrics
 
 
 @pytest.mark.slow
