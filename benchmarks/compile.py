@@ -40,6 +40,7 @@ from adjax import metrics, models, scorers, surface, thresholds, train
 from adjax.augment import Augment, Normalise
 from adjax.members import Members
 from adjax.sharding import DATA, MEMBER, make_mesh
+from adjax.spec import Precision
 from benchmarks import chips, needs
 from benchmarks.compile_page import page, plot
 from benchmarks.compiled import Compiled, compiled, listed, size
@@ -86,17 +87,26 @@ def quantile(rows: int, classes: int) -> Compiled:
     return Compiled(thresholds.classwise_quantile, (calibration, shape(rows, classes)), shares=shares)
 
 
-def extracting(model: str, side_px: int, batch_size: int) -> Compiled:
-    """Images to features through a network."""
+def extracting(model: str, side_px: int, batch_size: int, precision: Precision = "default") -> Compiled:
+    """Images to features through a network.
+
+    Args:
+      model: its name.
+      side_px, batch_size: of the images.
+      precision: of its products.
+    """
     network = models.make(model, (side_px, side_px, 3), 10)
     params = jax.eval_shape(network.init, jax.eval_shape(lambda: jax.random.key(0)))
     arguments = params, shape(batch_size, side_px, side_px, 3)
 
     def features(params: Any, images: jax.Array) -> jax.Array:
-        return network.apply(params, images)["features"]
+        with jax.default_matmul_precision(precision):
+            return network.apply(params, images)["features"]
 
     shares = PartitionSpec(), PartitionSpec((MEMBER, DATA))
-    return Compiled(features, arguments, flops(jax.jit(features), *arguments), exact=False, shares=shares)
+    return Compiled(
+        features, arguments, flops(jax.jit(features), *arguments), exact=precision != "default", shares=shares
+    )
 
 
 def training(
@@ -174,6 +184,7 @@ PROGRAMS: dict[str, Callable[[Any], Compiled]] = {
     "LeNet + center loss, batch 128 a chip": lambda chip: training(chip, LENET, 128 * len(listed(chip))),
     "LeNet + center loss, batch 128, 4 members": lambda chip: training(chip, LENET, 128, members=4),
     "features of EfficientNet-B0, 128 px, batch 64": lambda _: extracting("efficientnet_b0", 128, 64),
+    "features of EfficientNet-B0 in float32": lambda _: extracting("efficientnet_b0", 128, 64, "highest"),
     "AUROC of 100,000 scores": lambda _: Compiled(metrics.auroc, (shape(100_000), ints(100_000))),
     "average precision of 100,000 scores": lambda _: Compiled(metrics.aupr, (shape(100_000), ints(100_000))),
     "FPR at 95 % TPR of 100,000 scores": lambda _: Compiled(metrics.fpr_at_tpr, (shape(100_000), ints(100_000))),

@@ -120,6 +120,7 @@ def test_differences_are_in_standard_deviations_and_a_nan_elsewhere_is_infinite(
     here = np.array([0.0, 2.0, np.nan], np.float32)
     assert same_numbers.apart(here, here + np.float32(0.5)) == pytest.approx(0.5)
     assert same_numbers.apart(here, here[::-1]) == float("inf")
+    assert same_numbers.apart(here[:2], np.array([0.0, np.nan])) == float("inf")
     assert same_numbers.apart(np.array([0.0, 1.0, np.inf]), np.array([0.0, 1.0, -np.inf])) == float("inf")
     assert same_numbers.changed([np.zeros(4)], [np.ones(4)], [np.full(4, 1.1)]) == pytest.approx(0.1)
 

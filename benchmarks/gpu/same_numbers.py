@@ -60,10 +60,9 @@ def outputs(rows: int, dim: int) -> tuple[dict[str, np.ndarray], np.ndarray]:
 
 def apart(here: np.ndarray, there: np.ndarray) -> float:
     """The largest difference, in standard deviations of the first; infinite if NaNs are at other places."""
-    if not np.array_equal(np.isnan(here), np.isnan(there)):
-        return float("inf")
     known = np.isfinite(here)
-    if not np.array_equal(here[~known], there[~known], equal_nan=True) or not known.any():
+    same = np.array_equal(known, np.isfinite(there)) and np.array_equal(here[~known], there[~known], equal_nan=True)
+    if not same or not known.any():
         return float("inf")
     return float(np.abs(here - there)[known].max() / max(here[known].std(), 1e-30))
 
