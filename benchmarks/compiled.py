@@ -70,10 +70,8 @@ def compiled(program: Compiled, chip: Any, chosen: Chip) -> dict[str, Any]:
     lowered = jax.jit(program.function).lower(*arguments)
     executable = lowered.compile()
     row = {"compile_s": time.perf_counter() - started, "compile_cpu_s": time.process_time() - busy}
-    cost, memory, text = executable.cost_analysis(), executable.memory_analysis(), executable.as_text()
+    cost, memory, text = executable.cost_analysis(), executable.memory_analysis(), readable(executable)
     assert memory is not None
-    assert text is not None
-    found, sent = counts(text), collectives(text)
     floor = size((program.arguments, lowered.out_info)) - program.unread
     peak = (chosen.exact_tflops if program.exact else chosen.tflops) * 1e12
     least = {
@@ -81,22 +79,14 @@ def compiled(program: Compiled, chip: Any, chosen: Chip) -> dict[str, Any]:
         "memory": floor / len(several) / (chosen.gb_per_s * 1e9),
     }
     bound_us = max(least.values()) * 1e6
-    links_us = program.repeats * ring_us(sum(one["bytes"] for one in sent), len(several), chosen)
-    kinds = {kind: [one["bytes"] for one in sent if one["kind"] == kind] for kind in sorted({s["kind"] for s in sent})}
     return row | {
         "gflop": cost["flops"] / 1e9 if cost else None,
         "all_bytes": cost["bytes accessed"] if cost else None,
-        "memory_bytes": None if found["loops"] or not cost else moved_bytes(text),
         "floor_bytes": floor,
         "needed_gflop": None if program.flop is None else program.flop / 1e9,
         "bound_us": bound_us,
         "bound_by": max(least, key=lambda why: least[why]),
-        "sent_bytes": sum(one["bytes"] for one in sent),
-        "collectives": len(sent),
-        "sent": kinds,
         "weight_bytes": program.weight_bytes,
-        "link_us": links_us,
-        "scaling": bound_us / (bound_us + links_us),
         "peak_bytes": memory.argument_size_in_bytes
         + memory.output_size_in_bytes
         - memory.alias_size_in_bytes
@@ -104,6 +94,43 @@ def compiled(program: Compiled, chip: Any, chosen: Chip) -> dict[str, Any]:
         "temporary_bytes": memory.temp_size_in_bytes,
         "padding": memory.argument_size_in_bytes / max(size(arguments), 1) if len(several) == 1 else None,
         "code_bytes": memory.generated_code_size_in_bytes,
+        **(in_text(text, len(several), chosen, program.repeats, bound_us, counted=bool(cost)) if text else {}),
+    }
+
+
+def readable(executable: jax.stages.Compiled) -> str | None:
+    """The text of a compiled program; None where this jaxlib can't read that of a newer compiler."""
+    try:
+        return executable.as_text()
+    except jax.errors.JaxRuntimeError as error:
+        print(f"  its text can't be read, and nothing in it is counted: {str(error).splitlines()[0][:150]}", flush=True)
+        return None
+
+
+def in_text(text: str, count: int, chip: Chip, repeats: int, bound_us: float, *, counted: bool) -> dict[str, Any]:
+    """The part of a row that the program's text says.
+
+    Args:
+      text: of the compiled program.
+      count: chips that share it.
+      chip: one of them.
+      repeats: how often its loop runs.
+      bound_us: the least time of what each chip does by itself.
+      counted: the compiler marks what lies in fast memory, so that bytes can be counted.
+
+    Returns:
+      Loops, fusions, bytes and collectives.
+    """
+    found, sent = counts(text), collectives(text)
+    links_us = repeats * ring_us(sum(one["bytes"] for one in sent), count, chip)
+    kinds = sorted({one["kind"] for one in sent})
+    return {
+        "memory_bytes": None if found["loops"] or not counted else moved_bytes(text),
+        "sent_bytes": sum(one["bytes"] for one in sent),
+        "collectives": len(sent),
+        "sent": {kind: [one["bytes"] for one in sent if one["kind"] == kind] for kind in kinds},
+        "link_us": links_us,
+        "scaling": bound_us / (bound_us + links_us),
         **found,
     }
 
