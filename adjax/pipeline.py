@@ -32,7 +32,7 @@ from adjax.models import weights
 from adjax.models.weight_maps import MODELS as WEIGHTED
 from adjax.models.weights import Weights
 from adjax.sharding import to_host
-from adjax.spec import Spec
+from adjax.spec import Precision, Spec
 from adjax.surface import words
 from adjax.train import Members, Program, State
 from adjax.types import Method, PyTree
@@ -50,6 +50,7 @@ class Recipe:
       weights: that the network starts from: `Weights`, the path of a file, or "random". None: published ones, for a
         model that is known for them, as `adjax.models.weights.resolve` has it; other models draw theirs.
       frame, depth, page, limits: what of a picture file the detector takes, see `adjax.spec.Spec`.
+      precision: of the detector's network, "default" or "highest", see `adjax.spec.Precision`; training has JAX's own.
     """
 
     method: str
@@ -63,6 +64,7 @@ class Recipe:
     depth: int = 16
     page: int | None = None
     limits: tuple[float, float] | None = None
+    precision: Precision = "default"
 
     @property
     def model_name(self) -> str:
@@ -137,6 +139,7 @@ class Recipe:
             tuple(options.items()),
             self.frame,
             **reading.of(self),
+            precision=self.precision,
         )
         return Built(with_layers(spec), method, found)
 

@@ -11,7 +11,7 @@ import functools
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,10 @@ from adjax import methods, models, scorers
 from adjax.data.io import reading
 from adjax.data.io.pixels import Frame
 from adjax.types import Method, Outputs, PyTree, Scorer
+
+Precision = Literal["default", "highest"]
+"""Of the network's matrix products and convolutions. "default": what the device likes, bfloat16 operands on a TPU, TF32
+on NVIDIA's GPUs, float32 on a CPU. "highest": float32 everywhere, so that scores are the same on every device."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Spec:
       page: of its picture files of several, from 1; None: they have one.
       limits: values that are black and white in its TIFF files of floats, signed or 32-bit integers; any sequence of
         two. None: it takes no such files.
+      precision: of the network's matrix products; scorers' are always exact.
 
     Example:
       >>> spec = Spec("centerloss", "lenet5", "mahalanobis", (8, 8, 1), "0123456789")
@@ -61,10 +66,13 @@ class Spec:
     depth: int = 16
     page: int | None = None
     limits: tuple[float, float] | None = None
+    precision: Precision = "default"
 
     def __post_init__(self) -> None:
         if self.frame not in get_args(Frame):
             raise ValueError(f"frame={self.frame!r}: must be one of {', '.join(get_args(Frame))}")
+        if self.precision not in get_args(Precision):
+            raise ValueError(f"precision={self.precision!r}: must be one of {', '.join(get_args(Precision))}")
         height, width, channels = (operator.index(n) for n in self.image_shape)
         canonical = {
             "image_shape": (height, width, channels),
@@ -128,6 +136,11 @@ class FunctionSpec:
         return 16
 
     @property
+    def precision(self) -> Precision:
+        """Of matrix products: as its function says, "default"."""
+        return "default"
+
+    @property
     def names(self) -> tuple[str, ...]:
         """Names of its parts, for people to read; the scorer last."""
         network = "features" if self.apply is None else getattr(self.apply, "__name__", type(self.apply).__name__)
@@ -162,7 +175,17 @@ def resolve(spec: Spec | FunctionSpec) -> Resolved:
     network = models.make(spec.model, spec.image_shape, len(spec.classes), **dict(spec.model_options))
     options = dict(spec.method_options)
     method = methods.make(spec.method, network, spec.image_shape, len(spec.classes), steps=1, **options)
+    if spec.precision != "default":
+        method = method._replace(outputs=_precise(method.outputs, spec.precision))
     return Resolved(method, scorer)
+
+
+def _precise(outputs: Callable[[PyTree, jax.Array], Outputs], precision: Precision) -> Callable:
+    def run(params: PyTree, images: jax.Array) -> Outputs:
+        with jax.default_matmul_precision(precision):
+            return outputs(params, images)
+
+    return run
 
 
 def _untrained(outputs: Callable[[PyTree, jax.Array], Outputs]) -> Method:

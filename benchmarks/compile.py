@@ -1,57 +1,56 @@
-"""Compiles adjax's programs for a TPU that isn't there: `python -m benchmarks.compile`. Predictions, not measurements.
+"""Compiles adjax's programs for chips that aren't there: `python -m benchmarks.compile`. Predictions, not measurements.
 
-The TPU's own compiler runs on any Linux machine (`pip install -e '.[aot]'`) and says what a program moves, how many
-operations it has and what memory it takes. All but the compile time repeats exactly.
+The TPU's own compiler runs on any Linux machine (`pip install -e '.[aot]'`), and so does NVIDIA's (`jax[cuda12]`, as
+`--chip h100`). They say what a program moves, how many operations it has, what memory it takes and what chips send each
+other. All but the compile time repeats exactly; the CUDA compiler counts neither bytes nor operations.
 
     memory      bytes read from and written to the chip's main memory, tiles' padding and all; of programs without loops
-    floor       each input read once and each result written once, unpadded
+    floor       each input that is looked at read once and each result written once, unpadded
     all bytes   as the compiler counts them: those in the chip's own fast memory too, and a loop's body once
+    needed      10⁹ operations that the algorithm needs, of all chips, a loop's body as often as it runs
+    bound       no chip can be faster: needed operations at the data sheet's peak, or the floor at its bandwidth. Peaks
+                are those of exact float32 products where the program asks for them
+    sent        bytes of collectives on one chip, and how many operations they are; a loop's body once
+    links       the least time of them, as all-reduces at the data sheet's rate and without latency; a loop's body as
+                often as it runs
+    scaling     bound / (bound + links): what remains of a chip's rate if it was at the bound and nothing overlaps
     temporary   memory beside inputs and results
     padding     size of the inputs in tiles of 8 × 128, by their own
 
-`--baseline FILE`, an earlier output of this command, adds ratios to it. Results go to `results/compile.json` and
-`compile.md`, a program at a time; `--programs` makes some of them again.
+`--chips 4` shares batches, members and rows among four of them: those programs that can be shared. `--baseline FILE`,
+an earlier output of this command, adds ratios to it. Results go to `results/compile.json`, `compile.md` and
+`compile.png`, a program at a time; `--programs` makes some of them again.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
-import math
-import os
-import re
-import time
 from collections.abc import Callable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import PartitionSpec
 
-from adjax import scorers, surface, thresholds, train
+from adjax import metrics, models, scorers, surface, thresholds, train
 from adjax.augment import Augment, Normalise
 from adjax.members import Members
-from adjax.sharding import DATA, MEMBER
-from benchmarks.training import AUTOENCODER, CNN, LENET, Setting, gan
+from adjax.sharding import DATA, MEMBER, make_mesh
+from adjax.spec import Precision
+from benchmarks import chips, needs
+from benchmarks.compile_page import page, plot
+from benchmarks.compiled import Compiled, compiled, listed, size
+from benchmarks.harness import flops
+from benchmarks.training import AUTOENCODER, CNN, EFFICIENTNET, LENET, Setting, gan, step_flop
 from experiments.rundir import environment, write_json
 
-HEADING = (
-    "By the TPU's compiler, on a machine without one: bounds and counts, no measured times. What the columns mean: "
-    "`python -m benchmarks.compile --help`.{}\n"
-)
 RESULTS = Path(__file__).parent / "results"
-TOPOLOGIES = {"v5e": "v5e:2x2", "v6e": "v6e:2x2", "v5p": "v5p:2x2x1", "v4": "v4:2x2x1"}
-
-
-class Compiled(NamedTuple):
-    """A program for one chip, and its arguments' shapes."""
-
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...]
+STEPS = 32
+"""Optimiser steps a dispatch."""
 
 
 def shape(*sides: int, dtype: Any = jnp.float32) -> Any:
@@ -69,7 +68,9 @@ def scoring(name: str, rows: tuple[int, ...], classes: int = 10, feature: str = 
     scorer = scorers.make(name, **options)
     seen = {feature: shape(20_000, *rows[1:])}
     state = jax.eval_shape(lambda o, y: scorers.fit(scorer, o, y, classes), seen, ints(20_000))
-    return Compiled(scorer.score, (state, {feature: shape(*rows)}))
+    needed = needs.of_scorer(name, rows, classes, **options)
+    shares = PartitionSpec(), PartitionSpec((MEMBER, DATA))
+    return Compiled(scorer.score, (state, {feature: shape(*rows)}), needed and needed.flop, shares=shares)
 
 
 def finalizing(dim: int, classes: int) -> Compiled:
@@ -82,32 +83,78 @@ def quantile(rows: int, classes: int) -> Compiled:
     """Distances to scores, the last step of every detector."""
     levels = len(thresholds.LEVELS)
     calibration = thresholds.Calibration(shape(levels), shape(classes, levels), shape(classes))
-    return Compiled(thresholds.classwise_quantile, (calibration, shape(rows, classes)))
+    shares = PartitionSpec(), PartitionSpec((MEMBER, DATA))
+    return Compiled(thresholds.classwise_quantile, (calibration, shape(rows, classes)), shares=shares)
+
+
+def extracting(model: str, side_px: int, batch_size: int, precision: Precision = "default") -> Compiled:
+    """Images to features through a network.
+
+    Args:
+      model: its name.
+      side_px, batch_size: of the images.
+      precision: of its products.
+    """
+    network = models.make(model, (side_px, side_px, 3), 10)
+    params = jax.eval_shape(network.init, jax.eval_shape(lambda: jax.random.key(0)))
+    arguments = params, shape(batch_size, side_px, side_px, 3)
+
+    def features(params: Any, images: jax.Array) -> jax.Array:
+        with jax.default_matmul_precision(precision):
+            return network.apply(params, images)["features"]
+
+    shares = PartitionSpec(), PartitionSpec((MEMBER, DATA))
+    return Compiled(
+        features, arguments, flops(jax.jit(features), *arguments), exact=precision != "default", shares=shares
+    )
 
 
 def training(
     chip: Any, setting: Setting, batch_size: int, what: str = "run", members: int = 1, images: int = 60_000
 ) -> Compiled:
-    """A training program's `run`, a dispatch of 32 steps, or its `epoch_order`."""
+    """A training program's `run`, a dispatch of 32 steps, or its `epoch_order`.
+
+    Args:
+      chip: it, or several that share the batch and the members.
+      setting: what is trained.
+      batch_size: of all chips together.
+      what: of the program's functions.
+      members: networks in one program.
+      images: that lie on the chip.
+    """
     method = setting.build().method
+    mesh = make_mesh(members, listed(chip))
     functions = train.functions(
         method,
         Normalise(np.full(setting.shape[2], 0.5, np.float32), np.ones(setting.shape[2], np.float32)),
-        Mesh(np.array([[chip]]), (MEMBER, DATA)),
+        mesh,
         batch_size=batch_size,
         steps_per_epoch=images // batch_size,
         augment=Augment(),
-        steps_per_dispatch=32,
+        steps_per_dispatch=STEPS,
         layout="vmap",
     )
     rows = ints(members, images)
     table = Members({h: shape(members) for h in method.hparams}, ints(members), rows, rows, ints(members))
+    one_each, everywhere = PartitionSpec(MEMBER), PartitionSpec()
     if what == "epoch_order":
         return Compiled(functions.epoch_order, (table, ints()))
     state = jax.eval_shape(functions.init, table)
+    weights = {name: x for name, x in state.members.items() if name not in ("optimizer", "hparams")}
     order = jax.eval_shape(functions.epoch_order, table, ints())
     pictures = shape(images, *setting.shape, dtype=jnp.uint8)
-    return Compiled(functions.run, (state, table.seed, order, pictures, ints()))
+    read = min(members * STEPS * batch_size / images, 1), min(STEPS * batch_size / images, 1)  # shares of both
+    return Compiled(
+        functions.run,
+        (state, table.seed, order, pictures, ints()),
+        step_flop(setting, batch_size) * members * STEPS,
+        exact=False,
+        shares=(train.State(everywhere, one_each), one_each, PartitionSpec(MEMBER, None, DATA), everywhere, everywhere),  # type: ignore[arg-type]
+        members=members,
+        weight_bytes=size(weights) // mesh.shape[MEMBER] if mesh.shape[DATA] > 1 else 0,
+        unread=int((1 - read[0]) * size(pictures) + (1 - read[1]) * size(order)),
+        repeats=STEPS,
+    )
 
 
 PROGRAMS: dict[str, Callable[[Any], Compiled]] = {
@@ -130,118 +177,19 @@ PROGRAMS: dict[str, Callable[[Any], Compiled]] = {
     "autoencoder, batch 128": lambda chip: training(chip, AUTOENCODER, 128),
     "CNN classifier, batch 128": lambda chip: training(chip, CNN, 128),
     "GAN, float32, batch 16": lambda chip: training(chip, gan(None), 16, images=6000),
+    "GAN, bfloat16, batch 16": lambda chip: training(chip, gan("bfloat16"), 16, images=6000),
+    "Deep SVDD, batch 128": lambda chip: training(chip, Setting("deep_svdd", "svdd_lenet"), 128),
+    "OOD head on LeNet, batch 128": lambda chip: training(chip, Setting("ood_head", "lenet5"), 128),
+    "EfficientNet-B0 + center loss, 128 px, batch 32": lambda chip: training(chip, EFFICIENTNET, 32, images=2000),
+    "LeNet + center loss, batch 128 a chip": lambda chip: training(chip, LENET, 128 * len(listed(chip))),
+    "LeNet + center loss, batch 128, 4 members": lambda chip: training(chip, LENET, 128, members=4),
+    "features of EfficientNet-B0, 128 px, batch 64": lambda _: extracting("efficientnet_b0", 128, 64),
+    "features of EfficientNet-B0 in float32": lambda _: extracting("efficientnet_b0", 128, 64, "highest"),
+    "AUROC of 100,000 scores": lambda _: Compiled(metrics.auroc, (shape(100_000), ints(100_000))),
+    "average precision of 100,000 scores": lambda _: Compiled(metrics.aupr, (shape(100_000), ints(100_000))),
+    "FPR at 95 % TPR of 100,000 scores": lambda _: Compiled(metrics.fpr_at_tpr, (shape(100_000), ints(100_000))),
 }
 """Name -> the program. A new one is one line."""
-
-
-def compiled(program: Compiled, chip: Any) -> dict[str, Any]:
-    """Compiles a program for one chip and reads what its compiler says of it."""
-    everywhere = NamedSharding(Mesh(np.array([[chip]]), (MEMBER, DATA)), PartitionSpec())
-    arguments = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere), program.arguments)
-    started, busy = time.perf_counter(), time.process_time()
-    lowered = jax.jit(program.function).lower(*arguments)
-    executable = lowered.compile()
-    row = {"compile_s": time.perf_counter() - started, "compile_cpu_s": time.process_time() - busy}
-    cost, memory, text = executable.cost_analysis(), executable.memory_analysis(), executable.as_text()
-    assert cost is not None
-    assert memory is not None
-    assert text is not None
-    loops = len(re.findall(r" while\(", text))
-    return row | {
-        "gflop": cost.get("flops", 0) / 1e9,
-        "all_bytes": cost["bytes accessed"],
-        "memory_bytes": None if loops else moved_bytes(text),
-        "floor_bytes": size((program.arguments, lowered.out_info)),
-        "temporary_bytes": memory.temp_size_in_bytes,
-        "padding": memory.argument_size_in_bytes / max(size(program.arguments), 1),
-        "code_bytes": memory.generated_code_size_in_bytes,
-        "loops": loops,
-        **{kind: len(re.findall(rf" {kind}\(", text)) for kind in ("fusion", "gather", "sort", "custom-call")},
-    }
-
-
-def size(tree: Any) -> int:
-    """Bytes of all arrays in a tree of shapes."""
-    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))
-
-
-_ARRAY = re.compile(r"(pred|[a-z]+\d+)\[([\d,]*)\](?:\{([\d,]*)(?::T\((\d+)(?:,(\d+))?\))?([^}]*)\})?")
-_INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%(\S+) = (.*?) ([a-z][a-z-]*)\((.*?)\)(?:,|$)")
-_FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "iota", "after-all"}
-
-
-def moved_bytes(text: str) -> int:
-    """Bytes that the operations of a program read from the chip's main memory and write to it, loops aside.
-
-    Args:
-      text: of the compiled program, whose arrays in fast memory are marked S(1).
-
-    Returns:
-      Bytes, padded to tiles.
-    """
-    sizes: dict[str, list[int]] = {}
-    moved = 0
-    for line in text[text.index("ENTRY ") :].splitlines()[1:]:
-        if not (found := _INSTRUCTION.match(line)):
-            continue
-        name, kind, operation, operands = found.groups()
-        sizes[name] = [_padded(*array.groups()) for array in _ARRAY.finditer(kind)]
-        if operation in _FREE or operation.endswith("-done"):
-            continue
-        written = sizes[name][:1] if operation.endswith("-start") else sizes[name]
-        read = [sum(sizes.get(operand, ())) for operand in re.findall(r"%([\w.-]+)", operands)]
-        moved += sum(written) + sum(read)
-    return moved
-
-
-def _padded(dtype: str, sides: str, order: str | None, first: str | None, second: str | None, rest: str | None) -> int:
-    """Bytes in main memory of an array as it is written in a program; 0 in another."""
-    if "S(" in (rest or "") or not sides:
-        return 0
-    minor = [int(sides.split(",")[int(axis)]) for axis in (order or "0").split(",")]
-    for axis, tile in enumerate((first,) if second is None else (second, first)):
-        if tile and axis < len(minor):
-            minor[axis] = -(-minor[axis] // int(tile)) * int(tile)
-    return math.prod(minor) * (1 if dtype == "pred" else int(re.sub(r"\D", "", dtype)) // 8)
-
-
-def table(rows: dict[str, dict[str, Any]], baseline: dict[str, dict[str, Any]]) -> str:
-    """Formats all rows as Markdown, with the ratio to an earlier row in brackets."""
-    columns = {
-        "compile, CPU s": ("compile_cpu_s", 1, ",.0f"),
-        "GFLOP": ("gflop", 1, ",.2f"),
-        "memory, MB": ("memory_bytes", 1e-6, ",.1f"),
-        "floor, MB": ("floor_bytes", 1e-6, ",.1f"),
-        "all bytes, MB": ("all_bytes", 1e-6, ",.1f"),
-        "temporary, MB": ("temporary_bytes", 1e-6, ",.1f"),
-        "padding": ("padding", 1, ",.2f"),
-        "loops": ("loops", 1, "d"),
-    }
-    lines = ["| program | " + " | ".join(columns) + " |", "|---|" + "---:|" * len(columns)]
-    for name, row in rows.items():
-        before, cells = baseline.get(name, {}), []
-        for key, unit, form in columns.values():
-            value = row[key]
-            cell = "–" if value is None else format(value * unit if unit != 1 else value, form)
-            if value is not None and before.get(key):
-                cell += f" ({value / before[key]:.3g} ×)"
-            cells.append(cell)
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def chip_of(topology: str) -> Any:
-    """The first chip of a slice that the TPU compiler knows.
-
-    Raises:
-      SystemExit: no compiler is installed.
-    """
-    if importlib.util.find_spec("libtpu") is None:
-        raise SystemExit("the TPU compiler is missing: pip install -e '.[aot]'")
-    os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # there is no host to be asked what chips it has
-    from jax.experimental import topologies
-
-    return topologies.get_topology_desc(platform="tpu", topology_name=TOPOLOGIES[topology]).devices[0]
 
 
 def main() -> None:
@@ -249,33 +197,51 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.compile", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--chip", choices=TOPOLOGIES, default="v5e", help="default: %(default)s")
-    parser.add_argument("--programs", nargs="+", metavar="WORD", help="only those whose name has one of these words")
+    parser.add_argument("--chip", choices=chips.CHIPS, default="v5e", help="default: %(default)s")
+    parser.add_argument("--chips", type=int, default=1, help="how many share the programs; default: %(default)s")
+    parser.add_argument(
+        "--programs", nargs="+", metavar="WORD", help="only these, or those whose name has one of these words"
+    )
     parser.add_argument("--baseline", type=Path, help="an earlier compile.json, to compare with")
     parser.add_argument("--out", type=Path, default=RESULTS / "compile.json", help="default: %(default)s")
     args = parser.parse_args()
-    chosen = [n for n in PROGRAMS if not args.programs or any(word.lower() in n.lower() for word in args.programs)]
+    chosen = [n for n in PROGRAMS if not args.programs or any(_names(word, n) for word in args.programs)]
     if not chosen:
         raise SystemExit(f"--programs {' '.join(args.programs)} names none of: {'; '.join(PROGRAMS)}")
+    chips.prepare([args.chip])
     jax.config.update("jax_platforms", "cpu")  # the compiler is asked, not a chip
-    chip = chip_of(args.chip)
+    several = chips.devices(args.chip, args.chips)
+    target = args.chip if args.chips == 1 else f"{args.chips} × {args.chip}"
     before = {} if args.baseline is None else json.loads(args.baseline.read_text())["programs"]
-    where = environment("benchmarks.compile") | {"libtpu": version("libtpu")}
+    where = environment("benchmarks.compile") | {"compilers": compilers()}
     for name in chosen:
-        row = compiled(PROGRAMS[name](chip), chip) | {"revision": where["revision"]}
-        print(f"{name}: compiled in {row['compile_cpu_s']:.0f} CPU s, {row['all_bytes'] / 1e6:,.0f} MB", flush=True)
+        program = PROGRAMS[name](several if args.chips > 1 else several[0])
+        if args.chips > 1 and program.shares is None:
+            continue
+        row = compiled(program, several, chips.CHIPS[args.chip]) | {"revision": where["revision"]}
+        print(f"{target}: {name}: compiled in {row['compile_cpu_s']:.0f} CPU s", flush=True)
         written = json.loads(args.out.read_text())["programs"] if args.out.exists() else {}
-        rows = written.get(args.chip, {}) | {name: row}
-        written[args.chip] = {n: rows[n] for n in PROGRAMS if n in rows}
+        rows = written.get(target, {}) | {name: row}
+        written[target] = {n: rows[n] for n in PROGRAMS if n in rows}
         write_json(args.out, {"environment": where, "programs": written})
         args.out.with_suffix(".md").write_text(page(written, before))
+        plot(written, args.out.with_suffix(".png"))
 
 
-def page(written: dict[str, dict[str, Any]], before: dict[str, dict[str, Any]]) -> str:
-    """The tables of all chips."""
-    brackets = " In brackets: × the earlier program." if before else ""
-    tables = (f"## {chip}\n\n{table(rows, before.get(chip, {}))}" for chip, rows in written.items())
-    return "\n".join(["# Programs compiled for TPUs", "", HEADING.format(brackets), *tables])
+def _names(word: str, program: str) -> bool:
+    """Whether a word of `--programs` chooses a program: a whole name that one alone, a part of names all with it."""
+    return word == program if word in PROGRAMS else word.lower() in program.lower()
+
+
+def compilers() -> dict[str, str]:
+    """Versions of those that are installed."""
+    found = {}
+    for name in ("libtpu", "jax-cuda12-plugin", "jax-cuda13-plugin"):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
 
 
 if __name__ == "__main__":

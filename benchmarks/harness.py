@@ -135,8 +135,14 @@ def memory_mib(compiled: jax.stages.Compiled) -> float | None:
 
 
 @functools.cache
-def matmul_peak(side: int = 2048, runs: int = 7) -> float:
-    """GFLOP/s of the best of a few float32 matmuls of JAX's own: what this device can do."""
+def matmul_peak(side: int | None = None, runs: int = 7) -> float:
+    """GFLOP/s of the best of a few float32 matmuls of JAX's own: what this device can do.
+
+    Args:
+      side: of the matrices; None: as many as a CPU takes milliseconds for, and an accelerator, too.
+      runs: how often.
+    """
+    side = side or (2048 if jax.default_backend() == "cpu" else 8192)
     a = jnp.ones((side, side), jnp.float32)
     product = jax.jit(lambda a, b: jnp.matmul(a, b, precision=jax.lax.Precision.HIGHEST))
     return 2 * side**3 / min(_once(lambda: product(a, a)) for _ in range(1 + runs)) / 1e9

@@ -14,13 +14,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from adjax import scorers, surface
 from adjax.scorers import SCORERS
+from benchmarks import chips
 from benchmarks.liveness import held_bytes
 from benchmarks.training import AUTOENCODER, CNN, EFFICIENTNET, LENET, Setting, gan
 from experiments.rundir import environment, write_json
@@ -29,16 +30,7 @@ PLATFORMS = ("cuda", "tpu")
 N, D, K = 4096, 512, 10
 
 
-class Chip(NamedTuple):
-    """What its data sheet says of one chip: dense matmuls as JAX runs float32 by default, and memory bandwidth."""
-
-    name: str
-    tflops: float
-    gb_per_s: float
-    gib: float
-
-
-CHIPS = (Chip("H100 SXM, TF32", 495, 3350, 80), Chip("TPU v5e, bfloat16 passes", 197, 819, 16))
+CHIPS = chips.CHIPS["h100"], chips.CHIPS["v5e"]
 STEPS: dict[str, tuple[Setting, int]] = {
     "LeNet + center loss": (LENET, 1024),
     "conv autoencoder": (AUTOENCODER, 1024),
@@ -90,14 +82,14 @@ def predicted(function: Any, arguments: tuple, images: int) -> dict[str, Any]:
     flops, moved = float(cost.get("flops", 0)), float(cost.get("bytes accessed", 0))
     if "stablehlo.while" in program.as_text() or not moved:
         return memory | {"gflop": None, "gb_unfused": None, "flop_per_byte": None, "predicted": {}}
-    chips = {}
+    found = {}
     for chip in CHIPS:
         least = flops / (chip.tflops * 1e12)
         most = max(least, moved / (chip.gb_per_s * 1e9))
         rate = images / most
-        chips[chip.name] = {"ms_at_least": least * 1e3, "ms_at_most": most * 1e3, "images_per_s_at_least": rate}
+        found[chip.name] = {"ms_at_least": least * 1e3, "ms_at_most": most * 1e3, "images_per_s_at_least": rate}
     counts = {"gflop": flops / 1e9, "gb_unfused": moved / 1e9, "flop_per_byte": flops / moved}
-    return memory | counts | {"predicted": chips}
+    return memory | counts | {"predicted": found}
 
 
 def available() -> dict[str, Any]:

@@ -83,6 +83,18 @@ def program(
         state, metrics = compiled.run(state, compiled.table.seed, order, compiled.images)
         return metrics
 
+    gflop = step_flop(setting, batch_size) * steps * members / 1e9
+    return Program(work, compiled.compile_s, memory_mib(compiled.executable), gflop)
+
+
+def step_flop(setting: Setting, batch_size: int) -> float:
+    """Floating-point operations that one optimiser step of a network needs, see `harness.flops`.
+
+    Args:
+      setting: what is trained.
+      batch_size: images a step.
+    """
+    method = setting.build().method
     batch = {
         "images": jax.ShapeDtypeStruct((batch_size, *setting.shape), jnp.float32),
         "labels": jax.ShapeDtypeStruct((batch_size,), jnp.int32),
@@ -90,8 +102,7 @@ def program(
     key = jax.eval_shape(lambda: jax.random.key(0))
     one = jax.eval_shape(method.init, key, {name: jnp.float32(0) for name in method.hparams})
     assert method.step is not None
-    gflop = flops(jax.jit(method.step), one, batch, key) * steps * members / 1e9
-    return Program(work, compiled.compile_s, memory_mib(compiled.executable), gflop)
+    return flops(jax.jit(method.step), one, batch, key)
 
 
 LENET = Setting("centerloss", "lenet5")

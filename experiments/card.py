@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from adjax import metrics
+from adjax.auto import record
 from adjax.report import Table, card
 from experiments.console import columns, member_name
 from experiments.evaluate import Judged
@@ -51,6 +52,7 @@ def of_member(results: dict[str, Any], m: int, judged: Judged) -> card.Card:
         ("date", where["date"]),
         ("git revision", where["revision"] or "none"),
         ("hardware", f"{where['cores']} cores of {where['cpu']} ({where['devices']['platform']})"),
+        ("precision", record.precision(spec.precision, where["devices"]["platform"])),
         ("versions", ", ".join(f"{k} {v}" for k, v in {"Python": where["python"], **where["versions"]}.items())),
     ]
     return card.Card(

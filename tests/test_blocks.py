@@ -49,3 +49,12 @@ def test_rows_that_devices_share_stay_where_they_are():
     x = jax.device_put(np.arange(16, dtype=np.float32)[:, None], NamedSharding(mesh, PartitionSpec("data")))
     found = jax.jit(lambda x: _blocks.by_blocks(lambda rows: 2 * rows[:, 0], x))(x)
     np.testing.assert_array_equal(found, 2 * np.arange(16))
+
+
+@pytest.mark.parametrize(
+    ("rows", "size", "blocks"),
+    [(100_000, 8192, 20), (16, 8, 2), (60_000, 8192, 10), (21, 8, 3), (23, 8, 3), (100_004, 8192, 23)],
+)
+def test_blocks_can_be_shared_evenly_by_devices(rows, size, blocks):
+    """100,000 rows in 16 blocks of 6,250 were gathered on each of four chips."""
+    assert _blocks.count(rows, size) == blocks

@@ -1,4 +1,4 @@
-"""Programs compiled for a TPU that isn't there: what is counted of them, and that its compiler takes one."""
+"""Programs compiled for chips that aren't there: what is counted of them, and that the TPU's compiler takes each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import jax
 import pytest
 from tiers import daily
 
+from benchmarks import chips, compile_page, compiled, hlo
 from benchmarks import compile as aot
+from benchmarks.training import LENET
 
 TEXT = """HloModule program
 
@@ -33,7 +35,56 @@ ENTRY %main (x.1: f32[100,10], y.1: bf16[3]) -> f32[100] {
 
 def test_only_what_lies_in_main_memory_is_moved():
     tiles = 16 * 128 * 4  # 10 × 100 in whole tiles, read once; between operations it lies in fast memory
-    assert aot.moved_bytes(TEXT) == tiles + 256 * 2 + 128 * 4
+    assert hlo.moved_bytes(TEXT) == tiles + 256 * 2 + 128 * 4
+
+
+SENT = """
+  %all-reduce.1 = (f32[10,3]{1,0:T(8,128)}, f32[]{:T(128)}) all-reduce(%a, %b), channel_id=1, to_apply=%add
+  %ag = (f32[4]{0}, f32[16]{0}) all-gather-start(%x), dimensions={0}
+  %agd = f32[16]{0} all-gather-done(%ag)
+  ROOT %ars = bf16[8]{0} all-reduce-start(%y), channel_id=2
+  %f = f32[2]{0} fusion(%all-reduce.1), kind=kLoop
+  %w = (s32[]) while(%t), condition=%c, body=%d
+"""
+
+
+def test_what_chips_send_is_counted_once_each_with_its_bytes():
+    found = hlo.collectives(SENT)
+    assert found == [
+        {"kind": "all-reduce", "bytes": 4 * 31, "arrays": 2},
+        {"kind": "all-gather", "bytes": 64, "arrays": 1},
+        {"kind": "all-reduce", "bytes": 16, "arrays": 1},
+    ]
+    assert hlo.counts(SENT) == {"loops": 1, "fusion": 1, "gather": 0, "scatter": 0, "sort": 0, "custom-call": 0}
+
+
+def test_links_take_the_ring_s_time():
+    chip = chips.CHIPS["v5e"]._replace(link_gb_per_s=1)
+    assert compiled.ring_us(1000, 1, chip) == 0
+    assert compiled.ring_us(1000, 4, chip) == pytest.approx(1.5)
+
+
+@pytest.mark.parametrize("name", chips.CHIPS)
+def test_every_chip_has_its_source(name):
+    chip = chips.CHIPS[name]
+    assert chip.source.startswith("https://")
+    assert chip.exact_tflops < chip.tflops
+    assert set(chip.topologies) >= {1, 4}
+
+
+def test_a_whole_name_chooses_one_program():
+    name = "LeNet + center loss, batch 128"
+    assert [n for n in aot.PROGRAMS if aot._names(name, n)] == [name]
+    assert len([n for n in aot.PROGRAMS if aot._names("lenet", n)]) > 1
+
+
+@pytest.mark.slow
+def test_a_training_reads_its_own_images_alone():
+    """Of a dispatch, not all that lie on the chip."""
+    program = aot.training(jax.devices()[0], LENET, 128)
+    pictures = 60_000 * 28 * 28
+    assert pictures - program.unread < 0.08 * pictures
+    assert program.weight_bytes == 0
 
 
 def test_the_floor_is_each_array_once():
@@ -43,10 +94,11 @@ def test_the_floor_is_each_array_once():
 def test_a_table_compares_with_an_earlier_one():
     row = dict.fromkeys(("compile_cpu_s", "gflop", "memory_bytes", "floor_bytes", "all_bytes", "temporary_bytes"), 2e6)
     row |= {"padding": 1.5, "loops": 0, "memory_bytes": None}
-    page = aot.page({"v5e": {"p": row}, "v6e": {"p": row}}, {"v5e": {"p": row | {"all_bytes": 8e6}}})
+    rows = {"p": row, "q": row | {"memory_bytes": 3e6, "all_bytes": None}}
+    page = compile_page.page({"v5e": rows, "v6e": {"p": row}}, {"v5e": {"p": row | {"all_bytes": 8e6}}})
     assert page.count("2.0 (0.25 ×)") == 1  # not of another chip
     assert "| – |" in page
-    assert "brackets" not in aot.page({"v5e": {"p": row}}, {})
+    assert "brackets" not in compile_page.page({"v5e": {"p": row}}, {})
 
 
 @pytest.mark.parametrize("name", [*daily(list(aot.PROGRAMS), "quantile, 100,000 × 10", "epoch order, 60,000 images")])
@@ -56,13 +108,44 @@ def test_every_program_can_be_traced(name):
     assert jax.tree.leaves(jax.eval_shape(program.function, *program.arguments))
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(find_spec("libtpu") is None, reason="the TPU compiler is not installed: pip install -e '.[aot]'")
-def test_the_command_compiles_for_a_tpu(tmp_path):
+def compile_for_a_tpu(folder, *arguments):
     """In a process of its own: the TPU's compiler ends one that has flags which it doesn't know."""
+    if find_spec("libtpu") is None:
+        pytest.skip("the TPU compiler is not installed: pip install -e '.[aot]'")
     env = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    command = "-m", "benchmarks.compile", "--programs", "quantile", "--out", str(tmp_path / "c.json")
-    subprocess.run([sys.executable, *command], env=env, check=True, timeout=300)
-    row = json.loads((tmp_path / "c.json").read_text())["programs"]["v5e"]["quantile, 100,000 × 10"]
-    assert row["memory_bytes"] < 2 * row["floor_bytes"]
-    assert "quantile" in (tmp_path / "c.md").read_text()
+    command = [sys.executable, "-m", "benchmarks.compile", *arguments, "--out", str(folder / "c.json")]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-3000:]
+    ((target, rows),) = json.loads((folder / "c.json").read_text())["programs"].items()
+    return target, rows
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", aot.PROGRAMS)
+def test_every_program_compiles_for_a_tpu(name, tmp_path):
+    target, rows = compile_for_a_tpu(tmp_path, "--programs", name)
+    assert target == "v5e"
+    assert rows[name]["peak_bytes"] < chips.CHIPS["v5e"].gib * 2**30
+    assert rows[name]["collectives"] == 0
+    if "quantile" in name:
+        assert rows[name]["memory_bytes"] < 2 * rows[name]["floor_bytes"]
+    assert name in (tmp_path / "c.md").read_text()
+    assert (tmp_path / "c.png").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_a_shared_step_sends_its_gradients_at_once_and_nothing_else(tmp_path):
+    name = "LeNet + center loss, batch 128 a chip"
+    target, rows = compile_for_a_tpu(tmp_path, "--chips", "4", "--programs", name)
+    assert target == "4 × v5e"
+    ((kind, sent),) = rows[name]["sent"].items()
+    assert kind == "all-reduce"
+    assert len(sent) == 1
+    assert rows[name]["weight_bytes"] <= sent[0] < rows[name]["weight_bytes"] + 100  # and a few sums of the metrics
+
+
+@pytest.mark.slow
+def test_shared_rows_are_scored_without_a_word(tmp_path):
+    _, rows = compile_for_a_tpu(tmp_path, "--chips", "4", "--programs", "8,192 × 512, 10")
+    assert len(rows) == 2
+    assert all(row["collectives"] == 0 for row in rows.values())

@@ -14,6 +14,7 @@ from adjax.data import words
 from adjax.data.io.upload import Header
 from adjax.data.split import DataError
 from adjax.detector import Detector
+from adjax.spec import Precision
 
 
 def train_detector(
@@ -28,6 +29,7 @@ def train_detector(
     false_positive_rate: float = 0.05,
     steps: int | None = None,
     seed: int = 0,
+    precision: Precision = "default",
     report: Callable[[int, dict[str, np.ndarray]], None] = lambda step, metrics: None,
 ) -> Detector:
     """Trains a detector on normal images, and sets a threshold that keeps its promise on images that it has not seen.
@@ -49,6 +51,8 @@ def train_detector(
       false_positive_rate: share of normal images, in (0, 1), that the threshold may flag on average (conformal).
       steps: of the optimiser, at least 1; None: by the number of images.
       seed: of all draws, 0 … 2³¹ − 1.
+      precision: of the detector's network: "highest" computes it in float32 on every device, so that scores are the
+        same on all; "default" lets accelerators round, which is faster there. On a CPU there is no difference.
       report: called with (steps done, metrics) while it trains.
 
     Returns:
@@ -88,7 +92,7 @@ def train_detector(
     if len(images) < fit.FEWEST_CROSSED:
         raise DataError(fit.too_few(len(images)))
     height, width, channels = images.shape[1:]
-    asked = plan.UserChoices(method, model, scorer, None, weights)
+    asked = plan.UserChoices(method, model, scorer, None, weights, precision=precision)
     header = Header(height, width, channels, "")
     planned = plan.choose([header] * len(images), len(classes), asked, (height, width, channels))
     for why in planned.why:

@@ -30,6 +30,7 @@ from adjax.models import weights
 from adjax.models.hog import coarse
 from adjax.models.weight_maps import MODELS as WEIGHTED
 from adjax.pipeline import Recipe
+from adjax.spec import Precision
 from adjax.surface import words
 
 FEW = 1000
@@ -77,6 +78,7 @@ class UserChoices:
     side_px: int | None = None
     weights: str | None = None
     frame: Frame | None = None
+    precision: Precision = "default"
 
 
 @dataclass(frozen=True)
@@ -94,6 +96,7 @@ class TrainingPlan:
       selects: nobody named a scorer, and the network has maps: synthetic defects decide, see `adjax.auto.select`.
       depth: bits that 16-bit grey pictures use, see `adjax.data.io.depth.Depths.fitted`.
       page, limits: what of a picture file is taken, see `adjax.spec.Spec`.
+      precision: of the network, see `adjax.spec.Precision`.
     """
 
     method: str
@@ -112,6 +115,7 @@ class TrainingPlan:
     depth: int = 16
     page: int | None = None
     limits: tuple[float, float] | None = None
+    precision: Precision = "default"
 
     @property
     def frozen(self) -> bool:
@@ -128,7 +132,17 @@ class TrainingPlan:
         """The names and options alone."""
         options = self.model_options, self.scorer_options
         reads = reading.of(self)
-        return Recipe(self.method, self.model, self.scorer, {}, *options, self.pretrained, self.frame, **reads)
+        return Recipe(
+            self.method,
+            self.model,
+            self.scorer,
+            {},
+            *options,
+            self.pretrained,
+            self.frame,
+            **reads,
+            precision=self.precision,
+        )
 
     @property
     def hparams(self) -> dict[str, float]:
@@ -211,6 +225,7 @@ def choose(
         "why": tuple(why),
         "selects": selects,
         "frame": frame,
+        "precision": asked.precision,
     }
     return TrainingPlan(method, model, scorer, **common, **_settings(method, model, scorer, side, found))
 
@@ -248,6 +263,7 @@ def _tiled(
         pretrained=found,
         why=tuple(why),
         frame="tiles",
+        precision=asked.precision,
         selects=asked.scorer is None,
         **_settings(method, model, scorer, side, found),
     )

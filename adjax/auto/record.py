@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from adjax import data, distribution
@@ -17,6 +18,7 @@ from adjax.auto.scan_folder import Layout
 from adjax.data.io import upload
 from adjax.manifest import to_json
 from adjax.report import Table, card
+from adjax.spec import Precision
 
 NAME = "train.json"
 COMMAND = ("arguments", "directory")
@@ -78,6 +80,8 @@ def _record(training: Training) -> dict[str, Any]:
         "options": {name: str(value) for name, value in training.options.items() if name not in COMMAND},
         **{name: training.options[name] for name in COMMAND if name in training.options},
         "steps": training.fitted.trained_steps,
+        "precision": planned.precision,
+        "fitted_on": jax.default_backend(),
         "weights": weights and {"source": weights.source, "sha256": weights.sha256, "licence": weights.licence},
         "classes": found.classes,
         "data_sha256": training.sha256,
@@ -120,8 +124,24 @@ def _card(training: Training, directory: Path) -> card.Card:
             ("adjax, jax", f"{distribution.VERSION}, {importlib.metadata.version('jax')}"),
             ("date", time.strftime("%Y-%m-%d", time.gmtime())),
             ("steps", f"{training.fitted.trained_steps:,}"),
+            ("precision", precision(planned.precision, jax.default_backend())),
         ),
     )
+
+
+def precision(chosen: Precision, backend: str) -> str:
+    """The precision of a detector's matrix products, for its card.
+
+    Args:
+      chosen: as in its spec.
+      backend: that it was fitted on.
+
+    Returns:
+      A line.
+    """
+    if chosen == "highest":
+        return f"highest: float32 on every device (fitted on {backend})"
+    return f"default: as each device rounds; fitted on {backend}, and scores on other kinds differ by the rounding"
 
 
 def _figures(judged: Evaluation) -> Table:

@@ -14,7 +14,7 @@ from adjax.cli._common import start
 from adjax.cli.parsers.doctor import SHOWN, parser
 from adjax.data.io import depth, framing, reading, upload, walk
 from adjax.data.split import DataError
-from adjax.doctor import findings, folder, machine
+from adjax.doctor import findings, folder, machine, rounding
 from adjax.progress import ImageProgress
 
 
@@ -27,6 +27,9 @@ def main(arguments: list[str]) -> int:
     found = walk.find(chosen.folder) if chosen.folder else None  # a wrong name is told before anything else
     reads = reading.checked(depth.WHOLE, chosen.page, chosen.limits)
     idle = _machine(console)
+    if chosen.detector:
+        for line in rounding.lines(chosen.detector):
+            console.print(f"detector   {line}", style="bold red" if line.startswith("WARNING") else None)
     if chosen.datasets:
         console.print("data sets")
         data_command.show(None)

@@ -67,7 +67,8 @@ def run(console: Console, chosen: argparse.Namespace, earlier: Earlier | None = 
     readable = [header for header in headers if isinstance(header, upload.Header)]
     refuse_if_many(errors, found.files)
     scan_folder.refuse_lone(found, [not isinstance(header, str) for header in headers])
-    asked = plan.UserChoices(chosen.method, chosen.model, chosen.scorer, chosen.side_px, chosen.weights, chosen.frame)
+    named = chosen.method, chosen.model, chosen.scorer, chosen.side_px, chosen.weights, chosen.frame, chosen.precision
+    asked = plan.UserChoices(*named)
     planned = plan.choose(readable, len(found.classes), asked)
     planned = dataclasses.replace(planned, **reads)
     console.print(f"trains {planned.name}")

@@ -39,8 +39,7 @@ def by_blocks(function: Callable[[PyTree], jax.Array], rows: PyTree) -> jax.Arra
     size = min(max(_BYTES // max(each, 1), _LEAST), _MOST)
     if n <= size:
         return function(rows)
-    least = -(-n // size)
-    blocks = next((b for b in range(least, 2 * least) if n % b == 0), least)  # without padding, if it can be
+    blocks = count(n, size)
     missing = -n % blocks
 
     def dealt(x: jax.Array) -> jax.Array:
@@ -53,6 +52,22 @@ def by_blocks(function: Callable[[PyTree], jax.Array], rows: PyTree) -> jax.Arra
     rows = jax.tree.map(dealt, rows)
     y = jnp.moveaxis(lax.map(block, jnp.arange(blocks)), 0, 1)
     return y.reshape(-1, *y.shape[2:])[:n]
+
+
+def count(rows: int, size: int) -> int:
+    """How many blocks rows are dealt to: without padding if it can be, and so that 8, 4 or 2 devices share each evenly.
+
+    A block that devices can't share evenly is gathered on all of them: on four chips, 100,000 rows in 16 blocks were.
+
+    Args:
+      rows: N, more than `size`.
+      size: the most rows of a block, about.
+
+    Returns:
+      From N / `size`, rounded up, to less than twice that.
+    """
+    least = -(-rows // size)
+    return next((b for shared in (8, 4, 2, 1) for b in range(least, 2 * least) if rows % (b * shared) == 0), least)
 
 
 def blocked(scorer: Scorer) -> Scorer:

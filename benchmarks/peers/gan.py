@@ -1,4 +1,4 @@
-"""The dual-discriminator GAN in PyTorch eager mode, as its users write it: each loss on the images that it is about.
+"""The dual-discriminator GAN in PyTorch, as its users write it: each loss on the images that it is about.
 
 Architecture and losses as in `adjax.methods.gan`; a batch holds normal images first, anomalies after them, and only the
 networks that a kind of image needs are run on it.
@@ -12,6 +12,9 @@ import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from benchmarks.peers.device import Precision, device, rounded, tensor
+from benchmarks.peers.device import work as with_precision
 
 
 def _norm(kind: str, channels: int) -> nn.Module:
@@ -73,10 +76,21 @@ class Discriminator(nn.Sequential):
         return super().forward(x).mean((1, 2, 3))
 
 
-def gan(batch_size: int, steps: int, channels_last: bool, norm: str) -> Callable[[], float]:
-    """`steps` steps of generator and discriminators; at batch 1 a normal image and an anomaly take turns."""
+def gan(
+    batch_size: int,
+    steps: int,
+    channels_last: bool,
+    norm: str,
+    compiled: str | None = None,
+    precision: Precision = "float32",
+) -> Callable[[], float]:
+    """`steps` steps of generator and discriminators; at batch 1 a normal image and an anomaly take turns.
+
+    `compiled`: a backend of `torch.compile`; `precision` as in `benchmarks.peers.device`.
+    """
     torch.manual_seed(0)
-    g, judges = UNet(norm), {"normal": Discriminator(norm), "anomaly": Discriminator(norm)}
+    g = UNet(norm).to(device())
+    judges = {kind: Discriminator(norm).to(device()) for kind in ("normal", "anomaly")}
     if channels_last:
         nets: list[torch.nn.Module] = [g, *judges.values()]
         for net in nets:
@@ -84,22 +98,33 @@ def gan(batch_size: int, steps: int, channels_last: bool, norm: str) -> Callable
     adam_g = torch.optim.Adam(g.parameters(), lr=1e-3, betas=(0.5, 0.999), fused=True)
     parameters = [p for judge in judges.values() for p in judge.parameters()]
     adam_d = torch.optim.Adam(parameters, lr=1e-3, betas=(0.5, 0.999), fused=True)
-    data = torch.from_numpy(np.random.default_rng(0).random((steps * batch_size, 1, 32, 32), np.float32) * 2 - 1)
+    data = tensor(np.random.default_rng(0).random((steps * batch_size, 1, 32, 32), np.float32) * 2 - 1)
     if channels_last:
         data = data.to(memory_format=torch.channels_last)
 
-    def step(x: torch.Tensor, normals: int) -> torch.Tensor:
+    if compiled:
+        g.compile(backend=compiled)
+        for judge in judges.values():
+            judge.compile(backend=compiled)
+
+    def loss_of(x: torch.Tensor, normals: int) -> tuple[torch.Tensor, torch.Tensor]:
         y, latent = g(x)
+        y, latent = y.float(), latent.float()
         d = (x - y).abs().mean((1, 2, 3))
-        loss = torch.zeros(())
+        loss = torch.zeros((), device=device())
         if normals:
-            again = g.encode(y[:normals])[-1]
+            again = g.encode(y[:normals])[-1].float()
             loss = loss + 1.5 * d[:normals].mean() + 1.5 * worst_patches(x[:normals], y[:normals])
             loss = loss + 0.5 * (latent[:normals] - again).abs().mean()
-            loss = loss + 0.1 * (judges["normal"](y[:normals]) - 1).square().mean()
+            loss = loss + 0.1 * (judges["normal"](y[:normals]).float() - 1).square().mean()
         if normals < len(x):
-            loss = loss + 0.2 * judges["anomaly"](y[normals:]).square().mean()
+            loss = loss + 0.2 * judges["anomaly"](y[normals:]).float().square().mean()
             loss = loss - 3 * torch.log(1 - torch.exp(-d[normals:].clamp(min=1e-3))).mean()
+        return loss, y
+
+    def step(x: torch.Tensor, normals: int) -> torch.Tensor:
+        with rounded(precision):
+            loss, y = loss_of(x, normals)
         adam_g.zero_grad(set_to_none=True)
         loss.backward()
         adam_g.step()
@@ -107,7 +132,8 @@ def gan(batch_size: int, steps: int, channels_last: bool, norm: str) -> Callable
         fake, parts = y.detach(), {"normal": slice(0, normals), "anomaly": slice(normals, None)}
         for kind, weight in (("normal", 1.0), ("anomaly", 0.5)):
             if len(x[parts[kind]]):
-                real, made = judges[kind](x[parts[kind]]), judges[kind](fake[parts[kind]])
+                with rounded(precision):
+                    real, made = (judges[kind](images[parts[kind]]).float() for images in (x, fake))
                 (weight * ((real - 1).square() + made.square()).mean()).backward()
         adam_d.step()
         return loss
@@ -117,7 +143,7 @@ def gan(batch_size: int, steps: int, channels_last: bool, norm: str) -> Callable
             loss = step(x, normals=batch_size // 2 if batch_size > 1 else i % 2)
         return float(loss.detach())
 
-    return work
+    return with_precision(work, precision)
 
 
 def worst_patches(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:

@@ -1,16 +1,21 @@
 """Training in PyTorch eager mode: the same networks, losses and batches as adjax's, Adam fused, data in memory.
 
-Every factory returns a function that takes `steps` optimiser steps and returns the last loss as a float.
+Every factory returns a function that takes `steps` optimiser steps and returns the last loss as a float; on the GPU if
+JAX has one. `compiled` is a backend of `torch.compile`; `precision` as in `benchmarks.peers.device`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+from benchmarks.peers.device import Precision, device, rounded, tensor
+from benchmarks.peers.device import work as with_precision
 
 Work = Callable[[], float]
 
@@ -68,15 +73,25 @@ class Autoencoder(nn.Module):
         return torch.sigmoid(self.up2(F.relu(self.up1(x))))
 
 
-def lenet(batch_size: int, steps: int, channels_last: bool, lam: float = 0.1, rate: float = 0.5) -> Work:
+def lenet(
+    batch_size: int,
+    steps: int,
+    channels_last: bool,
+    lam: float = 0.1,
+    rate: float = 0.5,
+    compiled: str | None = None,
+    precision: Precision = "float32",
+) -> Work:
     """LeNet-5 with center loss; the centers follow the features by the rule of Wen et al., as adjax's do."""
-    model, adam = _prepared(LeNet5(), channels_last)
+    model, adam = _prepared(LeNet5(), channels_last, compiled)
     images, labels = _images(batch_size * steps, (1, 28, 28), channels_last), _labels(batch_size * steps, 10)
-    centers = torch.zeros(10, 84)
+    centers = torch.zeros(10, 84, device=device())
 
     def step(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        features, logits = model(x)
-        loss = F.cross_entropy(logits, y) + lam * 0.5 * (features - centers[y]).square().sum(1).mean()
+        with rounded(precision):
+            features, logits = model(x)
+            features = features.float()
+            loss = F.cross_entropy(logits, y) + lam * 0.5 * (features - centers[y]).square().sum(1).mean()
         _descend(adam, loss)
         with torch.no_grad():
             sums = torch.zeros_like(centers).index_add_(0, y, features.detach())
@@ -84,14 +99,14 @@ def lenet(batch_size: int, steps: int, channels_last: bool, lam: float = 0.1, ra
             centers.sub_(rate * (counts * centers - sums) / (1 + counts))
         return loss
 
-    return _steps(step, images, labels, batch_size)
+    return _steps(step, images, labels, batch_size, precision)
 
 
 def cnn(batch_size: int, steps: int, channels_last: bool) -> Work:
     """The class-weighted classifier."""
     model, adam = _prepared(CNN(), channels_last)
     images, labels = _images(batch_size * steps, (1, 28, 28), channels_last), _labels(batch_size * steps, 2)
-    weight = torch.tensor([0.5, 6.0])
+    weight = torch.tensor([0.5, 6.0], device=device())
 
     def step(x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         loss = F.cross_entropy(model(x), y, weight=weight)
@@ -101,18 +116,26 @@ def cnn(batch_size: int, steps: int, channels_last: bool) -> Work:
     return _steps(step, images, labels, batch_size)
 
 
-def autoencoder(batch_size: int, steps: int, channels_last: bool, transposed: bool) -> Work:
+def autoencoder(
+    batch_size: int,
+    steps: int,
+    channels_last: bool,
+    transposed: bool,
+    compiled: str | None = None,
+    precision: Precision = "float32",
+) -> Work:
     """The convolutional autoencoder with its squared error."""
-    model, adam = _prepared(Autoencoder(transposed), channels_last)
+    model, adam = _prepared(Autoencoder(transposed), channels_last, compiled)
     images = _images(batch_size * steps, (1, 28, 28), channels_last)
 
     def step(x: torch.Tensor, _: torch.Tensor) -> torch.Tensor:
         x = x.sqrt()
-        loss = (model(x) - x).square().mean()
+        with rounded(precision):
+            loss = (model(x).float() - x).square().mean()
         _descend(adam, loss)
         return loss
 
-    return _steps(step, images, _labels(batch_size * steps, 1), batch_size)
+    return _steps(step, images, _labels(batch_size * steps, 1), batch_size, precision)
 
 
 def efficientnet(batch_size: int, steps: int, channels_last: bool, side_px: int = 128) -> Work:
@@ -130,11 +153,15 @@ def efficientnet(batch_size: int, steps: int, channels_last: bool, side_px: int 
     return _steps(step, images, _labels(batch_size * steps, 10), batch_size)
 
 
-def _prepared(model: nn.Module, channels_last: bool) -> tuple[nn.Module, torch.optim.Optimizer]:
+def _prepared(
+    model: nn.Module, channels_last: bool, compiled: str | None = None
+) -> tuple[Callable[..., Any], torch.optim.Optimizer]:
     torch.manual_seed(0)
+    model = model.to(device()).train()
     if channels_last:
         model = model.to(memory_format=torch.channels_last)
-    return model.train(), torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    adam = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
+    return torch.compile(model, backend=compiled) if compiled else model, adam
 
 
 def _descend(adam: torch.optim.Optimizer, loss: torch.Tensor) -> None:
@@ -143,7 +170,9 @@ def _descend(adam: torch.optim.Optimizer, loss: torch.Tensor) -> None:
     adam.step()
 
 
-def _steps(step: Callable, images: torch.Tensor, labels: torch.Tensor, batch_size: int) -> Work:
+def _steps(
+    step: Callable, images: torch.Tensor, labels: torch.Tensor, batch_size: int, precision: Precision = "float32"
+) -> Work:
     batches = list(zip(images.split(batch_size), labels.split(batch_size), strict=True))
 
     def work() -> float:
@@ -151,13 +180,13 @@ def _steps(step: Callable, images: torch.Tensor, labels: torch.Tensor, batch_siz
             loss = step(x, y)
         return float(loss.detach())
 
-    return work
+    return with_precision(work, precision)
 
 
 def _images(n: int, shape: tuple[int, int, int], channels_last: bool) -> torch.Tensor:
-    images = torch.from_numpy(np.random.default_rng(0).random((n, *shape), np.float32))
+    images = tensor(np.random.default_rng(0).random((n, *shape), np.float32))
     return images.to(memory_format=torch.channels_last) if channels_last else images
 
 
 def _labels(n: int, classes: int) -> torch.Tensor:
-    return torch.from_numpy(np.random.default_rng(1).integers(0, classes, n))
+    return tensor(np.random.default_rng(1).integers(0, classes, n))

@@ -29,5 +29,6 @@ def parser() -> argparse.ArgumentParser:
     add("--all-names", action="store_true", help=f"name all files, not the first {SHOWN} of a kind")
     add("--csv", type=Path, metavar="FILE", help="write all findings to FILE, one row each")
     add_reading(options)
+    add("--detector", type=Path, metavar="DIR", help="also say how this machine's rounding moves a detector's scores")
     add("--datasets", action="store_true", help="also list the data sets, and which are here")
     return options
