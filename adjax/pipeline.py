@@ -26,6 +26,7 @@ from adjax.augment import Augment, Normalise, normalise_for
 from adjax.checkpoint import Checkpoints
 from adjax.data.io import reading
 from adjax.data.io.pixels import Frame
+from adjax.data.io.scratch import Images
 from adjax.detector import Detector
 from adjax.extraction import check_scorer, with_layers
 from adjax.models import weights
@@ -154,7 +155,7 @@ class Built(NamedTuple):
     method: Method
     weights: Weights | None
 
-    def normalise(self, images: np.ndarray) -> Normalise:
+    def normalise(self, images: Images) -> Normalise:
         """The normalisation of the weights; without any, the one that the method takes for training images uint8[N, H,
         W, C]."""
         if self.weights is not None:
@@ -198,9 +199,9 @@ class Built(NamedTuple):
         self,
         params: PyTree,
         normalise: Normalise,
-        images: np.ndarray,
+        images: Images,
         labels: np.ndarray,
-        held_out: np.ndarray | None = None,
+        held_out: Images | None = None,
         **options: Any,
     ) -> Detector:
         """Makes a detector of one member's parameters, see `adjax.detector.fit`.
@@ -235,7 +236,7 @@ class Trained(NamedTuple):
 
 def train_members(
     built: Built,
-    images: np.ndarray,
+    images: Images,
     table: Members,
     normalise: Normalise,
     steps: int,
@@ -254,7 +255,7 @@ def train_members(
 
     Args:
       built: what to train.
-      images: uint8[N, H, W, C], all that the table's rows may name.
+      images: uint8[N, H, W, C], all that the table's rows may name; read into memory, unless nothing is trained.
       table: the members.
       normalise: pixel values to network input.
       steps: where to end, in optimiser steps from the start.
@@ -270,7 +271,7 @@ def train_members(
     if built.method.step is None:
         return Trained(train.initial(built.method, table), 0, None)
     program = train.compile_program(
-        built.method, images, table, normalise, batch_size=batch_size, augment=augment, **options
+        built.method, np.asarray(images), table, normalise, batch_size=batch_size, augment=augment, **options
     )
     until = min(steps, compiled(program) or steps)
     state = loop.train(program, until, checkpoints, stop=stop, report=report, resumed=resumed, after_epoch=after_epoch)
@@ -299,7 +300,7 @@ class One(NamedTuple):
 
 def train_one(
     recipe: Recipe,
-    images: np.ndarray,
+    images: Images,
     labels: np.ndarray,
     classes: Sequence[str],
     rows: np.ndarray,

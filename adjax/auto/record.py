@@ -15,6 +15,7 @@ from adjax.auto.fit import Evaluation, Fitted, Parts
 from adjax.auto.plan import TrainingPlan
 from adjax.auto.scan_folder import Layout
 from adjax.data.io import upload
+from adjax.data.io.scratch import Images
 from adjax.manifest import to_json
 from adjax.report import Table, card
 
@@ -40,7 +41,7 @@ class Training(NamedTuple):
     parts: Parts
     fitted: Fitted
     judged: Evaluation | None
-    images: np.ndarray
+    images: Images
     labels: np.ndarray
     rows: np.ndarray
     unreadable: Mapping[Path, str]

@@ -20,6 +20,7 @@ import numpy as np
 from adjax import metrics, scorers
 from adjax.auto.plan import LAYERS, PATCHES, STATISTICS, TILED, TrainingPlan
 from adjax.data.defects import defects, foreign
+from adjax.data.io.scratch import Images
 from adjax.detector import extract
 from adjax.pipeline import member, train_members
 from adjax.types import Outputs, PyTree
@@ -49,7 +50,7 @@ class Found(NamedTuple):
 
 
 def refined(
-    plan: TrainingPlan, images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], seed: int
+    plan: TrainingPlan, images: Images, labels: np.ndarray, classes: tuple[str, ...], seed: int
 ) -> TrainingPlan:
     """Chooses the scorer that finds most synthetic defects.
 
@@ -79,9 +80,7 @@ def refined(
     )
 
 
-def compare(
-    plan: TrainingPlan, images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], seed: int
-) -> list[Found]:
+def compare(plan: TrainingPlan, images: Images, labels: np.ndarray, classes: tuple[str, ...], seed: int) -> list[Found]:
     """Evaluates each candidate on synthetic defects, those with maps first.
 
     Args:
@@ -93,20 +92,22 @@ def compare(
     order = np.random.default_rng(seed).permutation(len(images))
     aside = min(max(len(images) // 4, 8), JUDGED)
     rest, fitted = order[:aside], order[aside:][:FITTED]
-    made = [defects(images[rest], SHARES, seed + k)[0] for k in range(-(-MADE // aside))]
+    learned, normal = (np.asarray(images[rows]) for rows in (fitted, rest))
+    made = [defects(normal, SHARES, seed + k)[0] for k in range(-(-MADE // aside))]
     shown = {
-        "fit": images[fitted],
-        "normal": images[rest],
+        "fit": learned,
+        "normal": normal,
         "defects": np.concatenate(made),
         "foreign": foreign(max(aside, 16), images.shape[1:], seed),
     }
     recipe = replace(plan.recipe, model_options={**plan.model_options, "patch_layers": LAYERS})
     built = recipe.build(images.shape[1:], classes)
     table = built.members([fitted], [labels[fitted]], [seed])
-    trained = train_members(built, images, table, built.normalise(images[fitted]), 0, batch_size=1)
+    normalise = built.normalise(learned)
+    trained = train_members(built, learned, table, normalise, 0, batch_size=1)
     params = member(trained.params, 0)
     also = {"patches", "statistics"}
-    said = {k: extract(built.spec, params, built.normalise(images[fitted]), x, also) for k, x in shown.items()}
+    said = {k: extract(built.spec, params, normalise, x, also) for k, x in shown.items()}
     planned = (built.spec.scorer, dict(plan.scorer_options))
     patches = patch_scorers(plan)
     alone: dict[str, tuple[str, Mapping[str, Any]]] = {name: (name, options) for name, options in patches.items()}
