@@ -84,7 +84,7 @@ class StoredImages:
         Raises:
           OSError: the disk is full.
         """
-        data = memoryview(np.ascontiguousarray(pixels, np.uint8)).cast("B")
+        data = np.ascontiguousarray(pixels, np.uint8).data.cast("B")
         try:
             with self._lock:
                 self._file.seek(int(self.rows[row]) * len(data))
@@ -103,7 +103,7 @@ class StoredImages:
         with self._lock:
             for start, end in zip((0, *ends[:-1]), ends, strict=True):
                 self._file.seek(int(rows[start]) * each)
-                into = memoryview(found[start:end]).cast("B")
+                into = found[start:end].data.cast("B")
                 while len(into):
                     count = self._file.readinto(into)  # type: ignore[attr-defined]  # of a raw file
                     if not count:
