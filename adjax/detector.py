@@ -310,13 +310,15 @@ def fit(
     streams = resolve(spec).scorer.maps is not None or isinstance(images, StoredImages)
     if outputs is None and (folds is not None or not streams):
         outputs = extract(spec, params, normalise, images)
-    if outputs is None:
-        state, calibration, distances = fit_streamed(spec, params, normalise, images, labels)
+    if folds is None and streams:
+        state, calibration, distances = fit_streamed(spec, params, normalise, images, labels, outputs)
         normal = none
     elif folds is None:
+        assert outputs is not None
         state, calibration, distances = fit_outputs(dict(outputs), jnp.asarray(labels, jnp.int32), spec=spec)
         normal = none
     else:
+        assert outputs is not None
         groups = copies(images)
         state, unseen, calibration, normal, _ = crossfit.fit(
             resolve(spec).scorer, outputs, labels, classes, groups, folds

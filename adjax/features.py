@@ -16,7 +16,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from adjax.data.io.scratch import Images, held
-from adjax.types import PyTree
+from adjax.types import Outputs, PyTree
 
 BATCH_SIZE, BATCH_PIXELS = 512, 2**20
 FEW = (1, 8, 64)
@@ -60,6 +60,20 @@ def batches(images: Images, batch_size: int) -> Iterator[tuple[np.ndarray, int]]
         if real < batch_size:
             batch = np.concatenate([batch, np.zeros((batch_size - real, *batch.shape[1:]), batch.dtype)])
         yield batch, real
+
+
+def outputs_in_batches(outputs: Outputs, batch_size: int) -> Iterator[tuple[Outputs, int]]:
+    """Cuts a network's outputs into batches, as `batches` does images.
+
+    Args:
+      outputs: named arrays of N rows.
+      batch_size: rows per batch, ≥ 1.
+
+    Yields:
+      The outputs of a batch, and how many of its rows are real.
+    """
+    for parts in zip(*(batches(np.asarray(x), batch_size) for x in outputs.values()), strict=True):
+        yield {name: batch for name, (batch, _) in zip(outputs, parts, strict=True)}, parts[0][1]
 
 
 def apply(

@@ -36,7 +36,7 @@ from adjax.sharding import to_host
 from adjax.spec import Spec
 from adjax.surface import words
 from adjax.train import Members, Program, State
-from adjax.types import Method, PyTree
+from adjax.types import Method, Outputs, PyTree
 
 
 @dataclass(frozen=True)
@@ -312,6 +312,7 @@ def train_one(
     seed: int = 0,
     folds: int | None = None,
     params: PyTree | None = None,
+    outputs: Outputs | None = None,
     **options: Any,
 ) -> One:
     """Trains one member and makes its detector.
@@ -328,6 +329,7 @@ def train_one(
       seed: of weights, order and augmentation.
       folds: of cross-fitting (`adjax.crossfit`), where nothing is trained and nothing held out; None: none.
       params: of the network, which is trained already; None: it is trained here.
+      outputs: of a network that is not trained on `images[rows]`, all of them normal, if known already.
       **options: as of `train_members`.
 
     Returns:
@@ -346,5 +348,5 @@ def train_one(
     normal = rows[labels[rows] < len(classes)]
     aside = images[held_out] if len(held_out) else None
     crossed = folds if aside is None and built.method.step is None else None
-    detector = built.fit(params, normalise, images[normal], labels[normal], aside, folds=crossed)
+    detector = built.fit(params, normalise, images[normal], labels[normal], aside, folds=crossed, outputs=outputs)
     return One(detector, trained_steps)

@@ -27,8 +27,14 @@ def stored(tmp_path):
 
 
 def test_it_reads_as_the_array_does(stored):
-    assert isinstance(stored, StoredImages) and len(stored) == 150
-    assert (stored.shape, stored.dtype, stored.size, stored.ndim) == (IMAGES.shape, np.uint8, IMAGES.size, 4)
+    assert isinstance(stored, StoredImages)
+    assert (len(stored), stored.shape, stored.dtype, stored.size, stored.ndim) == (
+        150,
+        IMAGES.shape,
+        np.uint8,
+        IMAGES.size,
+        4,
+    )
     rows = np.array([149, 3, 4, 5, 3, 0])
     chosen = stored[rows]
     assert isinstance(chosen, StoredImages)
@@ -58,7 +64,7 @@ def test_no_name_is_left_and_closing_ends_it(tmp_path):
     with Scratch(tmp_path / "not" / "yet", in_memory=0) as room:
         found = room.room((2, 4, 4, 1))
         found.write(1, np.full((4, 4, 1), 7, np.uint8))
-        assert room.directory == tmp_path and not list(tmp_path.iterdir())
+        assert (room.directory, list(tmp_path.iterdir())) == (tmp_path, [])
         assert found[1].max() == 7
     with pytest.raises(ValueError, match="closed"):
         found[1]
@@ -67,16 +73,18 @@ def test_no_name_is_left_and_closing_ends_it(tmp_path):
 def test_small_ones_stay_in_memory_and_large_ones_are_told(tmp_path):
     lines = []
     with Scratch(tmp_path, lines.append, in_memory=1000) as room:
-        assert isinstance(room.room((10, 10, 10, 1)), np.ndarray) and not lines
+        assert isinstance(room.room((10, 10, 10, 1)), np.ndarray)
+        assert not lines
         assert isinstance(room.room((11, 10, 10, 1)), StoredImages)
-    assert "11 pictures of 10×10×1" in lines[0] and str(tmp_path) in lines[0]
+    assert "11 pictures of 10×10×1" in lines[0]
+    assert str(tmp_path) in lines[0]
 
 
 def test_too_small_a_disk_is_told_with_the_figures(tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: namedtuple("Usage", "free")(3_000_000_000))
     with Scratch(tmp_path) as room, pytest.raises(DataError) as error:
         room.room((100_000, 256, 256, 3))
-    assert "19.7 GB" in str(error.value) and "3.0 GB" in str(error.value) and str(tmp_path) in str(error.value)
+    assert all(said in str(error.value) for said in ("19.7 GB", "3.0 GB", str(tmp_path), "100,000 pictures"))
 
 
 def test_a_place_that_takes_no_file_is_told(tmp_path, monkeypatch):
@@ -114,7 +122,7 @@ def test_broken_pictures_are_left_out_of_the_file(tmp_path):
     files = sorted(tmp_path.glob("*.png"))
     with Scratch(tmp_path, in_memory=0) as room:
         images, rows, errors = gather.images(files, (6, 5, 3), frame="whole", scratch=room)
-        assert rows.tolist() == [0, 1, 3, 4] and list(errors) == [files[2]]
+        assert (rows.tolist(), list(errors)) == ([0, 1, 3, 4], [files[2]])
         np.testing.assert_array_equal(images[:], IMAGES[rows])
 
 

@@ -26,7 +26,7 @@ from adjax.data.splitting import validation_split
 from adjax.detector import Detector
 from adjax.pipeline import train_one
 from adjax.surface import words
-from adjax.types import PyTree
+from adjax.types import Outputs, PyTree
 
 FEWEST, FEWEST_CROSSED = 50, 10
 """The least that can be learned from: where images are held out, and where they are cross-fitted."""
@@ -206,6 +206,7 @@ def fit(
     steps: int,
     seed: int = 0,
     params: PyTree | None = None,
+    outputs: Outputs | None = None,
     report: Callable[[int, dict[str, np.ndarray]], None] = lambda step, metrics: None,
 ) -> Fitted:
     """Trains a detector.
@@ -220,6 +221,7 @@ def fit(
       steps: of training; ignored by a method that trains nothing.
       seed: of the weights, the order and the augmentation.
       params: of the network, which is trained already; None: it is trained here.
+      outputs: of a network that is not trained on `parts.train`, if known already, see `select.refined`.
       report: as of `adjax.loop.train`.
 
     Returns:
@@ -243,6 +245,7 @@ def fit(
             seed=seed,
             folds=crossfit.FOLDS if parts.crossed else None,
             params=params,
+            outputs=outputs,
             augment=Augment(shift_px=plan.shift_px),
             stop=stop,
             report=report,

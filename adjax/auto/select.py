@@ -22,14 +22,18 @@ from adjax.auto.plan import LAYERS, PATCHES, STATISTICS, TILED, TrainingPlan
 from adjax.data.defects import defects, foreign
 from adjax.data.io.scratch import Images
 from adjax.detector import extract
+from adjax.extraction import read_by
+from adjax.features import outputs_in_batches
 from adjax.pipeline import member, train_members
-from adjax.types import Outputs, PyTree
+from adjax.types import Outputs
 
 SHARES = (0.005, 0.05)
 FEWEST = 24
 """Least number of training pictures; with fewer, the planned scorer is kept."""
 FITTED, JUDGED, MADE = 120, 48, 32
 """Most pictures to fit to, most to evaluate on, and least number of defects."""
+BATCH_SIZE = 16
+"""Pictures that scorers are fitted to and asked about at once, so that programs serve any number of them."""
 MARGIN = 0.005
 """Of two that are as close as that, the earlier: what was planned, then in the order above."""
 
@@ -49,9 +53,15 @@ class Found(NamedTuple):
         return (self.defects + self.foreign) / 2
 
 
-def refined(
-    plan: TrainingPlan, images: Images, labels: np.ndarray, classes: tuple[str, ...], seed: int
-) -> TrainingPlan:
+class Refined(NamedTuple):
+    """The plan with the scorer that was chosen; and the network's outputs of all images in order, None if not all were
+    looked at."""
+
+    plan: TrainingPlan
+    outputs: Outputs | None
+
+
+def refined(plan: TrainingPlan, images: Images, labels: np.ndarray, classes: tuple[str, ...], seed: int) -> Refined:
     """Chooses the scorer that finds most synthetic defects.
 
     Args:
@@ -62,15 +72,15 @@ def refined(
       seed: of the split and the defects.
 
     Returns:
-      The `TrainingPlan` with that scorer, and why.
+      The `TrainingPlan` with that scorer, and why; and what the network says of the images.
     """
-    found = compare(plan, images, labels, classes, seed)
+    found, outputs = compare(plan, images, labels, classes, seed)
     most = max(one.value for one in found)
     best = next(one for one in found if one.value >= most - MARGIN)
     each = ", ".join(f"{one.name} {one.defects:.3f} and {one.foreign:.3f}" for one in found)
     why = f"{best.name} finds most in held-out normal pictures (AUROC of synthetic defects, of unrelated ones): {each}"
     options = {**plan.model_options, "patch_layers": LAYERS}
-    return replace(
+    chosen = replace(
         plan,
         scorer=best.scorer,
         scorer_options=best.options,
@@ -78,41 +88,49 @@ def refined(
         why=(*plan.why, why),
         selects=False,
     )
+    if outputs is not None:
+        read = read_by(scorers.make(best.scorer, **best.options), outputs, len(classes))
+        outputs = {name: x for name, x in outputs.items() if name in {"features", "logits", "score"} | read}
+    return Refined(chosen, outputs)
 
 
-def compare(plan: TrainingPlan, images: Images, labels: np.ndarray, classes: tuple[str, ...], seed: int) -> list[Found]:
+def compare(
+    plan: TrainingPlan, images: Images, labels: np.ndarray, classes: tuple[str, ...], seed: int
+) -> tuple[list[Found], Outputs | None]:
     """Evaluates each candidate on synthetic defects, those with maps first.
 
     Args:
       plan, images, labels, classes, seed: as of `refined`.
 
     Returns:
-      A `Found` per candidate.
+      A `Found` per candidate; and the outputs of all images, as of `Refined`.
     """
     order = np.random.default_rng(seed).permutation(len(images))
     aside = min(max(len(images) // 4, 8), JUDGED)
     rest, fitted = order[:aside], order[aside:][:FITTED]
-    learned, normal = (np.asarray(images[rows]) for rows in (fitted, rest))
+    seen = np.sort(order[: aside + len(fitted)])  # in order, so that they serve the fit to come
+    normal, pictures = np.asarray(images[rest]), np.asarray(images[seen])
     made = [defects(normal, SHARES, seed + k)[0] for k in range(-(-MADE // aside))]
-    shown = {
-        "fit": learned,
-        "normal": normal,
-        "defects": np.concatenate(made),
-        "foreign": foreign(max(aside, 16), images.shape[1:], seed),
-    }
+    odd = np.concatenate([*made, foreign(max(aside, 16), images.shape[1:], seed)])
     recipe = replace(plan.recipe, model_options={**plan.model_options, "patch_layers": LAYERS})
     built = recipe.build(images.shape[1:], classes)
     table = built.members([fitted], [labels[fitted]], [seed])
-    normalise = built.normalise(learned)
-    trained = train_members(built, learned, table, normalise, 0, batch_size=1)
-    params = member(trained.params, 0)
-    also = {"patches", "statistics"}
-    said = {k: extract(built.spec, params, normalise, x, also) for k, x in shown.items()}
+    normalise = built.normalise(pictures)
+    trained = train_members(built, pictures, table, normalise, 0, batch_size=1)
+    of = built.spec, member(trained.params, 0), normalise
+    known, unseen = (extract(*of, x, {"patches", "statistics"}) for x in (pictures, odd))
+    first, last = (np.searchsorted(seen, rows) for rows in (fitted, rest))
+    learned: dict[str, Any] = {name: x[first] for name, x in known.items()}
+    judged: dict[str, Any] = {name: np.concatenate([x[last], unseen[name]]) for name, x in known.items()}
+    ends = np.cumsum([aside, aside * len(made)])
     planned = (built.spec.scorer, dict(plan.scorer_options))
     patches = patch_scorers(plan)
     alone: dict[str, tuple[str, Mapping[str, Any]]] = {name: (name, options) for name, options in patches.items()}
     alone |= {"statistics": ("patchwise", STATISTICS)} | ({} if plan.tiled else {planned[0]: planned})
-    values = {name: _scores(*one, said, labels[fitted], len(classes)) for name, one in alone.items()}
+    values = {}
+    for name, one in alone.items():
+        scores = _scores(*one, learned, labels[fitted], len(classes), judged)
+        values[name] = dict(zip(("normal", "defects", "foreign"), np.split(scores, ends), strict=True))
     found = {
         name: Found(name, *one, _auroc(values[name], "defects"), _auroc(values[name], "foreign"))
         for name, one in alone.items()
@@ -120,7 +138,8 @@ def compare(plan: TrainingPlan, images: Images, labels: np.ndarray, classes: tup
     together: list[tuple[str, ...]] = [(name, "statistics") for name in patches]
     if len(classes) == 1 and not plan.tiled:  # of several, the planned scorer has a distance from each
         together = [(*pair, planned[0]) for pair in together] + together + [(name, planned[0]) for name in patches]
-    return [*(_together([found[name] for name in names], values) for names in together), *found.values()]
+    candidates = [*(_together([found[name] for name in names], values) for names in together), *found.values()]
+    return candidates, known if len(seen) == len(images) else None
 
 
 def patch_scorers(plan: TrainingPlan) -> dict[str, Mapping[str, Any]]:
@@ -147,17 +166,18 @@ def _together(each: list[Found], values: Mapping[str, Mapping[str, np.ndarray]])
 
 
 def _scores(
-    name: str, options: Mapping[str, Any], said: Mapping[str, Outputs], labels: np.ndarray, classes: int
-) -> dict[str, np.ndarray]:
-    """What a scorer fitted to "fit" says of the others."""
+    name: str,
+    options: Mapping[str, Any],
+    learned: Outputs,
+    labels: np.ndarray,
+    classes: int,
+    judged: Outputs,
+) -> np.ndarray:
+    """What a scorer fitted to some outputs says of others; in batches, so that programs serve any number of them."""
     scorer = scorers.make(name, **options)
-
-    @jax.jit
-    def fit(outputs: Outputs, labels: jax.Array) -> PyTree:
-        return scorers.fit(scorer, outputs, labels, classes, batch_size=16)
-
-    state, score = fit(said["fit"], np.asarray(labels, np.int32)), jax.jit(scorer.score)
-    return {k: np.asarray(score(state, x)) for k, x in said.items() if k != "fit"}
+    state = scorers.fit_stream(scorer, [(learned, labels)], scorer.row(learned), classes, BATCH_SIZE)
+    score = jax.jit(scorer.score)
+    return np.concatenate([np.asarray(score(state, x))[:real] for x, real in outputs_in_batches(judged, BATCH_SIZE)])
 
 
 def _auroc(scores: Mapping[str, np.ndarray], kind: str) -> float:

@@ -132,7 +132,7 @@ def refined(plan: TrainingPlan, known: Sample, train: np.ndarray, seed: int) -> 
     chosen = order[: select.FITTED + select.JUDGED]
     if len(chosen) < select.FEWEST:
         return dataclasses.replace(plan, selects=False)
-    return select.refined(plan, known.tiles[chosen], np.zeros(len(chosen), np.int32), ONE_CLASS, seed)
+    return select.refined(plan, known.tiles[chosen], np.zeros(len(chosen), np.int32), ONE_CLASS, seed).plan
 
 
 def train(

@@ -111,9 +111,10 @@ def _run(
     parts = fit.hold_out(labels, chosen.false_positive_rate, chosen.seed, images, frozen=planned.frozen)
     if told := parts.told():
         console.print(told)
+    outputs = None
     if planned.selects and len(parts.train) >= select.FEWEST:
         console.print("looks for the scorer that finds synthetic defects in these pictures")
-        planned = select.refined(planned, images[parts.train], labels[parts.train], found.classes, chosen.seed)
+        planned, outputs = select.refined(planned, images[parts.train], labels[parts.train], found.classes, chosen.seed)
         console.print(f"trains {planned.name}\n  {planned.why[-1]}")
     if earlier is not None:
         planned = earlier.applied(planned, found, parts, images, labels, rows)
@@ -135,6 +136,7 @@ def _run(
                 steps=steps,
                 seed=chosen.seed,
                 params=None if earlier is None else earlier.detector.params,
+                outputs=outputs,
                 report=report,
             )
         except fit.Stopped as stopped:
