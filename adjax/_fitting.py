@@ -18,7 +18,7 @@ from adjax.extraction import extractor
 from adjax.spec import FunctionSpec, Spec, resolve
 from adjax.types import Outputs, PyTree
 
-MOST_CALIBRATING, KEPT_BYTES = 10_000, 256 * 2**20
+MOST_CALIBRATING, KEPT_BYTES = 10_000, 128 * 2**20
 """Where a fit streams: images whose distances make the class thresholds, and outputs that are held for them."""
 
 

@@ -9,8 +9,9 @@ choice can still be evaluated on it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 from typing import Any, NamedTuple
 
 import jax
@@ -120,17 +121,16 @@ def compare(
     of = built.spec, member(trained.params, 0), normalise
     known, unseen = (extract(*of, x, {"patches", "statistics"}) for x in (pictures, odd))
     first, last = (np.searchsorted(seen, rows) for rows in (fitted, rest))
-    learned: dict[str, Any] = {name: x[first] for name, x in known.items()}
-    judged: dict[str, Any] = {name: np.concatenate([x[last], unseen[name]]) for name, x in known.items()}
-    ends = np.cumsum([aside, aside * len(made)])
     planned = (built.spec.scorer, dict(plan.scorer_options))
     patches = patch_scorers(plan)
     alone: dict[str, tuple[str, Mapping[str, Any]]] = {name: (name, options) for name, options in patches.items()}
     alone |= {"statistics": ("patchwise", STATISTICS)} | ({} if plan.tiled else {planned[0]: planned})
     values = {}
     for name, one in alone.items():
-        scores = _scores(*one, learned, labels[fitted], len(classes), judged)
-        values[name] = dict(zip(("normal", "defects", "foreign"), np.split(scores, ends), strict=True))
+        learned = ((_rows(known, part), labels[seen[part]]) for part in _parts(first))
+        score = _fitted(*one, learned, len(classes))
+        defective, other = np.split(score(unseen), [aside * len(made)])
+        values[name] = {"normal": score(_rows(known, last)), "defects": defective, "foreign": other}
     found = {
         name: Found(name, *one, _auroc(values[name], "defects"), _auroc(values[name], "foreign"))
         for name, one in alone.items()
@@ -165,19 +165,30 @@ def _together(each: list[Found], values: Mapping[str, Mapping[str, np.ndarray]])
     return Found(name, "fused", options, _auroc(highest, "defects"), _auroc(highest, "foreign"))
 
 
-def _scores(
-    name: str,
-    options: Mapping[str, Any],
-    learned: Outputs,
-    labels: np.ndarray,
-    classes: int,
-    judged: Outputs,
-) -> np.ndarray:
-    """What a scorer fitted to some outputs says of others; in batches, so that programs serve any number of them."""
-    scorer = scorers.make(name, **options)
-    state = scorers.fit_stream(scorer, [(learned, labels)], scorer.row(learned), classes, BATCH_SIZE)
+def _fitted(
+    name: str, options: Mapping[str, Any], learned: Iterable[tuple[Outputs, np.ndarray]], classes: int
+) -> Callable[[Outputs], np.ndarray]:
+    """The scores of a scorer fitted to batches of outputs and their labels; in batches, so that programs serve any
+    number of pictures."""
+    scorer, learned = scorers.make(name, **options), iter(learned)
+    first = next(learned)
+    state = scorers.fit_stream(scorer, chain([first], learned), scorer.row(first[0]), classes, BATCH_SIZE)
     score = jax.jit(scorer.score)
-    return np.concatenate([np.asarray(score(state, x))[:real] for x, real in outputs_in_batches(judged, BATCH_SIZE)])
+
+    def scores(outputs: Outputs) -> np.ndarray:
+        each = outputs_in_batches(outputs, BATCH_SIZE)
+        return np.concatenate([np.asarray(score(state, batch))[:real] for batch, real in each])
+
+    return scores
+
+
+def _rows(outputs: Outputs, rows: np.ndarray) -> Outputs:
+    return {name: x[rows] for name, x in outputs.items()}
+
+
+def _parts(rows: np.ndarray) -> Iterator[np.ndarray]:
+    for start in range(0, len(rows), BATCH_SIZE):
+        yield rows[start : start + BATCH_SIZE]
 
 
 def _auroc(scores: Mapping[str, np.ndarray], kind: str) -> float:

@@ -26,7 +26,7 @@ from numpy.typing import ArrayLike
 from adjax.data.split import DataError
 from adjax.surface import words
 
-IN_MEMORY_BYTES = 256 * 2**20
+IN_MEMORY_BYTES = 128 * 2**20
 """Pixels up to that are held in memory."""
 BLOCK = 64
 """Pictures that are read at once where all are gone through."""
