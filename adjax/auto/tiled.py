@@ -30,7 +30,7 @@ from adjax.pipeline import train_one
 MOST_TILES = 1024
 """Tiles that a scorer is fitted to, drawn evenly from all pictures."""
 THUMBNAIL_PX = 64
-"""Side of what pictures are compared by, to find copies."""
+"""Side of what pictures are compared by, to find copies; tiles are no smaller."""
 FOLDS = 5
 """Of cross-fitting: each takes the network through all tiles again."""
 ONE_CLASS = ("normal",)
@@ -83,8 +83,7 @@ def sample(
     wanted = np.full(len(files), MOST_TILES // len(files))
     wanted[rng.permutation(len(files))[: MOST_TILES % len(files)]] += 1
 
-    sides = (min(THUMBNAIL_PX, side) for side in shape[:2])
-    small_shape = (len(files), *sides, shape[2])
+    small_shape = (len(files), THUMBNAIL_PX, THUMBNAIL_PX, shape[2])
     small = np.empty(small_shape, np.uint8) if scratch is None else scratch.room(small_shape)
 
     def one(row: int) -> np.ndarray | str:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 SPLITS = ("train", "test")
-_BLOCK = 256
+_BLOCK = 64
 
 
 class DataError(ValueError):
