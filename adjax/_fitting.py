@@ -12,13 +12,17 @@ import numpy as np
 
 from adjax import features, scorers, thresholds
 from adjax.augment import Normalise
+from adjax.data.io.scratch import Images
 from adjax.data.splitting import copies
 from adjax.extraction import extractor
 from adjax.spec import FunctionSpec, Spec, resolve
 from adjax.types import Outputs, PyTree
 
+MOST_CALIBRATING, KEPT_BYTES = 10_000, 128 * 2**20
+"""Where a fit streams: images whose distances make the class thresholds, and outputs that are held for them."""
 
-def check_enough(name: str, fewest: int, images: np.ndarray, folds: int | None) -> None:
+
+def check_enough(name: str, fewest: int, images: Images, folds: int | None) -> None:
     """Refuses more components than different images, which would lie on single ones."""
     if fewest == 1:
         return
@@ -40,28 +44,56 @@ def fit_outputs(outputs, labels, spec):
     return state, thresholds.calibrate(distances, labels), distances[:, 0]
 
 
-def fit_maps(
-    spec: Spec | FunctionSpec, params: PyTree, normalise: Normalise | None, images: np.ndarray, labels: np.ndarray
+def fit_streamed(
+    spec: Spec | FunctionSpec,
+    params: PyTree,
+    normalise: Normalise | None,
+    images: Images,
+    labels: np.ndarray,
+    outputs: Outputs | None = None,
 ) -> tuple[PyTree, thresholds.Calibration, jax.Array]:
-    """As `fit_outputs`, of a scorer of maps, which take far more memory than their images: only those of a batch are
-    kept, and the network sees each image twice."""
+    """As `fit_outputs`, but a batch of outputs at a time: those of a scorer of maps take far more memory than their
+    images, and those of images in a file grow with their number. So the network sees images twice, unless their
+    `outputs` are given or take no more than `KEPT_BYTES`: to fit the scorer, and at most `MOST_CALIBRATING` of them,
+    evenly spaced in each class, for the class thresholds."""
     scorer, classes = resolve(spec).scorer, len(spec.classes)
     size = features.batch_size_for(spec.image_shape)
     shapes = jax.eval_shape(
         extractor(spec), (params, normalise), jax.ShapeDtypeStruct((size, *spec.image_shape), spec.dtype)
     )
     on_device = jax.device_put((params, normalise))
+    each = sum(math.prod(x.shape[1:]) * x.dtype.itemsize for x in shapes.values())
+    keep, kept = outputs is None and len(images) * each <= KEPT_BYTES, list[tuple[Outputs, int]]()
 
-    def said() -> Iterator[tuple[Outputs, int]]:
-        for batch, real in features.batches(images, size):
-            yield extractor(spec)(on_device, batch), real
+    def said(images: Images) -> Iterator[tuple[Outputs, int]]:
+        if outputs is not None:
+            yield from features.outputs_in_batches(outputs, size)
+        elif len(kept) * size >= len(images):
+            yield from kept
+        else:
+            for batch, real in features.batches(images, size):
+                found = extractor(spec)(on_device, batch), real
+                if keep:
+                    kept.append(found)
+                yield found
 
     padded = np.append(labels, np.full(-len(labels) % size, -1)).reshape(-1, size)  # −1: of no class
-    batches = ((outputs, own) for (outputs, _), own in zip(said(), padded, strict=True))
+    batches = ((outputs, own) for (outputs, _), own in zip(said(images), padded, strict=True))
     state = scorers.fit_stream(scorer, batches, scorer.row(shapes), classes, size)
-    far = jax.jit(scorer.distances)
-    distances = jnp.concatenate([far(state, outputs)[:real] for outputs, real in said()])
-    return state, thresholds.calibrate(distances, labels), distances[:, 0]
+    if len(images) > MOST_CALIBRATING:
+        rows = _evenly(labels, classes)
+        images, labels, kept = images[rows], labels[rows], []
+        outputs = outputs and {name: x[rows] for name, x in outputs.items()}
+    far = jax.jit(scorer.distances)  # fetched at once, so that no outputs wait in memory
+    distances = np.concatenate([np.asarray(far(state, outputs))[:real] for outputs, real in said(images)])
+    return state, thresholds.calibrate(distances, labels), jnp.asarray(distances[:, 0])
+
+
+def _evenly(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Rows evenly spaced in each class, of all together at most `MOST_CALIBRATING`."""
+    most = max(MOST_CALIBRATING // classes, 1)
+    each = (np.flatnonzero(labels == k) for k in range(classes))
+    return np.concatenate([own[np.linspace(0, len(own) - 1, min(len(own), most)).astype(int)] for own in each])
 
 
 def sigma_level(

@@ -17,6 +17,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from adjax._numerics import EXACT
+from adjax.data.io.scratch import Images
 
 
 class Augment(NamedTuple):
@@ -102,7 +103,7 @@ def normalise_of(images: np.ndarray, floor: float = 1e-3) -> Normalise:
     return Normalise(mean.astype(np.float32), np.where(sd < floor, 1, sd).astype(np.float32))
 
 
-def normalise_for(input_range: str, images: np.ndarray) -> Normalise:
+def normalise_for(input_range: str, images: Images) -> Normalise:
     """The normalisation to the range that a method takes, see `adjax.types.Method.input_range`.
 
     Args:
@@ -116,7 +117,7 @@ def normalise_for(input_range: str, images: np.ndarray) -> Normalise:
       ValueError: another range; images as `normalise_of`.
     """
     if input_range == "standard":
-        return normalise_of(images)
+        return normalise_of(np.asarray(images))
     constants = {"unit": (0.0, 1.0), "signed": (0.5, 0.5)}
     if input_range not in constants:
         raise ValueError(f"input_range {input_range!r}: must be 'standard', 'unit' or 'signed'")

@@ -22,10 +22,11 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from adjax import crossfit, features, thresholds
-from adjax._fitting import check_enough, fit_maps, fit_outputs, no_distance, sigma_level
+from adjax._fitting import check_enough, fit_outputs, fit_streamed, no_distance, sigma_level
 from adjax.augment import Normalise
 from adjax.data.io import preprocessing, reading
 from adjax.data.io.preprocessing import Preprocessing
+from adjax.data.io.scratch import Images, StoredImages, held
 from adjax.data.splitting import copies
 from adjax.extraction import check, seen
 from adjax.extraction import extract as extract
@@ -219,11 +220,11 @@ class Detector:
 
         export.save(self, directory)
 
-    def _run(self, function: Callable, images: ArrayLike) -> Any:
+    def _run(self, function: Callable, images: Images) -> Any:
         check(images, self.spec)
         if any(isinstance(x, jax.core.Tracer) for x in (images, *jax.tree.leaves(self))):
             return function(self, images)
-        images = np.asarray(images)
+        images = held(images)
         floats = images.dtype != np.uint8 and self.spec.dtype == "uint8"
         if floats and images.size and images.min() >= 0 and 0 < images.max() <= 1:
             warnings.warn(
@@ -242,9 +243,9 @@ def fit(
     spec: Spec | FunctionSpec,
     params: PyTree,
     normalise: Normalise | None,
-    images: np.ndarray,
+    images: Images,
     labels: np.ndarray,
-    held_out: np.ndarray | None = None,
+    held_out: Images | None = None,
     *,
     folds: int | None = None,
     quantile: float = 0.975,
@@ -257,7 +258,8 @@ def fit(
       spec: what to make.
       params: of the trained method, `state["params"]`.
       normalise: as in training.
-      images, labels: the training images uint8[N, H, W, C], N ≥ 1, and their classes int[N].
+      images, labels: the training images uint8[N, H, W, C], N ≥ 1, and their classes int[N]. Images in a file
+        (`adjax.data.io.scratch`) are read a batch at a time, and outputs of no more than a batch are kept.
       held_out: normal images uint8[n, H, W, C] not trained on, for p-values and conformal thresholds; exact copies of
         one count once.
       folds: cross-fit the scorer in this many folds: calibration, p-values and conformal thresholds are from distances
@@ -305,15 +307,18 @@ def fit(
         raise ValueError(f"labels from {labels.min()} to {labels.max()}: must lie in 0..{classes - 1}")
     check_enough(spec.names[-1], resolve(spec).scorer.fewest, images, folds)
     none = jnp.zeros(0, jnp.float32)
-    if outputs is None and (folds is not None or resolve(spec).scorer.maps is None):
+    streams = resolve(spec).scorer.maps is not None or isinstance(images, StoredImages)
+    if outputs is None and (folds is not None or not streams):
         outputs = extract(spec, params, normalise, images)
-    if outputs is None:
-        state, calibration, distances = fit_maps(spec, params, normalise, images, labels)
+    if folds is None and streams:
+        state, calibration, distances = fit_streamed(spec, params, normalise, images, labels, outputs)
         normal = none
     elif folds is None:
+        assert outputs is not None
         state, calibration, distances = fit_outputs(dict(outputs), jnp.asarray(labels, jnp.int32), spec=spec)
         normal = none
     else:
+        assert outputs is not None
         groups = copies(images)
         state, unseen, calibration, normal, _ = crossfit.fit(
             resolve(spec).scorer, outputs, labels, classes, groups, folds

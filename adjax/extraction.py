@@ -10,10 +10,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
 
 from adjax import features, scorers
 from adjax.augment import Normalise
+from adjax.data.io.scratch import Images
 from adjax.spec import FunctionSpec, Spec, resolve
 from adjax.types import Outputs, PyTree, Scorer
 
@@ -22,7 +22,7 @@ def extract(
     spec: Spec | FunctionSpec,
     params: PyTree,
     normalise: Normalise | None,
-    images: ArrayLike,
+    images: Images,
     also: Set[str] = frozenset(),
 ) -> Outputs:
     """Extracts a network's outputs of all images, to the host: extract once, score with many.

@@ -15,7 +15,8 @@ import jax
 import numpy as np
 from jax.typing import ArrayLike
 
-from adjax.types import PyTree
+from adjax.data.io.scratch import Images, held
+from adjax.types import Outputs, PyTree
 
 BATCH_SIZE, BATCH_PIXELS = 512, 2**20
 FEW = (1, 8, 64)
@@ -43,7 +44,7 @@ def batch_size_of_few(count: int, shape: tuple[int, ...]) -> int:
     return next((size for size in FEW if count <= size < most), most)
 
 
-def batches(images: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
+def batches(images: Images, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
     """Cuts images into batches of exactly `batch_size` rows, with zeros after the last row.
 
     Args:
@@ -61,10 +62,24 @@ def batches(images: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, i
         yield batch, real
 
 
+def outputs_in_batches(outputs: Outputs, batch_size: int) -> Iterator[tuple[Outputs, int]]:
+    """Cuts a network's outputs into batches, as `batches` does images.
+
+    Args:
+      outputs: named arrays of N rows.
+      batch_size: rows per batch, ≥ 1.
+
+    Yields:
+      The outputs of a batch, and how many of its rows are real.
+    """
+    for parts in zip(*(batches(np.asarray(x), batch_size) for x in outputs.values()), strict=True):
+        yield {name: batch for name, (batch, _) in zip(outputs, parts, strict=True)}, parts[0][1]
+
+
 def apply(
     function: Callable[[PyTree, ArrayLike], PyTree],
     state: PyTree,
-    images: ArrayLike,
+    images: Images,
     batch_size: int | None = None,
 ) -> PyTree:
     """`function(state, images)` for any number of images, a batch at a time.
@@ -82,10 +97,10 @@ def apply(
       ValueError: batch_size < 1.
     """
     if batch_size is None:
-        batch_size = batch_size_for(np.shape(images)[1:])
+        batch_size = batch_size_for(held(images).shape[1:])
     if batch_size < 1:
         raise ValueError(f"batch size {batch_size}: must be at least 1")
-    images, state = np.asarray(images), jax.device_put(state)
+    images, state = held(images), jax.device_put(state)
     results: list[PyTree] = []
     pending: tuple[PyTree, int] | None = None
     for batch, real in batches(images, batch_size):

@@ -26,6 +26,7 @@ from adjax.augment import Augment, Normalise, normalise_for
 from adjax.checkpoint import Checkpoints
 from adjax.data.io import reading
 from adjax.data.io.pixels import Frame
+from adjax.data.io.scratch import Images
 from adjax.detector import Detector
 from adjax.extraction import check_scorer, with_layers
 from adjax.models import weights
@@ -35,7 +36,7 @@ from adjax.sharding import to_host
 from adjax.spec import Precision, Spec
 from adjax.surface import words
 from adjax.train import Members, Program, State
-from adjax.types import Method, PyTree
+from adjax.types import Method, Outputs, PyTree
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ class Built(NamedTuple):
     method: Method
     weights: Weights | None
 
-    def normalise(self, images: np.ndarray) -> Normalise:
+    def normalise(self, images: Images) -> Normalise:
         """The normalisation of the weights; without any, the one that the method takes for training images uint8[N, H,
         W, C]."""
         if self.weights is not None:
@@ -201,9 +202,9 @@ class Built(NamedTuple):
         self,
         params: PyTree,
         normalise: Normalise,
-        images: np.ndarray,
+        images: Images,
         labels: np.ndarray,
-        held_out: np.ndarray | None = None,
+        held_out: Images | None = None,
         **options: Any,
     ) -> Detector:
         """Makes a detector of one member's parameters, see `adjax.detector.fit`.
@@ -238,7 +239,7 @@ class Trained(NamedTuple):
 
 def train_members(
     built: Built,
-    images: np.ndarray,
+    images: Images,
     table: Members,
     normalise: Normalise,
     steps: int,
@@ -257,7 +258,7 @@ def train_members(
 
     Args:
       built: what to train.
-      images: uint8[N, H, W, C], all that the table's rows may name.
+      images: uint8[N, H, W, C], all that the table's rows may name; read into memory, unless nothing is trained.
       table: the members.
       normalise: pixel values to network input.
       steps: where to end, in optimiser steps from the start.
@@ -273,7 +274,7 @@ def train_members(
     if built.method.step is None:
         return Trained(train.initial(built.method, table), 0, None)
     program = train.compile_program(
-        built.method, images, table, normalise, batch_size=batch_size, augment=augment, **options
+        built.method, np.asarray(images), table, normalise, batch_size=batch_size, augment=augment, **options
     )
     until = min(steps, compiled(program) or steps)
     state = loop.train(program, until, checkpoints, stop=stop, report=report, resumed=resumed, after_epoch=after_epoch)
@@ -302,7 +303,7 @@ class One(NamedTuple):
 
 def train_one(
     recipe: Recipe,
-    images: np.ndarray,
+    images: Images,
     labels: np.ndarray,
     classes: Sequence[str],
     rows: np.ndarray,
@@ -314,6 +315,7 @@ def train_one(
     seed: int = 0,
     folds: int | None = None,
     params: PyTree | None = None,
+    outputs: Outputs | None = None,
     **options: Any,
 ) -> One:
     """Trains one member and makes its detector.
@@ -330,6 +332,7 @@ def train_one(
       seed: of weights, order and augmentation.
       folds: of cross-fitting (`adjax.crossfit`), where nothing is trained and nothing held out; None: none.
       params: of the network, which is trained already; None: it is trained here.
+      outputs: of a network that is not trained on `images[rows]`, all of them normal, if known already.
       **options: as of `train_members`.
 
     Returns:
@@ -348,5 +351,5 @@ def train_one(
     normal = rows[labels[rows] < len(classes)]
     aside = images[held_out] if len(held_out) else None
     crossed = folds if aside is None and built.method.step is None else None
-    detector = built.fit(params, normalise, images[normal], labels[normal], aside, folds=crossed)
+    detector = built.fit(params, normalise, images[normal], labels[normal], aside, folds=crossed, outputs=outputs)
     return One(detector, trained_steps)

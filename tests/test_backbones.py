@@ -41,6 +41,7 @@ def short(monkeypatch):
     ("name", "classes", "published"),
     [
         pytest.param("efficientnet_lite0", 1000, 4_652_008, marks=pytest.mark.slow),
+        pytest.param("efficientnet_lite2", 1000, 6_092_072, marks=pytest.mark.slow),
         pytest.param("squeezenet", 1000, 1_235_496, marks=pytest.mark.slow),
         ("vgg16", 7, 14_714_688 + 512 * 7 + 7),  # the trunk, and our own head
     ],

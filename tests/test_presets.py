@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import json
 from dataclasses import replace
 from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
+from drawn import weight
 from PIL import Image
+from safetensors.numpy import save_file
 from tiers import daily
+from weight_files import as_published
 
 import adjax
 from adjax import data, methods, models, train
+from adjax._trees import by_path
+from adjax.data.datasets import imagenet30
 from adjax.data.protocols import Trial
 from adjax.methods import METHODS
+from adjax.models import efficientnet
+from adjax.models.weight_maps import MODELS
 from experiments import config, console, evaluate, figures, judging, members, presets, run
 from experiments.training import Best
 
@@ -54,6 +63,37 @@ def test_a_preset_names_what_there_is(name):
     scorer = chosen.scorer or method.scorer
     adjax.scorers.make(scorer, **replace(chosen, scorer=scorer).options("scorer"))
     assert chosen.directory().parts[0] == "runs"
+
+
+@pytest.mark.slow
+def test_imagenet30_starts_from_a_file_of_weights(tmp_path, monkeypatch):
+    """On made pictures in the published layout, and drawn weights in torchvision's names."""
+    rng, pictures, file = np.random.default_rng(0), tmp_path / "sets/imagenet30", tmp_path / "b0.safetensors"
+    for half, count in (("one_class_train", 4), ("one_class_test", 2)):
+        for number, name in enumerate(imagenet30.CLASSES):
+            (pictures / half / name / "n0").mkdir(parents=True)
+            for i in range(count):
+                pixels = np.clip(8 * number + rng.normal(0, 20, (40, 50, 3)), 0, 255).astype(np.uint8)
+                Image.fromarray(pixels).save(pictures / half / name / "n0" / f"{i}.JPEG")
+    stages = (efficientnet.Stage(1, 3, 1, 1, 8), efficientnet.Stage(2, 5, 2, 2, 12))
+    monkeypatch.setattr(efficientnet, "STAGES", stages)  # of 7, of which the compilation takes a minute
+    naming = next(n for n in MODELS["efficientnet_b0"][1]("") if n.library == "torchvision")
+    network = models.make("efficientnet_b0", (32, 32, 3), 1000)
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    named = as_published(by_path(jax.tree.map(lambda x: np.zeros(x.shape, np.float32), shapes)), naming)
+    save_file({name: weight(name, x.shape) for name, x in named.items()}, file)
+    drawn = by_path(models.weights.load_weights(file, "efficientnet_b0").params)
+    asked = f"--preset imagenet30_a_b --data-dir {tmp_path / 'sets'} --weights {file} --out {tmp_path / 'run'}"
+    assert run.main([*asked.split(), *"--side-px 32 --epochs 1 --batch-size 16".split()]) == 0
+    said = json.loads((tmp_path / "run/results.json").read_text())
+    assert said["weights"]["source"] == "b0.safetensors (torchvision)"
+    assert said["weights"]["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    detector = adjax.load(tmp_path / "run/detector")
+    assert detector.spec.classes == imagenet30.CLASSES[:10]
+    trained = by_path(detector.params["network"])
+    for name, x in drawn.items():  # a step of Adam moves a weight by no more than its learning rate
+        if not name.startswith("head/") and "/mean" not in name and "/var" not in name:
+            np.testing.assert_allclose(trained[name], x, atol=0.01)
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))

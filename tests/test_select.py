@@ -32,7 +32,7 @@ def planned():
 @pytest.mark.slow
 def test_all_candidates_are_compared_by_made_defects():
     images, labels = stripes(40), np.zeros(40, np.int32)
-    found = select.compare(planned(), images, labels, ("normal",), 0)
+    found, _ = select.compare(planned(), images, labels, ("normal",), 0)
     names = [one.name for one in found]
     patches = list(plan.PATCHES)
     assert names == [
@@ -49,7 +49,7 @@ def test_all_candidates_are_compared_by_made_defects():
     assert by["padim with gmm"].options["names"] == ("padim", "gmm")
     assert by["padim with statistics"].options["names"] == ("padim", "patchwise")
     assert by["statistics"].options == plan.STATISTICS
-    again = select.compare(planned(), images, labels, ("normal",), 0)
+    again, _ = select.compare(planned(), images, labels, ("normal",), 0)
     assert found == again
 
 
@@ -63,8 +63,8 @@ def test_all_candidates_are_compared_by_made_defects():
 )
 def test_the_plan_takes_what_finds_most_and_says_why(monkeypatch, values, chosen):
     found = [Found(name, name.split()[0], {"at": name}, value, 1.0) for name, value in values.items()]
-    monkeypatch.setattr(select, "compare", lambda *args: found)
-    refined = select.refined(planned(), stripes(2), np.zeros(2, np.int32), ("normal",), 0)
+    monkeypatch.setattr(select, "compare", lambda *args: (found, None))
+    refined = select.refined(planned(), stripes(2), np.zeros(2, np.int32), ("normal",), 0).plan
     assert refined.scorer_options == {"at": chosen}
     assert not refined.selects
     assert refined.why[-1].startswith(f"{chosen} finds most")

@@ -201,7 +201,8 @@ def test_the_scorer_that_finds_most_is_trained_and_said(tmp_path, monkeypatch, c
 
     def refined(planned, images, labels, classes, seed):
         asked.append(len(images))
-        return dataclasses.replace(planned, scorer="knn", scorer_options={}, selects=False, why=("knn finds most",))
+        chosen = dataclasses.replace(planned, scorer="knn", scorer_options={}, selects=False, why=("knn finds most",))
+        return train.select.Refined(chosen, None)
 
     planned = plan.TrainingPlan("hog_ocsvm", "hog", None, (8, 8, 1), selects=True)
     monkeypatch.setattr(plan, "choose", lambda *args: planned)

@@ -84,3 +84,30 @@ def assert_same(found, wanted):
     for name, array in wanted.items():
         assert found[name].dtype == array.dtype
         np.testing.assert_array_equal(found[name], array)
+
+
+def as_published(arrays, naming):
+    """The file that a library would have written, laid out as it would."""
+    theirs = {}
+    if naming.torch:
+        names, dot = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}, "."
+    else:
+        names, dot = {"scale": "gamma", "mean": "moving_mean", "var": "moving_variance"}, "/"
+    for layer in naming.layers:
+        for variable in ("kernel", "bias", "scale", "mean", "var"):
+            if (array := arrays.get(f"{layer.ours}/{variable}")) is None:
+                continue
+            name = names.get(variable, variable)
+            if layer.kind == "norm" and variable == "bias" and not naming.torch:
+                name = "beta"
+            if variable == "kernel":
+                if layer.kind == "pointwise":
+                    array = array[None, None]
+                if naming.bgr and layer == naming.layers[0]:
+                    array = array[:, :, [2, 1, 0]]
+                if naming.torch:
+                    array = np.einsum("hwio->oihw", array) if array.ndim == 4 else array.T
+                elif layer.kind == "depthwise":
+                    array, name = np.einsum("hwoc->hwco", array), "depthwise_kernel"
+            theirs[f"{layer.theirs}{dot}{name}"] = array
+    return {name: np.ascontiguousarray(array) for name, array in theirs.items()}

@@ -101,11 +101,21 @@ def train_detector(
     parts = fit.hold_out(index, false_positive_rate, seed, images, held_out, planned.frozen)
     if told := parts.told():
         warnings.warn(told, stacklevel=2)
+    outputs = None
     if planned.selects and len(parts.train) >= select.FEWEST:
-        planned = select.refined(planned, images[parts.train], index[parts.train], classes, seed)
+        planned, outputs = select.refined(planned, images[parts.train], index[parts.train], classes, seed)
     length = plan.steps(planned.method, len(parts.train), planned.batch_size, steps)
     trained = fit.fit(
-        planned, images, index, classes, parts, alpha=false_positive_rate, steps=length, seed=seed, report=report
+        planned,
+        images,
+        index,
+        classes,
+        parts,
+        alpha=false_positive_rate,
+        steps=length,
+        seed=seed,
+        outputs=outputs,
+        report=report,
     )
     return trained.detector
 

@@ -21,6 +21,7 @@ from adjax.auto.plan import TrainingPlan
 from adjax.auto.scan_folder import Layout
 from adjax.data import Split, digest
 from adjax.data.io import upload
+from adjax.data.io.scratch import Images
 from adjax.data.split import DataError
 from adjax.detector import Detector
 
@@ -43,7 +44,7 @@ class Earlier(NamedTuple):
         planned: TrainingPlan,
         found: Layout,
         parts: fit.Parts,
-        images: np.ndarray,
+        images: Images,
         labels: np.ndarray,
         rows: np.ndarray,
     ) -> TrainingPlan:

@@ -20,17 +20,21 @@ from adjax import baselines, crossfit, localise, loop, metrics, pixel_metrics, t
 from adjax.augment import Augment
 from adjax.auto.plan import FROZEN, TrainingPlan
 from adjax.data.copies import near_copies
+from adjax.data.io.scratch import Images, blocks
 from adjax.data.split import DataError
 from adjax.data.splitting import validation_split
 from adjax.detector import Detector
 from adjax.pipeline import train_one
 from adjax.surface import words
-from adjax.types import PyTree
+from adjax.types import Outputs, PyTree
 
 FEWEST, FEWEST_CROSSED = 50, 10
 """The least that can be learned from: where images are held out, and where they are cross-fitted."""
 HELD_OUT, FEWEST_HELD_OUT, FEWEST_TRAINED = 0.2, 20, 30
 """Share of the normal images that calibrates, and the least of either part."""
+
+MAPPED = 256
+"""Pictures whose maps are held at full size."""
 
 
 class Stopped(Exception):
@@ -90,7 +94,7 @@ def hold_out(
     labels: np.ndarray,
     alpha: float,
     seed: int,
-    images: np.ndarray | None = None,
+    images: Images | None = None,
     share: float = HELD_OUT,
     frozen: bool = False,
 ) -> Parts:
@@ -193,7 +197,7 @@ class Fitted(NamedTuple):
 
 def fit(
     plan: TrainingPlan,
-    images: np.ndarray,
+    images: Images,
     labels: np.ndarray,
     classes: tuple[str, ...],
     parts: Parts,
@@ -202,6 +206,7 @@ def fit(
     steps: int,
     seed: int = 0,
     params: PyTree | None = None,
+    outputs: Outputs | None = None,
     report: Callable[[int, dict[str, np.ndarray]], None] = lambda step, metrics: None,
 ) -> Fitted:
     """Trains a detector.
@@ -216,6 +221,7 @@ def fit(
       steps: of training; ignored by a method that trains nothing.
       seed: of the weights, the order and the augmentation.
       params: of the network, which is trained already; None: it is trained here.
+      outputs: of a network that is not trained on `parts.train`, if known already, see `select.refined`.
       report: as of `adjax.loop.train`.
 
     Returns:
@@ -239,6 +245,7 @@ def fit(
             seed=seed,
             folds=crossfit.FOLDS if parts.crossed else None,
             params=params,
+            outputs=outputs,
             augment=Augment(shift_px=plan.shift_px),
             stop=stop,
             report=report,
@@ -294,10 +301,10 @@ class Evaluation(NamedTuple):
 
 def evaluate(
     detector: Detector,
-    normal: np.ndarray | None,
-    anomalous: np.ndarray,
+    normal: Images | None,
+    anomalous: Images,
     masks: Mapping[int, np.ndarray] | None = None,
-    train: np.ndarray | None = None,
+    train: Images | None = None,
 ) -> Evaluation:
     """Computes figures on uint8 images [n, H, W, C] of both kinds, at least one each.
 
@@ -354,15 +361,18 @@ def of_scores(
     )
 
 
-def _pixels(
-    detector: Detector, normal: np.ndarray, anomalous: np.ndarray, masks: Mapping[int, np.ndarray]
-) -> Pixels | None:
+def _pixels(detector: Detector, normal: Images, anomalous: Images, masks: Mapping[int, np.ndarray]) -> Pixels | None:
     if localise.kind(detector) != "score":
         return None
     rows = sorted(masks)
-    maps = np.asarray(detector.maps(np.concatenate([normal, anomalous[rows]])))
-    truth = np.concatenate([np.zeros((len(normal), *maps.shape[1:]), bool), np.stack([masks[row] for row in rows])])
-    step = math.ceil((maps.size / pixel_metrics.MOST_PIXELS) ** 0.5)  # of many pictures every second, third, … pixel
-    maps, truth = maps[:, ::step, ::step], truth[:, ::step, ::step]
+    size = (len(normal) + len(rows)) * math.prod(normal.shape[1:3])
+    step = math.ceil((size / pixel_metrics.MOST_PIXELS) ** 0.5)  # of many pictures every second, third, … pixel
+    found = [
+        np.asarray(detector.maps(block))[:, ::step, ::step]
+        for images in (normal, anomalous[np.array(rows)])
+        for block in blocks(images, MAPPED)
+    ]
+    maps, truth = np.concatenate(found), np.stack([masks[row][::step, ::step] for row in rows])
+    truth = np.concatenate([np.zeros((len(normal), *truth.shape[1:]), bool), truth])
     aupro = (float(pixel_metrics.aupro(maps, truth, limit)) for limit in (0.3, 0.05))
     return Pixels(len(rows), float(pixel_metrics.pixel_auroc(maps, truth)), *aupro)

@@ -12,6 +12,7 @@ import numpy as np
 from adjax import distribution
 from adjax.auto.fit import Evaluation
 from adjax.data.io import upload
+from adjax.data.io.scratch import Images
 from adjax.detector import Detector
 from adjax.report import Figure, Pictures, Report, View, choose
 
@@ -21,8 +22,8 @@ NAME = "report.html"
 def of_training(
     detector: Detector,
     judged: Evaluation,
-    normal: np.ndarray,
-    anomalous: np.ndarray,
+    normal: Images,
+    anomalous: Images,
     files: Sequence[Path],
     *,
     folder: Path,
@@ -52,6 +53,9 @@ def of_training(
     scores = np.concatenate([np.asarray(detector.score(x), np.float32) for x in (normal, anomalous)])
     truth = np.repeat([0, 1], [len(normal), len(anomalous)])
     rows = choose(scores, truth)
+    of_normal = rows < len(normal)
+    chosen = normal[rows[of_normal]], anomalous[rows[~of_normal] - len(normal)]
+    shown = np.concatenate([np.asarray(images) for images in chosen])
     names = [upload.line(f"{files[row].parent.name}/{files[row].name}") for row in rows]
     owners = [_owner(file, folder) for file in files]
     classes = tuple(dict.fromkeys(owners))
@@ -65,7 +69,7 @@ def of_training(
         stranger="anomaly",
         held_out=None if calibrated_on else np.asarray(detector.calibration_scores, np.float32),
         nominal=alpha,
-        pictures=Pictures(rows, np.concatenate([normal, anomalous])[rows], names=names),
+        pictures=Pictures(rows, shown, names=names),
     )
     value, low, high = judged.auroc
     worse = f" The trivial score {judged.beaten_by!r} alone does better." if judged.beaten_by else ""

@@ -16,6 +16,7 @@ from adjax.auto.fit import Evaluation, Fitted, Parts
 from adjax.auto.plan import TrainingPlan
 from adjax.auto.scan_folder import Layout
 from adjax.data.io import upload
+from adjax.data.io.scratch import Images
 from adjax.manifest import to_json
 from adjax.report import Table, card
 from adjax.spec import Precision
@@ -42,7 +43,7 @@ class Training(NamedTuple):
     parts: Parts
     fitted: Fitted
     judged: Evaluation | None
-    images: np.ndarray
+    images: Images
     labels: np.ndarray
     rows: np.ndarray
     unreadable: Mapping[Path, str]

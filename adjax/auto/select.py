@@ -9,8 +9,9 @@ choice can still be evaluated on it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import chain
 from typing import Any, NamedTuple
 
 import jax
@@ -20,15 +21,20 @@ import numpy as np
 from adjax import metrics, scorers
 from adjax.auto.plan import LAYERS, PATCHES, STATISTICS, TILED, TrainingPlan
 from adjax.data.defects import defects, foreign
+from adjax.data.io.scratch import Images
 from adjax.detector import extract
+from adjax.extraction import read_by
+from adjax.features import outputs_in_batches
 from adjax.pipeline import member, train_members
-from adjax.types import Outputs, PyTree
+from adjax.types import Outputs
 
 SHARES = (0.005, 0.05)
 FEWEST = 24
 """Least number of training pictures; with fewer, the planned scorer is kept."""
 FITTED, JUDGED, MADE = 120, 48, 32
 """Most pictures to fit to, most to evaluate on, and least number of defects."""
+BATCH_SIZE = 16
+"""Pictures that scorers are fitted to and asked about at once, so that programs serve any number of them."""
 MARGIN = 0.005
 """Of two that are as close as that, the earlier: what was planned, then in the order above."""
 
@@ -48,9 +54,15 @@ class Found(NamedTuple):
         return (self.defects + self.foreign) / 2
 
 
-def refined(
-    plan: TrainingPlan, images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], seed: int
-) -> TrainingPlan:
+class Refined(NamedTuple):
+    """The plan with the scorer that was chosen; and the network's outputs of all images in order, None if not all were
+    looked at."""
+
+    plan: TrainingPlan
+    outputs: Outputs | None
+
+
+def refined(plan: TrainingPlan, images: Images, labels: np.ndarray, classes: tuple[str, ...], seed: int) -> Refined:
     """Chooses the scorer that finds most synthetic defects.
 
     Args:
@@ -61,15 +73,15 @@ def refined(
       seed: of the split and the defects.
 
     Returns:
-      The `TrainingPlan` with that scorer, and why.
+      The `TrainingPlan` with that scorer, and why; and what the network says of the images.
     """
-    found = compare(plan, images, labels, classes, seed)
+    found, outputs = compare(plan, images, labels, classes, seed)
     most = max(one.value for one in found)
     best = next(one for one in found if one.value >= most - MARGIN)
     each = ", ".join(f"{one.name} {one.defects:.3f} and {one.foreign:.3f}" for one in found)
     why = f"{best.name} finds most in held-out normal pictures (AUROC of synthetic defects, of unrelated ones): {each}"
     options = {**plan.model_options, "patch_layers": LAYERS}
-    return replace(
+    chosen = replace(
         plan,
         scorer=best.scorer,
         scorer_options=best.options,
@@ -77,41 +89,48 @@ def refined(
         why=(*plan.why, why),
         selects=False,
     )
+    if outputs is not None:
+        read = read_by(scorers.make(best.scorer, **best.options), outputs, len(classes))
+        outputs = {name: x for name, x in outputs.items() if name in {"features", "logits", "score"} | read}
+    return Refined(chosen, outputs)
 
 
 def compare(
-    plan: TrainingPlan, images: np.ndarray, labels: np.ndarray, classes: tuple[str, ...], seed: int
-) -> list[Found]:
+    plan: TrainingPlan, images: Images, labels: np.ndarray, classes: tuple[str, ...], seed: int
+) -> tuple[list[Found], Outputs | None]:
     """Evaluates each candidate on synthetic defects, those with maps first.
 
     Args:
       plan, images, labels, classes, seed: as of `refined`.
 
     Returns:
-      A `Found` per candidate.
+      A `Found` per candidate; and the outputs of all images, as of `Refined`.
     """
     order = np.random.default_rng(seed).permutation(len(images))
     aside = min(max(len(images) // 4, 8), JUDGED)
     rest, fitted = order[:aside], order[aside:][:FITTED]
-    made = [defects(images[rest], SHARES, seed + k)[0] for k in range(-(-MADE // aside))]
-    shown = {
-        "fit": images[fitted],
-        "normal": images[rest],
-        "defects": np.concatenate(made),
-        "foreign": foreign(max(aside, 16), images.shape[1:], seed),
-    }
+    seen = np.sort(order[: aside + len(fitted)])  # in order, so that they serve the fit to come
+    normal, pictures = np.asarray(images[rest]), np.asarray(images[seen])
+    made = [defects(normal, SHARES, seed + k)[0] for k in range(-(-MADE // aside))]
+    odd = np.concatenate([*made, foreign(max(aside, 16), images.shape[1:], seed)])
     recipe = replace(plan.recipe, model_options={**plan.model_options, "patch_layers": LAYERS})
     built = recipe.build(images.shape[1:], classes)
     table = built.members([fitted], [labels[fitted]], [seed])
-    trained = train_members(built, images, table, built.normalise(images[fitted]), 0, batch_size=1)
-    params = member(trained.params, 0)
-    also = {"patches", "statistics"}
-    said = {k: extract(built.spec, params, built.normalise(images[fitted]), x, also) for k, x in shown.items()}
+    normalise = built.normalise(pictures)
+    trained = train_members(built, pictures, table, normalise, 0, batch_size=1)
+    of = built.spec, member(trained.params, 0), normalise
+    known, unseen = (extract(*of, x, {"patches", "statistics"}) for x in (pictures, odd))
+    first, last = (np.searchsorted(seen, rows) for rows in (fitted, rest))
     planned = (built.spec.scorer, dict(plan.scorer_options))
     patches = patch_scorers(plan)
     alone: dict[str, tuple[str, Mapping[str, Any]]] = {name: (name, options) for name, options in patches.items()}
     alone |= {"statistics": ("patchwise", STATISTICS)} | ({} if plan.tiled else {planned[0]: planned})
-    values = {name: _scores(*one, said, labels[fitted], len(classes)) for name, one in alone.items()}
+    values = {}
+    for name, one in alone.items():
+        learned = ((_rows(known, part), labels[seen[part]]) for part in _parts(first))
+        score = _fitted(*one, learned, len(classes))
+        defective, other = np.split(score(unseen), [aside * len(made)])
+        values[name] = {"normal": score(_rows(known, last)), "defects": defective, "foreign": other}
     found = {
         name: Found(name, *one, _auroc(values[name], "defects"), _auroc(values[name], "foreign"))
         for name, one in alone.items()
@@ -119,7 +138,8 @@ def compare(
     together: list[tuple[str, ...]] = [(name, "statistics") for name in patches]
     if len(classes) == 1 and not plan.tiled:  # of several, the planned scorer has a distance from each
         together = [(*pair, planned[0]) for pair in together] + together + [(name, planned[0]) for name in patches]
-    return [*(_together([found[name] for name in names], values) for names in together), *found.values()]
+    candidates = [*(_together([found[name] for name in names], values) for names in together), *found.values()]
+    return candidates, known if len(seen) == len(images) else None
 
 
 def patch_scorers(plan: TrainingPlan) -> dict[str, Mapping[str, Any]]:
@@ -145,18 +165,30 @@ def _together(each: list[Found], values: Mapping[str, Mapping[str, np.ndarray]])
     return Found(name, "fused", options, _auroc(highest, "defects"), _auroc(highest, "foreign"))
 
 
-def _scores(
-    name: str, options: Mapping[str, Any], said: Mapping[str, Outputs], labels: np.ndarray, classes: int
-) -> dict[str, np.ndarray]:
-    """What a scorer fitted to "fit" says of the others."""
-    scorer = scorers.make(name, **options)
+def _fitted(
+    name: str, options: Mapping[str, Any], learned: Iterable[tuple[Outputs, np.ndarray]], classes: int
+) -> Callable[[Outputs], np.ndarray]:
+    """The scores of a scorer fitted to batches of outputs and their labels; in batches, so that programs serve any
+    number of pictures."""
+    scorer, learned = scorers.make(name, **options), iter(learned)
+    first = next(learned)
+    state = scorers.fit_stream(scorer, chain([first], learned), scorer.row(first[0]), classes, BATCH_SIZE)
+    score = jax.jit(scorer.score)
 
-    @jax.jit
-    def fit(outputs: Outputs, labels: jax.Array) -> PyTree:
-        return scorers.fit(scorer, outputs, labels, classes, batch_size=16)
+    def scores(outputs: Outputs) -> np.ndarray:
+        each = outputs_in_batches(outputs, BATCH_SIZE)
+        return np.concatenate([np.asarray(score(state, batch))[:real] for batch, real in each])
 
-    state, score = fit(said["fit"], np.asarray(labels, np.int32)), jax.jit(scorer.score)
-    return {k: np.asarray(score(state, x)) for k, x in said.items() if k != "fit"}
+    return scores
+
+
+def _rows(outputs: Outputs, rows: np.ndarray) -> Outputs:
+    return {name: x[rows] for name, x in outputs.items()}
+
+
+def _parts(rows: np.ndarray) -> Iterator[np.ndarray]:
+    for start in range(0, len(rows), BATCH_SIZE):
+        yield rows[start : start + BATCH_SIZE]
 
 
 def _auroc(scores: Mapping[str, np.ndarray], kind: str) -> float:

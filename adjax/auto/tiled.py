@@ -20,6 +20,7 @@ from adjax.auto import fit, select
 from adjax.auto.plan import TrainingPlan
 from adjax.data.io import gather, reading, upload
 from adjax.data.io.depth import Depths
+from adjax.data.io.scratch import Images, Scratch, write
 from adjax.data.io.thumbnails import thumbnails
 from adjax.data.split import DataError
 from adjax.data.splitting import folds
@@ -29,7 +30,7 @@ from adjax.pipeline import train_one
 MOST_TILES = 1024
 """Tiles that a scorer is fitted to, drawn evenly from all pictures."""
 THUMBNAIL_PX = 64
-"""Side of what pictures are compared by, to find copies."""
+"""Side of what pictures are compared by, to find copies; tiles are no smaller."""
 FOLDS = 5
 """Of cross-fitting: each takes the network through all tiles again."""
 ONE_CLASS = ("normal",)
@@ -39,14 +40,14 @@ class Sample(NamedTuple):
     """What is kept of pictures.
 
     Attributes:
-      thumbnails: uint8[n, 64, 64, C], one a picture, of those that can be read.
+      thumbnails: uint8[n, 64, 64, C], one a picture, of those that can be read; in a file, if there are many.
       rows: int[n], which of the files they are.
       tiles: uint8[m, h, w, C], about `MOST_TILES`.
       owners: int[m], the picture that each is of, 0 … n−1.
       errors: file → reason.
     """
 
-    thumbnails: np.ndarray
+    thumbnails: Images
     rows: np.ndarray
     tiles: np.ndarray
     owners: np.ndarray
@@ -60,6 +61,7 @@ def sample(
     depths: Depths | None = None,
     page: int | None = None,
     limits: tuple[float, float] | None = None,
+    scratch: Scratch | None = None,
 ) -> Sample:
     """Reads pictures at full size, one a thread, and keeps a thumbnail of each and tiles of some.
 
@@ -69,6 +71,7 @@ def sample(
       seed: of the draw of tiles.
       depths: told of each picture.
       page, limits: as of `upload.read`.
+      scratch: where thumbnails lie that memory has no room for; None: they are held in memory.
 
     Returns:
       A `Sample`.
@@ -80,7 +83,10 @@ def sample(
     wanted = np.full(len(files), MOST_TILES // len(files))
     wanted[rng.permutation(len(files))[: MOST_TILES % len(files)]] += 1
 
-    def one(row: int) -> tuple[np.ndarray, np.ndarray] | str:
+    small_shape = (len(files), THUMBNAIL_PX, THUMBNAIL_PX, shape[2])
+    small = np.empty(small_shape, np.uint8) if scratch is None else scratch.room(small_shape)
+
+    def one(row: int) -> np.ndarray | str:
         try:
             picture = upload.read(files[row], shape, "tiles", page=page, limits=limits)
         except DataError as error:
@@ -92,19 +98,19 @@ def sample(
         own = np.empty((len(chosen), *shape), np.uint8)
         for slot, at in enumerate(chosen):
             own[slot] = all_tiles[at]
-        small = np.rint(thumbnails(picture.pixels[None], THUMBNAIL_PX)[0]).astype(np.uint8)
-        return small, own
+        write(small, row, np.rint(thumbnails(picture.pixels[None], THUMBNAIL_PX)[0]).astype(np.uint8))
+        return own
 
     found = gather.each(one, range(len(files)))
     errors = {file: why for file, why in zip(files, found, strict=True) if isinstance(why, str)}
-    kept = [(row, *pair) for row, pair in enumerate(found) if not isinstance(pair, str)]
+    kept = [(row, own) for row, own in enumerate(found) if not isinstance(own, str)]
     if not kept:
         raise DataError(f"none of {len(files)} pictures can be cut into tiles; {files[0]}: {found[0]}")
     return Sample(
-        np.stack([small for _, small, _ in kept]),
-        np.array([row for row, _, _ in kept]),
-        np.concatenate([own for *_, own in kept]),
-        np.repeat(np.arange(len(kept)), [len(own) for *_, own in kept]),
+        small[np.array([row for row, _ in kept])] if errors else small,
+        np.array([row for row, _ in kept]),
+        np.concatenate([own for _, own in kept if len(own)]),
+        np.repeat(np.arange(len(kept)), [len(own) for _, own in kept]),
         errors,
     )
 
@@ -125,7 +131,7 @@ def refined(plan: TrainingPlan, known: Sample, train: np.ndarray, seed: int) -> 
     chosen = order[: select.FITTED + select.JUDGED]
     if len(chosen) < select.FEWEST:
         return dataclasses.replace(plan, selects=False)
-    return select.refined(plan, known.tiles[chosen], np.zeros(len(chosen), np.int32), ONE_CLASS, seed)
+    return select.refined(plan, known.tiles[chosen], np.zeros(len(chosen), np.int32), ONE_CLASS, seed).plan
 
 
 def train(

@@ -28,6 +28,7 @@ def main(arguments: list[str]) -> int:
     options, base = train_options.parser().parse_args(again), Path(run.record["directory"])
     options.arguments, options.directory = again, str(base)
     options.folder = base / options.folder
+    options.scratch = options.scratch and base / options.scratch
     options.labels = options.labels and base / options.labels
     if options.weights and (base / options.weights).is_file():
         options.weights = str(base / options.weights)

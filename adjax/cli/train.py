@@ -20,7 +20,8 @@ from adjax.cli import train_tiles
 from adjax.cli._common import start
 from adjax.cli._training import refuse_if_many, tell, tell_figures, tell_next
 from adjax.cli.parsers.train import parser
-from adjax.data.io import depth, framing, gather, masks, pixels, reading, upload
+from adjax.data.io import depth, framing, gather, masks, pixels, reading, scratch, upload
+from adjax.data.io.scratch import Images
 from adjax.data.split import DataError
 from adjax.progress import ImageProgress
 from adjax.report import Report
@@ -52,6 +53,18 @@ def run(console: Console, chosen: argparse.Namespace, earlier: Earlier | None = 
     found = scan_folder.chosen_by(chosen)
     out = chosen.out or Path("runs") / (chosen.folder.resolve().name or "detector")
     serialization.FORMAT.check_target(out)
+    with scratch.Scratch(chosen.scratch or out.parent, console.print) as room:
+        return _run(console, chosen, found, out, room, earlier)
+
+
+def _run(
+    console: Console,
+    chosen: argparse.Namespace,
+    found: scan_folder.Layout,
+    out: Path,
+    room: scratch.Scratch,
+    earlier: Earlier | None,
+) -> int:
     console.print(found.about)
     if found.passed_over:
         kinds = ", ".join(f"{why} {count:,}" for why, count in found.passed_over.most_common())
@@ -79,26 +92,30 @@ def run(console: Console, chosen: argparse.Namespace, earlier: Earlier | None = 
     )
     _tell_of_frame(console, readable, planned)
     if planned.tiled:
-        return train_tiles.run(console, chosen, found, planned, errors, out, earlier)
+        return train_tiles.run(console, chosen, found, planned, errors, out, room, earlier)
 
     depths = depth.Depths()
-    images, rows, broken = gather.images(found.files, planned.shape, depths, planned.frame, **reads)
+    place = room if planned.frozen else None
+    images, rows, broken = gather.images(found.files, planned.shape, depths, planned.frame, scratch=place, **reads)
     errors |= broken
     refuse_if_many(errors, found.files)
     tell(console, errors)
     if chosen.depth is None and (bits := depths.fitted()) < depth.WHOLE:
         console.print(f"{depths.rule()}; to choose otherwise: --depth")
         planned = dataclasses.replace(planned, depth=bits)
-        images, rows, _ = gather.images(found.files, planned.shape, None, planned.frame, **reading.of(planned))
+        room.close()
+        reads = reading.of(planned)
+        images, rows, _ = gather.images(found.files, planned.shape, None, planned.frame, scratch=place, **reads)
     if warning := depths.told(depth=planned.depth):
         console.print(warning, style="bold red")
     labels = found.labels[rows]
     parts = fit.hold_out(labels, chosen.false_positive_rate, chosen.seed, images, frozen=planned.frozen)
     if told := parts.told():
         console.print(told)
+    outputs = None
     if planned.selects and len(parts.train) >= select.FEWEST:
         console.print("looks for the scorer that finds synthetic defects in these pictures")
-        planned = select.refined(planned, images[parts.train], labels[parts.train], found.classes, chosen.seed)
+        planned, outputs = select.refined(planned, images[parts.train], labels[parts.train], found.classes, chosen.seed)
         console.print(f"trains {planned.name}\n  {planned.why[-1]}")
     if earlier is not None:
         planned = earlier.applied(planned, found, parts, images, labels, rows)
@@ -120,6 +137,7 @@ def run(console: Console, chosen: argparse.Namespace, earlier: Earlier | None = 
                 steps=steps,
                 seed=chosen.seed,
                 params=None if earlier is None else earlier.detector.params,
+                outputs=outputs,
                 report=report,
             )
         except fit.Stopped as stopped:
@@ -131,7 +149,7 @@ def run(console: Console, chosen: argparse.Namespace, earlier: Earlier | None = 
     detector.save(out)
     console.print(f"{detector}\n{parts.promise(chosen.false_positive_rate)}: --false-positive-rate for another")
     aside = None if parts.crossed else (images[parts.held_out], [found.files[rows[i]] for i in parts.held_out])
-    judged, shown = _judge(console, detector, found, planned, aside, images[parts.train], chosen, out)
+    judged, shown = _judge(console, detector, found, planned, aside, images[parts.train], chosen, out, room)
     training = record.Training(
         found,
         planned,
@@ -169,10 +187,11 @@ def _judge(
     detector: Any,
     found: scan_folder.Layout,
     planned: plan.TrainingPlan,
-    aside: tuple[np.ndarray, list[Path]] | None,
-    train: np.ndarray,
+    aside: tuple[Images, list[Path]] | None,
+    train: Images,
     chosen: argparse.Namespace,
     out: Path,
+    room: scratch.Scratch,
 ) -> tuple[fit.Evaluation | None, Report | None]:
     """Prints how it does on known anomalies, if there are any; that, and the report, if there are images to show.
 
@@ -184,9 +203,10 @@ def _judge(
             "no anomalous/ or test/ to evaluate on: put some known anomalies into anomalous/ to see how it does"
         )
         return None, None
-    reads = reading.of(planned)
+    reads: dict[str, Any] = {**reading.of(planned), "scratch": room}
     anomalous, odd, broken = gather.images(found.test_anomalous, shape, None, planned.frame, **reads)
-    normal, beside, also = None, list[Path](), dict[Path, str]()
+    normal: Images | None = None
+    beside, also = list[Path](), dict[Path, str]()
     if found.test_normal:
         normal, rows, also = gather.images(found.test_normal, shape, None, planned.frame, **reads)
         beside = [found.test_normal[i] for i in rows]

@@ -13,6 +13,7 @@ from adjax.auto.earlier import Earlier
 from adjax.auto.plan import TrainingPlan
 from adjax.cli._training import refuse_if_many, tell, tell_figures, tell_next
 from adjax.data.io import depth
+from adjax.data.io.scratch import Scratch
 from adjax.data.split import DataError
 from adjax.detector import Detector
 from adjax.progress import ImageProgress
@@ -25,6 +26,7 @@ def run(
     planned: TrainingPlan,
     errors: dict[Path, str],
     out: Path,
+    room: Scratch,
     earlier: Earlier | None = None,
 ) -> int:
     """Trains, evaluates and writes.
@@ -36,6 +38,7 @@ def run(
       planned: what to train, for tiles.
       errors: files whose header can't be read → reason; what is found here is added.
       out: the detector's directory.
+      room: for what of each picture is kept.
       earlier: a run that learned from the same pictures; None: none has.
 
     Returns:
@@ -47,7 +50,7 @@ def run(
     if chosen.depth not in (None, depth.WHOLE):
         raise DataError(f"--depth {chosen.depth} with --tiles: tiles know no depth but {depth.WHOLE}; leave out one")
     depths, alpha, seed = depth.Depths(), chosen.false_positive_rate, chosen.seed
-    known = tiled.sample(found.files, planned.shape, seed, depths, planned.page, planned.limits)
+    known = tiled.sample(found.files, planned.shape, seed, depths, planned.page, planned.limits, room)
     errors |= known.errors
     refuse_if_many(errors, found.files)
     tell(console, errors)

@@ -15,6 +15,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from adjax.data.io.scratch import Images, blocks
 from adjax.data.io.thumbnails import thumbnails
 from adjax.data.splitting import copies
 
@@ -29,7 +30,7 @@ MOST_PICTURES = 10_000
 _BLOCK = 1024
 
 
-def near_copies(images: np.ndarray) -> np.ndarray:
+def near_copies(images: Images) -> np.ndarray:
     """Groups of pictures that are copies of one another, exactly or nearly.
 
     Args:
@@ -48,7 +49,8 @@ def near_copies(images: np.ndarray) -> np.ndarray:
     firsts = np.unique(exact)
     if not 1 < len(firsts) <= MOST_PICTURES:
         return exact
-    rows = thumbnails(images[firsts], THUMBNAIL_PX).reshape(len(firsts), -1)
+    small = [thumbnails(block, THUMBNAIL_PX) for block in blocks(images[firsts])]
+    rows = np.concatenate(small).reshape(len(firsts), -1)
     near = _linked(rows - rows.mean(0))
     return firsts[near][np.searchsorted(firsts, exact)]
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 SPLITS = ("train", "test")
+_BLOCK = 64
 
 
 class DataError(ValueError):
@@ -38,9 +39,10 @@ def digest(split: Split) -> str:
     """
     sha = hashlib.sha256()
     for name, array in zip(split._fields, split, strict=True):
-        little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-        sha.update(f"{name}:{little.dtype.str}:{little.shape};".encode())
-        sha.update(little.data)
+        little = array.dtype.newbyteorder("<")
+        sha.update(f"{name}:{little.str}:{array.shape};".encode())
+        for start in range(0, len(array), _BLOCK):  # images may lie in a file, see `adjax.data.io.scratch`
+            sha.update(np.ascontiguousarray(array[start : start + _BLOCK], little).data)
     return sha.hexdigest()
 
 

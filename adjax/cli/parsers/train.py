@@ -122,5 +122,12 @@ def parser() -> argparse.ArgumentParser:
         metavar="A",
         help="share of normal pictures that the threshold may flag (default: %(default)s)",
     )
+    add(
+        "--scratch",
+        type=Path,
+        metavar="DIR",
+        help="where pixels that memory has no room for lie in a file while it runs (default: beside --out); of a "
+        "network that is trained they must fit in memory",
+    )
     add("--seed", type=whole(0, MAX_SEED), default=0, metavar="N", help="of all draws (default: %(default)s)")
     return options

@@ -1,10 +1,12 @@
 """Many picture files to arrays: headers and pixels, by a few threads; broken ones are told of, or end it.
 
-No more memory is taken than the array and one picture a thread.
+No more memory is taken than the array and one picture a thread; the array may lie in a file, see
+`adjax.data.io.scratch`.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -17,11 +19,14 @@ import numpy as np
 from adjax.data.io import upload
 from adjax.data.io.depth import Depths
 from adjax.data.io.pixels import Frame
+from adjax.data.io.scratch import Images, Scratch, write
 from adjax.data.split import DataError
 
 MAX_BYTES = 4 * 2**30
 MAX_SIDE = 4096
 THREADS = min(8, os.cpu_count() or 1)  # Pillow decodes outside the interpreter's lock
+_WAITING = 1024
+"""Calls that wait for a thread: each takes 2 KB."""
 
 
 def headers(
@@ -47,7 +52,8 @@ def images(
     depth: int = 16,
     page: int | None = None,
     limits: tuple[float, float] | None = None,
-) -> tuple[np.ndarray, np.ndarray, dict[Path, str]]:
+    scratch: Scratch | None = None,
+) -> tuple[Images, np.ndarray, dict[Path, str]]:
     """Decodes files as `upload.read` does.
 
     Args:
@@ -55,20 +61,23 @@ def images(
       shape: (height px, width px, channels).
       depths: told of each picture.
       frame, depth, page, limits: as of `upload.read`.
+      scratch: where pixels lie that memory has no room for; None: they are refused.
 
     Returns:
       (uint8 [n, height, width, channels], which files they are int[n], file → reason of the others).
 
     Raises:
-      DataError: more than `MAX_BYTES` of pixels.
+      DataError: without `scratch`, more than `MAX_BYTES` of pixels; with it, more than the disk has room for.
+      OSError: the disk is full.
     """
     size = len(files) * int(np.prod(shape))
-    if size > MAX_BYTES:
+    if scratch is None and size > MAX_BYTES:
         raise DataError(
             f"{len(files):,} pictures of {'×'.join(map(str, shape))} take {size / 2**30:.1f} GiB, more than "
             f"{MAX_BYTES / 2**30:.0f}: choose a smaller --side-px, or fewer pictures"
         )
-    return _decoded(files, shape, depths, frame, depth=depth, page=page, limits=limits)
+    room = None if scratch is None else scratch.room((len(files), *shape))
+    return _decoded(files, shape, depths, frame, room=room, depth=depth, page=page, limits=limits)
 
 
 def one_shape(
@@ -94,6 +103,7 @@ def one_shape(
         raise DataError(f"side_px is {side_px}, but must be 1 to {MAX_SIDE}")
     shape = (side_px, side_px, 3) if side_px is not None else _shape_of([*files, *beside], strict)
     found, rows, errors = _decoded(files, shape, strict=strict)
+    assert isinstance(found, np.ndarray)
     if errors and not len(rows):
         file, why = next(iter(errors.items()))
         raise DataError(f"none of {len(files)} pictures can be read; {file}: {why}")
@@ -122,13 +132,14 @@ def _decoded(
     depths: Depths | None = None,
     frame: Frame = "middle",
     strict: bool = False,
+    room: Images | None = None,
     **reads: Any,
-) -> tuple[np.ndarray, np.ndarray, dict[Path, str]]:
-    found = np.empty((len(files), *shape), np.uint8)
+) -> tuple[Images, np.ndarray, dict[Path, str]]:
+    found = np.empty((len(files), *shape), np.uint8) if room is None else room
 
     def fill(file: Path, row: int) -> None:
         picture = upload.read(file, shape, frame, strict, **reads)
-        found[row] = picture.pixels
+        write(found, row, picture.pixels)
         if depths is not None:
             depths.add(picture.peak, picture.header.mode)
 
@@ -162,9 +173,12 @@ def each(function: Callable[..., Any], *items: Iterable) -> list[Any]:
     Returns:
       The results in order.
     """
+    calls, found = zip(*items, strict=False), list[Any]()
     with ThreadPoolExecutor(THREADS) as pool:
         try:
-            return list(pool.map(function, *items))
+            while some := list(itertools.islice(calls, _WAITING)):
+                found += pool.map(function, *zip(*some, strict=True))
+            return found
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from adjax.models import efficientnet
 from adjax.models.weight_maps.naming import IMAGENET, LITE, Layer, Naming
 
 
-def namings(lite: bool, file_name: str) -> Iterator[Naming]:
+def namings(lite: bool, stages: Sequence[efficientnet.Stage] | None, file_name: str) -> Iterator[Naming]:
     """Lists how libraries name EfficientNet's arrays.
 
     Args:
-      lite: EfficientNet-Lite0, else -B0.
+      lite: without squeeze and excitation.
+      stages: of blocks; None: those of B0 and Lite0.
       file_name: of the file; timm's names of training recipes stand in it.
 
     Yields:
@@ -20,7 +21,7 @@ def namings(lite: bool, file_name: str) -> Iterator[Naming]:
     """
     blocks = [
         (f"block{number}{letter}", number, place, stage)
-        for number, stage in enumerate(efficientnet.STAGES, 1)
+        for number, stage in enumerate(efficientnet.STAGES if stages is None else stages, 1)
         for place, letter in enumerate("abcdefgh"[: stage.blocks])
     ]
 
