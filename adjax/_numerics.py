@@ -129,8 +129,8 @@ def inverted_cholesky(x: jax.Array) -> tuple[jax.Array, jax.Array]:
 def _in_turn(of: Callable[[jax.Array], Any]) -> Callable[[jax.Array], Any]:
     """`of` matrices one after another, under `vmap` too.
 
-    jaxlib (seen in 0.10.2) decomposes several at once by the threads that XLA runs programs with, and wait for them on one
-    of these threads. Where a program has more such calls than threads, all of them may wait, and for ever.
+    jaxlib, seen in 0.10.2, decomposes several at once by the threads that XLA runs programs with, and waits for them on
+    one of these. Where a program has more such calls than threads, all of them may wait, and for ever.
     """
     one = jax.custom_batching.sequential_vmap(of)
 
