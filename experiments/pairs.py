@@ -106,7 +106,7 @@ def _main(argv: list[str]) -> int:
         found[method] = {**found.get(method, {}), **{scorer: pair(given, scorer) for scorer in asked.scorers}}
         write_json(asked.out, {"environment": environment("experiments.pairs"), "pairs": found})
         works = [scorer for scorer, said in found[method].items() if said == WORKS]
-        print(f"{method}: {len(works)} of {len(asked.scorers)} scorers", flush=True)
+        print(f"{method}: {len(works)} of {len(found[method])} scorers", flush=True)
     Console(width=None if sys.stdout.isatty() else 160).print(table(found))
     failed = [(m, s, said) for m, row in found.items() for s, said in row.items() if _mark(said) == "FAILED"]
     for method, scorer, said in failed:
