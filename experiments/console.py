@@ -118,7 +118,7 @@ def cells(figures: dict[str, Any], columns: dict[str, tuple[str, str]] = COLUMNS
 
 def setting_name(setting: dict[str, float], settings: list[dict[str, float]]) -> str:
     """The hyper-parameters that differ between settings; λ in any case."""
-    shown = {k: v for k, v in setting.items() if k == "lam" or len({s[k] for s in settings}) > 1}
+    shown = {k: v for k, v in setting.items() if k == "lam" or len({s.get(k) for s in settings}) > 1}
     return " ".join(f"{'λ' if k == 'lam' else k}={v:g}" for k, v in shown.items())
 
 
