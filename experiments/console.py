@@ -91,6 +91,8 @@ def columns(results: dict[str, Any]) -> dict[str, tuple[str, str]]:
     """Metric -> (title, format) of the columns that a run's tables have."""
     prefix = "ood_" if "ood_auroc" in results["summary"] else ""
     shown = COLUMNS if prefix else ANOMALY_COLUMNS
+    if "r2" in results["summary"]:  # a regressor's own measure, on the test images
+        shown = {"auroc": shown["auroc"], "r2": ("R²", "{:.4f}"), **shown}
     if not results["config"].get("scorers"):
         return shown
     limits = {f"{prefix}{name}": column for name, column in _LIMITS.items()}

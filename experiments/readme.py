@@ -130,6 +130,8 @@ def overview() -> str:
             continue
         auroc = {"auroc": ("", "{:.4f}")}
         (own,) = cells(results["summary"], auroc)
+        if "r2" in results["summary"]:
+            own += f"; R² {results['summary']['r2']['mean']:.4f}"
         if (beaten := _better(results)) is not None:
             own += f", below {beaten}"
         beside = [

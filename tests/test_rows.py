@@ -181,6 +181,16 @@ def test_a_row_says_what_beats_it():
     assert readme._better(results(0.49999, 0.5, 0.4)) is None  # equal to the places shown
 
 
+def test_a_regressors_table_has_its_r2_beside_the_auroc():
+    found = {"summary": {"auroc": {"mean": 0.9, "sd": 0, "n": 1}}, "config": {}}
+    without = list(console.columns(found))
+    assert "r2" not in without
+    found["summary"]["r2"] = {"mean": 0.7, "sd": 0, "n": 1}
+    shown = console.columns(found)
+    assert list(shown) == ["auroc", "r2", *without[1:]]
+    assert console.cells(found["summary"], shown)[:2] == ["0.9000", "0.7000"]
+
+
 def test_every_committed_row_says_whose_settings_it_has_and_whether_it_was_tuned():
     for preset in presets.PRESETS:
         if (readme.RESULTS / f"{preset}.json").exists() and preset != "centerloss":
