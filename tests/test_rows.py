@@ -11,7 +11,19 @@ import pytest
 
 from adjax import data
 from adjax.models import vgg16
-from experiments import config, console, evaluate, figures, judging, members, presets, readme, study, vgg16_trunk
+from experiments import (
+    config,
+    console,
+    evaluate,
+    figures,
+    judging,
+    members,
+    presets,
+    readme,
+    record,
+    study,
+    vgg16_trunk,
+)
 from experiments.references import SETTINGS, TUNED_ON_TEST
 from experiments.training import Best, validation_error
 
@@ -189,6 +201,12 @@ def test_a_regressors_table_has_its_r2_beside_the_auroc():
     shown = console.columns(found)
     assert list(shown) == ["auroc", "r2", *without[1:]]
     assert console.cells(found["summary"], shown)[:2] == ["0.9000", "0.7000"]
+
+
+def test_results_do_not_tell_where_weights_lie():
+    chosen = config.of_preset("gmm_vgg16_block3")
+    assert record.portable(chosen) == chosen.json()
+    assert record.portable(replace(chosen, weights="/home/me/vgg16.safetensors"))["weights"] == "vgg16.safetensors"
 
 
 def test_every_committed_row_says_whose_settings_it_has_and_whether_it_was_tuned():
