@@ -94,6 +94,7 @@ def calibration(results: dict[str, Any], judged: Judged) -> list[str]:
         "best_f1": "the best F1 on labelled validation images",
         "mean_sigma": "mean + 3σ of the training scores",
         "logit": "more likely anomalous than not, class weights undone",
+        "half": "a probability of one half, as the network gives it",
     }
     n, normal = len(judged.detector.calibration_scores), judged.truth == 0
     realised = float((~(judged.scores[normal] <= float(judged.detector.threshold))).mean())

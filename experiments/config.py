@@ -34,6 +34,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "epochs": (1, 1_000_000),
     "patience": (1, 1_000_000),
     "folds": (2, 1000),
+    "clusters": (1, 1000),
     "batch_size": (1, 1_000_000),
     "steps_per_dispatch": (1, 100_000),
     "side_px": (1, 4096),
@@ -91,6 +92,9 @@ class Config:
     normal: Annotated[tuple[int, ...], arg(help="other protocols: the normal class; one_vs_rest, unset: each")] = ()
     anomalous: Annotated[tuple[int, ...], arg(help="one_vs_other: the anomalous class")] = ()
     folds: Annotated[int, arg(help="folds: how many")] = 10
+    clusters: Annotated[
+        int, arg(help="one_vs_rest: labelled anomalies are drawn evenly from this many k-means clusters; 1: at random")
+    ] = 3
     counts: Annotated[
         tuple[int, int], arg(help="imbalanced, holdout_fraction, folds: how many normal and how many other images")
     ] = (5923, 504)
@@ -115,8 +119,9 @@ class Config:
     ] = None
     patience: Annotated[
         int | None,
-        arg(help="early stopping, where anomalies are labelled: keep the epoch with the best validation AUROC, and "
-            "stop when no member has had a better one for this many epochs. Unset: train to the end and keep that"),
+        arg(help="early stopping: keep the epoch with the best validation AUROC where anomalies are labelled, else the "
+            "one that reconstructs held-out normal images best, and stop when no member has had a better one for this "
+            "many epochs. Unset: train to the end and keep that"),
     ] = None  # fmt: skip
     batch_size: Annotated[int, arg(help="images a step and member, over all devices")] = 128
     learning_rate: Annotated[float | None, arg(help="peak of Adam's learning rate. Unset: the method's own")] = None
@@ -149,10 +154,11 @@ class Config:
             "features alone"),
     ] = None  # fmt: skip
     threshold: Annotated[
-        Literal["quantile", "conformal", "best_f1", "mean_sigma", "logit"],
+        Literal["quantile", "conformal", "best_f1", "mean_sigma", "logit", "half"],
         arg(help="what is anomalous. quantile: above that quantile of the training scores; conformal: at most 1 − "
             "quantile of normal images flagged; best_f1: best on labelled validation images; mean_sigma: above mean + "
-            "3σ of the training scores; logit: more likely anomalous than not, class weights undone"),
+            "3σ of the training scores; logit: more likely anomalous than not, class weights undone; half: a "
+            "classifier's own probability of one half, class weights as they are"),
     ] = "quantile"  # fmt: skip
     quantile: Annotated[float, arg(help="class thresholds: quantile of the class's own training distances")] = 0.975
     method_options: Annotated[Options, arg(help="the method's own options, name=value (see its docstring)")] = ()

@@ -91,6 +91,8 @@ def columns(results: dict[str, Any]) -> dict[str, tuple[str, str]]:
     """Metric -> (title, format) of the columns that a run's tables have."""
     prefix = "ood_" if "ood_auroc" in results["summary"] else ""
     shown = COLUMNS if prefix else ANOMALY_COLUMNS
+    if "r2" in results["summary"]:  # a regressor's own measure, on the test images
+        shown = {"auroc": shown["auroc"], "r2": ("R²", "{:.4f}"), **shown}
     if not results["config"].get("scorers"):
         return shown
     limits = {f"{prefix}{name}": column for name, column in _LIMITS.items()}
@@ -118,7 +120,7 @@ def cells(figures: dict[str, Any], columns: dict[str, tuple[str, str]] = COLUMNS
 
 def setting_name(setting: dict[str, float], settings: list[dict[str, float]]) -> str:
     """The hyper-parameters that differ between settings; λ in any case."""
-    shown = {k: v for k, v in setting.items() if k == "lam" or len({s[k] for s in settings}) > 1}
+    shown = {k: v for k, v in setting.items() if k == "lam" or len({s.get(k) for s in settings}) > 1}
     return " ".join(f"{'λ' if k == 'lam' else k}={v:g}" for k, v in shown.items())
 
 

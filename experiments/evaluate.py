@@ -24,9 +24,10 @@ from adjax.spec import resolve
 from adjax.types import Outputs, PyTree
 from experiments.config import LIMITS
 
+PAPER = "mahalanobis_perclass, shrinkage 0 (the paper's form)"
 OF_FEATURES = {
     "mahalanobis, shrinkage 0.3 (features alone)": ("mahalanobis", (("shrinkage", 0.3),)),
-    "mahalanobis_perclass, shrinkage 0 (the paper's form)": ("mahalanobis_perclass", (("shrinkage", 0.0),)),
+    PAPER: ("mahalanobis_perclass", (("shrinkage", 0.0),)),
 }
 """What center loss shapes, scored alone; the last is its paper's scorer, each class's plain covariance."""
 
@@ -51,6 +52,7 @@ class Judged(NamedTuple):
       scores: float32, of the test images.
       truth: int of the same length, 1 = anomalous.
       passed_over: scorers that could not be asked, and why.
+      further: float32 scores of the test images by those of `scorers`, by name.
     """
 
     detector: Detector
@@ -60,6 +62,7 @@ class Judged(NamedTuple):
     scores: np.ndarray
     truth: np.ndarray
     passed_over: Mapping[str, str] = MappingProxyType({})
+    further: Mapping[str, np.ndarray] = MappingProxyType({})
 
 
 class Rule(NamedTuple):
@@ -69,7 +72,7 @@ class Rule(NamedTuple):
       name, quantile: as the options say.
       logit: for "logit": the score at which an image is as likely anomalous as not. 0 for a classifier of classes that
         weigh the same; of weighted ones the log of the anomalies' weight over that of the normal images (Elkan, "The
-        foundations of cost-sensitive learning", 2001).
+        foundations of cost-sensitive learning", 2001). "half" asks for the network's own answer: 0 in any case.
     """
 
     name: str
@@ -160,7 +163,9 @@ def judge(
         )
         level = {k: np.asarray(score_outputs(fitted, v)) for k, v in own.items() if k != "train"}
         fitted = dataclasses.replace(fitted, calibration_scores=jnp.sort(jnp.asarray(level["held_out"])))
-        fitted = with_threshold(fitted, rule, level["validation"], trial.validation_truth)
+        answers = one is spec or rule.name not in ("logit", "half")  # a distance is no logit: its quantile stays
+        if answers:
+            fitted = with_threshold(fitted, rule, level["validation"], trial.validation_truth)
         return fitted, figures(fitted, level, trial.truth, rule.quantile, prefix), level["test"]
 
     detector, own, scores = judged(spec)
@@ -168,15 +173,15 @@ def judge(
         own |= classification(outputs["test"], benchmark.test.labels[trial.test], trial.truth, classes)
     if spec.method == "regressor":  # its own measure: the share of the labels' variance that it explains
         own["r2"] = float(r2_score(trial.truth, np.asarray(outputs["test"]["score"])))
-    further = {}
+    further, scored = {}, {}
     for name, one in specs.items():
         try:
-            further[name] = judged(one)[1]
+            _, further[name], scored[name] = judged(one)
         except detectors.NoDistance as error:
             if name not in optional:
                 raise
             passed_over[name] = str(error)
-    return Judged(detector, own, further, outputs["test"], scores, trial.truth, passed_over)
+    return Judged(detector, own, further, outputs["test"], scores, trial.truth, passed_over, scored)
 
 
 def _too_large(said: Outputs, count: int) -> str | None:
@@ -226,8 +231,9 @@ def with_threshold(fitted: Detector, rule: Rule, validation: np.ndarray, truth: 
         if not np.any(truth):
             raise ValueError("--threshold best_f1 needs labelled anomalies to validate on: choose conformal")
         return dataclasses.replace(fitted, threshold=thresholds.best_f1(validation, truth))
-    if rule.name == "logit":
-        level = thresholds.classwise_quantile(fitted.calibration, jnp.full((1, 1), rule.logit))[0]
+    if rule.name in ("logit", "half"):
+        logit = rule.logit if rule.name == "logit" else 0.0
+        level = thresholds.classwise_quantile(fitted.calibration, jnp.full((1, 1), logit))[0]
         return dataclasses.replace(fitted, threshold=level)
     return fitted
 

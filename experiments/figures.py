@@ -10,7 +10,7 @@ import numpy as np
 
 from adjax.augment import Normalise
 from experiments import plots
-from experiments.evaluate import Judged
+from experiments.evaluate import PAPER, Judged
 from experiments.rundir import read_log
 from experiments.study import Loaded
 
@@ -129,6 +129,7 @@ def _classes_plots(
         for lam, group in of_lam.items()
     ]
     seeds = len(judged) // len(of_lam)
+    pooled = f"{seeds} seed(s) pooled"
     references = [("paper: 0.9852–0.9915", (0.9852, 0.9915))] if results["references"] else None
     swept = []
     if len(of_lam) > 1:  # of one λ there is nothing to see
@@ -145,10 +146,50 @@ def _classes_plots(
                 directory / "ood_f1_against_lam.png", members, "ood_f1", title=f"OOD F1, {title}", note=note
             ),
         ]
+        swept += _of_both_methods(directory, members, of_lam, title, pooled, note)
     return [
         *swept,
-        plots.roc_per_lam(directory / "roc.png", curves, title=f"ROC, {title}, {seeds} seed(s) pooled", note=note),
+        plots.roc_per_lam(directory / "roc.png", curves, title=f"ROC, {title}, {pooled}", note=note),
         plots.feature_view(directory / "features.png", panels, note=note),
+    ]
+
+
+def _of_both_methods(
+    directory: Path,
+    members: list[dict[str, Any]],
+    of_lam: dict[float, list[Judged]],
+    title: str,
+    pooled: str,
+    note: str,
+) -> list[Path]:
+    """The center-loss paper's figures 3 and 5 on the networks of a sweep of the supervised head; else none.
+
+    Its semi-supervised method reads the same features: each class's own Mahalanobis distance, all thresholds moved
+    together.
+    """
+    every = [one for group in of_lam.values() for one in group]
+    if any(one.detector.spec.names[0] != "ood_head" or PAPER not in one.further for one in every):
+        return []
+    methods = {"supervised head": lambda one: one.scores, "Mahalanobis per class": lambda one: one.further[PAPER]}
+    curves = [
+        (
+            f"{name}, λ = {lam:g}",
+            np.concatenate([scores(one) for one in of_lam[lam]]),
+            np.concatenate([one.truth for one in of_lam[lam]]),
+        )
+        for name, scores in methods.items()
+        for lam in (min(of_lam), max(of_lam))
+    ]
+    own = [{**member, "metrics": member["scorers"][PAPER]} for member in members]
+    return [
+        plots.roc_per_lam(directory / "roc_of_both_methods.png", curves, title=f"ROC, {title}, {pooled}", note=note),
+        plots.metric_against_lam(
+            directory / "ood_f1_against_lam_mahalanobis.png",
+            own,
+            "ood_f1",
+            title=f"OOD F1, Mahalanobis per class, {title}",
+            note=note,
+        ),
     ]
 
 

@@ -96,7 +96,7 @@ def others(config: Config, built: Built) -> Others:
     Raises:
       ValueError: a scorer that they can't feed.
     """
-    of_features: Mapping[str, Any] = evaluate.OF_FEATURES if config.method == "centerloss" else {}
+    of_features: Mapping[str, Any] = evaluate.OF_FEATURES if config.method in ("centerloss", "ood_head") else {}
     if not config.scorers:
         return Others(of_features, frozenset())
     named = tuple(name for name in config.scorers if name != evaluate.ODIN)
@@ -117,8 +117,8 @@ def judge(run: Setting, console: Console) -> Outcome:
         for m, (s, t) in enumerate(run.pairs)
     ]
     groups = [
-        {"hparams": dict(own), "summary": evaluate.summary(rows[s * len(trials) : (s + 1) * len(trials)])}
-        for s, own in enumerate(run.settings)
+        {"hparams": common(own), "summary": evaluate.summary(own)}
+        for own in (rows[s * len(trials) : (s + 1) * len(trials)] for s in range(len(run.settings)))
     ]
     defaults = run.built.method.hparams
     kept = max(range(len(run.settings)), key=lambda s: sum(run.settings[s][k] == v for k, v in defaults.items()))
@@ -129,6 +129,12 @@ def used(run: Setting, m: int) -> dict[str, float]:
     """Member m's hyper-parameters: its setting's, with the class weights that balanced its own images."""
     weights = {k: float(v[m]) for k, v in run.table.hparams.items() if k in ("weight_normal", "weight_anomalous")}
     return {**run.settings[run.pairs[m][0]], **weights}
+
+
+def common(rows: list[dict[str, Any]]) -> dict[str, float]:
+    """The hyper-parameters that these members share; class weights that differ from fold to fold stand in each row."""
+    first = rows[0]["hparams"]
+    return {name: value for name, value in first.items() if all(row["hparams"][name] == value for row in rows)}
 
 
 def compare(run: Setting, outcome: Outcome, console: Console) -> Outcome:

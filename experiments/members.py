@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from adjax import data, methods, train
+from adjax import data, extraction, methods, train
 from adjax import detector as detectors
 from adjax.augment import Normalise
 from adjax.data.protocols import Trial
@@ -77,14 +77,21 @@ def fit(
     validate = None
     if config.patience is not None:
         trials = loaded.benchmark.trials * (len(table.seed) // len(loaded.benchmark.trials))
-        if not all(t.validation_truth.any() for t in trials):
-            raise ValueError("--patience needs labelled anomalies to validate on, and this method sees none")
 
         def score(params: PyTree, m: int) -> np.ndarray:
             images = loaded.benchmark.train.images[trials[m].validation]
             return np.asarray(detectors.extract(built.spec, params, normalise, images)["score"])
 
-        validate = training.validation_auroc(score, [t.validation_truth for t in trials])
+        truths = [t.validation_truth for t in trials]
+        if all(truth.any() for truth in truths):
+            validate = training.Validation("auroc", training.validation_auroc(score, truths))
+        elif "reconstruction" in extraction.shapes(built.spec) and all(map(len, truths)):
+            validate = training.Validation("error", training.validation_error(score, len(trials)))
+        else:
+            raise ValueError(
+                "--patience needs labelled anomalies to validate on, and this method sees none; without them it takes "
+                "a method that reconstructs, and --validation above 0: leave --patience out"
+            )
     digest = data.digest(loaded.benchmark.train)
     names = member_names(table, loaded.benchmark.trials)
     images = loaded.benchmark.train.images

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from adjax.models.vgg16 import BLOCKS
+
 SWEEP_LAMS = (0.0, 0.001, 0.01, 0.1, 1.0)
 """λ of the center-loss paper."""
 
@@ -35,8 +37,50 @@ _AUTOENCODER: dict[str, Any] = {
     "learning_rate": 0.002,
     "shift_px": 0,
 }
+_COURSE: dict[str, Any] = {
+    "learning_rate": 0.0001,
+    "batch_size": 1,
+    "shift_px": 0,
+    "crop_px": 2,
+    "flip_horizontal": True,
+    "flip_vertical": True,
+    "rotate": True,
+}
+"""What the GAN's course report says of its own training."""
 _CNN: dict[str, Any] = {"model": "cnn", "learning_rate": 0.002, "weight_decay": 0.01, "flip_horizontal": True}
 _ZERO: dict[str, Any] = {"dataset": "mnist", "protocol": "one_vs_rest", "normal": (0,), "lam": ()}
+_ASSIGNMENT_CNN: dict[str, Any] = {
+    **_ZERO,
+    "method": "classifier",
+    "model": "cnn",
+    "protocol": "folds",
+    "threshold": "half",
+    "batch_size": 64,
+    "learning_rate": 0.001,
+    "weight_decay": 0.0,
+    "shift_px": 0,
+    "epochs": 10,
+    "patience": 3,
+}
+"""What the assignment's report says of its network, and Keras's default rate. Nothing was chosen on any figure."""
+_ASSIGNMENT_AUTOENCODER: dict[str, Any] = {
+    **_ZERO,
+    "method": "autoencoder",
+    "protocol": "holdout_fraction",
+    "counts": (5000, 500),
+    "threshold": "conformal",
+    "quantile": 0.95,
+    "batch_size": 64,
+    "learning_rate": 0.001,
+    "shift_px": 0,
+    "epochs": 10,
+    "patience": 3,
+    "seeds": 3,
+}
+"""The assignment's 4,500 normal images to train on, 500 and 500 anomalies to test on. A tenth of the 4,500 is held out,
+and its mean error ends the training; the threshold of the row's F1 comes from the same images."""
+_PLAIN = "gamma=1", "blur_px=0"
+_MSE, _BCE = ("loss=mse", "score=mse", *_PLAIN), ("loss=bce", "score=bce", *_PLAIN)
 _ONE_OR_SEVEN: dict[str, Any] = {"dataset": "mnist", "protocol": "one_vs_other", "normal": (1,), "anomalous": (7,)}
 _GMM: dict[str, Any] = {**_ONE_OR_SEVEN, "lam": (), "scorer": "gmm", "threshold": "mean_sigma"}
 
@@ -63,13 +107,45 @@ PRESETS: dict[str, dict[str, Any]] = {
     "scorers_digits": {"dataset": "digits", "seeds": 3, "scorers": ("all",)},
     "ood_head_mnist": _OOD_HEAD,
     "ood_head_sweep": {**_OOD_HEAD, "lam": SWEEP_LAMS, "also": ()},
+    "ood_head_sweep_zero": {**_OOD_HEAD, "ood": "holdout:0", "lam": SWEEP_LAMS, "also": ()},
     "random_fashion_mnist": {**_ONE_CLASS, "method": "random", "seeds": 5},
     "autoencoder_fashion_mnist": {**_ONE_CLASS, **_AUTOENCODER, "epochs": 15},
+    "autoencoder_course": {
+        **_ONE_CLASS,
+        **_COURSE,
+        "method": "autoencoder",
+        "model": "conv_autoencoder",
+        "model_options": ("latent=none",),
+        "method_options": _MSE,
+        "epochs": 15,
+    },
     "autoencoder_mnist_zero": {**_ZERO, **_AUTOENCODER, "threshold": "conformal", "epochs": 20, "seeds": 3},
+    "autoencoder_assignment_conv_mse": {
+        **_ASSIGNMENT_AUTOENCODER,
+        "model": "conv_autoencoder",
+        "method_options": _MSE,
+    },
+    "autoencoder_assignment_conv_bce": {
+        **_ASSIGNMENT_AUTOENCODER,
+        "model": "conv_autoencoder",
+        "method_options": _BCE,
+    },
+    "autoencoder_assignment_deep_mse": {
+        **_ASSIGNMENT_AUTOENCODER,
+        "model": "deep_autoencoder",
+        "method_options": _MSE,
+    },
+    "autoencoder_assignment_deep_bce": {
+        **_ASSIGNMENT_AUTOENCODER,
+        "model": "deep_autoencoder",
+        "method_options": _BCE,
+    },
     "gan_fashion_mnist": {**_GAN, "epochs": 3, "flip_horizontal": True},
     "gan_mnist": {**_GAN, "dataset": "mnist", "epochs": 2},
     "gan_bfloat16": _GAN_SHIRT,
     "gan_float32": {**_GAN_SHIRT, "model_options": ("norm=batch",), "method_options": ("norm=batch",)},
+    "gan_random_sampling": {**_GAN_SHIRT, "clusters": 1},
+    "gan_course_shirt": {**_LABELLED, **_COURSE, "method": "gan", "model": "unet", "normal": (6,), "epochs": 7},
     "classifier_fashion_mnist": {**_LABELLED, **_CNN, "method": "classifier", "epochs": 8, "patience": 3},
     "classifier_mnist_zero": {
         "method": "classifier",
@@ -89,6 +165,9 @@ PRESETS: dict[str, dict[str, Any]] = {
         "weight_decay": 0.1,
         "method_options": ("networks=3",),
     },
+    "classifier_assignment": _ASSIGNMENT_CNN,
+    "classifier_assignment_pool1": {**_ASSIGNMENT_CNN, "model_options": ("pool2=1",)},
+    "classifier_assignment_three": {**_ASSIGNMENT_CNN, "method_options": ("networks=3",)},
     "regressor_fashion_mnist": {**_LABELLED, **_CNN, "method": "regressor", "epochs": 8, "patience": 3},
     "hog_ocsvm_fashion_mnist": {
         **_ONE_CLASS,
@@ -112,6 +191,15 @@ PRESETS: dict[str, dict[str, Any]] = {
         "model_options": ("side_px=96",),
         "scorer_options": ("shrinkage=0.01",),
     },
+    **{
+        f"gmm_vgg16_block{block}": {
+            **_GMM,
+            "method": "gmm",
+            "model": "vgg16",
+            "model_options": (f"layer=block{block}_conv{convolutions}", "side_px=32"),
+        }
+        for block, (convolutions, _) in enumerate(BLOCKS, 1)
+    },  # the source names no layer; weights are the user's own file: `--weights FILE`
     "gmm_autoencoder_mnist_1v7": {
         **_GMM,
         **_AUTOENCODER,

@@ -16,9 +16,10 @@ from typing import Any
 
 from adjax.baselines import BASELINES
 from experiments.calibration_features import LARGEST
-from experiments.console import cells, columns, setting_name
+from experiments.console import cells, columns, setting_name, spread
+from experiments.evaluate import PAPER
 from experiments.presets import PRESETS
-from experiments.references import TUNED_ON_TEST
+from experiments.references import SETTINGS, TUNED_ON_TEST
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
@@ -30,8 +31,16 @@ PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
 _BLOCK = re.compile(r"(<!-- results: ([\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
-def table(results: dict[str, Any]) -> str:
-    """One results.json as a Markdown table with its command, hardware, versions and spread."""
+def table(results: dict[str, Any], preset: str | None = None) -> str:
+    """Writes one results.json as a Markdown table with its command, hardware, versions and spread.
+
+    Args:
+      results: its contents.
+      preset: whose settings and answer on tuning are told; None: none.
+
+    Returns:
+      Markdown.
+    """
     shown = columns(results)
 
     def row(name: str, figures: dict[str, Any]) -> str:
@@ -42,6 +51,8 @@ def table(results: dict[str, Any]) -> str:
     for group in results["groups"]:
         name = setting_name(group["hparams"], settings).replace("=", " = ")
         lines.append(row(", ".join(filter(None, ("**adjax**", name))), group["summary"]))
+    if len(results["groups"]) > 1:
+        lines += [row(*found) for found in _paper_by_lam(results)]
     lines += [row(name, figures) for name, figures in results["comparisons"].items()]
     lines += [row(f"*{reference['name']}*", reference["metrics"]) for reference in results["references"]]
     timing, where = results["timing"], results["environment"]
@@ -58,8 +69,27 @@ def table(results: dict[str, Any]) -> str:
     ]
     if len(results["groups"]) > 1:
         sentence.append(f"Rows below the λ values: at λ = {results['kept']['hparams']['lam']:g}.")
+    if preset in TUNED_ON_TEST:
+        sentence.append(
+            f"Whose settings: {SETTINGS[preset]}. Tuned on the test set? {_capital(TUNED_ON_TEST[preset])}."
+        )
     lines += ["", " ".join(sentence)]
     return "\n".join(lines)
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _paper_by_lam(results: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """The center-loss paper's own scorer at each λ but the kept one, whose row stands among the comparisons."""
+    each, rows = len(results["members"]) // len(results["groups"]), []
+    for g, group in enumerate(results["groups"]):
+        own = results["members"][g * each : (g + 1) * each]
+        if all(PAPER in member["scorers"] for member in own) and g * each != results["kept"]["member"]:
+            found = {k: spread([m["scorers"][PAPER][k] for m in own]) for k in own[0]["scorers"][PAPER]}
+            rows.append((f"mahalanobis_perclass, λ = {group['hparams']['lam']:g}", found))
+    return rows
 
 
 def _over(results: dict[str, Any]) -> str:
@@ -87,8 +117,9 @@ def _count(results: dict[str, Any]) -> str:
 def overview() -> str:
     """A row for each one-class experiment that has a file: ours, theirs, the untrained network, pixel PCA."""
     lines = [
-        "| `--preset` | AUROC | others' | same network, untrained | pixel PCA | n | time | tuned on the test set? |",
-        "|---|---|---|---|---|---|---|---|",
+        "| `--preset` | AUROC | others' | same network, untrained | pixel PCA | n | time | whose settings "
+        "| tuned on the test set? |",
+        "|---|---|---|---|---|---|---|---|---|",
     ]
     for preset in PRESETS:
         path = RESULTS / f"{preset}.json"
@@ -99,6 +130,10 @@ def overview() -> str:
             continue
         auroc = {"auroc": ("", "{:.4f}")}
         (own,) = cells(results["summary"], auroc)
+        if "r2" in results["summary"]:
+            own += f"; R² {results['summary']['r2']['mean']:.4f}"
+        if (beaten := _better(results)) is not None:
+            own += f", below {beaten}"
         beside = [
             "".join(cells(results["comparisons"].get(name, {}), auroc))
             for name in ("same network, untrained", "pixel PCA, 30 components")
@@ -108,9 +143,20 @@ def overview() -> str:
         ]
         seconds = results["timing"]["total_s"]
         columns = [f"`{preset}`", own, "; ".join(published), *beside, _count(results), f"{seconds / 60:.0f} min"]
-        columns.append(TUNED_ON_TEST[preset])
+        columns += [SETTINGS[preset], TUNED_ON_TEST[preset]]
         lines.append("| " + " | ".join(columns) + " |")
     return "\n".join(lines)
+
+
+def _better(results: dict[str, Any]) -> str | None:
+    """What has a higher AUROC, to four places, than the row: a published figure, or a trivial baseline."""
+    known = [("a published figure", reference["metrics"].get("auroc")) for reference in results["references"]]
+    for short, name in (("the untrained network", "same network, untrained"), ("PCA", "pixel PCA, 30 components")):
+        value = results["comparisons"].get(name, {}).get("auroc")
+        known.append((short, value["mean"] if isinstance(value, dict) else value))
+    own = round(results["summary"]["auroc"]["mean"], 4)
+    found = dict.fromkeys(short for short, value in known if isinstance(value, float) and round(value, 4) > own)
+    return " and ".join(found) or None
 
 
 def calibration() -> str:
@@ -206,7 +252,7 @@ def render(text: str) -> str:
 
     def block(match: re.Match) -> str:
         results = json.loads((RESULTS / match[2]).read_text())
-        return f"{match[1]}{table(results)}\n{match[3]}"
+        return f"{match[1]}{table(results, Path(match[2]).stem)}\n{match[3]}"
 
     return _BLOCK.sub(block, text)
 

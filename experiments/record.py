@@ -48,7 +48,7 @@ def results(run: Setting, outcome: Outcome, note: str) -> dict[str, Any]:
             "counts": {"test": int((first.truth == 1).sum())},
         },
         "weights": weights and {name: getattr(weights, name) for name in ("source", "sha256", "licence")},
-        "config": config.json(),
+        "config": portable(config),
         "members": outcome.rows,
         "groups": outcome.groups,
         "summary": kept["summary"],
@@ -57,6 +57,11 @@ def results(run: Setting, outcome: Outcome, note: str) -> dict[str, Any]:
         "early_stopping": run.trained.best,
         "references": published(config),
     }
+
+
+def portable(config: Config) -> dict[str, Any]:
+    """The options as JSON values, without the folder of the user's weights; config.json in the run has it."""
+    return config.json() | ({"weights": Path(config.weights).name} if config.weights else {})
 
 
 def timing(run: Setting, score_images_per_s: float, elapsed_s: float) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def _options(given: Images, supervision: str) -> dict[str, Any]:
         seen = _ood_train(config, given.task) if "anomalies" in supervision else None
         return {"ood": given.task.ood, "ood_train": seen, "name": given.task.name}
     if config.protocol == "one_vs_rest":
-        return {"normal_classes": config.normal or None}
+        return {"normal_classes": config.normal or None, "clusters": config.clusters}
     options: dict[str, Any] = {"normal": _one(config, "normal")}
     if config.protocol == "one_vs_other":
         return options | {"anomalous": _one(config, "anomalous")}

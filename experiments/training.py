@@ -62,7 +62,7 @@ def run(
     normalise: Normalise,
     directory: Path,
     data_sha256: str,
-    validate: Callable[[PyTree], np.ndarray] | None = None,
+    validate: Validation | None = None,
     names: Sequence[str] = (),
 ) -> Trained:
     """Trains all members as one program, from the newest checkpoint in `directory` if there is one.
@@ -76,7 +76,7 @@ def run(
       normalise: pixel values to network input.
       directory: gets checkpoints, metrics.jsonl, config.json, environment.json, and TensorBoard's files if asked.
       data_sha256: of the training set.
-      validate: `params [M, ...] -> float[M]`, higher = better, for `--patience`.
+      validate: what `--patience` keeps the best epoch by.
       names: of the members, for TensorBoard.
     """
     steps, count = config.steps(int(table.count.max())), len(table.seed)
@@ -113,7 +113,7 @@ def run(
             nonlocal done, log, curves, train_s, best
             done = step
             if validate is not None and config.patience is not None:
-                best = Best(directory / "best", count, step, writes=first_process)
+                best = Best(directory / "best", count, step, writes=first_process, of=validate.of)
             if first_process:
                 write_json(directory / "config.json", config.json())
                 write_json(directory / "environment.json", environment("experiments.run"))
@@ -131,13 +131,13 @@ def run(
                 curves.write(step, metrics)
             shown = [name for name in ("loss", "accuracy") if name in metrics]
             news = "  ".join(f"{name} {metrics[name].mean():.4f}" for name in shown)
-            progress.advance(step, news + (f"  best validation AUROC {best.mean():.4f}" if best and best.file else ""))
+            progress.advance(step, news + (f"  best validation {best.said()}" if best and best.file else ""))
 
         def after_epoch(step: int, state: State) -> bool:
             if best is None or validate is None:
                 return False
             params = to_host(state.members["params"])
-            best.offer(step, params, validate(params))
+            best.offer(step, params, validate.figures(params))
             ended = best.since(step) >= (config.patience or 0) * steps_per_epoch
             return ended and best.end(step)
 
@@ -175,30 +175,43 @@ def run(
     return Trained(params, blank, trained.steps, done, program.compile_s, train_s, earlier_s, record, stop.received)
 
 
+class Validation(NamedTuple):
+    """What an epoch is the best by.
+
+    Attributes:
+      of: "auroc", higher = better, or "error", lower = better.
+      figures: `params [M, ...] -> float[M]`.
+    """
+
+    of: str
+    figures: Callable[[PyTree], np.ndarray]
+
+
 class Best:
     """Each member's best epoch so far, on disk, so that a resumed run remembers it.
 
     Training is deterministic: what was written after the checkpoint that a run resumes from comes out the same again.
     """
 
-    def __init__(self, directory: Path, members: int, step: int, writes: bool = True):
+    def __init__(self, directory: Path, members: int, step: int, writes: bool = True, of: str = "auroc"):
         """Goes on from `step`; a record of another number of members, or without a checkpoint, is dropped. One of
-        several processes `writes`, and all remember."""
-        self.directory, self._writes = directory, writes
-        self.scores, self.steps = np.full(members, -np.inf), np.zeros(members, int)
+        several processes `writes`, and all remember. `of` as in `Validation`."""
+        self.directory, self._writes, self.of = directory, writes, of
+        self._sign = -1 if of == "error" else 1
+        self.scores, self.steps = np.full(members, -np.inf * self._sign), np.zeros(members, int)
         self.arrays: dict[str, np.ndarray] = {}
         self.file = ""
         if step and (directory / "best.json").is_file():
             found = json.loads((directory / "best.json").read_text())
-            if len(found["auroc"]) == members:
-                self.scores, self.steps = np.array(found["auroc"]), np.array(found["step"])
+            if len(found.get(of, ())) == members:
+                self.scores, self.steps = np.array(found[of]), np.array(found["step"])
                 self.file = found["arrays"]
                 self.arrays = load_file(directory / f"{self.file}.safetensors")
 
     def offer(self, step: int, params: PyTree, scores: np.ndarray) -> None:
         """Takes the members that are better than they ever were."""
-        scores = np.where(np.isnan(scores), -np.inf, scores)
-        better = scores > self.scores
+        scores = np.where(np.isnan(scores), -np.inf * self._sign, scores)
+        better = scores * self._sign > self.scores * self._sign
         if not better.any():
             return
         for name, leaf in by_path(params).items():
@@ -231,16 +244,16 @@ class Best:
     def _write(self, ended_at: int | None) -> None:
         if not self._writes:
             return
-        record = {"auroc": self.scores.tolist(), "step": self.steps.tolist(), "arrays": self.file, "ended_at": ended_at}
+        record = {self.of: self.scores.tolist(), "step": self.steps.tolist(), "arrays": self.file, "ended_at": ended_at}
         write_json(self.directory / "best.json", record)
 
     def since(self, step: int) -> int:
         """Steps since any member was better than before."""
         return step - int(self.steps.max())
 
-    def mean(self) -> float:
-        """Over members."""
-        return float(self.scores.mean())
+    def said(self) -> str:
+        """Name and mean over members, for the progress."""
+        return f"{'AUROC' if self.of == 'auroc' else self.of} {self.scores.mean():.4f}"
 
     def params(self, like: PyTree) -> PyTree:
         """The best parameters, in the structure of `like`, which is taken if nothing was ever offered."""
@@ -250,7 +263,20 @@ class Best:
 
     def record(self) -> dict[str, list]:
         """For results.json."""
-        return {"step": self.steps.tolist(), "validation_auroc": self.scores.tolist()}
+        return {"step": self.steps.tolist(), f"validation_{self.of}": self.scores.tolist()}
+
+
+def validation_error(score: Callable[[PyTree, int], np.ndarray], members: int) -> Callable[[PyTree], np.ndarray]:
+    """Builds the mean error of held-out normal images, by which a method without labelled anomalies stops.
+
+    Args:
+      score: `(member's params, m) -> float[N]`, the reconstruction errors of member m's held-out images.
+      members: how many there are, M.
+
+    Returns:
+      `params [M, ...] -> float[M]`.
+    """
+    return lambda params: np.array([float(np.mean(score(member(params, m), m))) for m in range(members)])
 
 
 def validation_auroc(score: Callable[[PyTree, int], np.ndarray], truths: list[np.ndarray]):

@@ -9,11 +9,12 @@ from adjax.data.protocols import Benchmark, Trial
 from adjax.detector import NoDistance
 from adjax.scorers import _head
 from adjax.spec import Spec, resolve
-from experiments import evaluate
+from experiments import config, evaluate, judging
 
 ROWS = np.arange(300, dtype=np.int32)
 PADIM = (("dim", 6), ("feature", "pool1"), ("grid", (4, 4)))
 OTHERS = {"max_logit": ("max_logit", ()), "padim": ("padim", PADIM)}
+QUANTILE = evaluate.Rule("quantile", 0.975)
 CROOKED = {**OTHERS, "vim": ("vim", (("capacity", 300),))}
 
 
@@ -27,8 +28,7 @@ def judge():
     benchmark = Benchmark("digits", tuple("0123456789"), digits, digits, (trial,))
     normalise = augment.normalise_of(digits.images)
 
-    def judge(others, optional):
-        rule = evaluate.Rule("quantile", 0.975)
+    def judge(others, optional, rule=QUANTILE):
         return evaluate.judge(spec, params, normalise, benchmark, trial, rule, "", others, optional)
 
     return judge
@@ -55,6 +55,26 @@ def test_what_would_not_fit_into_memory_is_passed_over_unless_asked_for(judge, m
         "padim": "pool1 of 600 images would take 0.0 GiB, more than 0.0002: ask for it by name"
     }
     assert list(judge(OTHERS, ()).scorers) == list(OTHERS)
+
+
+@pytest.mark.parametrize("method", ["ood_head", "centerloss"])
+def test_both_methods_of_the_center_loss_paper_read_the_same_features(method):
+    found = judging.others(config.of_method(method), None).scorers
+    assert found[evaluate.PAPER] == ("mahalanobis_perclass", (("shrinkage", 0.0),))
+    assert not judging.others(config.of_method("classifier"), None).scorers
+
+
+def test_a_threshold_of_logits_is_none_of_distances(monkeypatch, judge):
+    """A supervised head is asked by its logit, and each class's Mahalanobis distance by its quantile."""
+    asked = []
+    real = evaluate.with_threshold
+    monkeypatch.setattr(evaluate, "with_threshold", lambda one, *given: asked.append(one) or real(one, *given))
+    others = {evaluate.PAPER: evaluate.OF_FEATURES[evaluate.PAPER]}
+    judged = judge(others, (), evaluate.Rule("half", 0.975))
+    assert len(asked) == 1
+    assert judged.further[evaluate.PAPER].shape == judged.scores.shape
+    assert judge(others, ()).scorers == judged.scorers
+    assert len(asked) == 3
 
 
 @pytest.mark.slow

@@ -120,7 +120,9 @@ def test_one_lambda_draws_no_plot_against_it(tmp_path, monkeypatch, lams, agains
     drawn = []
     for name in ("metric_against_lam", "roc_per_lam", "feature_view"):
         monkeypatch.setattr(figures.plots, name, lambda *_, name=name, **__: drawn.append(name) or tmp_path / name)
-    one = SimpleNamespace(outputs={"features": np.zeros((4, 2))}, truth=np.array([0, 0, 1, 1]), scores=np.arange(4.0))
+    own = SimpleNamespace(spec=SimpleNamespace(names=("centerloss", "lenet5", "layers")))
+    outputs = {"features": np.zeros((4, 2))}
+    one = SimpleNamespace(outputs=outputs, truth=np.array([0, 0, 1, 1]), scores=np.arange(4.0), detector=own)
     test = SimpleNamespace(labels=np.arange(4) % 2)
     trials = [SimpleNamespace(test=np.arange(4))]
     loaded = SimpleNamespace(benchmark=SimpleNamespace(test=test, trials=trials), classes=("a", "b"))

@@ -36,6 +36,15 @@ def test_crops_are_as_many_and_as_large_as_asked_for_and_always_the_same(tmp_pat
     assert data.digest(data.load(str(again), "test")) == data.digest(split["test"])
 
 
+def test_in_colour_every_class_is_a_picture_of_colours(tmp_path):
+    textures.write(tmp_path, side_px=24, train=2, test=1, colour=True)
+    split = {name: data.load(str(tmp_path), name) for name in ("train", "test")}
+    assert data.find(str(tmp_path)).classes == textures.COLOUR
+    assert split["train"].images.shape == (2 * len(textures.COLOUR), 24, 24, 3)
+    assert (split["train"].images[..., 0] != split["train"].images[..., 2]).any((1, 2)).all()
+    assert np.bincount(split["test"].labels).tolist() == [1] * len(textures.COLOUR)
+
+
 @pytest.mark.slow
 @pytest.mark.network
 @pytest.mark.usefixtures("optimised")

@@ -209,7 +209,7 @@ def test_a_run_that_stopped_early_stays_as_it_is(first_run, monkeypatch):
 
 
 def test_patience_without_labelled_anomalies_is_refused(tmp_path, capsys):
-    options = "--preset autoencoder_fashion_mnist --dataset digits --normal 0 --seeds 1 --patience 1 --batch-size 32"
+    options = "--preset deep_svdd_fashion_mnist --dataset digits --normal 0 --seeds 1 --patience 1 --batch-size 32"
     options += " --validation 0.2"
     assert run.main([*options.split(), "--out", str(tmp_path)]) == 1
     assert "--patience needs labelled anomalies" in capsys.readouterr().err
