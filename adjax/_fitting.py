@@ -68,7 +68,7 @@ def fit_streamed(
     def said(images: Images) -> Iterator[tuple[Outputs, int]]:
         if outputs is not None:
             yield from features.outputs_in_batches(outputs, size)
-        elif len(kept) * size >= len(images):
+        elif kept:
             yield from kept
         else:
             for batch, real in features.batches(images, size):

@@ -6,6 +6,7 @@ import pytest
 from adjax.auto import plan, select
 from adjax.auto.select import Found
 from adjax.models import weights
+from adjax.models._statistics import statistics
 
 
 def stripes(n, side=96):
@@ -30,9 +31,9 @@ def planned():
 
 
 @pytest.mark.slow
-def test_all_candidates_are_compared_by_made_defects():
+def test_all_candidates_are_compared_by_made_defects(monkeypatch):
     images, labels = stripes(40), np.zeros(40, np.int32)
-    found, _ = select.compare(planned(), images, labels, ("normal",), 0)
+    found, outputs = select.compare(planned(), images, labels, ("normal",), 0)
     names = [one.name for one in found]
     patches = list(plan.PATCHES)
     assert names == [
@@ -51,6 +52,10 @@ def test_all_candidates_are_compared_by_made_defects():
     assert by["statistics"].options == plan.STATISTICS
     again, _ = select.compare(planned(), images, labels, ("normal",), 0)
     assert found == again
+    normalise = planned().recipe.build((96, 96, 1), ("normal",)).normalise(images)
+    np.testing.assert_allclose(outputs["statistics"], statistics(normalise(images)), rtol=1e-3, atol=1e-3)  # in order
+    monkeypatch.setattr(select, "FITTED", 25)  # of 30
+    assert select.compare(planned(), images, labels, ("normal",), 0)[1] is None
 
 
 @pytest.mark.parametrize(
