@@ -58,7 +58,8 @@ def count(rows: int, size: int) -> int:
     """How many blocks rows are dealt to: without padding if it can be.
 
     A multiple of 8 comes first, since a TPU copies all rows to deal them to others: 100,000 in 20 blocks took 245 MB
-    beside them, and in 16 none. Then come numbers that let 8, 4 or 2 devices share each block evenly, or they gather it.
+    beside them, and in 16 none. Then come numbers that let 8, 4 or 2 devices share each block evenly; otherwise they
+    gather it.
 
     Args:
       rows: N, more than `size`.
