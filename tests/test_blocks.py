@@ -53,8 +53,16 @@ def test_rows_that_devices_share_stay_where_they_are():
 
 @pytest.mark.parametrize(
     ("rows", "size", "blocks"),
-    [(100_000, 8192, 20), (16, 8, 2), (60_000, 8192, 10), (21, 8, 3), (23, 8, 3), (100_004, 8192, 23)],
+    [
+        (100_000, 8192, 16),
+        (40_000, 8192, 8),
+        (60_000, 8192, 8),
+        (16, 8, 2),
+        (21, 8, 3),
+        (23, 8, 3),
+        (100_004, 8192, 23),
+    ],
 )
-def test_blocks_can_be_shared_evenly_by_devices(rows, size, blocks):
-    """100,000 rows in 16 blocks of 6,250 were gathered on each of four chips."""
+def test_blocks_fill_tiles_and_then_can_be_shared_evenly_by_devices(rows, size, blocks):
+    """100,000 rows in 20 blocks were copied whole on a TPU."""
     assert _blocks.count(rows, size) == blocks

@@ -55,9 +55,11 @@ def by_blocks(function: Callable[[PyTree], jax.Array], rows: PyTree) -> jax.Arra
 
 
 def count(rows: int, size: int) -> int:
-    """How many blocks rows are dealt to: without padding if it can be, and so that 8, 4 or 2 devices share each evenly.
+    """How many blocks rows are dealt to: without padding if it can be.
 
-    A block that devices can't share evenly is gathered on all of them: on four chips, 100,000 rows in 16 blocks were.
+    A multiple of 8 comes first, since a TPU copies all rows to deal them to others: 100,000 in 20 blocks took 245 MB
+    beside them, and in 16 none. Then come numbers that let 8, 4 or 2 devices share each block evenly; otherwise they
+    gather it.
 
     Args:
       rows: N, more than `size`.
@@ -67,7 +69,9 @@ def count(rows: int, size: int) -> int:
       From N / `size`, rounded up, to less than twice that.
     """
     least = -(-rows // size)
-    return next((b for shared in (8, 4, 2, 1) for b in range(least, 2 * least) if rows % (b * shared) == 0), least)
+    ways = ((tile, shared) for tile in (8, 1) for shared in (8, 4, 2, 1))
+    found = (b for tile, shared in ways for b in range(least, 2 * least) if b % tile == 0 == rows % (b * shared))
+    return next(found, least)
 
 
 def blocked(scorer: Scorer) -> Scorer:

@@ -26,7 +26,7 @@ from adjax.sharding import make_mesh, to_host
 from benchmarks.gpu.rows import Rows, arguments
 from benchmarks.training import AUTOENCODER, CNN, LENET, Setting, gan
 
-SCORED, FITTED = 1e-3, 3e-2
+SCORED, FITTED = 1e-3, 1e-2
 """Bounds: scores of one state; scores of a state fitted on each device."""
 STEPS, BATCH, CLASSES = 8, 16, 10
 FIRST = "mahalanobis", "mahalanobis_perclass", "cosine", "gmm", "knn", "patchcore", "padim", "vim", "react", "energy"
