@@ -59,6 +59,25 @@ def lowest(x: jax.Array, axis: int | tuple[int, ...] = -1) -> jax.Array:
     return jnp.where(jnp.isnan(x).any(axis), jnp.nan, x.min(axis))
 
 
+def in_bfloat16s(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Splits numbers into three that add up to them exactly, if they are not beyond 1e38 or below 1e-30.
+
+    A matmul with zeros and ones then takes three of the passes of an exact one's six.
+
+    Args:
+      x: float32[...].
+
+    Returns:
+      bfloat16 of the same shape, three times, the largest part first.
+    """
+    parts = []
+    for _ in range(3):
+        part = lax.reduce_precision(x, exponent_bits=8, mantissa_bits=7)  # a cast there and back may be left out
+        parts.append(part.astype(jnp.bfloat16))
+        x = x - part
+    return parts[0], parts[1], parts[2]
+
+
 def averaged(x: jax.Array, *, zeros: bool = False) -> jax.Array:
     """Averages maps over the 3 × 3 places around each: slices and sums, which any device is good at.
 

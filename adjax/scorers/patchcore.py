@@ -20,9 +20,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float
 
-from adjax._numerics import averaged, highest
+from adjax._numerics import EXACT, averaged, highest, in_bfloat16s
 from adjax.scorers import _reservoir
 from adjax.scorers._coreset import furthest
 from adjax.scorers._reservoir import Sample
@@ -146,6 +147,39 @@ def _relative(state: State, x: jax.Array) -> jax.Array:
 
 def _nearest(state: State, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Distances float32[N, P] of patches [N, P, C] from the nearest in memory, and which that is."""
-    flat = _relative(state, x).reshape(-1, x.shape[-1])
-    place = nearest(flat, state.rows, state.known, 1)[:, 0]
-    return length(flat - state.rows[place]).reshape(x.shape[:2]), place.reshape(x.shape[:2])
+    return lax.platform_dependent(_relative(state, x), state.rows, state.known, tpu=_multiplied, default=_gathered)
+
+
+def _gathered(x: jax.Array, rows: jax.Array, known: jax.Array) -> tuple[jax.Array, jax.Array]:
+    flat = x.reshape(-1, x.shape[-1])
+    place = nearest(flat, rows, known, 1)[:, 0]
+    return length(flat - rows[place]).reshape(x.shape[:2]), place.reshape(x.shape[:2])
+
+
+def _multiplied(x: jax.Array, rows: jax.Array, known: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """As `_gathered`, images in the last dimension: the TPU's compiler makes a matmul and its least one operation.
+
+    So no matrix of distances is written, and no patch is looked up one by one: a matmul with zeros and ones finds it.
+    """
+    x = jnp.moveaxis(x, 0, -1)  # [P, C, N]
+    square = jnp.where(known, jnp.square(rows).sum(-1), jnp.inf)
+    cross = jnp.einsum("mc,pcn->pmn", rows, lax.stop_gradient(x), precision=EXACT)
+    least, place = _least(square[None, :, None] - 2 * cross)
+    here = (jnp.arange(len(rows))[None, :, None] == place[:, None]).astype(jnp.bfloat16)
+    near = sum(
+        jnp.einsum("mc,pmn->pcn", part, here, preferred_element_type=jnp.float32) for part in in_bfloat16s(rows)
+    )
+    distance = length(jnp.moveaxis(x - near, 1, -1))
+    return jnp.where(jnp.isnan(least), jnp.nan, distance).T, place.T
+
+
+def _least(x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """The least of float32[P, M, N] along M, or a NaN, and the first place of it, as one reduction."""
+    number = lax.broadcasted_iota(jnp.int32, x.shape, 1)
+
+    def less(a: tuple[jax.Array, jax.Array], b: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        (x, i), (y, j) = a, b
+        first = (x < y) | (x != x) | ((x == y) & (i < j))
+        return jnp.where(first, x, y), jnp.where(first, i, j)
+
+    return lax.reduce((x, number), (jnp.float32(jnp.inf), jnp.int32(0)), less, (1,))
