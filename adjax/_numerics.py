@@ -78,6 +78,48 @@ def in_bfloat16s(x: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     return parts[0], parts[1], parts[2]
 
 
+def rows_at(place: jax.Array, rows: jax.Array) -> jax.Array:
+    """Looks rows up: on a TPU, where one by one is slow, by matmuls with zeros and ones, which are exact.
+
+    Args:
+      place: int32[N], in 0 … M − 1.
+      rows: float32[M, D], finite.
+
+    Returns:
+      float32[N, D].
+    """
+    return lax.platform_dependent(place, rows, tpu=multiplied_rows, default=lambda place, rows: rows[place])
+
+
+def multiplied_rows(place: jax.Array, rows: jax.Array) -> jax.Array:
+    """`rows_at` for a TPU.
+
+    Args:
+      place, rows: as there.
+
+    Returns:
+      The same.
+    """
+    ones = (jnp.arange(len(rows))[None] == place[:, None]).astype(jnp.bfloat16)
+    parts = in_bfloat16s(rows)
+    high, middle, low = (jnp.matmul(ones, part, preferred_element_type=jnp.float32) for part in parts)
+    return high + middle + low
+
+
+def held(x: jax.Array) -> jax.Array:
+    """The same array; on a TPU written to its fast memory, if it fits, so that what it is made of is read once.
+
+    The compiler would sooner make it again for each of its uses, and read its input from the main memory each time.
+
+    Args:
+      x: any array.
+
+    Returns:
+      The same.
+    """
+    return lax.platform_dependent(x, tpu=lax.optimization_barrier, default=lambda x: x)
+
+
 def averaged(x: jax.Array, *, zeros: bool = False) -> jax.Array:
     """Averages maps over the 3 × 3 places around each: slices and sums, which any device is good at.
 

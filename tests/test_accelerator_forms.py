@@ -5,9 +5,11 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from adjax import thresholds
+from adjax import _numerics, thresholds
 from adjax.scorers.mahalanobis import _scattered, _selected, _squares
+from adjax.scorers.patchcore import _gathered, _multiplied
 
 
 def test_levels_by_comparing_are_those_by_searching():
@@ -36,3 +38,32 @@ def test_the_nearest_of_many_means_are_the_same_selected_or_scattered():
     np.testing.assert_array_equal(_scattered(rough, z, means), _selected(rough, z, means))
     exact = np.square(z[:9].astype(float) - means[:9]).sum(-1)
     np.testing.assert_allclose(np.diagonal(_squares(jnp.asarray(z), jnp.asarray(means)))[:9], exact, rtol=1e-4)
+
+
+def test_rows_looked_up_by_matmuls_keep_every_digit():
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(50, 7)).astype(np.float32) * 10.0 ** rng.integers(-20, 16, (50, 7)).astype(np.float32)
+    place = rng.integers(0, 50, 90)
+    np.testing.assert_array_equal(jax.jit(_numerics.multiplied_rows)(place, rows), rows[place])
+    np.testing.assert_array_equal(_numerics.rows_at(place, rows), rows[place])
+
+
+@pytest.mark.parametrize("form", [_gathered, _multiplied])
+def test_a_patch_is_as_far_from_its_nearest_as_numpy_says(form):
+    rng = np.random.default_rng(0)
+    rows = (1000 + rng.normal(size=(40, 8))).astype(np.float32)
+    rows[7] = rows[3]  # a tie goes to the first
+    known = np.arange(40) < 35
+    rows[35:] = 0
+    x = (1000 + rng.normal(size=(6, 5, 8))).astype(np.float32)
+    x[0, 0] = rows[3] + np.float32(1e-3)
+    x[5, 2, 1] = np.nan
+    away = np.sqrt(np.square(x[:, :, None].astype(float) - rows[:35].astype(float)).sum(-1))
+    distance, place = jax.jit(form)(x - 1000, np.where(known[:, None], rows - 1000, 0), known)
+    good = np.ones((6, 5), bool)
+    good[5, 2] = False
+    np.testing.assert_allclose(np.asarray(distance)[good], away.min(-1)[good], rtol=1e-4)
+    np.testing.assert_array_equal(np.asarray(place)[good], away.argmin(-1)[good])
+    assert np.isnan(distance[5, 2])
+    slopes = jax.grad(lambda x: form(x, rows - 1000, known)[0][:5].sum())(x - 1000)
+    assert np.isfinite(slopes[:5]).all()

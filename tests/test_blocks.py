@@ -18,7 +18,7 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(_blocks, "_MOST", 8)
 
 
-@pytest.mark.parametrize("n", [3, 8, 16, 21, 23])
+@pytest.mark.parametrize("n", [3, 8, 16, 21, 23, 4096])
 def test_each_row_is_seen_once_and_no_more_than_a_block_at_a_time(n):
     seen = []
 
@@ -66,3 +66,21 @@ def test_rows_that_devices_share_stay_where_they_are():
 def test_blocks_fill_tiles_and_then_can_be_shared_evenly_by_devices(rows, size, blocks):
     """100,000 rows in 20 blocks were copied whole on a TPU."""
     assert _blocks.count(rows, size) == blocks
+
+
+def test_rows_are_dealt_in_chunks_that_lie_together():
+    """Else a TPU takes every block apart and together again."""
+    found = jax.jit(lambda x: _blocks.by_blocks(lambda rows: rows - rows[:1], x, 64))(jnp.arange(4096.0))
+    place = np.arange(4096)
+    np.testing.assert_array_equal(found, place // 512 * 512 + place % 8)
+
+
+def test_a_scorer_with_blocks_of_its_own_is_given_no_others():
+    scorer = scorers.make("knn", k=3, capacity=50)
+    state = jax.eval_shape(
+        lambda x: scorers.fit(scorer, {"features": x}, jnp.zeros(60, jnp.int32), 1), jnp.zeros((60, 4))
+    )
+    rows = {"features": jax.ShapeDtypeStruct((1000, 4), jnp.float32)}
+    for function in scorer.score, scorer.distances:
+        loops = jax.jit(function).lower(state, rows).as_text().count("stablehlo.while")
+        assert loops == 2  # the blocks, and within them a search that has but one of its own

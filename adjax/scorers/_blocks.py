@@ -19,16 +19,18 @@ from jax import lax
 from adjax.types import Outputs, PyTree, Scorer
 
 _CHUNKS, _DEVICES = (128, 8), 8
+"""Rows dealt together, and how many devices may share them so that each has whole chunks."""
 _BYTES, _LEAST, _MOST = 2**24, 256, 8192
 """Of the largest output in a block, and rows. A CPU took least with 8192 of 1024 to 16,384 at 100,000 × 512."""
 
 
-def by_blocks(function: Callable[[PyTree], jax.Array], rows: PyTree) -> jax.Array:
+def by_blocks(function: Callable[[PyTree], jax.Array], rows: PyTree, most: int | None = None) -> jax.Array:
     """Applies a function that treats each row by itself.
 
     Args:
       function: `(rows) -> float32[n, ...]`.
       rows: arrays of N rows each.
+      most: rows in a block; None: by their size.
 
     Returns:
       float32[N, ...].
@@ -38,7 +40,7 @@ def by_blocks(function: Callable[[PyTree], jax.Array], rows: PyTree) -> jax.Arra
     if not isinstance(n, int):  # a number that is not known yet (`jax.export`) is taken for small
         return function(rows)
     each = max(x.size // max(n, 1) for x in arrays) * 4
-    size = min(max(_BYTES // max(each, 1), _LEAST), _MOST)
+    size = min(max(_BYTES // max(each, 1), _LEAST), _MOST) if most is None else most
     if n <= size:
         return function(rows)
     blocks = count(n, size)
@@ -82,15 +84,30 @@ def count(rows: int, size: int) -> int:
     return next(found, least)
 
 
+def in_blocks(
+    function: Callable[[PyTree, Outputs], jax.Array], most: int | None = None
+) -> Callable[[PyTree, Outputs], jax.Array]:
+    """Makes a scorer's function take many rows in blocks.
+
+    Args:
+      function: `(state, outputs) -> float32[N, ...]`, each row by itself.
+      most: rows in a block; None: by their size.
+
+    Returns:
+      The same function; its attribute `in_blocks` is true.
+    """
+
+    @wraps(function)
+    def wrapped(state: PyTree, outputs: Outputs) -> jax.Array:
+        return by_blocks(lambda rows: function(state, rows), dict(outputs), most)
+
+    wrapped.in_blocks = True  # type: ignore[attr-defined]
+    return wrapped
+
+
 def blocked(scorer: Scorer) -> Scorer:
-    """The scorer, whose `score`, `distances` and `maps` take many rows in blocks."""
-
-    def wrapped(function: Callable[[PyTree, Outputs], jax.Array]) -> Callable[[PyTree, Outputs], jax.Array]:
-        @wraps(function)
-        def in_blocks(state: PyTree, outputs: Outputs) -> jax.Array:
-            return by_blocks(lambda rows: function(state, rows), dict(outputs))
-
-        return in_blocks
-
-    maps = None if scorer.maps is None else wrapped(scorer.maps)
-    return scorer._replace(score=wrapped(scorer.score), distances=wrapped(scorer.distances), maps=maps)
+    """The scorer, whose `score`, `distances` and `maps` take many rows in blocks: in its own, if it has any."""
+    if hasattr(scorer.score, "in_blocks"):
+        return scorer
+    maps = None if scorer.maps is None else in_blocks(scorer.maps)
+    return scorer._replace(score=in_blocks(scorer.score), distances=in_blocks(scorer.distances), maps=maps)

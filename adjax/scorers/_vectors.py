@@ -11,7 +11,7 @@ from adjax.types import Outputs
 
 LIMIT = 1e15
 """Features are held within ± this, so that no square of one overflows to an inf − inf."""
-_ROWS = 256
+ROWS = 256
 """Rows whose distances from all others are in memory at a time."""
 
 
@@ -76,8 +76,8 @@ def nearest(x: jax.Array, rows: jax.Array, known: jax.Array, k: int) -> jax.Arra
     """
     square = jnp.where(known, jnp.square(rows).sum(-1), jnp.inf)
     n = x.shape[0]
-    blocks = -(-n // _ROWS)
-    size = -(-n // max(blocks, 1)) if isinstance(n, int) else _ROWS  # as even as can be, if it isn't a symbol
+    blocks = -(-n // ROWS)
+    size = -(-n // max(blocks, 1)) if isinstance(n, int) else ROWS  # as even as can be, if it isn't a symbol
     x = jnp.pad(lax.stop_gradient(x), ((0, blocks * size - n), (0, 0))).reshape(blocks, size, x.shape[1])
 
     def block(x: jax.Array) -> jax.Array:

@@ -14,11 +14,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from adjax._numerics import lowest
+from adjax._numerics import held, lowest
 from adjax.scorers import _class_means
 from adjax.scorers._class_means import Means
-from adjax.scorers._vectors import directed, direction, within
+from adjax.scorers._vectors import LIMIT, direction
 from adjax.types import Outputs, Scorer
+
+_INFINITE = 2 * LIMIT
+"""What stands for an infinite feature, so that rows are read once."""
 
 
 class State(NamedTuple):
@@ -53,10 +56,15 @@ def cosine(feature: str = "features") -> Scorer:
         return State(direction(stats.anchor[None] + stats.mean), stats.counts > 0)
 
     def distances(state: State, outputs: Outputs) -> Float[Array, "N K"]:
-        x = direction(within(outputs, feature))
+        raw = outputs[feature].astype(jnp.float32)
+        rows = held(jnp.where(jnp.isinf(raw), jnp.sign(raw) * _INFINITE, jnp.clip(raw, -LIMIT, LIMIT)))
+        x = direction(rows)
         half = 0.5 * jnp.square(x[:, None] - state.means[None]).sum(-1)
         nowhere = (x == 0).all(-1)[:, None].astype(jnp.float32) + (state.means == 0).all(-1)[None].astype(jnp.float32)
-        return jnp.where(state.present[None], directed(half + 0.5 * nowhere, outputs[feature]), jnp.inf)
+        value = half + 0.5 * nowhere
+        infinite = (jnp.abs(rows).max(-1) > LIMIT)[:, None]
+        value = jnp.where(infinite & ~jnp.isnan(value), jnp.inf, value)
+        return jnp.where(state.present[None], value, jnp.inf)
 
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         return lowest(distances(state, outputs))

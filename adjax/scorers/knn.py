@@ -17,8 +17,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from adjax.scorers import _reservoir
+from adjax.scorers._blocks import in_blocks
 from adjax.scorers._reservoir import Sample
-from adjax.scorers._vectors import directed, direction, length, nearest, within
+from adjax.scorers._vectors import ROWS, directed, direction, length, nearest, within
 from adjax.types import Outputs, Scorer
 
 
@@ -93,4 +94,4 @@ def knn(k: int = 10, normalise: bool = True, capacity: int = 10_000, feature: st
         # Itself is among them, mostly the first; where rounding put it last, what lies before it counts.
         return jnp.where(others > 0, jnp.maximum(away(last), away(last - own)), jnp.inf)[:, None]
 
-    return Scorer.single(init, update, _reservoir.merge, finalize, score, unseen)
+    return Scorer.single(init, update, _reservoir.merge, finalize, in_blocks(score, ROWS), unseen)

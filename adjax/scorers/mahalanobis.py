@@ -30,7 +30,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from adjax._numerics import EXACT, anchor_of, lowest
+from adjax._numerics import EXACT, anchor_of, lowest, rows_at
 from adjax.scorers._blocks import by_blocks
 from adjax.scorers._leave_one_out import own_square, without
 from adjax.scorers._whiten import triangular, whitening
@@ -133,7 +133,7 @@ def _selected(square: jax.Array, z: jax.Array, means: jax.Array) -> jax.Array:
     for _ in range(_NEAR):
         nearest = rest.argmin(-1)
         here = number == nearest[:, None]
-        exact = jnp.square(z - means[nearest]).sum(-1, keepdims=True)
+        exact = jnp.square(z - rows_at(nearest, means)).sum(-1, keepdims=True)
         square, rest = jnp.where(here, exact, square), jnp.where(here, jnp.inf, rest)
     return square
 

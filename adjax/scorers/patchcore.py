@@ -166,10 +166,9 @@ def _multiplied(x: jax.Array, rows: jax.Array, known: jax.Array) -> tuple[jax.Ar
     cross = jnp.einsum("mc,pcn->pmn", rows, lax.stop_gradient(x), precision=EXACT)
     least, place = _least(square[None, :, None] - 2 * cross)
     here = (jnp.arange(len(rows))[None, :, None] == place[:, None]).astype(jnp.bfloat16)
-    near = sum(
-        jnp.einsum("mc,pmn->pcn", part, here, preferred_element_type=jnp.float32) for part in in_bfloat16s(rows)
-    )
-    distance = length(jnp.moveaxis(x - near, 1, -1))
+    parts = in_bfloat16s(rows)
+    high, middle, low = (jnp.einsum("mc,pmn->pcn", p, here, preferred_element_type=jnp.float32) for p in parts)
+    distance = length(jnp.moveaxis(x - (high + middle + low), 1, -1))
     return jnp.where(jnp.isnan(least), jnp.nan, distance).T, place.T
 
 
