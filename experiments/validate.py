@@ -38,12 +38,13 @@ SETTING = "gain", "schedule", "scale", "lam", "weight_decay", "learning_rate"
 """What tells settings apart; the first three are part of the program, the others arrays of its members."""
 
 
-_LOGITS = {"names": ("features", "hidden", "logits", "pool1", "pool2"), "dims": (84, 120, len(CLASSES), 6, 16)}
+_LAYERS = {"names": ("features", "hidden", "pool1", "pool2"), "dims": (84, 120, 6, 16)}
+_LOGITS = {"names": (*_LAYERS["names"], "logits"), "dims": (*_LAYERS["dims"], len(CLASSES))}
 CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
     "mahalanobis": ("mahalanobis", {}),
     "mahalanobis_perclass": ("mahalanobis_perclass", {}),
-    "layers": ("layers", {}),
-    "layers_perclass": ("layers_perclass", {}),
+    "layers": ("layers", _LAYERS),
+    "layers_perclass": ("layers_perclass", _LAYERS),
     "layers and logits": ("layers", _LOGITS),
     "layers_perclass and logits": ("layers_perclass", _LOGITS),
 }

@@ -67,7 +67,7 @@ def test_all_layers_are_summed_unless_some_are_named():
         spec = Recipe("centerloss", **recipe).build((8, 8, 1), NAMES).spec
         return spec.scorer, dict(spec.scorer_options)
 
-    every = {"names": ("features", "hidden", "pool1", "pool2"), "dims": (84, 120, 6, 16)}
+    every = {"names": ("features", "hidden", "logits", "pool1", "pool2"), "dims": (84, 120, 10, 6, 16)}
     assert layers() == ("layers_perclass", every)
     assert layers(scorer_options={"shrinkage": 0.5}) == ("layers_perclass", {**every, "shrinkage": 0.5})
     named = {"names": ("hidden",), "dims": (120,)}

@@ -40,7 +40,7 @@ def test_a_classifier_feeds_all_but_the_score():
     assert list(found) == [name for name in SCORERS if name not in ("score", "fused", "rankfeat", "weighted_energy")]
     assert found["padim"] == {"feature": "pool2"}
     assert found["patchcore"] == {"feature": "pool2"}
-    assert found["layers"] == {"names": ("features", "pool1", "pool2", "pooled"), "dims": (6, 2, 5, 9)}
+    assert found["layers"] == {"names": ("features", "logits", "pool1", "pool2", "pooled"), "dims": (6, 3, 2, 5, 9)}
     assert found["knn"] == {}
 
 

@@ -13,6 +13,7 @@ import pytest
 from adjax import methods
 from adjax.methods.centerloss import HPARAMS
 from adjax.models.lenet import LeNet5
+from adjax.pipeline import Recipe
 from experiments import config, readme, validate
 
 
@@ -67,7 +68,11 @@ def test_defaults_are_those_that_validation_chose():
     assert {name: chosen[name] for name in HPARAMS} == HPARAMS
     assert chosen["gain"] == inspect.signature(LeNet5.__init__).parameters["gain"].default
     assert chosen["schedule"] == f"{config.EPOCHS}x{config.of_method('centerloss').batch_size}"
-    assert (defaults.scorer, chosen["scorer"]) == (None, methods.entry("centerloss").scorer)
+    scorer, options = validate.CANDIDATES[chosen["scorer"]]
+    assert (defaults.scorer, scorer) == (None, methods.entry("centerloss").scorer)
+    spec = Recipe("centerloss").build((28, 28, 1), validate.CLASSES).spec
+    wide = dict(zip(options["names"], options["dims"], strict=True))
+    assert dict(zip(*(dict(spec.scorer_options)[name] for name in ("names", "dims")), strict=True)) == wide
     assert chosen["shrinkage"] == config.SHRINKAGE["layers"]
     assert replace(defaults, scorer="layers").options("scorer") == {"shrinkage": 0.0}
     assert replace(defaults, scorer="mahalanobis").options("scorer") == {"shrinkage": 0.3}

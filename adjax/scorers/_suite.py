@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from adjax.types import Outputs, Scorer
 
-_TAKEN = {"logits", "reconstruction", "score"}
+_TAKEN = {"reconstruction", "score"}
 """Outputs other than layers, which no scorer is fitted to."""
 _BY_NAME = {"statistics", *(f"layer{i}" for i in range(1, 5))}
 """Maps of the ImageNet networks at four depths, and of the picture itself, for scorers that name them; large for
@@ -23,8 +23,9 @@ OF_LAYERS = "layers", "layers_perclass"
 def suite(factories: Mapping[str, Callable[..., Scorer]], outputs: Outputs, classes: int) -> dict[str, dict[str, Any]]:
     """Every scorer that these outputs can feed.
 
-    `layers` gets all layers but `patches`, whose mean `features` is; scorers of patches the one with the most
-    channels of those that have more than one place. Maps named `layer1` … `layer4` and `statistics` go to none.
+    Those of several layers get all, logits too, but not `patches`, whose mean `features` is; scorers of patches the one
+    with the most channels of those that have more than one place. Maps named `layer1` … `layer4` and `statistics` go to
+    none.
 
     Args:
       factories: name -> factory, such as `adjax.scorers.SCORERS`.
@@ -59,9 +60,10 @@ def needed(name: str, factory: Callable[..., Scorer], outputs: Outputs) -> dict[
       TypeError: a factory that can't do without options of its own.
     """
     shapes = {key: jax.ShapeDtypeStruct(x.shape, x.dtype) for key, x in outputs.items()}
-    layers = {key: x for key, x in sorted(shapes.items()) if key not in _TAKEN | _BY_NAME and len(x.shape) in (2, 4)}
+    every = {key: x for key, x in sorted(shapes.items()) if key not in _TAKEN | _BY_NAME and len(x.shape) in (2, 4)}
+    layers = {key: x for key, x in every.items() if key != "logits"}
     if name in OF_LAYERS:
-        several = {key: x for key, x in layers.items() if key != "patches"} or layers
+        several = {key: x for key, x in every.items() if key != "patches"} or every
         return {"names": tuple(several), "dims": tuple(x.shape[-1] for x in several.values())} if several else None
     if factory().sized_by == "patches":
         maps = [key for key, x in layers.items() if len(x.shape) == 4 and x.shape[1] * x.shape[2] > 1]
