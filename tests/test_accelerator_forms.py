@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from adjax import _numerics, thresholds
+from adjax import _numerics, scorers, thresholds
 from adjax.scorers.mahalanobis import _scattered, _selected, _squares
 from adjax.scorers.patchcore import _gathered, _multiplied
 
@@ -67,3 +67,45 @@ def test_a_patch_is_as_far_from_its_nearest_as_numpy_says(form):
     assert np.isnan(distance[5, 2])
     slopes = jax.grad(lambda x: form(x, rows - 1000, known)[0][:5].sum())(x - 1000)
     assert np.isfinite(slopes[:5]).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "shape", "classes"),
+    [
+        ("knn", {"k": 3, "capacity": 50}, (61, 4), 1),
+        ("patchcore", {"coreset": 9, "capacity": 60}, (61, 2, 3, 4), 1),
+        ("cosine", {}, (61, 4), 3),
+        ("mahalanobis", {}, (300, 4), 70),
+    ],
+)
+def test_a_scorer_says_the_same_in_the_form_for_a_tpu(monkeypatch, name, options, shape, classes):
+    rng = np.random.default_rng(0)
+    feature, axes = ("features", 1) if len(shape) == 2 else ("patches", (1, 2, 3))
+    labels = np.arange(shape[0], dtype=np.int32) % classes
+    x = (rng.normal(size=shape) + 5 * rng.normal(size=(classes, *shape[1:]))[labels]).astype(np.float32)
+    odd = np.concatenate([x, 3 * rng.normal(size=shape).astype(np.float32)])
+    odd.reshape(len(odd), -1)[:5] = 0
+    odd.reshape(len(odd), -1)[1:5, 2] = np.nan, np.inf, -np.inf, -1e20
+    odd.reshape(len(odd), -1)[5, :2] = np.inf, np.nan
+    scorer = scorers.make(name, **options)
+    state = scorers.fit(scorer, {feature: x}, labels, classes)
+    usual = np.asarray(scorer.distances(state, {feature: odd}))
+    monkeypatch.setattr(
+        jax.lax, "platform_dependent", lambda *each, tpu=None, cpu=None, default: (tpu or default)(*each)
+    )
+    found = np.asarray(jax.jit(scorer.distances)(state, {feature: odd}))
+    np.testing.assert_array_equal(np.isnan(found).any(1), np.isnan(odd).any(axes))
+    np.testing.assert_allclose(found, usual, rtol=1e-5, atol=1e-6)
+    slope = np.asarray(jax.grad(lambda x: scorer.score(state, {feature: x}).sum())(odd[6:]))
+    assert np.isfinite(slope).all()
+
+
+@pytest.mark.parametrize("classes", [1, 4])
+def test_distances_from_the_own_class_are_those_looked_up(classes):
+    rng = np.random.default_rng(0)
+    distances = rng.normal(size=(40, classes)).astype(np.float32)
+    distances[:6] = np.array([np.nan, np.inf, -np.inf] * 2, np.float32)[:, None]
+    labels = rng.integers(0, classes, 40)
+    expected = distances[np.arange(40), labels]
+    for form in (thresholds._looked_up, thresholds._chosen):
+        np.testing.assert_array_equal(form(jnp.asarray(distances), jnp.asarray(labels)), expected)
