@@ -2,7 +2,7 @@
 
 Example:
   >>> entry("centerloss").model, entry("centerloss").scorer
-  ('lenet5', 'layers_perclass')
+  ('lenet5', 'layers')
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from adjax.types import Method
 
 METHODS: dict[str, Callable[..., Method]] = {
     "autoencoder": MethodEntry(autoencoder, "normal", "unit", "conv_autoencoder"),
-    "centerloss": MethodEntry(centerloss, "classes", "standard", "lenet5", scorer="layers_perclass"),
+    "centerloss": MethodEntry(centerloss, "classes", "standard", "lenet5", scorer="layers"),
     "classifier": MethodEntry(classifier, "anomalies", "standard", "cnn"),
     "deep_svdd": MethodEntry(deep_svdd, "normal", "unit", "svdd_lenet"),
     "gan": MethodEntry(gan, "anomalies", "signed", "unet"),
