@@ -1,4 +1,7 @@
-"""`python -m adjax predict` in this process, and its table, for tests."""
+"""`python -m adjax predict` in this process, its table, and what it reads, for tests.
+
+A file of tests names the fixtures that it uses: `saved = predicting.saved`.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,30 @@ import json
 
 import numpy as np
 import pyarrow.parquet
+import pytest
+import untrained
 from picture_files import save
 
 from adjax import __main__
 
 SHAPE = (8, 8, 1)
+
+
+@pytest.fixture(scope="module")
+def detector():
+    return untrained.two_classes(SHAPE)
+
+
+@pytest.fixture(scope="module")
+def saved(detector, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("run") / "detector"
+    detector.save(directory)
+    return directory
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return twenty(tmp_path / "photos")
 
 
 def twenty(root):

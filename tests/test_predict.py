@@ -8,11 +8,11 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import predicting
 import pytest
-import untrained
 from picture_files import save
 from PIL import Image
-from predicting import SHAPE, run, table, twenty
+from predicting import SHAPE, run, table
 
 import adjax
 from adjax import __main__, thresholds
@@ -26,21 +26,7 @@ from adjax.spec import resolve
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
 
-@pytest.fixture(scope="module")
-def detector():
-    return untrained.two_classes(SHAPE)
-
-
-@pytest.fixture(scope="module")
-def saved(detector, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("run") / "detector"
-    detector.save(directory)
-    return directory
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return twenty(tmp_path / "photos")
+detector, folder, saved = predicting.detector, predicting.folder, predicting.saved
 
 
 def test_a_row_says_what_the_detector_says(saved, detector, folder, tmp_path):

@@ -8,11 +8,11 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import predicting
 import pytest
-import untrained
 from picture_files import png, save
 from PIL import Image
-from predicting import SHAPE, run, table, twenty
+from predicting import run, table
 from tiers import daily
 
 from adjax.data.io import upload, walk
@@ -20,21 +20,7 @@ from adjax.data.io import upload, walk
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
 
-@pytest.fixture(scope="module")
-def detector():
-    return untrained.two_classes(SHAPE)
-
-
-@pytest.fixture(scope="module")
-def saved(detector, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("run") / "detector"
-    detector.save(directory)
-    return directory
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return twenty(tmp_path / "photos")
+detector, folder, saved = predicting.detector, predicting.folder, predicting.saved
 
 
 ODD_NAMES = [

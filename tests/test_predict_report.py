@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import predicting
 import pyarrow.parquet
 import pytest
 import untrained
@@ -36,16 +37,7 @@ HOSTILE = [b"<img src=x onerror=1>.png", b"new\nline.png", b"\xff\xfe.png", f"{O
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
 
-@pytest.fixture(scope="module")
-def detector():
-    return untrained.two_classes(SHAPE)
-
-
-@pytest.fixture(scope="module")
-def saved(detector, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("run") / "detector"
-    detector.save(directory)
-    return directory
+detector, saved = predicting.detector, predicting.saved
 
 
 @pytest.fixture

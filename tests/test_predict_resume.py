@@ -11,11 +11,11 @@ import time
 from pathlib import Path
 
 import numpy as np
+import predicting
 import pyarrow.parquet
 import pytest
-import untrained
 from picture_files import save
-from predicting import SHAPE, run, table, twenty
+from predicting import run, table
 
 from adjax.data import DataError
 from adjax.data.io import upload
@@ -25,21 +25,7 @@ from adjax.predict.resume_log import ResumeLog
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
 
-@pytest.fixture(scope="module")
-def detector():
-    return untrained.two_classes(SHAPE)
-
-
-@pytest.fixture(scope="module")
-def saved(detector, tmp_path_factory):
-    directory = tmp_path_factory.mktemp("run") / "detector"
-    detector.save(directory)
-    return directory
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return twenty(tmp_path / "photos")
+detector, folder, saved = predicting.detector, predicting.folder, predicting.saved
 
 
 def test_a_restart_scores_only_what_is_new(saved, folder, tmp_path, monkeypatch):
