@@ -147,7 +147,13 @@ def markdown(rows: list[dict[str, Any]], where: dict[str, Any]) -> str:
         timed = ("fit_s", ".1f"), ("pictures_per_s", ".1f"), ("peak_mib", ",.0f")
         cells += [" / ".join(format(side[k]["median"], digits) for side in both) for k, digits in timed]
         lines.append("| " + " | ".join(cells) + " |")
-    lines += ["", f"adjax / anomalib. `{where['command']}`, {where['date']}, {where['cores']} cores of {where['cpu']}."]
+    runs = sorted({r["ours"]["fit_s"]["n"] for r in rows})
+    made = f"`{where['command']}`, {where['date']}, {where['cores']} cores of {where['cpu']}"
+    lines += [
+        "",
+        f"adjax / anomalib 2.7. Medians of n = {', '.join(map(str, runs))} runs of each side, of pictures/s of the "
+        f"passes in them; their spread is in the JSON file. {made}, jax {where['versions']['jax']}.",
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -81,8 +81,10 @@ REFERENCES: dict[str, list[dict[str, Any]]] = {
 _REPORT = "no: its report's settings, ours where it names none"
 _LENGTH = "no; length of training partly set by hand"
 TUNED_ON_TEST: dict[str, str] = {
-    "centerloss_mnist": "no, by `experiments.validate`; but `layers` was a candidate as it had been best here",
-    "centerloss_mnist_zero": "no: the settings of `centerloss_mnist`",
+    "centerloss_mnist": "no, by `experiments.validate`; but sums over layers were candidates as they were best here",
+    "centerloss_mnist_zero": (
+        "no: the settings of `centerloss_mnist`; but covariances per class were candidates as they had been best here"
+    ),
     "centerloss_sweep": "no: all λ are shown",
     "centerloss_sweep_zero": "no: all λ are shown",
     "scorers_mnist": "no: all scorers are shown, by their defaults",

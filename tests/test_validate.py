@@ -51,6 +51,17 @@ def test_shuffled_tiles_are_the_tiles_of_their_image(images, made):
         assert tiles(image) == tiles(shuffled)
 
 
+@pytest.mark.parametrize(("seed", "left_out"), [(0, 1), (1, 3), (4, 9), (5, 1)])
+def test_a_digit_is_left_out_and_never_the_zero(seed, left_out):
+    digits = np.random.default_rng(0).permutation(np.arange(10).repeat(30))
+    part = validate.shown(digits, seed)
+    both = np.concatenate([part.train, part.held])
+    np.testing.assert_array_equal(np.sort(both), np.flatnonzero(digits != left_out))
+    assert len(part.held) == 27
+    np.testing.assert_array_equal(part.labels < 0, digits == left_out)
+    assert [int(part.labels[digits == d][0]) for d in range(10) if d != left_out] == list(range(9))
+
+
 def test_validation_loads_no_test_split():
     loads = [
         node
