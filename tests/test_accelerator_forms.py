@@ -69,6 +69,14 @@ def test_a_patch_is_as_far_from_its_nearest_as_numpy_says(form):
     assert np.isfinite(slopes[:5]).all()
 
 
+@pytest.mark.parametrize("form", [_gathered, _multiplied])
+def test_a_patch_in_memory_is_looked_up_with_every_digit(form):
+    rows = np.random.default_rng(0).normal(size=(40, 8)).astype(np.float32)
+    distance, place = jax.jit(form)(rows[None], rows, np.ones(40, bool))
+    np.testing.assert_array_equal(place[0], np.arange(40))
+    np.testing.assert_array_equal(distance, 0)
+
+
 @pytest.mark.parametrize(
     ("name", "options", "shape", "classes"),
     [

@@ -98,3 +98,6 @@ def test_the_report_says_so():
     shown = page.of_training(detector, judged, normal, odd, files, **about, alpha=0.05, calibrated_on=False)
     assert "'mean colour' alone does better" in shown.lead
     assert ("AUROC of mean colour", "1.0000") in shown.facts["Trivial scores of the same images"]
+    pictures = shown.views[0].pictures
+    np.testing.assert_array_equal(pictures.images, np.concatenate([normal, odd])[pictures.rows])
+    assert {row < 9 for row in pictures.rows} == {True, False}

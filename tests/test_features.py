@@ -95,6 +95,15 @@ def test_host_and_device_images_and_states_are_alike():
     np.testing.assert_array_equal(here, features.apply(function, jnp.asarray(WEIGHTS), jnp.asarray(x), 8)["hidden"])
 
 
+def test_outputs_are_cut_as_images_are():
+    whole = {"a": np.arange(10).reshape(5, 2), "b": np.arange(5.0)}
+    (first, two), (_, again), (last, one) = features.outputs_in_batches(whole, 2)
+    assert (two, again, one) == (2, 2, 1)
+    np.testing.assert_array_equal(first["a"], [[0, 1], [2, 3]])
+    np.testing.assert_array_equal(last["a"], [[8, 9], [0, 0]])
+    np.testing.assert_array_equal(last["b"], [4, 0])
+
+
 def test_no_batch_is_refused():
     with pytest.raises(ValueError, match="batch size 0"):
         features.apply(network()[0], WEIGHTS, images(3), batch_size=0)

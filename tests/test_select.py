@@ -76,6 +76,19 @@ def test_the_plan_takes_what_finds_most_and_says_why(monkeypatch, values, chosen
     assert all(f"{name} {value:.3f} and 1.000" in refined.why[-1] for name, value in values.items())
 
 
+def test_outputs_that_were_extracted_serve_the_fit_where_the_scorer_reads_them(monkeypatch):
+    outputs = {
+        "features": np.arange(6.0).reshape(3, 2),
+        "patches": np.zeros((3, 2, 2, 4)),
+        "statistics": np.ones((3, 2)),
+    }
+    for name, kept in (("gmm", {"features"}), ("patchcore", {"features", "patches"})):
+        monkeypatch.setattr(select, "compare", lambda *args, name=name: ([Found(name, name, {}, 1, 1)], outputs))
+        found = select.refined(planned(), stripes(3), np.zeros(3, np.int32), ("normal",), 0).outputs
+        assert set(found) == kept
+        np.testing.assert_array_equal(found["features"], outputs["features"])
+
+
 def test_only_a_network_with_maps_and_no_named_scorer_selects(monkeypatch):
     monkeypatch.setattr(plan.weights, "resolve", lambda given, model: weights.Weights(None, 0, 1, {}, "a test", "", ""))
     header = plan.Header(300, 400, 3, "RGB")
