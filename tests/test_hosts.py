@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 from training import free_port
 
-import adjax
 from experiments import hosts
 
 ROOT = Path(__file__).parents[1]
@@ -124,6 +123,12 @@ def saved(out):
     return [path.name for path in (out / "checkpoints").glob("*") if path.name.isdigit()]
 
 
+def logged(out):
+    """Step -> its metrics."""
+    lines = map(json.loads, (out / "metrics.jsonl").read_text().splitlines())
+    return {line["step"]: line["metrics"] for line in lines if "metrics" in line}
+
+
 def manifest(out):
     """Its manifest, which has the SHA-256 of all arrays."""
     return (out / "detector" / "manifest.json").read_bytes()
@@ -177,7 +182,9 @@ def test_a_process_that_is_killed_ends_the_other_and_the_same_command_goes_on(wh
 
 
 @pytest.mark.slow
-def test_another_number_of_processes_goes_on_to_the_same_numbers(whole, tmp_path):
+def test_another_number_of_processes_goes_on_to_the_same_numbers(tmp_path):
+    """Figures of the six epochs after it. Later ones say nothing: of one process, weights that differ by 1e-7 end, 640
+    steps later, in features that differ by 1e-6 or by a tenth."""
     out = tmp_path / "run"
     processes = both(out, "adjax", "--epochs", "40")
     deadline = time.monotonic() + 120
@@ -193,10 +200,15 @@ def test_another_number_of_processes_goes_on_to_the_same_numbers(whole, tmp_path
     assert code == 0, said
     two = tmp_path / "two"
     assert [code for code, _ in finish(both(two, "adjax", "--epochs", "40"))] == [0, 0]
-    assert json.loads((out / "results.json").read_text())["timing"]["resumed_from_step"] > 0
-    digits = adjax.data.load("digits", "test").images
-    scores = [np.asarray(adjax.load(where / "detector").score(digits)) for where in (out, two)]
-    np.testing.assert_allclose(*scores, rtol=0.02, atol=0.02 * np.abs(scores[0]).max())
+    resumed = json.loads((out / "results.json").read_text())["timing"]["resumed_from_step"]
+    assert resumed > 0
+    one, other = (logged(where) for where in (out, two))
+    steps = [step for step in other if step <= resumed + 96]
+    assert [step for step in one if step <= resumed + 96] == steps
+    assert sum(step > resumed for step in steps) >= 12, "it was stopped at its very end"
+    for step in steps:
+        for name, figures in other[step].items():
+            np.testing.assert_allclose(one[step][name], figures, rtol=1e-3, err_msg=f"{name} after {step} steps")
 
 
 @pytest.mark.slow
