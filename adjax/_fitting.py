@@ -9,6 +9,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from adjax import features, scorers, thresholds
 from adjax.augment import Normalise
@@ -16,7 +17,7 @@ from adjax.data.io.scratch import Images
 from adjax.data.splitting import copies
 from adjax.extraction import extractor
 from adjax.spec import FunctionSpec, Spec, resolve
-from adjax.types import Outputs, PyTree
+from adjax.types import Outputs, PyTree, Scorer
 
 MOST_CALIBRATING, KEPT_BYTES = 10_000, 128 * 2**20
 """Where a fit streams: images whose distances make the class thresholds, and outputs that are held for them."""
@@ -39,9 +40,28 @@ def check_enough(name: str, fewest: int, images: Images, folds: int | None) -> N
 @partial(jax.jit, static_argnames="spec")
 def fit_outputs(outputs, labels, spec):
     scorer = resolve(spec).scorer
-    state = scorers.fit(scorer, outputs, labels, len(spec.classes))
-    distances = scorer.distances(state, outputs)
+    stats = scorers.gather(scorer, outputs, labels, len(spec.classes))
+    state = scorer.finalize(stats)
+    distances = calibrating(scorer, stats, state, outputs, labels)
     return state, thresholds.calibrate(distances, labels), distances[:, 0]
+
+
+def calibrating(scorer: Scorer, stats: PyTree, state: PyTree, outputs: Outputs, labels: jax.Array) -> jax.Array:
+    """Distances float32[N, K] of the training images, from which the class thresholds are taken: each by the fit
+    without that image, where the scorer has it in closed form and float32 can tell; otherwise by the fit to all.
+
+    A scorer knows what it was fitted to better than it knows others, so thresholds of its own distances flag too many:
+    of 117 images a class, 9 % instead of 4 % (`layers`, digits held out).
+    """
+    if scorer.unseen is None:
+        return scorer.distances(state, outputs)
+    left_out = scorer.unseen(stats, state, outputs, labels)
+    told = jnp.isfinite(left_out)
+
+    def with_all() -> jax.Array:
+        return jnp.where(told, left_out, scorer.distances(state, outputs))
+
+    return lax.cond(told.all(), lambda: left_out, with_all)
 
 
 def fit_streamed(
@@ -77,16 +97,28 @@ def fit_streamed(
                     kept.append(found)
                 yield found
 
-    padded = np.append(labels, np.full(-len(labels) % size, -1)).reshape(-1, size)  # −1: of no class
+    padded = _padded(labels, size)
     batches = ((outputs, own) for (outputs, _), own in zip(said(images), padded, strict=True))
-    state = scorers.fit_stream(scorer, batches, scorer.row(shapes), classes, size)
+    stats = scorers.statistics(scorer, batches, scorer.row(shapes), classes, size)
+    state = jax.jit(scorer.finalize)(stats)
     if len(images) > MOST_CALIBRATING:
         rows = _evenly(labels, classes)
         images, labels, kept = images[rows], labels[rows], []
         outputs = outputs and {name: x[rows] for name, x in outputs.items()}
-    far = jax.jit(scorer.distances)  # fetched at once, so that no outputs wait in memory
-    distances = np.concatenate([np.asarray(far(state, outputs))[:real] for outputs, real in said(images)])
+        padded = _padded(labels, size)
+    far = jax.jit(partial(calibrating, scorer))  # fetched at once, so that no outputs wait in memory
+    distances = np.concatenate(
+        [
+            np.asarray(far(stats, state, outputs, own))[:real]
+            for (outputs, real), own in zip(said(images), padded, strict=True)
+        ]
+    )
     return state, thresholds.calibrate(distances, labels), jnp.asarray(distances[:, 0])
+
+
+def _padded(labels: np.ndarray, size: int) -> np.ndarray:
+    """Labels by batches, int[⌈N / size⌉, size]; after the last one −1, which is no class."""
+    return np.append(labels, np.full(-len(labels) % size, -1)).reshape(-1, size)
 
 
 def _evenly(labels: np.ndarray, classes: int) -> np.ndarray:

@@ -43,10 +43,10 @@ _LOGITS = {"names": (*_LAYERS["names"], "logits"), "dims": (*_LAYERS["dims"], le
 CANDIDATES: dict[str, tuple[str, dict[str, Any]]] = {
     "mahalanobis": ("mahalanobis", {}),
     "mahalanobis_perclass": ("mahalanobis_perclass", {}),
-    "layers": ("layers", _LAYERS),
-    "layers_perclass": ("layers_perclass", _LAYERS),
+    "mahalanobis_partial": ("mahalanobis_partial", {}),
     "layers and logits": ("layers", _LOGITS),
     "layers_perclass and logits": ("layers_perclass", _LOGITS),
+    "layers_partial and logits": ("layers_partial", _LOGITS),
 }
 """Scorers to choose from: name in `adjax.scorers.SCORERS` and options, beside the shrinkage."""
 

@@ -69,6 +69,7 @@ CASES = {name: (name, {}) for name in SCORERS} | {
     ),
     "knn": ("knn", {"normalise": False, "capacity": 100}),
     "layers": ("layers", {"capacity": 100}),
+    "layers_partial": ("layers_partial", {"capacity": 100}),
     "layers_perclass": ("layers_perclass", {"capacity": 100}),
     "padim": ("padim", {"feature": "features", "grid": (1, 2), "dim": 3}),
     "patchcore": ("patchcore", {"feature": "features", "coreset": 20, "capacity": 100, "neighbours": 5}),

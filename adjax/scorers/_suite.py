@@ -16,7 +16,7 @@ _BY_NAME = {"statistics", *(f"layer{i}" for i in range(1, 5))}
 """Maps of the ImageNet networks at four depths, and of the picture itself, for scorers that name them; large for
 photographs."""
 
-OF_LAYERS = "layers", "layers_perclass"
+OF_LAYERS = "layers", "layers_partial", "layers_perclass"
 """Scorers of several outputs, given all layers unless told otherwise."""
 
 

@@ -6,7 +6,7 @@ Lee et al., "A simple unified framework for detecting out-of-distribution sample
 2018), add Mahalanobis distances so; any other scorer will do. m_l and d_l are mean and standard deviation of layer l's
 scores over training images, so that no layer drowns another. A scorer scores only when it is fitted, and fitting is one
 pass: so each layer keeps a bounded sample of what it was fitted to (`adjax.scorers._reservoir`), to be scored in the
-end.
+end. Where a row is left out (`Scorer.unseen`), m_l and d_l stay those of all.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from adjax._numerics import lowest
 from adjax.scorers import _reservoir
 from adjax.scorers._reservoir import Sample
 from adjax.scorers._vectors import LIMIT
@@ -127,7 +128,15 @@ def layers(
         return jnp.stack([part.score(state, x) for part, state in zip(parts, own, strict=True)])
 
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
-        each = (_scores(state.own, pooled(outputs)) - state.mean[:, None]) / state.deviation[:, None]
-        return (factors[:, None] * each).sum(0)
+        return summed(state, _scores(state.own, pooled(outputs)))
 
-    return Scorer.single(init, update, merge, finalize, score)
+    def summed(state: State, each: Float[Array, "L N"]) -> Float[Array, " N"]:
+        return (factors[:, None] * (each - state.mean[:, None]) / state.deviation[:, None]).sum(0)
+
+    def unseen(stats: Stats, state: State, outputs: Outputs, labels: jax.Array) -> jax.Array:
+        x = pooled(outputs)
+        each = [lowest(part.unseen(*own, x, labels)) for part, *own in zip(parts, stats.own, state.own, strict=True)]
+        return summed(state, jnp.stack(each))[:, None]
+
+    closed = all(part.unseen is not None for part in parts)
+    return Scorer.single(init, update, merge, finalize, score, unseen if closed else None)

@@ -1,12 +1,18 @@
-"""Mahalanobis distance to class means in feature space, one covariance per class or one for all.
+"""Mahalanobis distance to class means in feature space, with a covariance per class, one for all, or between.
 
     d_i(f) = sqrt((f − μ_i)ᵀ Σ_i⁻¹ (f − μ_i))
 
 with Σ_i class i's own covariance ("Anomaly Detection in Image Datasets Using CNN, Center Loss, and
-Mahalanobis Distance", section II) or the tied one, pooled within classes (Lee et al., "A simple unified
-framework for detecting out-of-distribution samples", NeurIPS 2018). The covariance may be shrunk towards its
-mean variance, Σ ← (1 − s) Σ + s · tr(Σ)/D · I: directions in which training features hardly vary then no
-longer drown all others.
+Mahalanobis Distance", section II) or the tied one, pooled within classes (Lee et al., "A simple unified framework for
+detecting out-of-distribution samples", NeurIPS 2018). Between the two is the partially pooled one, where a class's own
+S_i counts by its images and the tied S by as many as there are features:
+
+    Σ_i = (n_i S_i + D S) / (n_i + D)
+
+So of many images it is the class's own, of fewer than features mostly the tied one (Friedman, "Regularized discriminant
+analysis", JASA 1989, equations 15 and 16, with a weight that falls with n_i). Each may be shrunk towards its mean
+variance, Σ ← (1 − s) Σ + s · tr(Σ)/D · I: directions in which training features hardly vary then no longer drown all
+others.
 
 Float32 carries it because nothing large is ever subtracted from something as large:
 
@@ -139,7 +145,7 @@ def _selected(square: jax.Array, z: jax.Array, means: jax.Array) -> jax.Array:
 
 
 def mahalanobis(
-    covariance: Literal["tied", "class"] = "tied",
+    covariance: Literal["tied", "class", "partial"] = "tied",
     shrinkage: float = 0.1,
     feature: str = "features",
     solver: Literal["eigen", "cholesky"] = "eigen",
@@ -147,7 +153,8 @@ def mahalanobis(
     """Mahalanobis scorer on `outputs[feature]`, float [N, D].
 
     Args:
-      covariance: "tied", pooled within classes, or "class", each class its own (the paper).
+      covariance: "tied", pooled within classes; "class", each class its own (the paper); or "partial", each class its
+        own, partially pooled.
       shrinkage: s above, in [0, 1]; 0 is the plain covariance, 1 a scaled Euclidean distance.
       feature: name of the network output to score.
       solver: of Σ⁻¹: "eigen", as exact as float32 allows; "cholesky", many times as fast, as good where s > 0.
@@ -160,13 +167,14 @@ def mahalanobis(
     Raises:
       ValueError: unknown covariance, or shrinkage outside of [0, 1].
     """
-    if covariance not in ("tied", "class"):
-        raise ValueError(f"covariance {covariance!r}: must be 'tied' or 'class'")
+    if covariance not in ("tied", "class", "partial"):
+        raise ValueError(f"covariance {covariance!r}: must be 'tied', 'class' or 'partial'")
     if not 0 <= shrinkage <= 1:
         raise ValueError(f"shrinkage {shrinkage} must lie in [0, 1]")
     if solver not in ("eigen", "cholesky"):
         raise ValueError(f"solver {solver!r}: must be 'eigen' or 'cholesky'")
-    tied, inverted = covariance == "tied", whitening if solver == "eigen" else triangular
+    tied, partly = covariance == "tied", covariance == "partial"
+    inverted = whitening if solver == "eigen" else triangular
 
     def init(dim: int, classes: int) -> Stats:
         shapes = (dim,), (classes,), (classes, dim), (1 if tied else classes, dim, dim)
@@ -204,9 +212,13 @@ def mahalanobis(
         return Stats(anchor, counts, mean, scatter, Lost(lost_counts, lost_mean, lost_scatter))
 
     def finalize(stats: Stats) -> State:
+        dim = stats.scatter.shape[-1]
         count = stats.counts.sum(keepdims=True) if tied else stats.counts
-        cov = stats.scatter / jnp.maximum(count, 1)[:, None, None]
-        dim = cov.shape[-1]
+        scatter = stats.scatter
+        if partly:
+            scatter = scatter + dim * scatter.sum(0, keepdims=True) / jnp.maximum(count.sum(), 1)
+            count = count + dim
+        cov = scatter / jnp.maximum(count, 1)[:, None, None]
         variance = jnp.trace(cov, axis1=1, axis2=2)[:, None, None] / dim
         cov = (1 - shrinkage) * cov + shrinkage * variance * jnp.eye(dim, dtype=jnp.float32)[None]
         whiten, _ = inverted(cov, stats.anchor[None] + stats.mean)
@@ -252,13 +264,20 @@ def mahalanobis(
                 square = jnp.where(mine, own_square(gone, z)[:, None], square / gone.grown)
             else:
 
-                def one(of: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
-                    whiten, gram, count = of
+                def one(of: tuple[jax.Array, ...]) -> jax.Array:
+                    mean, whiten, gram, count, mine = of
                     z = jnp.matmul(r, whiten, precision=EXACT)
-                    return own_square(without(r, z, gram, count, own, shrinkage), z)
+                    apart = jnp.matmul(x - mean, whiten, precision=EXACT)
+                    gone = without(
+                        r, z, gram, count + prior + shared, own, shrinkage, mine + shared, count + prior - mine
+                    )
+                    inner = (apart * z).sum(-1)
+                    square = gone.rounder * jnp.square(apart).sum(-1) + gone.gain * inner**2
+                    return jnp.where(mine, own_square(gone, z), square / gone.grown)
 
-                square = lax.map(one, (state.whiten, grams, stats.counts)).T
-                square = jnp.where(mine, square, jnp.square(distances(state, {feature: rows})))
+                prior = x.shape[-1] if partly else 0
+                shared = prior / jnp.maximum(stats.counts.sum() - 1, 1)  # what the tied part has of one row
+                square = lax.map(one, (state.means, state.whiten, grams, stats.counts, mine.T)).T
             alone = mine & (own <= 1)[:, None]
             return jnp.where(state.present[None] & ~alone, jnp.sqrt(square), jnp.inf)
 
