@@ -58,7 +58,8 @@ class Detector:
       normalise: pixel values to network input; None: the network takes images as they come.
       params: the network's parameters.
       scorer: the scorer's fitted state.
-      calibration: quantiles of the training distances, class by class; in cross-fitting, of the out-of-fold ones.
+      calibration: quantiles of the training distances, class by class, each by the fit without that image where the
+        scorer has it in closed form; in cross-fitting, of the out-of-fold ones.
       calibration_scores: float32[n], scores of normal images that the fit had not seen, ascending: held out of
         training, or out of fold. n may be 0.
       threshold: float32[], scores that are not ≤ it are anomalous.
@@ -265,7 +266,8 @@ def fit(
       folds: cross-fit the scorer in this many folds: calibration, p-values and conformal thresholds are from distances
         of the training images by fits that have not seen them (`adjax.crossfit`; 20 is a good number). Only for a
         network that has not learned from these images. None: the calibration is of the training distances, as in the
-        center-loss paper.
+        center-loss paper, but each by the scorer's fit without that image where it has one in closed form (Mahalanobis,
+        one Gaussian, nearest neighbours, layers of these).
       quantile: level of the class thresholds.
       sigma: if given, the threshold lies that many standard deviations above the mean training distance instead, as
         "log-likelihood below mean − 3σ" asks of a mixture; for scorers with one distance per image.

@@ -1,7 +1,8 @@
 """Thresholds: one per class, moved by one class-wise quantile; conformal guarantees.
 
 The rule of the center-loss paper: class i's threshold t_i is the 97.5 % quantile of the distances d_i over
-class i's own training images; an image is normal if *any* class has d_i <= t_i. The ROC curve moves all
+class i's own training images (`adjax.fit` leaves each out of its own fit, where a scorer has that in closed
+form); an image is normal if *any* class has d_i <= t_i. The ROC curve moves all
 thresholds together by one quantile level. Turned round, that is a score: `classwise_quantile`, the smallest
 class-wise quantile level of an image, for which `level <= 0.975` is the paper's rule exactly, to the last
 bit. Calibration is a table of quantiles (`Calibration`) rather than the training distances: 281 numbers a

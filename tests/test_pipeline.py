@@ -68,10 +68,10 @@ def test_all_layers_are_summed_unless_some_are_named():
         return spec.scorer, dict(spec.scorer_options)
 
     every = {"names": ("features", "hidden", "logits", "pool1", "pool2"), "dims": (84, 120, 10, 6, 16)}
-    assert layers() == ("layers", every)
-    assert layers(scorer_options={"shrinkage": 0.5}) == ("layers", {**every, "shrinkage": 0.5})
+    assert layers() == ("layers_partial", every)
+    assert layers(scorer_options={"shrinkage": 0.5}) == ("layers_partial", {**every, "shrinkage": 0.5})
     named = {"names": ("hidden",), "dims": (120,)}
-    assert layers(scorer_options=named) == ("layers", named)
+    assert layers(scorer_options=named) == ("layers_partial", named)
     assert layers(scorer="mahalanobis") == ("mahalanobis", {})
 
 

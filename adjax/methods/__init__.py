@@ -25,7 +25,7 @@ from adjax.types import Method
 
 METHODS: dict[str, Callable[..., Method]] = {
     "autoencoder": MethodEntry(autoencoder, "normal", "unit", "conv_autoencoder"),
-    "centerloss": MethodEntry(centerloss, "classes", "standard", "lenet5", scorer="layers"),
+    "centerloss": MethodEntry(centerloss, "classes", "standard", "lenet5", scorer="layers_partial"),
     "classifier": MethodEntry(classifier, "anomalies", "standard", "cnn"),
     "deep_svdd": MethodEntry(deep_svdd, "normal", "unit", "svdd_lenet"),
     "gan": MethodEntry(gan, "anomalies", "signed", "unet"),

@@ -80,7 +80,7 @@ def centerloss(
     def outputs(params, images):
         return network.apply(params["network"], images)
 
-    return Method(init, step, outputs, HPARAMS, scorer="layers")
+    return Method(init, step, outputs, HPARAMS, scorer="layers_partial")
 
 
 HPARAMS = {"lam": 0.1, "learning_rate": 3e-3, "weight_decay": 0.3}
