@@ -156,7 +156,7 @@ def strangers(name, x):
     return undecided() + 1e-3 * x if name in POSTHOC else x + 100
 
 
-MAHALANOBIS = "mahalanobis", "mahalanobis_perclass"
+MAHALANOBIS = "mahalanobis", "mahalanobis_partial", "mahalanobis_perclass"
 
 
 def make(name, **options):

@@ -30,9 +30,11 @@ def reference(x, y, name, shrinkage, query):
     rest = [x[y == k] - means[k] for k in range(K)]
     if name == "mahalanobis":
         rest = [np.concatenate(rest)] * K
-    result = []
+    every, result = np.concatenate(rest), []
     for mean, r in zip(means, rest, strict=True):
         cov = r.T @ r / len(r)
+        if name == "mahalanobis_partial":
+            cov = (r.T @ r + D * every.T @ every / len(every)) / (len(r) + D)
         cov = (1 - shrinkage) * cov + shrinkage * np.trace(cov) / D * np.eye(D)
         difference = query - mean
         result.append(np.sqrt(np.sum(difference * np.linalg.solve(cov, difference.T).T, 1)))
