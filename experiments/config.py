@@ -20,6 +20,7 @@ from adjax.factories import look_up, near
 from adjax.methods import METHODS, entry
 from adjax.models import MODELS
 from adjax.scorers import OF_LAYERS, SCORERS
+from adjax.spec import Precision
 from adjax.train import MAX_STEPS
 from experiments.presets import PRESETS, SWEEP_LAMS
 
@@ -191,6 +192,11 @@ class Config:
         Literal["auto", "vmap", "map"],
         arg(help="members inside a device: together (vmap) or in turn (map); auto: map on CPU"),
     ] = "auto"
+    precision: Annotated[
+        Precision,
+        arg(help="of the network's matrix products when it scores: highest, float32 on every device; default, as "
+            "accelerators like it (on a CPU there is no difference)"),
+    ] = "default"  # fmt: skip
     distributed: Annotated[
         bool, arg(help="several hosts: call jax.distributed.initialize() first (see JAX's documentation)")
     ] = False

@@ -31,7 +31,14 @@ def recipe(config: Config) -> Recipe:
     scorer_options = dataclasses.replace(config, scorer=scorer).options("scorer")
     model_options, method_options = config.options("model"), config.options("method")
     return Recipe(
-        config.method, config.model, config.scorer, method_options, model_options, scorer_options, config.weights
+        config.method,
+        config.model,
+        config.scorer,
+        method_options,
+        model_options,
+        scorer_options,
+        config.weights,
+        precision=config.precision,
     )
 
 

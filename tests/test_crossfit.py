@@ -126,7 +126,7 @@ def test_as_many_rows_as_features_are_too_few_and_two_more_enough():
     ],
 )
 def test_class_thresholds_are_of_rows_left_out(name, options):
-    """Thresholds of a fit's own 120 rows would flag 26 to 61 % of fresh ones of 24 features, where 10 % are asked for."""
+    """Thresholds of a fit's own 120 rows would flag 26 to 61 % of fresh ones of 24 features, and 10 % are asked for."""
     x, labels = rows(120, 24, classes=K)
     detector = adjax.detector_from(None, {}, name, x, labels, scorer_options=options).with_quantile(0.9)
     fresh, _ = rows(4000, 24, seed=1, classes=K)

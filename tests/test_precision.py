@@ -20,6 +20,8 @@ from adjax.detector import _score
 from adjax.doctor import rounding
 from adjax.pipeline import Recipe, train_one
 from adjax.spec import Spec
+from experiments import members
+from experiments.config import Config
 
 DIGITS = data.load("digits", "train")
 NORMAL = DIGITS.labels < 5
@@ -175,3 +177,9 @@ def test_the_commands_say_it(tmp_path, capsys, monkeypatch):
     capsys.readouterr()
     assert __main__.main(["doctor", "--detector", str(out)]) == 0
     assert "precision 'highest', fitted on cpu; here: cpu" in capsys.readouterr().out
+
+
+def test_an_experiment_is_scored_in_the_precision_that_it_names():
+    config = Config(method="centerloss", precision="highest")
+    spec = members.recipe(config).build((28, 28, 1), "0123456789").spec
+    assert spec.precision == "highest"
