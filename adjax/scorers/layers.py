@@ -135,8 +135,8 @@ def layers(
 
     def unseen(stats: Stats, state: State, outputs: Outputs, labels: jax.Array) -> jax.Array:
         x = pooled(outputs)
-        each = [lowest(part.unseen(*own, x, labels)) for part, *own in zip(parts, stats.own, state.own, strict=True)]
+        each = [lowest(out(*own, x, labels)) for out, *own in zip(left_out, stats.own, state.own, strict=True)]
         return summed(state, jnp.stack(each))[:, None]
 
-    closed = all(part.unseen is not None for part in parts)
-    return Scorer.single(init, update, merge, finalize, score, unseen if closed else None)
+    left_out = [part.unseen for part in parts if part.unseen is not None]
+    return Scorer.single(init, update, merge, finalize, score, unseen if len(left_out) == len(parts) else None)
