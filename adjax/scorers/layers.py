@@ -135,7 +135,7 @@ def layers(
 
     def unseen(stats: Stats, state: State, outputs: Outputs, labels: jax.Array) -> jax.Array:
         x = pooled(outputs)
-        each = [lowest(out(*own, x, labels)) for out, *own in zip(left_out, stats.own, state.own, strict=True)]
+        each = [lowest(out(stats.own[i], state.own[i], x, labels)) for i, out in enumerate(left_out)]
         return summed(state, jnp.stack(each))[:, None]
 
     left_out = [part.unseen for part in parts if part.unseen is not None]
