@@ -99,8 +99,8 @@ _OOD_HEAD: dict[str, Any] = {
 
 PRESETS: dict[str, dict[str, Any]] = {
     "centerloss": {},
-    "centerloss_mnist": {"scorer": "layers_perclass", "seeds": 5},
-    "centerloss_mnist_zero": {"scorer": "layers_perclass", "ood": "holdout:0", "seeds": 5},
+    "centerloss_mnist": {"seeds": 5},
+    "centerloss_mnist_zero": {"ood": "holdout:0", "seeds": 5},
     "centerloss_sweep": {"scorer": "mahalanobis", "lam": SWEEP_LAMS, "seeds": 3, "epochs": 10},
     "centerloss_sweep_zero": {"scorer": "mahalanobis", "ood": "holdout:0", "lam": SWEEP_LAMS, "seeds": 3, "epochs": 10},
     "scorers_mnist": {"seeds": 5, "scorers": ("all",)},

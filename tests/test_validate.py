@@ -15,7 +15,6 @@ from adjax.methods.centerloss import HPARAMS
 from adjax.models.lenet import LeNet5
 from adjax.pipeline import Recipe
 from experiments import config, readme, validate
-from experiments.presets import PRESETS
 
 
 @pytest.fixture(scope="module")
@@ -81,10 +80,7 @@ def test_defaults_are_those_that_validation_chose():
     assert chosen["gain"] == inspect.signature(LeNet5.__init__).parameters["gain"].default
     assert chosen["schedule"] == f"{config.EPOCHS}x{config.of_method('centerloss').batch_size}"
     scorer, options = validate.CANDIDATES[chosen["scorer"]]
-    for name in ("centerloss_mnist", "centerloss_mnist_zero"):
-        assert PRESETS[name]["scorer"] == scorer
-    # its default is for few images as well, of which a covariance per class would be singular
-    assert (defaults.scorer, methods.entry("centerloss").scorer) == (None, "layers")
+    assert (defaults.scorer, methods.entry("centerloss").scorer) == (None, scorer)
     spec = Recipe("centerloss").build((28, 28, 1), validate.CLASSES).spec
     wide = dict(zip(options["names"], options["dims"], strict=True))
     assert dict(zip(*(dict(spec.scorer_options)[name] for name in ("names", "dims")), strict=True)) == wide

@@ -52,7 +52,7 @@ def without(
     own: jax.Array,
     shrinkage: float,
     weight: jax.Array | float = 1.0,
-    fewer: jax.Array | float | None = None,
+    grown: jax.Array | None = None,
 ) -> Without:
     """Computes, for each row, what leaving it out changes.
 
@@ -64,7 +64,7 @@ def without(
       own: float32[N], n_k, rows of the row's class.
       shrinkage: s, in [0, 1].
       weight: v, float32[N] or one number ≥ 0.
-      fewer: float32[N] or one number, what the scatter is divided by without the row; None: count − 1.
+      grown: float32[N], τ; None: count / (count − 1).
 
     Returns:
       A `Without`; NaN for a row without which float32 can't tell the covariance.
@@ -84,7 +84,7 @@ def without(
     beta = (1 - shrinkage) * gone / count
     left = 1 - beta * rounder * square
     left = jnp.where(left >= _LEAST, left, jnp.nan)
-    grown = count / jnp.maximum(count - 1 if fewer is None else fewer, 1)
+    grown = count / jnp.maximum(count - 1, 1) if grown is None else grown
     return Without(
         grown, residual, rounder, left, beta * rounder**2 / left, dim * jnp.log(grown) - lost + jnp.log(left)
     )

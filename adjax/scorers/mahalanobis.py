@@ -268,15 +268,15 @@ def mahalanobis(
                     mean, whiten, gram, count, mine = of
                     z = jnp.matmul(r, whiten, precision=EXACT)
                     apart = jnp.matmul(x - mean, whiten, precision=EXACT)
-                    gone = without(
-                        r, z, gram, count + prior + shared, own, shrinkage, mine + shared, count + prior - mine
-                    )
+                    count = count + prior
+                    grown = (count + prior / jnp.maximum(total - 1, 1)) / jnp.maximum(count - mine, 1)
+                    gone = without(r, z, gram, count, own, shrinkage, mine + prior / total, grown)
                     inner = (apart * z).sum(-1)
                     square = gone.rounder * jnp.square(apart).sum(-1) + gone.gain * inner**2
                     return jnp.where(mine, own_square(gone, z), square / gone.grown)
 
                 prior = x.shape[-1] if partly else 0
-                shared = prior / jnp.maximum(stats.counts.sum() - 1, 1)  # what the tied part has of one row
+                total = jnp.maximum(stats.counts.sum(), 1)
                 square = lax.map(one, (state.means, state.whiten, grams, stats.counts, mine.T)).T
             alone = mine & (own <= 1)[:, None]
             return jnp.where(state.present[None] & ~alone, jnp.sqrt(square), jnp.inf)
