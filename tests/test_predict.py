@@ -154,14 +154,15 @@ def test_flagged_files_are_copied(saved, folder, tmp_path):
 
 def test_a_copy_that_can_not_be_made_is_told_and_the_others_are_made(saved, folder, tmp_path, capsys):
     out, first, second = tmp_path / "s.csv", tmp_path / "first", tmp_path / "second"
-    assert run(saved, folder, "--out", out, "--copy-flagged", first) == 0
+    rate = "--false-positive-rate", "0.2"
+    assert run(saved, folder, "--out", out, "--copy-flagged", first, *rate) == 0
     copied = sorted(path.relative_to(first) for path in first.rglob("*") if path.is_file())
     (second / copied[0]).mkdir(parents=True)
     capsys.readouterr()
-    assert run(saved, folder, "--out", out, "--copy-flagged", second, "--fresh") == 0
+    assert run(saved, folder, "--out", out, "--copy-flagged", second, "--fresh", *rate) == 0
     assert f"1 flagged files can't be copied: {copied[0]} (Is a directory)" in " ".join(capsys.readouterr().out.split())
     assert sorted(path.relative_to(second) for path in second.rglob("*") if path.is_file()) == copied[1:]
-    assert run(saved, folder, "--out", out, "--copy-flagged", tmp_path / "third") == 0
+    assert run(saved, folder, "--out", out, "--copy-flagged", tmp_path / "third", *rate) == 0
     assert "copies are made of what is scored now; of all by --fresh" in " ".join(capsys.readouterr().out.split())
 
 

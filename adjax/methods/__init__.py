@@ -2,7 +2,7 @@
 
 Example:
   >>> entry("centerloss").model, entry("centerloss").scorer
-  ('lenet5', 'layers')
+  ('lenet5', 'layers_partial')
 """
 
 from __future__ import annotations
