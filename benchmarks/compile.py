@@ -39,7 +39,7 @@ from jax.sharding import PartitionSpec
 from adjax import metrics, models, scorers, surface, thresholds, train
 from adjax.augment import Augment, Normalise
 from adjax.members import Members
-from adjax.sharding import DATA, MEMBER, make_mesh
+from adjax.sharding import DATA, MEMBER, make_mesh, on_own_rows
 from adjax.spec import Precision
 from benchmarks import chips, needs
 from benchmarks.compile_page import page, plot
@@ -63,14 +63,26 @@ def ints(*sides: int) -> Any:
     return shape(*sides, dtype=jnp.int32)
 
 
-def scoring(name: str, rows: tuple[int, ...], classes: int = 10, feature: str = "features", **options: Any) -> Compiled:
-    """Scores of N images, [N, D] or [N, h, w, C], by one scorer."""
-    scorer = scorers.make(name, **options)
+def scoring(
+    chip: Any, name: str, rows: tuple[int, ...], classes: int = 10, feature: str = "features", **options: Any
+) -> Compiled:
+    """Scores of N images by one scorer.
+
+    Args:
+      chip: it, or several that share the images.
+      name: of the scorer.
+      rows: shape of the features, [N, D] or [N, h, w, C].
+      classes: that it is fitted to.
+      feature: the features' name.
+      options: of the scorer.
+    """
+    scorer, several = scorers.make(name, **options), listed(chip)
     seen = {feature: shape(20_000, *rows[1:])}
     state = jax.eval_shape(lambda o, y: scorers.fit(scorer, o, y, classes), seen, ints(20_000))
     needed = needs.of_scorer(name, rows, classes, **options)
     shares = PartitionSpec(), PartitionSpec((MEMBER, DATA))
-    return Compiled(scorer.score, (state, {feature: shape(*rows)}), needed and needed.flop, shares=shares)
+    score = scorer.score if len(several) == 1 else on_own_rows(scorer.score, make_mesh(1, several))
+    return Compiled(score, (state, {feature: shape(*rows)}), needed and needed.flop, shares=shares)
 
 
 def finalizing(dim: int, classes: int) -> Compiled:
@@ -160,17 +172,17 @@ def training(
 PROGRAMS: dict[str, Callable[[Any], Compiled]] = {
     "quantile, 100,000 × 10": lambda _: quantile(100_000, 10),
     "calibrate, 60,000 × 10": lambda _: Compiled(thresholds.calibrate, (shape(60_000, 10), ints(60_000))),
-    "Mahalanobis, 8,192 × 512, 10 classes": lambda _: scoring("mahalanobis", (8192, 512)),
-    "Mahalanobis, 100,000 × 512, 10 classes": lambda _: scoring("mahalanobis", (100_000, 512)),
-    "Mahalanobis, 8,192 × 512, 1,000 classes": lambda _: scoring("mahalanobis", (8192, 512), 1000),
+    "Mahalanobis, 8,192 × 512, 10 classes": lambda chip: scoring(chip, "mahalanobis", (8192, 512)),
+    "Mahalanobis, 100,000 × 512, 10 classes": lambda chip: scoring(chip, "mahalanobis", (100_000, 512)),
+    "Mahalanobis, 8,192 × 512, 1,000 classes": lambda chip: scoring(chip, "mahalanobis", (8192, 512), 1000),
     "Mahalanobis, the end of a fit, 512, 10 classes": lambda _: finalizing(512, 10),
-    "cosine, 8,192 × 512, 10 classes": lambda _: scoring("cosine", (8192, 512)),
-    "cosine, 100,000 × 512, 10 classes": lambda _: scoring("cosine", (100_000, 512)),
-    "GMM of 4, 8,192 × 512": lambda _: scoring("gmm", (8192, 512), 1, components=4),
-    "GMM of 4, 50,000 × 512": lambda _: scoring("gmm", (50_000, 512), 1, components=4),
-    "k-nearest, 10,000 × 512": lambda _: scoring("knn", (10_000, 512), 1),
-    "PatchCore, 4,096 × 7 × 7 × 64": lambda _: scoring("patchcore", (4096, 7, 7, 64), 1, "patches"),
-    "PaDiM, 1,024 × 7 × 7 × 64": lambda _: scoring("padim", (1024, 7, 7, 64), 1, "patches"),
+    "cosine, 8,192 × 512, 10 classes": lambda chip: scoring(chip, "cosine", (8192, 512)),
+    "cosine, 100,000 × 512, 10 classes": lambda chip: scoring(chip, "cosine", (100_000, 512)),
+    "GMM of 4, 8,192 × 512": lambda chip: scoring(chip, "gmm", (8192, 512), 1, components=4),
+    "GMM of 4, 50,000 × 512": lambda chip: scoring(chip, "gmm", (50_000, 512), 1, components=4),
+    "k-nearest, 10,000 × 512": lambda chip: scoring(chip, "knn", (10_000, 512), 1),
+    "PatchCore, 4,096 × 7 × 7 × 64": lambda chip: scoring(chip, "patchcore", (4096, 7, 7, 64), 1, "patches"),
+    "PaDiM, 1,024 × 7 × 7 × 64": lambda chip: scoring(chip, "padim", (1024, 7, 7, 64), 1, "patches"),
     "epoch order, 60,000 images": lambda chip: training(chip, LENET, 128, "epoch_order"),
     "LeNet + center loss, batch 128": lambda chip: training(chip, LENET, 128),
     "LeNet + center loss, batch 128, 15 members": lambda chip: training(chip, LENET, 128, members=15),

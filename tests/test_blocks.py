@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
 
 from adjax import scorers
 from adjax.scorers import _blocks
@@ -18,8 +18,8 @@ def small_blocks(monkeypatch):
     monkeypatch.setattr(_blocks, "_MOST", 8)
 
 
-@pytest.mark.parametrize("n", [3, 8, 16, 21, 23, 4096])
-def test_each_row_is_seen_once_and_no_more_than_a_block_at_a_time(n):
+@pytest.mark.parametrize(("n", "most"), [(3, 8), (8, 8), (16, 8), (21, 8), (23, 8), (4096, 8), (100, 50), (2500, 300)])
+def test_each_row_counts_once_and_no_more_than_a_block_at_a_time(n, most):
     seen = []
 
     def double(rows):
@@ -27,9 +27,9 @@ def test_each_row_is_seen_once_and_no_more_than_a_block_at_a_time(n):
         return 2 * rows["x"] + rows["y"][:, None]
 
     rows = {"x": jnp.arange(2.0 * n).reshape(n, 2), "y": jnp.arange(float(n))}
-    found = jax.jit(lambda rows: _blocks.by_blocks(double, rows))(rows)
+    found = jax.jit(lambda rows: _blocks.by_blocks(double, rows, most))(rows)
     np.testing.assert_array_equal(found, 2 * rows["x"] + rows["y"][:, None])
-    assert max(seen) <= 8
+    assert max(seen) <= most
 
 
 @pytest.mark.parametrize(("name", "shape"), [("mahalanobis", (21, 5)), ("padim", (21, 2, 3, 4))])
@@ -45,34 +45,35 @@ def test_a_scorer_says_the_same_of_many_rows_as_of_few(name, shape):
 
 def test_rows_that_devices_share_stay_where_they_are():
     """An explicit mesh refuses what would move them."""
-    mesh = jax.make_mesh((1,), ("data",), axis_types=(AxisType.Explicit,))
-    x = jax.device_put(np.arange(16, dtype=np.float32)[:, None], NamedSharding(mesh, PartitionSpec("data")))
-    found = jax.jit(lambda x: _blocks.by_blocks(lambda rows: 2 * rows[:, 0], x))(x)
-    np.testing.assert_array_equal(found, 2 * np.arange(16))
+    mesh = AbstractMesh((8,), ("data",), (AxisType.Explicit,))
+    rows = jax.ShapeDtypeStruct((192, 3), np.float32, sharding=NamedSharding(mesh, PartitionSpec("data")))
+    found = jax.eval_shape(jax.jit(lambda x: _blocks.by_blocks(lambda rows: 2 * rows[:, 0], x, 64)), rows)
+    assert found.sharding.spec == PartitionSpec("data")
 
 
 @pytest.mark.parametrize(
-    ("rows", "size", "blocks"),
+    ("rows", "most", "blocks"),
     [
-        (100_000, 8192, 16),
-        (40_000, 8192, 8),
-        (60_000, 8192, 8),
-        (16, 8, 2),
-        (21, 8, 3),
-        (23, 8, 3),
-        (100_004, 8192, 23),
+        (25_000, 2048, (13, 1928, 1928)),  # 100,000 in 4 groups
+        (12_500, 8192, (2, 6248, 6252)),
+        (512, 167, (4, 128, 128)),
+        (1024, 167, (8, 128, 128)),  # in 7 none would begin at a tile of 128
+        (13, 5, (3, 5, 5)),
     ],
 )
-def test_blocks_fill_tiles_and_then_can_be_shared_evenly_by_devices(rows, size, blocks):
-    """100,000 rows in 20 blocks were copied whole on a TPU."""
-    assert _blocks.count(rows, size) == blocks
+def test_blocks_begin_where_tiles_do(rows, most, blocks):
+    assert _blocks.divided(rows, most) == blocks
 
 
-def test_rows_are_dealt_in_chunks_that_lie_together():
-    """Else a TPU takes every block apart and together again."""
-    found = jax.jit(lambda x: _blocks.by_blocks(lambda rows: rows - rows[:1], x, 64))(jnp.arange(4096.0))
-    place = np.arange(4096)
-    np.testing.assert_array_equal(found, place // 512 * 512 + place % 8)
+def test_blocks_hold_all_rows_and_few_twice():
+    rng = np.random.default_rng(0)
+    for most in rng.integers(1, 3000, 500):
+        rows = int(most + rng.integers(1, 30_000))
+        blocks, step, length = _blocks.divided(rows, int(most))
+        assert (blocks - 1) * step < rows <= (blocks - 1) * step + length
+        assert step <= length <= most
+        assert most < 16 or step % 8 == (rows - length) % 8 == 0
+        assert blocks * length <= rows + max(15 * blocks, rows / 64)
 
 
 def test_a_scorer_with_blocks_of_its_own_is_given_no_others():
@@ -83,4 +84,4 @@ def test_a_scorer_with_blocks_of_its_own_is_given_no_others():
     rows = {"features": jax.ShapeDtypeStruct((1000, 4), jnp.float32)}
     for function in scorer.score, scorer.distances:
         text = jax.jit(function).lower(state, rows).as_text()
-        assert "tensor<5x200xf32>" in text  # scores of five blocks of 200; of 125 blocks of 8, where it is given those
+        assert "tensor<4x256xf32>" in text  # scores of four blocks of 256; of 125 blocks of 8, where it is given those

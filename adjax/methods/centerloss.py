@@ -86,6 +86,9 @@ def centerloss(
 HPARAMS = {"lam": 0.1, "learning_rate": 3e-3, "weight_decay": 0.3}
 """Defaults; chosen on validation data, see `experiments/results/centerloss_validation.json`."""
 
+_LEAST = 1e-6
+"""Mean weight that is divided by: a batch may have no row that counts."""
+
 
 def center_loss_gradients(
     network: Network,
@@ -104,7 +107,7 @@ def center_loss_gradients(
       centers: float32[K, D].
       lam: λ ≥ 0.
       batch: `images` float32[B, H, W, C]; `labels` int32[B] in 0 … K − 1; and, where rows don't all count alike,
-        `weight` float32[B], all over the devices 1 on average.
+        `weight` float32[B] ≥ 0: all means are weighted ones then, over the rows of all devices.
       key: of the network's training pass.
       axis_name: over which the batch is spread.
 
@@ -124,10 +127,17 @@ def center_loss_gradients(
             "accuracy": outputs["logits"].argmax(-1) == labels,
         }
         if "weight" in rows:
-            each = {name: rows["weight"] * values for name, values in each.items()}
+            each = {name: rows["weight"] * values for name, values in each.items()} | {"weight": rows["weight"]}
         return each, features
 
-    return gradient(network, weights, batch, loss, key, axis_name)
+    found = gradient(network, weights, batch, loss, key, axis_name)
+    if "weight" not in batch:
+        return found
+    # Divided by afterwards: so devices add up weights and gradients at once.
+    metrics = dict(found.metrics)
+    weight = jnp.maximum(metrics.pop("weight"), _LEAST)
+    of, metrics = jax.tree.map(lambda x: x / weight, (found.of, metrics))
+    return found._replace(of=of, metrics=metrics)
 
 
 def moved_centers(

@@ -20,7 +20,6 @@ from flax import nnx
 from jax import lax
 
 from adjax import models
-from adjax.methods import _collective
 from adjax.methods._adamw import adamw
 from adjax.methods._gradient import gradient
 from adjax.methods.centerloss import center_loss_gradients, moved_centers
@@ -98,10 +97,7 @@ def ood_head(
     def train_body(state, batch, key, axis_name):
         params, hparams = state["params"], state["hparams"]
         images, labels, counts = in_distribution(batch["images"], batch["labels"], classes)
-        weight = counts / jnp.maximum(
-            _collective.pmean_if_mapped(counts.mean(), axis_name), 1e-6
-        )  # a batch may have none at all
-        known = {"images": images, "labels": jnp.where(counts > 0, labels, 0), "weight": weight}
+        known = {"images": images, "labels": jnp.where(counts > 0, labels, 0), "weight": counts}
         found = center_loss_gradients(
             network, params["network"], params["centers"], hparams["lam"], known, key, axis_name
         )

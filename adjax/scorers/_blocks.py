@@ -2,9 +2,11 @@
 
 On a TPU a block's temporaries stay in the chip's fast memory; written out, they would cost more than the rows do.
 
-Rows are dealt in turn, chunk by chunk, to B blocks: so each has an equal share of what every device holds, and rows
-that are shared among devices stay where they are. Chunks are of 128 or 8 rows where up to eight devices would hold
-whole ones, since a TPU keeps images in 128 lanes and rows of features in groups of 8; otherwise of a single row.
+Rows are cut into 8 equal groups, or fewer, and a block has a part of each. So devices that share the rows, a whole
+number of groups each, have an equal part of every block, and none is sent. Groups begin where tiles do (a TPU keeps
+images in 128 lanes and rows of features in groups of 8), and so do blocks: rows are read where they lie and never
+copied. The last block begins early enough to be as long as the others, and what it computes again is left out. Where
+devices share rows that can't be cut that way, `adjax.sharding.on_own_rows` has each see its own alone.
 """
 
 from __future__ import annotations
@@ -14,12 +16,14 @@ from functools import wraps
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from adjax.types import Outputs, PyTree, Scorer
 
-_CHUNKS, _DEVICES = (128, 8), 8
-"""Rows dealt together, and how many devices may share them so that each has whole chunks."""
+_GROUPS, _TILES = (8, 4, 2), (128, 8)
+_AGAIN = 1 / 64
+"""Share of the rows that blocks of whole tiles of 128 may compute twice; those of 8 have few to."""
 _BYTES, _LEAST, _MOST = 2**24, 256, 8192
 """Of the largest output in a block, and rows. A CPU took least with 8192 of 1024 to 16,384 at 100,000 × 512."""
 
@@ -43,45 +47,47 @@ def by_blocks(function: Callable[[PyTree], jax.Array], rows: PyTree, most: int |
     size = min(max(_BYTES // max(each, 1), _LEAST), _MOST) if most is None else most
     if n <= size:
         return function(rows)
-    blocks = count(n, size)
-    missing = -n % blocks
-    chunk = next((c for c in _CHUNKS if n % (blocks * c * _DEVICES) == 0), 1)
+    groups = next((g for g in _GROUPS if n % (g * min(_TILES)) == 0), 1)
+    own = n // groups
+    blocks, step, length = divided(own, max(size // groups, 1))
+    starts = np.minimum(step * np.arange(blocks), own - length)
+    rows = jax.tree.map(lambda x: x.reshape(groups, own, *x.shape[1:]), rows)
 
-    def dealt(x: jax.Array) -> jax.Array:
-        x = jnp.pad(x, [(0, missing)] + [(0, 0)] * (x.ndim - 1)) if missing else x
-        return x.reshape(-1, blocks, chunk, *x.shape[1:])
+    def block(start: jax.Array) -> jax.Array:
+        def cut(x: jax.Array) -> jax.Array:
+            return lax.dynamic_slice_in_dim(x, start, length, 1).reshape(-1, *x.shape[2:])
 
-    def block(b: jax.Array) -> jax.Array:
-        def own(x: jax.Array) -> jax.Array:
-            x = lax.dynamic_index_in_dim(x, b, 1, keepdims=False)
-            return x.reshape(-1, *x.shape[2:])
+        return function(jax.tree.map(cut, rows))
 
-        return function(jax.tree.map(own, rows))
-
-    rows = jax.tree.map(dealt, rows)
-    y = lax.map(block, jnp.arange(blocks))
-    y = jnp.moveaxis(y.reshape(blocks, -1, chunk, *y.shape[2:]), 0, 1)
-    return y.reshape(-1, *y.shape[3:])[:n]
+    y = lax.map(block, jnp.asarray(starts, jnp.int32))
+    y = jnp.moveaxis(y.reshape(blocks, groups, length, *y.shape[2:]), 0, 1)
+    before, last = y[:, :-1, :step], y[:, -1, step * (blocks - 1) - starts[-1] :]
+    y = jnp.concatenate([before.reshape(groups, -1, *y.shape[3:]), last], 1)
+    return y.reshape(n, *y.shape[2:])
 
 
-def count(rows: int, size: int) -> int:
-    """How many blocks rows are dealt to: without padding if it can be.
-
-    A multiple of 8 comes first, since a TPU copies all rows to deal them to others: 100,000 in 20 blocks took 245 MB
-    beside them, and in 16 none. Then come numbers that let 8, 4 or 2 devices share each block evenly; otherwise they
-    gather it.
+def divided(rows: int, most: int) -> tuple[int, int, int]:
+    """How rows are divided into blocks of one length, which begin where tiles do.
 
     Args:
-      rows: N, more than `size`.
-      size: the most rows of a block, about.
+      rows: more than `most`.
+      most: rows in a block, ≥ 1.
 
     Returns:
-      From N / `size`, rounded up, to less than twice that.
+      Number of blocks; rows from one's beginning to the next's; and length, as much or a part of a tile more. The last
+      one begins at rows − length.
     """
-    least = -(-rows // size)
-    ways = ((tile, shared) for tile in (8, 1) for shared in (8, 4, 2, 1))
-    found = (b for tile, shared in ways for b in range(least, 2 * least) if b % tile == 0 == rows % (b * shared))
-    return next(found, least)
+    for tile in _TILES:
+        rest = rows % tile
+        whole = (most - rest) // tile
+        if whole > 0:
+            step = tile * -(-(rows // tile) // -(-(rows // tile) // whole))
+            blocks = -(-(rows - rest) // step)
+            if tile == min(_TILES) or blocks * (step + rest) <= (1 + _AGAIN) * rows:
+                return blocks, step, step + rest
+    blocks = -(-rows // most)
+    step = -(-rows // blocks)
+    return -(-rows // step), step, step
 
 
 def in_blocks(

@@ -165,10 +165,11 @@ def _multiplied(x: jax.Array, rows: jax.Array, known: jax.Array) -> tuple[jax.Ar
     square = jnp.where(known, jnp.square(rows).sum(-1), jnp.inf)
     cross = jnp.einsum("mc,pcn->pmn", rows, lax.stop_gradient(x), precision=EXACT)
     least, place = _least(square[None, :, None] - 2 * cross)
-    here = (jnp.arange(len(rows))[None, :, None] == place[:, None]).astype(jnp.bfloat16)
-    parts = in_bfloat16s(rows)
-    high, middle, low = (jnp.einsum("mc,pmn->pcn", p, here, preferred_element_type=jnp.float32) for p in parts)
-    distance = length(jnp.moveaxis(x - (high + middle + low), 1, -1))
+    m = len(rows)
+    here = (jnp.arange(3 * m)[None, :, None] % m == place[:, None]).astype(jnp.bfloat16)
+    parts = jnp.concatenate(in_bfloat16s(rows))
+    found = jnp.einsum("mc,pmn->pcn", parts, here, preferred_element_type=jnp.float32)
+    distance = length(jnp.moveaxis(x - found, 1, -1))
     return jnp.where(jnp.isnan(least), jnp.nan, distance).T, place.T
 
 
