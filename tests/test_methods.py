@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from jax.sharding import AbstractMesh, PartitionSpec
+from sums import chain
 from tiers import daily
 from training import CLASSES, SHAPE, Small, digits
 
@@ -74,6 +76,8 @@ class Enrolment(NamedTuple):
       trained: in steps; others are fitted at once or need neither.
       hparams: to learn with, where the defaults would take longer.
       batch, steps: of the training.
+      sums: over devices that wait for each other in a step: 1 for gradients and metrics, and 2 for each batch norm on
+        the way there and back, whose statistics are those of the whole batch.
     """
 
     model: str | Callable[[nnx.Rngs], nnx.Module] | None
@@ -85,6 +89,7 @@ class Enrolment(NamedTuple):
     hparams: Mapping[str, float] = {}
     batch: int = 64
     steps: int = 150
+    sums: int = 1
 
 
 GAN = Enrolment(
@@ -98,9 +103,9 @@ GAN = Enrolment(
 )
 ENROLLED = {name: Enrolment(Small) for name in METHODS} | {
     "autoencoder": Enrolment(Mirror),
-    "deep_svdd": Enrolment(Normed, {"center_steps": 2}),
-    "gan": GAN._replace(model=Copier, hparams={"learning_rate": 2e-2}, steps=60),
-    "gan of a u-net": GAN._replace(model="unet", model_options={"width": 8, "norm": "batch"}),
+    "deep_svdd": Enrolment(Normed, {"center_steps": 2}, sums=3),
+    "gan": GAN._replace(model=Copier, hparams={"learning_rate": 2e-2}, steps=60, sums=9),
+    "gan of a u-net": GAN._replace(model="unet", model_options={"width": 8, "norm": "batch"}, sums=19),
     "gmm": Enrolment(Small, trained=False),
     "hog_ocsvm": Enrolment(Small, trained=False),
     "random": Enrolment(None, trained=False),
@@ -311,6 +316,20 @@ def test_two_devices_with_half_a_batch_each_are_one(name):
     shared = jax.jit(shared)(halves)
     for device in (0, 1):
         jax.tree.map(lambda a, b, d=device: np.testing.assert_allclose(a, b[d], 1e-3, 3e-5), alone, shared)
+
+
+@trained
+def test_a_step_waits_for_other_devices_no_more_often_than_it_must(name):
+    both, everywhere = PartitionSpec("data"), PartitionSpec()
+    step = jax.shard_map(
+        partial(built(name).step, axis_name="data"),
+        mesh=AbstractMesh((2,), ("data",)),
+        in_specs=(everywhere, both, everywhere),
+        out_specs=everywhere,
+        check_vma=False,
+    )
+    program = jax.make_jaxpr(step)(state_of(name), batch(name), jax.random.key(0))
+    assert max(chain(program.jaxpr)) == ENROLLED[name].sums
 
 
 @names

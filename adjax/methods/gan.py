@@ -110,9 +110,10 @@ def gan(
         rows = -(-int(share * 2 * len(x)) // 2)
         own = {"normal": slice(0, rows), "anomaly": slice(len(x) - rows, len(x))}
         masks = {"normal": labels == 0, "anomaly": labels > 0}
-        seen = [[m.sum(dtype=jnp.float32) for m in (mask, mask[own[kind]])] for kind, mask in masks.items()]
-        # A single array of floats: XLA adds it up over the devices together with other sums that are ready.
-        counts = dict(zip(masks, _collective.psum_if_mapped(jnp.array(seen), axis_name), strict=True))
+        counts = {
+            kind: _collective.psum_if_mapped((mask.sum(), mask[own[kind]].sum()), axis_name)
+            for kind, mask in masks.items()
+        }
 
         def mean(values, kind):
             """This device's part of the mean over all images of that kind, or over those that are seen of them."""
