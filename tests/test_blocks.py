@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AbstractMesh, AxisType, NamedSharding, PartitionSpec
+from training import finish, start
 
 from adjax import scorers
 from adjax.scorers import _blocks
@@ -49,6 +52,14 @@ def test_rows_that_devices_share_stay_where_they_are():
     rows = jax.ShapeDtypeStruct((192, 3), np.float32, sharding=NamedSharding(mesh, PartitionSpec("data")))
     found = jax.eval_shape(jax.jit(lambda x: _blocks.by_blocks(lambda rows: 2 * rows[:, 0], x, 64)), rows)
     assert found.sharding.spec == PartitionSpec("data")
+
+
+@pytest.mark.slow
+def test_devices_score_their_own_rows_whatever_their_number():
+    output = finish(start("child_rows.py", devices=4))
+    for name in ("mahalanobis", "knn", "gmm"):
+        assert f"{name} on four devices is that on one" in output
+    assert re.search(r"refused: .* 4 does not evenly divide 6", output)
 
 
 @pytest.mark.parametrize(

@@ -134,8 +134,8 @@ def test_every_program_compiles_for_a_tpu(name, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_shared_step_sends_its_gradients_at_once_and_nothing_else(tmp_path):
-    name = "LeNet + center loss, batch 128 a chip"
+@pytest.mark.parametrize("name", ["LeNet + center loss, batch 128 a chip", "OOD head on LeNet, batch 128"])
+def test_a_shared_step_sends_its_gradients_at_once_and_nothing_else(tmp_path, name):
     target, rows = compile_for_a_tpu(tmp_path, "--chips", "4", "--programs", name)
     assert target == "4 × v5e"
     ((kind, sent),) = rows[name]["sent"].items()
@@ -146,6 +146,8 @@ def test_a_shared_step_sends_its_gradients_at_once_and_nothing_else(tmp_path):
 
 @pytest.mark.slow
 def test_shared_rows_are_scored_without_a_word(tmp_path):
-    _, rows = compile_for_a_tpu(tmp_path, "--chips", "4", "--programs", "8,192 × 512, 10")
-    assert len(rows) == 2
+    """Those too that don't divide into tiles: 12,500 a chip."""
+    names = "8,192 × 512, 10", "100,000 × 512", "50,000 × 512", "k-nearest", "PatchCore"
+    _, rows = compile_for_a_tpu(tmp_path, "--chips", "4", "--programs", *names)
+    assert len(rows) == 7
     assert all(row["collectives"] == 0 for row in rows.values())
