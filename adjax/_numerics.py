@@ -100,7 +100,9 @@ def multiplied_rows(place: jax.Array, rows: jax.Array) -> jax.Array:
     Returns:
       The same.
     """
-    m = len(rows)  # One product with the parts below each other: of three, the results would be written and read.
+    # One product with the parts below each other: of three, the results would be written and read. Sums of neighbouring
+    # parts are exact, so it doesn't matter where a device cuts the sum.
+    m = len(rows)
     ones = (jnp.arange(3 * m)[None] % m == place[:, None]).astype(jnp.bfloat16)
     return jnp.matmul(ones, jnp.concatenate(in_bfloat16s(rows)), preferred_element_type=jnp.float32)
 

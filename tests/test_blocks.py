@@ -96,3 +96,11 @@ def test_a_scorer_with_blocks_of_its_own_is_given_no_others():
     for function in scorer.score, scorer.distances:
         text = jax.jit(function).lower(state, rows).as_text()
         assert "tensor<4x256xf32>" in text  # scores of four blocks of 256; of 125 blocks of 8, where it is given those
+
+
+def test_what_blocks_share_is_done_once():
+    function = _blocks.in_blocks(lambda state, rows: state * rows["x"], 8, jnp.sin)
+    x = jnp.arange(24.0)
+    np.testing.assert_allclose(function(jnp.float32(2), {"x": x}), np.sin(np.float32(2)) * x, rtol=1e-6)
+    program = jax.make_jaxpr(function)(jnp.float32(2), {"x": x})
+    assert "sin" in {one.primitive.name for one in program.eqns}

@@ -91,13 +91,16 @@ def divided(rows: int, most: int) -> tuple[int, int, int]:
 
 
 def in_blocks(
-    function: Callable[[PyTree, Outputs], jax.Array], most: int | None = None
+    function: Callable[[PyTree, Outputs], jax.Array],
+    most: int | None = None,
+    prepared: Callable[[PyTree], PyTree] = lambda state: state,
 ) -> Callable[[PyTree, Outputs], jax.Array]:
     """Makes a scorer's function take many rows in blocks.
 
     Args:
       function: `(state, outputs) -> float32[N, ...]`, each row by itself.
       most: rows in a block; None: by their size.
+      prepared: `(state) -> state`, what all blocks share and is done once.
 
     Returns:
       The same function; its attribute `in_blocks` is true.
@@ -105,6 +108,7 @@ def in_blocks(
 
     @wraps(function)
     def wrapped(state: PyTree, outputs: Outputs) -> jax.Array:
+        state = prepared(state)
         return by_blocks(lambda rows: function(state, rows), dict(outputs), most)
 
     wrapped.in_blocks = True  # type: ignore[attr-defined]

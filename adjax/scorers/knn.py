@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from adjax.scorers import _reservoir
@@ -94,4 +95,14 @@ def knn(k: int = 10, normalise: bool = True, capacity: int = 10_000, feature: st
         # Itself is among them, mostly the first; where rounding put it last, what lies before it counts.
         return jnp.where(others > 0, jnp.maximum(away(last), away(last - own)), jnp.inf)[:, None]
 
-    return Scorer.single(init, update, _reservoir.merge, finalize, in_blocks(score, ROWS), unseen)
+    return Scorer.single(init, update, _reservoir.merge, finalize, in_blocks(score, ROWS, _held), unseen)
+
+
+def _held(state: State) -> State:
+    """The state; on a TPU the rows are put into its fast memory once, where their squares and all blocks read them."""
+
+    def put(rows: jax.Array, known: jax.Array) -> jax.Array:
+        return lax.optimization_barrier(jnp.where(known[:, None], rows, 0))  # as they are: but XLA leaves out a copy
+
+    rows = lax.platform_dependent(state.rows, state.known, tpu=put, default=lambda rows, _: rows)
+    return state._replace(rows=rows)
