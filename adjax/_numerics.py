@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 EXACT = lax.Precision.HIGHEST
@@ -144,6 +145,29 @@ def _three(x: jax.Array, axis: int) -> jax.Array:
     padded = jnp.pad(x, [(1, 1) if a == axis else (0, 0) for a in range(x.ndim)])
     one, two, three = (lax.slice_in_dim(padded, k, k + size, axis=axis) for k in range(3))
     return one + two + three
+
+
+def enlarged(maps: jax.Array, size: Sequence[int]) -> jax.Array:
+    """Resizes maps, bilinear.
+
+    Args:
+      maps: float32[N, h, w].
+      size: (H px, W px).
+
+    Returns:
+      float32[N, H, W].
+    """
+    if maps.shape[1:] == size:
+        return maps
+    rows, columns = map(_bilinear, maps.shape[1:], size)
+    return jnp.einsum("ah,nhw,bw->nab", rows, maps, columns, precision=EXACT)
+
+
+def _bilinear(few: int, many: int) -> np.ndarray:
+    """Weights float32[many, few] of `jax.image.resize`, which jax2onnx converts for a known number of images only."""
+    at = (np.arange(many) + 0.5) * few / many - 0.5
+    hat = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(few)) / max(few / many, 1))
+    return (hat / hat.sum(1, keepdims=True)).astype(np.float32)
 
 
 def eigh(x: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -11,14 +11,14 @@ in the range of the network's input; no threshold belongs to that.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from adjax import thresholds
+from adjax._numerics import enlarged
 from adjax.detector import Detector, outputs_of
 from adjax.extraction import seen
 from adjax.spec import resolve
@@ -109,26 +109,3 @@ def places(detector: Detector, images: jax.Array, said: Outputs, compare: bool =
     if found == "reconstruction":
         return jnp.abs(seen(detector.normalise, images) - said["reconstruction"]).mean(-1)
     return None if found is None else cells(detector, said, compare)
-
-
-def enlarged(maps: jax.Array, size: Sequence[int]) -> jax.Array:
-    """Resizes maps, bilinear.
-
-    Args:
-      maps: float32[N, h, w].
-      size: (H px, W px).
-
-    Returns:
-      float32[N, H, W].
-    """
-    if maps.shape[1:] == size:
-        return maps
-    rows, columns = map(_bilinear, maps.shape[1:], size)
-    return jnp.einsum("ah,nhw,bw->nab", rows, maps, columns, precision=jax.lax.Precision.HIGHEST)
-
-
-def _bilinear(few: int, many: int) -> np.ndarray:
-    """Weights float32[many, few] of `jax.image.resize`, which jax2onnx converts for a known number of images only."""
-    at = (np.arange(many) + 0.5) * few / many - 0.5
-    hat = np.maximum(0, 1 - np.abs(at[:, None] - np.arange(few)) / max(few / many, 1))
-    return (hat / hat.sum(1, keepdims=True)).astype(np.float32)

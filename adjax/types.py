@@ -19,6 +19,8 @@ import jax
 PyTree = Any
 Outputs = Mapping[str, jax.Array]
 """What a network says of a batch: named arrays with N rows, such as `features` [N, D] and `logits` [N, K]."""
+SizedBy = str | tuple[Any, ...]
+"""A name of an output, or a tuple of such, nested."""
 Metrics = Mapping[str, jax.Array]
 """Named float32 scalars of one training step."""
 
@@ -78,7 +80,8 @@ class Scorer(NamedTuple):
         `adjax.crossfit` fits again.
       maps: `(state, outputs) -> f32[N, h, w]`, how anomalous each place is, in the unit of `distances`; None: it has no
         places.
-      sized_by: name of the output that `init` takes the shape of; several, and it takes a tuple of theirs.
+      sized_by: name of the output that `init` takes the shape of; several, and it takes a tuple of theirs,
+        nested as the names are.
       fewest: different images that a fit takes at least.
     """
 
@@ -90,7 +93,7 @@ class Scorer(NamedTuple):
     distances: Callable[[PyTree, Outputs], jax.Array]
     unseen: Callable[[PyTree, PyTree, Outputs, jax.Array], jax.Array] | None = None
     maps: Callable[[PyTree, Outputs], jax.Array] | None = None
-    sized_by: str | tuple[str, ...] = "features"
+    sized_by: SizedBy = "features"
     fewest: int = 1
 
     def start(self, outputs: Outputs, classes: int) -> PyTree:
@@ -112,7 +115,10 @@ class Scorer(NamedTuple):
             found = (0,) if name not in outputs else outputs[name].shape[1:]
             return found[0] if len(found) == 1 else found
 
-        return shape(self.sized_by) if isinstance(self.sized_by, str) else tuple(map(shape, self.sized_by))
+        def of(sized_by: Any) -> Any:
+            return shape(sized_by) if isinstance(sized_by, str) else tuple(map(of, sized_by))
+
+        return of(self.sized_by)
 
     @classmethod
     def single(
@@ -124,7 +130,7 @@ class Scorer(NamedTuple):
         score: Callable[[PyTree, Outputs], jax.Array],
         unseen: Callable[[PyTree, PyTree, Outputs, jax.Array], jax.Array] | None = None,
         maps: Callable[[PyTree, Outputs], jax.Array] | None = None,
-        sized_by: str | tuple[str, ...] = "features",
+        sized_by: SizedBy = "features",
         fewest: int = 1,
     ) -> Scorer:
         """Builds a scorer without classes: the score is its only distance.

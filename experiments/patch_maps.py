@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from adjax import localise, metrics, pixel_metrics, process, scorers, surface
-from adjax.auto.plan import BACKBONE, LAYERS, PATCHES
+from adjax.auto.plan import BACKBONE, LAYERS, MAPS, PATCHES
 from adjax.data.defects import defects
 from adjax.extraction import extract
 from adjax.pipeline import Recipe, member, train_members
@@ -33,13 +33,14 @@ SHARES = 0.003, 0.05
 
 
 def outputs_of(images: np.ndarray, trained: int) -> Outputs:
-    """The patches of all pictures uint8[N, H, W, C], of which the first `trained` are learned from."""
+    """The patches and maps of all pictures uint8[N, H, W, C], of which the first `trained` are learned from."""
     labels = np.zeros(trained, np.int32)
     built = Recipe("gmm", BACKBONE, model_options={"patch_layers": LAYERS}).build(images.shape[1:], ("normal",))
     normalise = built.normalise(images[:trained])
     table = built.members([np.arange(trained)], [labels], [0])
     params = member(train_members(built, images, table, normalise, 0, batch_size=1).params, 0)
-    return {"patches": extract(built.spec, params, normalise, images, {"patches"})["patches"]}
+    kept = {"patches", *MAPS}
+    return {k: x for k, x in extract(built.spec, params, normalise, images, kept).items() if k in kept}
 
 
 def cell(name: str, seed: int) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,7 @@ import pytest
 from tiers import daily
 
 import adjax
-from adjax import export, localise
+from adjax import _numerics, export, localise
 from adjax.detector import Detector
 
 IMAGES = np.random.default_rng(0).integers(90, 130, (60, 16, 24, 1), np.uint8)
@@ -69,7 +69,7 @@ def test_the_maps_are_the_detectors(scorer, tmp_path, monkeypatch):
 @pytest.mark.parametrize(("few", "many"), [(4, 16), (3, 7), (5, 5), (7, 3)])
 def test_the_weights_are_those_of_jax_image_resize(few, many):
     expected = jax.image.resize(np.eye(few, dtype=np.float32), (many, few), "bilinear")
-    np.testing.assert_allclose(localise._bilinear(few, many), expected, atol=1e-6)
+    np.testing.assert_allclose(_numerics._bilinear(few, many), expected, atol=1e-6)
 
 
 def reconstructing(params, images):

@@ -44,11 +44,15 @@ SEEN_PX = 96  # what a pre-trained network enlarges smaller images to
 SMALLEST_PX = 8
 LAYERS = ("layer1", "layer2")
 """Maps whose features lie side by side in `patches`, at the places of the first, a quarter of the side: at an eighth,
-those of `layer2`, as much is found in four textures, and marks are wider than their defects (AUPRO to 5 %). With
-`layer3` beside them PaDiM found less."""
+those of `layer2`, as much is found in four textures, and marks are wider than their defects (AUPRO to 5 %)."""
+MAPS = (*LAYERS, "layer3")
+"""Maps of which each has its own Gaussians or memory (`adjax.scorers._layered`). In one feature with the others,
+`layer3` hid small defects; apart, and with half the weight, it helps to find them. With all of it, more is found of
+pictures that show something else, and marks are wider than their defects."""
+SHARES = 1.0, 1.0, 0.5
 PATCHES: Mapping[str, Mapping[str, Any]] = {
-    "padim": {"channels": 64, "smooth": True},
-    "patchcore": {"coreset": 1000, "smooth": True},
+    "padim": {"feature": MAPS, "weights": SHARES, "smooth": True},
+    "patchcore": {"feature": MAPS, "weights": SHARES, "coreset": 1000, "smooth": True},
     "subspace": {"components": 0.99},
 }
 """Scorers of patches, with their options; beside them stands the one that was planned. Smoothed over 3×3 places, maps

@@ -87,7 +87,7 @@ def fused(
         return highest(jnp.stack([(x - m[i]) / d[i] for i, x in enumerate(values) if x is not None]), 0)
 
     placed = any(part.maps is not None for part in parts)
-    sized_by = tuple(str(part.sized_by) for part in parts)
+    sized_by = tuple(part.sized_by for part in parts)
     fewest = max(part.fewest for part in parts)
     shown = maps if placed else None
     return Scorer.single(init, update, merge, finalize, score, maps=shown, sized_by=sized_by, fewest=fewest)

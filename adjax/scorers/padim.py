@@ -4,11 +4,13 @@
 
 Defard et al., "PaDiM: a patch distribution modeling framework for anomaly detection and localization" (ICPR Workshops
 2021). For images that show the same thing in the same pose. It is `adjax.scorers.mahalanobis` at every place, with the
-statistics of all classes pooled; as in the paper, random channels of all that there are will do.
+statistics of all classes pooled; as in the paper, random channels of all that there are will do. Each of several layers
+has its own Gaussians, see `adjax.scorers._layered`; the paper has one of all layers side by side.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -17,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from adjax._numerics import averaged, highest
+from adjax.scorers._layered import layered
 from adjax.scorers._vectors import LIMIT
 from adjax.scorers.mahalanobis import State as One
 from adjax.scorers.mahalanobis import Stats as Sums
@@ -52,10 +55,11 @@ def padim(
     grid: tuple[int, int] | None = None,
     channels: int = 100,
     shrinkage: float = 0.1,
-    feature: str = "patches",
+    feature: str | Sequence[str] = "patches",
     dim: int | None = None,
     seed: int = 0,
     smooth: bool = False,
+    weights: Sequence[float] | None = None,
 ) -> Scorer:
     """PaDiM on `outputs[feature]`, float [N, h, w, C], or the same flattened.
 
@@ -63,10 +67,12 @@ def padim(
       grid: (h, w); None: that of the map.
       channels: drawn at random; all, if there are no more.
       shrinkage: of each covariance, as in `adjax.scorers.mahalanobis`, in [0, 1].
-      feature: name of the network output to score: any with places.
+      feature: name of the network output to score: any with places. Several: maps, the finest first, each with its own
+        Gaussians, and the weighted mean of d / sqrt(C) is the map.
       dim: C; None: as many as there are.
       seed: of the draw.
       smooth: average the map over 3×3 places, where the paper blurs it at the size of the image.
+      weights: of several features in that mean; None: equal ones.
 
     Returns:
       A `Scorer`; `distances` has one column, and `maps` tells where. An image with a NaN scores NaN. Images with
@@ -74,8 +80,21 @@ def padim(
       fitted to no image at all, every score is +inf.
 
     Raises:
-      ValueError: an empty grid, no channels, or shrinkage outside of [0, 1]; in fitting, patches of another shape.
+      ValueError: an empty grid, no channels, or shrinkage outside of [0, 1]; a grid or dim of several features; in
+        fitting, patches of another shape.
     """
+    if not isinstance(feature, str):
+        if grid is not None or dim is not None:
+            raise ValueError(
+                f"grid={grid}, dim={dim}: several features {tuple(feature)} have their own; leave both out"
+            )
+        return layered(
+            lambda name: padim(None, channels, shrinkage, name, seed=seed),
+            feature,
+            weights,
+            lambda state: state.places.origin.shape[-1] ** 0.5,  # of a normal patch, the squared distance is about C
+            smooth,
+        )
     if channels < 1 or (grid is not None and min(grid) < 1):
         raise ValueError(f"grid {grid}, channels={channels}: must be at least 1 each")
     inner = mahalanobis("tied", shrinkage, "places", solver="cholesky" if shrinkage else "eigen")

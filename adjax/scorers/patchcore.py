@@ -11,10 +11,12 @@ anomalous patch, m* its nearest in memory and N_b(m*) the b nearest to that, its
     w(f) = 1 − exp ‖f_p* − m*‖ / Σ_{m ∈ N_b(m*)} exp ‖f_p* − m‖
 
 less for what is near a well-populated part of the memory. Averages over neighbouring patches are the network's part.
+Each of several layers has its own memory, see `adjax.scorers._layered`; the paper has one of all layers side by side.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -26,6 +28,7 @@ from jaxtyping import Array, Float
 from adjax._numerics import EXACT, averaged, highest, in_bfloat16s
 from adjax.scorers import _reservoir
 from adjax.scorers._coreset import furthest
+from adjax.scorers._layered import layered
 from adjax.scorers._reservoir import Sample
 from adjax.scorers._vectors import LIMIT, length, nearest
 from adjax.types import Outputs, Scorer
@@ -49,10 +52,11 @@ def patchcore(
     coreset: int = 1000,
     capacity: int = 10_000,
     neighbours: int = 1,
-    feature: str = "patches",
+    feature: str | Sequence[str] = "patches",
     dim: int | None = None,
     seed: int = 0,
     smooth: bool = False,
+    weights: Sequence[float] | None = None,
 ) -> Scorer:
     """PatchCore on `outputs[feature]`, float [N, h, w, C]; or [N, C], one patch per image.
 
@@ -61,10 +65,12 @@ def patchcore(
         (`adjax.scorers._coreset`), scoring N × h × w × coreset × C.
       capacity: patches sampled to choose them from, ≥ coreset.
       neighbours: b above, from 2 to coreset, 9 in the authors' code; 1: w = 1.
-      feature: name of the network output to score: any with places.
+      feature: name of the network output to score: any with places. Several: maps, the finest first, each with its own
+        memory, and the weighted mean of the distances, in units of the memory's standard deviation, is the map.
       dim: C; None: as many as there are.
       seed: of the first patch chosen.
       smooth: average the map, and so the score, over 3×3 places; the authors blur the map alone.
+      weights: of several features in that mean; None: equal ones.
 
     Returns:
       A `Scorer`; `distances` has one column, and `maps` tells where, not weighted. An image with a NaN scores NaN.
@@ -72,10 +78,18 @@ def patchcore(
       of the fit; fitted to no image at all, every score is +inf.
 
     Raises:
-      ValueError: coreset or neighbours out of range; in fitting, another number of channels.
+      ValueError: coreset or neighbours out of range; neighbours or dim of several features; in fitting, another number
+        of channels.
     """
     if not 1 <= neighbours <= coreset <= capacity:
         raise ValueError(f"neighbours={neighbours}, coreset={coreset}, capacity={capacity}: must be ≥ 1 and ascend")
+    if not isinstance(feature, str):
+        if neighbours > 1 or dim is not None:
+            raise ValueError(
+                f"neighbours={neighbours}, dim={dim}: several features {tuple(feature)} have no single most anomalous "
+                "patch to weigh, and dims of their own; leave both out"
+            )
+        return layered(lambda name: patchcore(coreset, capacity, 1, name, seed=seed), feature, weights, _spread, smooth)
 
     def init(shape: int | tuple[int, ...], classes: int) -> Sample:
         return _reservoir.init(capacity, dim or np.atleast_1d(shape)[-1], classes)
@@ -138,6 +152,15 @@ def patchcore_maps(state: State, patches: jax.Array) -> jax.Array:
     """
     distance, _ = _nearest(state, patches.reshape(patches.shape[0], -1, patches.shape[-1]))
     return jnp.where(state.known.any() | jnp.isnan(distance), distance, jnp.inf).reshape(patches.shape[:-1])
+
+
+def _spread(state: State) -> jax.Array:
+    """Standard deviation of the memory: root of the mean squared distance from its mean; 1 of a single patch."""
+    known = state.known[:, None]
+    count = jnp.maximum(known.sum(dtype=jnp.float32), 1)
+    mean = jnp.where(known, state.rows, 0).sum(0) / count
+    square = jnp.where(known, jnp.square(state.rows - mean[None]), 0).sum() / count
+    return jnp.where(square > 0, jnp.sqrt(square), 1)
 
 
 def _relative(state: State, x: jax.Array) -> jax.Array:

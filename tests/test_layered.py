@@ -1,0 +1,121 @@
+"""PaDiM and PatchCore on several layers: a model of each, and the weighted mean of their maps."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+
+from adjax import localise, scorers
+from adjax._numerics import averaged
+
+RNG = np.random.default_rng(0)
+WEIGHTS = 1.0, 0.5
+# all patches are remembered, so that the draw of a sample decides nothing
+OPTIONS = {"padim": {}, "patchcore": {"coreset": 960, "capacity": 1000}}
+Y = np.zeros(40, np.int32)
+
+
+def drawn(n, seed):
+    rng = np.random.default_rng(seed)
+    return {
+        "fine": rng.normal(5, 3, (n, 4, 6, 3)).astype(np.float32),
+        "coarse": rng.normal(-2, 0.1, (n, 2, 3, 5)).astype(np.float32),
+    }
+
+
+TRAIN, OTHERS = drawn(40, 0), drawn(12, 1)
+
+
+@functools.cache
+def fitted(name, feature, **options):
+    scorer = scorers.make(name, feature=feature, **OPTIONS[name], **options)
+    state = jax.jit(lambda x, y: scorers.fit(scorer, x, y, 1, batch_size=16))(
+        {k: np.asarray(averaged(x, zeros=True)) for k, x in TRAIN.items()} if isinstance(feature, str) else TRAIN, Y
+    )
+    return state, jax.jit(scorer.maps), jax.jit(scorer.score)
+
+
+def unit(name, state):
+    if name == "padim":
+        return state.places.origin.shape[-1] ** 0.5
+    rows = np.asarray(state.rows)[np.asarray(state.known)]
+    return np.sqrt(np.square(rows - rows.mean(0)).sum(1).mean())
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_the_map_is_the_weighted_mean_of_each_layers_own(name):
+    state, maps, score = fitted(name, ("fine", "coarse"), weights=WEIGHTS)
+    expected = np.zeros((12, 4, 6))
+    for weight, layer in zip(WEIGHTS, ("fine", "coarse"), strict=True):
+        own, alone, _ = fitted(name, layer)
+        found = np.asarray(alone(own, {layer: np.asarray(averaged(OTHERS[layer], zeros=True))})) / unit(name, own)
+        expected += weight / sum(WEIGHTS) * np.asarray(localise.enlarged(found, (4, 6)))
+    np.testing.assert_allclose(maps(state, OTHERS), expected, rtol=1e-3)
+    np.testing.assert_allclose(score(state, OTHERS), expected.max((1, 2)), rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_layers_scale_is_nothing_to_the_map(name):
+    scorer = scorers.make(name, feature=("fine", "coarse"), smooth=True, **OPTIONS[name])
+    larger = {"fine": TRAIN["fine"], "coarse": 64 * TRAIN["coarse"]}
+    state = scorers.fit(scorer, larger, Y, 1, batch_size=16)
+    own, _, score = fitted(name, ("fine", "coarse"), smooth=True)
+    seen = score(state, {"fine": OTHERS["fine"], "coarse": 64 * OTHERS["coarse"]})
+    np.testing.assert_allclose(seen, score(own, OTHERS), rtol=0.02)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_what_is_broken_in_one_layer_is_left_out_of_all_and_scores_nan_alone(name):
+    scorer = scorers.make(name, feature=("fine", "coarse"), **OPTIONS[name])
+    fit = jax.jit(lambda x, y: scorers.fit(scorer, x, y, 1, batch_size=16))
+    broken = {k: np.concatenate([x, 9 * x[:1]]) for k, x in TRAIN.items()}
+    broken["coarse"][-1, 0, 0, 0] = np.nan
+    with_it = fit(broken, np.zeros(41, np.int32))
+    state, _, score = fitted(name, ("fine", "coarse"))
+    np.testing.assert_allclose(score(with_it, OTHERS), score(state, OTHERS), rtol=1e-3)
+    odd = {k: x.copy() for k, x in OTHERS.items()}
+    odd["coarse"][3, 1, 1, 0] = np.nan
+    np.testing.assert_array_equal(np.isnan(score(state, odd)), np.arange(12) == 3)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_fitted_to_nothing_everything_is_infinitely_far(name):
+    scorer = scorers.make(name, feature=("fine", "coarse"), **OPTIONS[name])
+    state = scorers.fit(scorer, TRAIN, Y - 1, 1, batch_size=16)
+    assert np.isposinf(scorer.score(state, OTHERS)).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "told"),
+    [
+        ("padim", {"feature": ()}, "name at least one output"),
+        ("padim", {"feature": ("a", "a")}, "none twice"),
+        ("padim", {"feature": ("a", "b"), "weights": (1.0,)}, "a positive number for each of the features a, b"),
+        ("padim", {"feature": ("a", "b"), "weights": (1.0, 0.0)}, "a positive number for each"),
+        ("padim", {"feature": ("a", "b"), "dim": 3}, "dim=3: several features"),
+        ("patchcore", {"feature": ("a", "b"), "neighbours": 9}, "neighbours=9"),
+    ],
+)
+def test_options_out_of_range_are_refused(name, options, told):
+    with pytest.raises(ValueError, match=told):
+        scorers.make(name, **options)
+
+
+def test_a_layer_without_places_is_refused():
+    with pytest.raises(ValueError, match="feature 'flat' of shape 3 has no places"):
+        scorers.fit(scorers.make("padim", feature=("flat",)), {"flat": TRAIN["fine"][:, 0, 0]}, Y, 1)
+
+
+def test_a_fusion_of_layered_scorers_takes_them_all():
+    feature = "fine", "coarse"
+    scorer = scorers.make(
+        "fused",
+        names=("padim", "patchwise"),
+        options=({"feature": feature}, {"feature": "fine"}),
+        offsets=(0, 0),
+        scales=(1, 1e6),
+    )
+    state = scorers.fit(scorer, TRAIN, Y, 1, batch_size=16)
+    own, _, score = fitted("padim", feature)
+    np.testing.assert_allclose(scorer.score(state, OTHERS), score(own, OTHERS), rtol=1e-4)
