@@ -184,8 +184,8 @@ REFUSED = {
         "a VOILUTFunction other",
     ),
     "slope": ({"RescaleSlope": 0, "RescaleIntercept": 1}, "RescaleSlope 0: all values are one"),
-    "modality table": ({"ModalityLUTSequence": [Dataset()]}, "a Modality LUT Sequence: tables are not read"),
-    "window table": ({"VOILUTSequence": [Dataset()]}, "a VOI LUT Sequence without a window: tables are not read"),
+    "modality table": ({"ModalityLUTSequence": [Dataset()]}, "a ModalityLUTSequence without its three numbers or its"),
+    "window table": ({"VOILUTSequence": [Dataset()]}, "a VOILUTSequence without its three numbers or its entries"),
     "deflated": ({"syntax": DEFLATED}, "DICOM that is deflated as a whole"),
     "film": ({"syntax": MPEG, "frame": b"\0\0"}, "transfer syntax MPEG2 .*, which pydicom does not read"),
 }

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import argparse
 import itertools
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
-from adjax.auto import fit, record
+from adjax import manifest
+from adjax.auto import fit, page, record
+from adjax.auto.plan import TrainingPlan
 from adjax.data.io import upload
 from adjax.data.split import DataError
+from adjax.detector import Detector
+from adjax.report import write as write_report
 
 
 def refuse_if_many(errors: dict[Path, str], files: Sequence[Path]) -> None:
@@ -58,6 +65,46 @@ def tell_figures(console: Console, judged: fit.Evaluation, which: str) -> None:
         f"AUPR {judged.aupr:.4f}, FPR95 {judged.fpr95:.2%}; at the threshold {judged.flagged:.1%} of the anomalies are "
         f"flagged, and {judged.false_alarms:.1%} of the normal images"
     )
+
+
+def write_page(
+    console: Console,
+    detector: Detector,
+    judged: fit.Evaluation,
+    scores: np.ndarray,
+    files: Sequence[Path | None],
+    look: page.Look,
+    planned: TrainingPlan,
+    chosen: argparse.Namespace,
+    out: Path,
+    calibrated_on: bool,
+    crossed: bool,
+) -> None:
+    """Writes the report of a training, and says where.
+
+    Args:
+      console: to print to.
+      detector, judged, scores, files, look, calibrated_on, crossed: as of `adjax.auto.page.of_training`.
+      planned: what was trained.
+      chosen: the options.
+      out: the detector's directory.
+    """
+    report = page.of_training(
+        detector,
+        judged,
+        scores,
+        files,
+        look,
+        folder=chosen.folder,
+        command=shlex.join(["python", "-m", "adjax", "train", *chosen.arguments]),
+        about=f"{planned.name} on {upload.line(chosen.folder.resolve().name)}",
+        alpha=chosen.false_positive_rate,
+        calibrated_on=calibrated_on,
+        crossed=crossed,
+        sha256=manifest.digest(out),
+    )
+    write_report(report, out / page.NAME)
+    console.print(f"how it does, picture by picture: {out / page.NAME}")
 
 
 def tell_next(console: Console, out: Path, maps: bool) -> None:

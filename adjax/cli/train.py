@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -13,19 +12,17 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from adjax import localise, manifest, serialization
+from adjax import localise, serialization
 from adjax.auto import fit, page, plan, record, scan_folder, select
 from adjax.auto.earlier import Earlier
 from adjax.cli import train_tiles
 from adjax.cli._common import start
-from adjax.cli._training import refuse_if_many, tell, tell_figures, tell_next
+from adjax.cli._training import refuse_if_many, tell, tell_figures, tell_next, write_page
 from adjax.cli.parsers.train import parser
 from adjax.data.io import depth, framing, gather, masks, pixels, reading, scratch, upload
 from adjax.data.io.scratch import Images
 from adjax.data.split import DataError
 from adjax.progress import ImageProgress
-from adjax.report import Report
-from adjax.report import write as write_report
 
 
 def main(arguments: list[str]) -> int:
@@ -149,7 +146,7 @@ def _run(
     detector.save(out)
     console.print(f"{detector}\n{parts.promise(chosen.false_positive_rate)}: --false-positive-rate for another")
     aside = None if parts.crossed else (images[parts.held_out], [found.files[rows[i]] for i in parts.held_out])
-    judged, shown = _judge(console, detector, found, planned, aside, images[parts.train], chosen, out, room)
+    judged = _judge(console, detector, found, planned, aside, images[parts.train], chosen, out, room)
     training = record.Training(
         found,
         planned,
@@ -165,9 +162,6 @@ def _run(
         depths.record(),
     )
     record.write(training, out)
-    if shown is not None:
-        write_report(shown, out / page.NAME)
-        console.print(f"how it does, picture by picture: {out / page.NAME}")
     tell_next(console, out, localise.kind(detector) is not None)
     return 0
 
@@ -192,8 +186,8 @@ def _judge(
     chosen: argparse.Namespace,
     out: Path,
     room: scratch.Scratch,
-) -> tuple[fit.Evaluation | None, Report | None]:
-    """Prints how it does on known anomalies, if there are any; that, and the report, if there are images to show.
+) -> fit.Evaluation | None:
+    """Prints how it does on known anomalies, and writes the report, if there are any.
 
     Beside the anomalies stand normal images for testing, else those held out, `aside`; None: the cross-fitted levels.
     """
@@ -202,7 +196,7 @@ def _judge(
         console.print(
             "no anomalous/ or test/ to evaluate on: put some known anomalies into anomalous/ to see how it does"
         )
-        return None, None
+        return None
     reads: dict[str, Any] = {**reading.of(planned), "scratch": room}
     anomalous, odd, broken = gather.images(found.test_anomalous, shape, None, planned.frame, **reads)
     normal: Images | None = None
@@ -214,12 +208,12 @@ def _judge(
         normal, beside = aside
     tell(console, {**broken, **also})
     if not len(anomalous) or (normal is not None and not len(normal)):
-        return None, None
+        return None
     known, unread = masks.of_pictures([found.test_anomalous[i] for i in odd], chosen.folder, shape, planned.frame)
     tell(console, unread)
     judged = fit.evaluate(detector, normal, anomalous, known, train)
-    own = "cross-fitted normal images" if normal is None else "held-out normal images"
-    which = "normal test images" if found.test_normal else own
+    apart = "cross-fitted normal images" if normal is None else "held-out normal images"
+    which = "normal test images" if found.test_normal else apart
     tell_figures(console, judged, which)
     if judged.baselines:
         each = ", ".join(f"{name} {auroc:.4f}" for name, auroc in judged.baselines.items())
@@ -232,20 +226,11 @@ def _judge(
             f"where, by {places.masks:,} masks: pixel AUROC {places.auroc:.4f}, AUPRO {places.aupro:.4f} (to a "
             f"false-positive rate of 0.3), {places.aupro_small:.4f} (to 0.05)"
         )
-    if normal is None:  # nothing to show but what was learned from
-        return judged, None
-    files = [*beside, *(found.test_anomalous[i] for i in odd)]
-    shown = page.of_training(
-        detector,
-        judged,
-        normal,
-        anomalous,
-        files,
-        folder=chosen.folder,
-        command=shlex.join(["python", "-m", "adjax", "train", *chosen.arguments]),
-        about=f"{planned.name} on {upload.line(chosen.folder.resolve().name)}",
-        alpha=chosen.false_positive_rate,
-        calibrated_on=not found.test_normal,
-        sha256=manifest.digest(out),
-    )
-    return judged, shown
+    unshown = [None] * (judged.normal - len(beside))
+    files: list[Path | None] = [*beside, *unshown, *(found.test_anomalous[i] for i in odd)]
+    levels = detector.calibration_scores if normal is None else detector.score(normal)
+    scores = np.concatenate([np.asarray(x, np.float32) for x in (levels, detector.score(anomalous))])
+    look = page.images_of(detector, scores, normal, anomalous)
+    own = not found.test_normal
+    write_page(console, detector, judged, scores, files, look, planned, chosen, out, own, aside is None)
+    return judged

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from adjax.auto import fit, record, scan_folder, tiled
+from adjax.auto import fit, page, record, scan_folder, tiled
 from adjax.auto.earlier import Earlier
 from adjax.auto.plan import TrainingPlan
-from adjax.cli._training import refuse_if_many, tell, tell_figures, tell_next
+from adjax.cli._training import refuse_if_many, tell, tell_figures, tell_next, write_page
 from adjax.data.io import depth
 from adjax.data.io.scratch import Scratch
 from adjax.data.split import DataError
@@ -74,7 +74,7 @@ def run(
         fitted = tiled.train(planned, files, known, parts, alpha=alpha, seed=seed, advance=progress.advance)
     fitted.detector.save(out)
     console.print(f"{fitted.detector}\n{parts.promise(alpha)}: --false-positive-rate for another")
-    judged = _judge(console, fitted.detector, found, parts.crossed)
+    judged = _judge(console, fitted.detector, found, planned, parts.crossed, chosen, out)
     written = found._replace(classes=tiled.ONE_CLASS)
     record.write(
         record.Training(
@@ -97,27 +97,40 @@ def run(
     return 0
 
 
-def _judge(console: Console, detector: Detector, found: scan_folder.Layout, crossed: bool) -> fit.Evaluation | None:
-    """Prints how it does on known anomalies, if there are any."""
+def _judge(
+    console: Console,
+    detector: Detector,
+    found: scan_folder.Layout,
+    planned: TrainingPlan,
+    crossed: bool,
+    chosen: argparse.Namespace,
+    out: Path,
+) -> fit.Evaluation | None:
+    """Prints how it does on known anomalies, and writes the report, if there are any."""
     if not found.test_anomalous:
         return None
-    anomalous, normal = (_scores(console, detector, files) for files in (found.test_anomalous, found.test_normal))
-    if not len(anomalous) or (found.test_normal and not len(normal)):
+    odd, anomalous = _scores(console, detector, found.test_anomalous)
+    beside, normal = _scores(console, detector, found.test_normal)
+    if not odd or (found.test_normal and not beside):
         return None
-    levels = normal if len(normal) else np.asarray(detector.calibration_scores)
+    levels = normal if beside else np.asarray(detector.calibration_scores)
     judged = fit.of_scores(float(detector.threshold), levels, anomalous)
     own = "cross-fitted normal images" if crossed else "held-out normal images"
-    tell_figures(console, judged, "normal test images" if len(normal) else own)
+    tell_figures(console, judged, "normal test images" if beside else own)
+    files: list[Path | None] = [*beside, *[None] * (len(levels) - len(beside)), *odd]
+    scores = np.concatenate([levels, anomalous])
+    look = page.tiled_of(detector, files)
+    write_page(console, detector, judged, scores, files, look, planned, chosen, out, not beside, crossed)
     return judged
 
 
-def _scores(console: Console, detector: Detector, files: list[Path]) -> np.ndarray:
-    """Of those that can be read; the others are told."""
-    found, errors = [], dict[Path, str]()
+def _scores(console: Console, detector: Detector, files: list[Path]) -> tuple[list[Path], np.ndarray]:
+    """Those that can be read and their scores; the others are told."""
+    found, errors = dict[Path, float](), dict[Path, str]()
     for file in files:
         try:
-            found += tiled.scores(detector, [file])
+            (found[file],) = tiled.scores(detector, [file])
         except DataError as error:
             errors[file] = str(error)
     tell(console, errors)
-    return np.array(found, np.float32)
+    return list(found), np.array(list(found.values()), np.float32)

@@ -19,19 +19,21 @@ from typing import NamedTuple, Protocol
 import jax
 import numpy as np
 
-from adjax import distribution, drift, localise
+from adjax import distribution, drift
 from adjax.data.io import reading, upload
 from adjax.data.io.sources.types import Source
 from adjax.data.split import DataError
 from adjax.detector import Detector
 from adjax.predict.stream import Prediction
-from adjax.report import Figure, Pictures, Report, Table, View, choose
+from adjax.report import Figure, Pictures, Report, Table, View, choose, overlays
+from adjax.report.overlays import SIDE
+from adjax.report.pictures import shrunk
 
 NAME = "report.html"
 NEAR = 12
 """Pictures shown on either side of the threshold, beside those of `adjax.report.choose`."""
-SIDE = 256
-"""Longest side of a picture that is shown, pixels."""
+TILED = 12
+"""Pictures in tiles that are drawn on, those of the highest scores: each is scored again."""
 SEEN = {
     "middle": "the middle of each picture, resized",
     "whole": "each picture whole, resized",
@@ -230,30 +232,61 @@ def pictures(detector: Detector, source: Source, journal: Journal, rows: np.ndar
     Returns:
       The `Pictures`; None if none can be read.
     """
-    wanted, shape, frame = set(rows.tolist()), detector.spec.image_shape, detector.spec.frame
-    frame = "whole" if frame == "tiles" else frame
+    wanted = set(rows.tolist())
+    scored = enumerate(row for row in journal.rows() if row.status == "ok")
+    chosen = [(at, row) for at, row in scored if at in wanted]
+    tiled = detector.spec.frame == "tiles"
+    return (_tiled if tiled else _whole)(detector, source, chosen)
+
+
+def _whole(detector: Detector, source: Source, chosen: Sequence[tuple[int, Prediction]]) -> Pictures | None:
+    shape, frame, reads = detector.spec.image_shape, detector.spec.frame, reading.of(detector.spec)
     scale = max(SIDE / max(shape[:2]), 1)
     large = (max(round(shape[0] * scale), 1), max(round(shape[1] * scale), 1), 3)
-    found: list[tuple[int, str, np.ndarray, np.ndarray]] = []
-    scored = (row for row in journal.rows() if row.status == "ok")
-    for at, row in enumerate(scored):
-        if at in wanted:
-            try:
-                reads = reading.of(detector.spec)
-                seen, shown = (
-                    upload.read(source.open(row.path), size, frame, **reads).pixels for size in (shape, large)
-                )
-            except (DataError, OSError):
-                continue
-            found.append((at, _short(upload.line(row.path)), seen, shown))
+    found: list[tuple[int, Prediction, np.ndarray, np.ndarray]] = []
+    for at, row in chosen:
+        try:
+            seen, shown = (upload.read(source.open(row.path), size, frame, **reads).pixels for size in (shape, large))
+        except (DataError, OSError):
+            continue
+        found.append((at, row, seen, shown))
     if not found:
         return None
-    numbers, names, small, images = zip(*found, strict=True)
+    numbers, read, small, images = zip(*found, strict=True)
     again = reconstructions(detector, np.stack(small))
     maps = None if again is None else np.abs(np.stack(small).astype(np.float32) - again).mean(-1)
-    if localise.kind(detector) == "score" and detector.spec.frame != "tiles":
-        maps = np.asarray(detector.maps(np.stack(small)))
-    return Pictures(np.array(numbers), np.stack(images), again, maps, names)
+    flagged = [row.decision == "anomalous" for row in read]
+    drawn = overlays.of_images(detector, np.stack(small), flagged, images)
+    return Pictures(np.array(numbers), images, again, maps, [_name(row) for row in read], drawn)
+
+
+def _tiled(detector: Detector, source: Source, chosen: Sequence[tuple[int, Prediction]]) -> Pictures | None:
+    """Each in its own proportions, the highest of them drawn on."""
+    highest = {
+        at for at, _ in sorted(chosen, key=lambda one: -(np.inf if one[1].score is None else one[1].score))[:TILED]
+    }
+    found: list[tuple[int, Prediction, np.ndarray, np.ndarray | None]] = []
+    for at, row in chosen:
+        try:
+            file = source.open(row.path)
+            found.append(
+                (at, row, *(overlays.of_tiled(detector, file) if at in highest else (_small(file, detector), None)))
+            )
+        except (DataError, OSError):
+            continue
+    if not found:
+        return None
+    numbers, read, images, drawn = zip(*found, strict=True)
+    return Pictures(np.array(numbers), images, names=[_name(row) for row in read], overlays=drawn)
+
+
+def _small(file: upload.Source, detector: Detector) -> np.ndarray:
+    shape = detector.spec.image_shape
+    return shrunk(upload.read(file, shape, "tiles", **reading.of(detector.spec)).pixels, SIDE)
+
+
+def _name(row: Prediction) -> str:
+    return _short(upload.line(row.path))
 
 
 def reconstructions(detector: Detector, images: np.ndarray) -> np.ndarray | None:

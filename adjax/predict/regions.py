@@ -11,7 +11,7 @@ from scipy import ndimage
 from adjax import atomic
 from adjax.data.io import reading, upload
 from adjax.data.io.pixels import seen_part
-from adjax.report.pictures import heat
+from adjax.report.overlays import enlarged, level, overlay
 from adjax.spec import FunctionSpec, Spec
 
 MOST_BOXES = 20
@@ -61,25 +61,6 @@ def boxes(places: np.ndarray, threshold: float | None, size: tuple[int, int], sp
 def _within(place: float, side: int) -> int:
     """The nearest whole px of a picture's side."""
     return min(max(round(place), 0), side)
-
-
-def level(places: np.ndarray, threshold: float | None) -> float:
-    """Chooses the score above which places are outlined.
-
-    Args:
-      places: float32[h, w], scores.
-      threshold: of the score; None: the map has another unit.
-
-    Returns:
-      The threshold; if there is none, or no place above it, the middle between the median and the highest score.
-    """
-    scores = np.where(np.isnan(places), np.inf, places)
-    highest = float(scores.max())
-    if threshold is not None and highest > threshold:
-        return threshold
-    if np.isinf(highest):
-        return float(scores[np.isfinite(scores)].max(initial=0))
-    return (float(np.median(scores)) + highest) / 2
 
 
 def told(found: list[Box]) -> str:
@@ -149,47 +130,3 @@ def _shown(source: upload.Source, shape: tuple[int, int, int], spec: Spec | Func
 
     full = upload.read(source, (1, 1, 3), "tiles", **reading.of(spec)).pixels
     return np.asarray(Image.fromarray(full).resize(shape[1::-1], Image.Resampling.BILINEAR))
-
-
-def enlarged(places: np.ndarray, size: tuple[int, int], spec: Spec | FunctionSpec) -> np.ndarray:
-    """Enlarges scores to a map of the picture, bilinear.
-
-    Args:
-      places: float32[h, w], scores.
-      size: (height px, width px) of the picture.
-      spec: of the detector, for the part of the picture that it saw.
-
-    Returns:
-      float32[height, width]; NaN in parts that the detector did not see.
-    """
-    from PIL import Image
-
-    top, left, height, width = (round(x) for x in seen_part(*size, spec.image_shape, spec.frame))
-    part = Image.fromarray(places.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
-    part = part.crop((max(-left, 0), max(-top, 0), min(width, size[1] - left), min(height, size[0] - top)))
-    full = np.full(size, np.nan, np.float32)
-    full[max(top, 0) :, max(left, 0) :][: part.height, : part.width] = np.asarray(part)
-    return full
-
-
-def overlay(picture: np.ndarray, scores: np.ndarray, threshold: float) -> np.ndarray:
-    """Paints scores on a picture: redder the higher, with an outline of what is above the threshold.
-
-    Args:
-      picture: uint8[H, W, 3].
-      scores: float32[H, W]; NaN in parts that the detector did not see.
-      threshold: of the score.
-
-    Returns:
-      uint8[H, W, 3].
-    """
-    known = scores[np.isfinite(scores)]
-    low = float(np.median(known)) if known.size else 0.0
-    high = max(float(known.max(initial=threshold)), threshold)
-    strength = np.clip((np.nan_to_num(scores, nan=low) - low) / max(high - low, 1e-12), 0, 1)[..., None]
-    mixed = picture * (1 - 0.55 * strength) + heat(scores[None], low, high)[0] * (0.55 * strength)
-    above = np.nan_to_num(scores, nan=-np.inf) > threshold
-    thick = max(max(scores.shape) // 400, 1)
-    edge = ndimage.binary_dilation(above, iterations=thick) & ~above
-    mixed[edge] = (255, 40, 40)
-    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)

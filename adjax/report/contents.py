@@ -44,17 +44,19 @@ class Pictures:
 
     Attributes:
       rows: int[k], which images of the view these are.
-      images: uint8[k, h, w, c], c = 1 or 3.
+      images: uint8[k, h, w, c], c = 1 or 3; or k of them, each of its own size.
       reconstructions: as `images`: what the network makes of them.
       maps: float[k, a, b], higher where an image is odder; any resolution.
       names: k file names.
+      overlays: as `images`: what `adjax.report.overlays` draws on them; None for one that has none.
     """
 
     rows: np.ndarray
-    images: np.ndarray
+    images: np.ndarray | Sequence[np.ndarray]
     reconstructions: np.ndarray | None = None
     maps: np.ndarray | None = None
     names: Sequence[str] = ()
+    overlays: Sequence[np.ndarray | None] | None = None
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def _view(view: View, views: int, pictures: list[dict[str, Any]]) -> dict[str, A
         "heldOut": None if held_out is None else _base64(held_out[thin(held_out, None, MAX_HELD_OUT // views)]),
         "heldOutCount": 0 if held_out is None else len(held_out),
         "features": _features(view, truth, min(3000, MAX_POINTS // views)),
-        "large": view.pictures is not None and max(view.pictures.images.shape[1:3], default=0) > LARGE,
+        "large": view.pictures is not None and any(max(image.shape[:2]) > LARGE for image in view.pictures.images),
         "pictures": pictures,
     }
 
@@ -130,17 +130,20 @@ def _size(entries: list[dict[str, Any]]) -> int:
 
 
 def _entries(pictures: Pictures, side: int, chosen: np.ndarray) -> list[dict[str, Any]]:
-    layers = [uris(pictures.images[chosen], side)]
-    kinds = ["image"]
-    if pictures.reconstructions is not None:
-        layers.append(uris(pictures.reconstructions[chosen], side))
-        kinds.append("reconstruction")
-    if pictures.maps is not None:
-        layers.append(uris(heat(pictures.maps[chosen], *extent(pictures.maps)), side))
-        kinds.append("anomaly map")
+    layers: dict[str, np.ndarray | Sequence[np.ndarray | None] | None] = {
+        "image": pictures.images,
+        "reconstruction": pictures.reconstructions,
+        "anomaly map": None if pictures.maps is None else heat(pictures.maps, *extent(pictures.maps)),
+        "where": pictures.overlays,
+    }
     names = pictures.names or [""] * len(pictures.rows)
-    each = zip(chosen, zip(*layers, strict=True), strict=True)
-    return [{"row": int(pictures.rows[k]), "name": str(names[k]), "images": list(x), "kinds": kinds} for k, x in each]
+    found = []
+    for k in chosen:
+        own = {kind: layer[k] for kind, layer in layers.items() if layer is not None}
+        images = {kind: image for kind, image in own.items() if image is not None}
+        entry = {"images": uris(list(images.values()), side), "kinds": list(images)}
+        found.append({"row": int(pictures.rows[k]), "name": str(names[k]), **entry})
+    return found
 
 
 def _number(x: Any) -> float | int | str | None:

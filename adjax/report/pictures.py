@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -44,17 +45,17 @@ def _spread(rows: np.ndarray, most: int) -> np.ndarray:
     return rows[np.unique(np.linspace(0, max(len(rows) - 1, 0), most).astype(int))] if len(rows) else rows
 
 
-def uris(images: np.ndarray, side: int) -> list[str]:
+def uris(images: Sequence[np.ndarray], side: int) -> list[str]:
     """Encodes images as data URIs of PNG files.
 
     Args:
-      images: uint8[k, h, w, c].
+      images: k of uint8[h, w, c].
       side: the longest side allowed, in px; larger images are shrunk.
 
     Returns:
       k strings.
     """
-    return [_uri(_shrink(image, side)) for image in np.asarray(images)]
+    return [_uri(shrunk(image, side)) for image in images]
 
 
 def extent(maps: np.ndarray) -> tuple[float, float]:
@@ -79,7 +80,16 @@ def heat(maps: np.ndarray, low: float, high: float) -> np.ndarray:
     return np.stack([np.interp(x, at, stops[:, k]) for k in range(3)], -1).round().astype(np.uint8)
 
 
-def _shrink(image: np.ndarray, side: int) -> np.ndarray:
+def shrunk(image: np.ndarray, side: int) -> np.ndarray:
+    """Shrinks an image in its proportions, each pixel the mean of what it stands for.
+
+    Args:
+      image: uint8[h, w, c].
+      side: the longest side allowed, in px.
+
+    Returns:
+      uint8 of that size; the image itself, where it is no larger.
+    """
     from PIL import Image
 
     if max(image.shape[:2]) <= side:

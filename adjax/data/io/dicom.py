@@ -1,18 +1,7 @@
 """DICOM files, as X-ray machines and scanners write them, by pydicom (extra `dicom`): one frame, 8 bits a channel.
 
-The header alone says how a stored value is shown, never the darkest and brightest value of the picture. So the same
-value means the same grey in all pictures of one header:
-
-    stored → · RescaleSlope + RescaleIntercept → the window → 0 … 255 → turned over, if MONOCHROME1
-
-| the header | 0 and 255 are |
-|---|---|
-| WindowCenter, WindowWidth: the first of several | the ends of that window, by its VOILUTFunction (PS3.3 C.11.2.1.2) |
-| no window | the least and the greatest value that BitsStored allows, after the rescale |
-| colour | as they are stored; YBR is converted |
-| Modality LUT Sequence; VOI LUT Sequence without a window | refused: tables are not read |
-
-Enhanced files have rescale and window in functional groups, of a frame or of all, and they are read there.
+The header alone says how a stored value is shown, never the darkest and brightest value of the picture: see
+`adjax.data.io.greys`. Colour is as it is stored; YBR is converted.
 
 No element but those of `TAGS` and of `pydicom.pixels.pixel_array` is read: names of patients stay in the file. One
 that is damaged may have a name in another element's place, so no reason quotes its texts, nor what pydicom says.
@@ -22,16 +11,16 @@ from __future__ import annotations
 
 import importlib
 import io
-import math
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 import numpy as np
 
-from adjax.data.io import reading
+from adjax.data.io import greys, reading
+from adjax.data.io.greys import Unfit
 from adjax.data.io.opened import Opened
 from adjax.data.split import DataError
 
@@ -62,7 +51,7 @@ _NAMED = "PALETTE COLOR", "HSV", "ARGB", "CMYK", "YBR_PARTIAL_422", "YBR_PARTIAL
 _PREFERRED = "pillow", "pydicom"
 """Decoders that are always there, so that a picture has the same pixels everywhere."""
 _SYNTAX = 0x00020010
-_DEFLATED, _EXTENDED = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.51"
+_BIG_ENDIAN, _DEFLATED, _EXTENDED = "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.51"
 _PACKAGES = {
     "1.2.840.10008.1.2.4.8": "pyjpegls",  # JPEG-LS
     "1.2.840.10008.1.2.4.9": "'pylibjpeg[openjpeg]'",  # JPEG 2000
@@ -70,10 +59,6 @@ _PACKAGES = {
     "1.2.840.10008.1.2.4.": "'pylibjpeg[libjpeg]'",  # other JPEG
 }
 """How a transfer syntax begins → what decodes it, the first that fits."""
-
-
-class Unfit(DataError):
-    """The reason why a DICOM file is not read, without its path."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,46 +186,9 @@ def _opened(file: BinaryIO, page: int | None) -> Slice:
     if kind in _COLOURS:
         return Slice(file, index, *size, None, 0, decoder)
     signed = _whole(found, "PixelRepresentation") == 1
-    rescale, window = _rescale(found, index), _window(found, index)
     least = -(1 << (bits - 1)) if signed else 0
-    grey = shown(least + np.arange(1 << bits), rescale, window)
-    return Slice(file, index, *size, 255 - grey if kind == "MONOCHROME1" else grey, least, decoder)
-
-
-def shown(
-    stored: np.ndarray, rescale: tuple[float, float] = (1, 0), window: tuple[float, float, str] | None = None
-) -> np.ndarray:
-    """Computes the greys of stored values, by PS3.3 C.11.1 and C.11.2.1.2.
-
-    Args:
-      stored: all values that can be, int[n].
-      rescale: slope and intercept.
-      window: center, width and "LINEAR", "LINEAR_EXACT" or "SIGMOID"; None: all of them, from black to white.
-
-    Returns:
-      uint8[n], rounded to the nearest.
-
-    Raises:
-      Unfit: a window of no width, or of another function; a slope of 0.
-    """
-    values = stored * rescale[0] + rescale[1]
-    if window is None:
-        if not np.ptp(values) > 0:
-            raise Unfit("RescaleSlope 0: all values are one")
-        share = (values - values.min()) / np.ptp(values)
-        return np.rint(255 * share).astype(np.uint8)
-    center, width, function = window
-    least = 1 if function == "LINEAR" else 0
-    if width < least or (width == 0 and least == 0):
-        raise Unfit(f"WindowWidth {width:g}: must be {'at least 1' if least else 'above 0'} for {function}")
-    if function == "SIGMOID":
-        share = (1 + np.tanh(2 * (values - center) / width)) / 2  # 1 / (1 + exp(−4 (x − c) / w)), without overflow
-    elif function in ("LINEAR", "LINEAR_EXACT"):
-        center, width = (center - 0.5, width - 1) if least else (center, width)
-        share = (values - center) / width + 0.5 if width else (values > center).astype(float)
-    else:
-        raise Unfit("a VOILUTFunction other than LINEAR, LINEAR_EXACT and SIGMOID: save it as 8-bit PNG")
-    return np.rint(255 * np.clip(share, 0, 1)).astype(np.uint8)
+    table = greys.of(found, least + np.arange(1 << bits), index, big_endian=syntax == _BIG_ENDIAN)
+    return Slice(file, index, *size, table, least, decoder)
 
 
 def _syntax(file: BinaryIO) -> str:
@@ -299,8 +247,6 @@ def _check(found: Any, kind: str, bits: int) -> None:
         raise Unfit(f"HighBit {high} of {bits} bits: only the lowest bits are read; {save}")
     if sign not in ((0, 1) if kind in _GREYS else (0,)):
         raise Unfit(f"damaged: PixelRepresentation {sign} of {kind}")
-    if found.get("ModalityLUTSequence"):
-        raise Unfit(f"a Modality LUT Sequence: tables are not read; {save}")
 
 
 def _whole(found: Any, name: str) -> int | None:
@@ -311,42 +257,3 @@ def _whole(found: Any, name: str) -> int | None:
 
 def _frames(found: Any) -> int:
     return _whole(found, "NumberOfFrames") or 1
-
-
-def _rescale(found: Any, frame: int) -> tuple[float, float]:
-    """Slope and intercept."""
-    group = _group(found, "PixelValueTransformationSequence", frame)
-    slope, intercept = _number(group, "RescaleSlope"), _number(group, "RescaleIntercept")
-    return 1 if slope is None else slope, intercept or 0
-
-
-def _window(found: Any, frame: int) -> tuple[float, float, str] | None:
-    """Center, width and function; None: the file has none."""
-    group = _group(found, "FrameVOILUTSequence", frame)
-    center, width = _number(group, "WindowCenter"), _number(group, "WindowWidth")
-    if center is None or width is None:
-        if group.get("VOILUTSequence"):
-            raise Unfit("a VOI LUT Sequence without a window: tables are not read; save it as 8-bit PNG")
-        return None
-    return center, width, str(group.get("VOILUTFunction") or "LINEAR").upper()
-
-
-def _group(found: Any, name: str, frame: int) -> Any:
-    """What holds the elements of a functional group: that of the frame, of all frames, or the file itself."""
-    for groups, row in (("PerFrameFunctionalGroupsSequence", frame), ("SharedFunctionalGroupsSequence", 0)):
-        items = found.get(groups) or ()
-        if row < len(items) and (inner := items[row].get(name)):
-            return inner[0]
-    return found
-
-
-def _number(group: Any, name: str) -> float | None:
-    """The first value of an element."""
-    value = group.get(name)
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        value = value[0] if value else None
-    if value is None or value == "":
-        return None
-    if not math.isfinite(value := float(value)):
-        raise Unfit(f"damaged: {name} {value}")
-    return value

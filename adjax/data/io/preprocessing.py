@@ -26,8 +26,8 @@ FRAMES: Mapping[Frame, str] = {
 }
 RULES = {
     "decoding": "8 bits a channel; of 16 bits the upper 8, of 16-bit grey the upper 8 of `depth`; transparent pixels "
-    "on white; EXIF orientation applied; colour profiles not applied; DICOM by its rescale and its first window, or by "
-    "the range of its bits",
+    "on white; EXIF orientation applied; colour profiles not applied; DICOM by its rescale or modality table and its "
+    "first window, else its first VOI table, else the range of its bits",
     "grey": "ITU-R 601-2 in whole numbers: (19595 R + 38470 G + 7471 B + 32768) >> 16",
     "resize": "bilinear, its support widened when it shrinks (antialiased), as Pillow's Image.resize with BILINEAR",
     "large_jpeg": f"decoded at 1/2, 1/4 or 1/8 of its size while that is {FINER} times the size wanted or more, or "

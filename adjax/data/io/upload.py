@@ -11,8 +11,9 @@
 | TIFF with white as zero | turned over |
 | TIFF palette whose table has no entry above 255 | taken for one of 8 bits |
 | AVIF, and HEIF of telephones (extra `heif`) | 8 bits a channel: of 10 or 12 the upper 8 |
-| DICOM grey of 8 to 16 bits, signed too (extra `dicom`) | by its rescale and first window; MONOCHROME1 turned over |
-| the same without a window | from the least to the greatest value that its bits allow, whatever the picture uses |
+| DICOM grey of 8 to 16 bits, signed too (extra `dicom`) | by its rescale or modality table, and its first window |
+| the same without a window | by its first VOI table; MONOCHROME1 is turned over, here and above |
+| the same without either | from the least to the greatest value that its bits allow, whatever the picture uses |
 | DICOM RGB and YBR of 8 bits | RGB |
 | CMYK (print) | RGB by the plain formula; colour profiles are not applied, to no file |
 | grey TIFF of floats, signed or 32-bit integers, with `--range LOW HIGH` | LOW is black, HIGH white; others refused |
