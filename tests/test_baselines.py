@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from adjax import baselines
+from adjax import baselines, localise
 from adjax.auto import page
 from adjax.auto.fit import Evaluation, evaluate
 from adjax.data.io.thumbnails import thumbnails
@@ -72,7 +72,7 @@ class _Constant:
     """A detector that says the same of all."""
 
     threshold = 1.0
-    spec = SimpleNamespace(image_shape=(32, 32, 1), names=("constant",))
+    spec = SimpleNamespace(frame="whole", image_shape=(32, 32, 1), names=("constant",))
 
     def score(self, images: np.ndarray) -> np.ndarray:
         return np.zeros(len(images), np.float32)
@@ -87,15 +87,18 @@ def test_where_a_baseline_does_better_it_is_named():
     assert evaluate(_Constant(), grainy(9), grainy(9)).baselines == {}
 
 
-def test_the_report_says_so():
+def test_the_report_says_so(monkeypatch):
+    monkeypatch.setattr(localise, "kind", lambda detector: None)
     detector = _Constant()
     detector.calibration_scores = np.zeros(9)
     normal, odd = grainy(9), grainy(9, light=200)
     judged = evaluate(detector, normal, odd, train=grainy(20))
 
     files = [Path(f"folder/{i}.png") for i in range(18)]
-    about = {"folder": Path("folder"), "about": "", "command": "", "sha256": ""}
-    shown = page.of_training(detector, judged, normal, odd, files, **about, alpha=0.05, calibrated_on=False)
+    about = {"folder": Path("folder"), "about": "", "command": "", "sha256": "", "crossed": False}
+    scores = np.zeros(18, np.float32)
+    look = page.images_of(detector, scores, normal, odd)
+    shown = page.of_training(detector, judged, scores, files, look, **about, alpha=0.05, calibrated_on=False)
     assert "'mean colour' alone does better" in shown.lead
     assert ("AUROC of mean colour", "1.0000") in shown.facts["Trivial scores of the same images"]
     pictures = shown.views[0].pictures

@@ -31,15 +31,23 @@ WEIGHTS = np.random.default_rng(0).normal(size=(25, 7)).astype(np.float32)
 
 
 @pytest.mark.parametrize(
-    ("shape", "size"),
-    [((28, 28, 1), 512), ((128, 128, 3), 64), ((256, 256, 3), 16), ((4096, 4096, 3), 1), ((64,), 512)],
+    ("shape", "on_cpu", "elsewhere"),
+    [
+        ((28, 28, 1), 128, 512),
+        ((128, 128, 3), 8, 64),
+        ((256, 256, 3), 2, 16),
+        ((4096, 4096, 3), 1, 1),
+        ((64,), 512, 512),
+    ],
 )
-def test_a_batch_is_about_a_million_pixels(shape, size):
-    assert features.batch_size_for(shape) == size
-    if len(shape) == 3 and size == 16:
+def test_a_batch_is_about_a_million_pixels_and_on_cpu_an_eighth(shape, on_cpu, elsewhere, monkeypatch):
+    assert features.batch_size_for(shape) == on_cpu
+    if on_cpu == 2:
         batches = []
-        features.apply(lambda _, x: batches.append(x.shape) or x[:, 0, 0, 0], (), np.zeros((17, *shape), np.uint8))
-        assert batches == [(16, *shape)] * 2
+        features.apply(lambda _, x: batches.append(x.shape) or x[:, 0, 0, 0], (), np.zeros((3, *shape), np.uint8))
+        assert batches == [(2, *shape)] * 2
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert features.batch_size_for(shape) == elsewhere
 
 
 @pytest.mark.parametrize(
@@ -47,9 +55,9 @@ def test_a_batch_is_about_a_million_pixels(shape, size):
     [
         *(
             (count, (28, 28, 1), size)
-            for count, size in ((0, 1), (1, 1), (2, 8), (8, 8), (9, 64), (65, 512), (999, 512))
+            for count, size in ((0, 1), (1, 1), (2, 8), (8, 8), (9, 64), (65, 128), (999, 128))
         ),
-        *((count, (256, 256, 3), size) for count, size in ((8, 8), (9, 16), (99, 16))),
+        *((count, (96, 96, 3), size) for count, size in ((1, 1), (8, 8), (9, 8), (99, 8))),
         *((count, (4096, 4096, 3), 1) for count in (1, 3)),
     ],
 )

@@ -165,9 +165,10 @@ def test_figures_are_of_pictures_that_can_be_read(monkeypatch):
 
     def judge(normal, anomalous):
         layout = SimpleNamespace(test_normal=normal, test_anomalous=anomalous)
-        return train_tiles._judge(Console(quiet=True), detector, layout, crossed=False)
+        return train_tiles._judge(Console(quiet=True), detector, layout, None, False, None, None)
 
     monkeypatch.setattr(tiled, "scores", scores)
+    monkeypatch.setattr(train_tiles, "write_page", lambda *_: None)
     detector = SimpleNamespace(threshold=2.0, calibration_scores=np.array([0.0, 1.0], np.float32))
     found = judge(["1", "3", "bad"], ["4", "5", "bad"])
     assert (found.normal, found.anomalous, found.flagged, found.false_alarms) == (2, 2, 1.0, 0.5)
