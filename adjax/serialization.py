@@ -22,7 +22,7 @@ import numpy as np
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from adjax import models, scorers, thresholds
+from adjax import features, models, scorers, thresholds
 from adjax._trees import by_path
 from adjax.augment import Normalise
 from adjax.data.io.preprocessing import from_record
@@ -202,10 +202,11 @@ def _template(spec: Spec | FunctionSpec, held_out: int, channels: int | None = N
             params = _params(spec)
         else:
             params = method.init(jax.random.key(0), hparams)["params"]
-        seen = jnp.zeros((1, *spec.image_shape[:-1], channels or own), jnp.float32 if channels else spec.dtype)
+        count = features.batch_size_for(spec.image_shape)  # that of the extraction, so that the network is traced once
+        seen = jnp.zeros((count, *spec.image_shape[:-1], channels or own), jnp.float32 if channels else spec.dtype)
         outputs = method.outputs(params, seen)  # of images as the network sees them
-        state = scorers.fit(scorer, outputs, jnp.zeros(1, jnp.int32), classes)
-        calibration = thresholds.calibrate(scorer.distances(state, outputs), jnp.zeros(1, jnp.int32))
+        state = scorers.fit(scorer, outputs, jnp.zeros(count, jnp.int32), classes)
+        calibration = thresholds.calibrate(scorer.distances(state, outputs), jnp.zeros(count, jnp.int32))
         normalise = Normalise(jnp.zeros(channels), jnp.zeros(channels)) if channels else None
         return Detector(normalise, params, state, calibration, jnp.zeros(held_out), jnp.float32(0), spec)
 

@@ -134,7 +134,7 @@ def _entries(pictures: Pictures, side: int, chosen: np.ndarray) -> list[dict[str
         "image": pictures.images,
         "reconstruction": pictures.reconstructions,
         "anomaly map": None if pictures.maps is None else heat(pictures.maps, *extent(pictures.maps)),
-        "where": pictures.overlays,
+        "where it is odd": pictures.overlays,
     }
     names = pictures.names or [""] * len(pictures.rows)
     found = []

@@ -6,7 +6,7 @@ function startGallery() {
   const shown = new Map(); // strip -> how many of it the reader asked for
   onView.push(() => {
     byId("gallery-about").textContent = state.view.known
-      ? "The worst mistakes at the threshold above. Often the label is wrong, or the image shows what the score can't see."
+      ? "The worst mistakes at the threshold above, and what it catches. Often the label is wrong, or the image shows what the score can't see."
       : "What the threshold above flags, and what lies close to it. Nobody has said yet which of these are right.";
   });
   const draw = () => {
@@ -24,9 +24,11 @@ function judgedStrips() {
   const o = view.outcome(threshold);
   const alarms = view.pictures.filter((p) => !p.truth && isFlagged(p)).sort((a, b) => height(b) - height(a));
   const misses = view.pictures.filter((p) => p.truth && !isFlagged(p)).sort((a, b) => height(a) - height(b));
+  const caught = view.pictures.filter((p) => p.truth && isFlagged(p)).sort((a, b) => height(b) - height(a));
   return [
     { id: "alarms", title: "False alarms", about: "normal images, flagged; the highest scores first", total: o.fp, pictures: alarms.slice(0, 24) },
     { id: "misses", title: "Misses", about: "anomalies, not flagged; the lowest scores first", total: o.fn, pictures: misses.slice(0, 24) },
+    { id: "caught", title: "Caught", about: "anomalies, flagged; the highest scores first", total: o.tp, pictures: caught.slice(0, 24) },
     edge(),
   ];
 }
