@@ -1,8 +1,8 @@
 """What a picture twice as large costs, at most 4.4 times as much: `python -m benchmarks.sizes` writes a table of it.
 
 Detectors as `adjax train` makes them, of EfficientNet-Lite0 with random weights and a scorer of places, for pictures of
-three sizes, each twice the one before. Compiled for a batch of four: FLOPs and memory beyond the arguments are the
-compiler's; milliseconds a picture are medians, all sizes in turn.
+three sizes, each twice the one before. Compiled for the batch that `predict` takes: FLOPs and memory beyond the arguments
+are the compiler's, a picture; CPU milliseconds a picture, of user and kernel, are medians, all sizes in turn.
 """
 
 from __future__ import annotations
@@ -20,10 +20,13 @@ import numpy as np
 
 import adjax
 from adjax import surface
+from adjax.features import batch_size_for
 from adjax.predict.batch import predict_batch
 from experiments.rundir import environment, write_json
 
-SCORERS, SIDES, BATCH = ("padim", "patchcore", "subspace"), (96, 192, 384), 4
+SCORERS, SIDES = ("padim", "patchcore", "subspace"), (96, 192, 384)
+PICTURES = 16
+"""A size and a round."""
 
 
 def measure(scorer: str, rounds: int) -> dict[str, Any]:
@@ -34,32 +37,34 @@ def measure(scorer: str, rounds: int) -> dict[str, Any]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of random weights
             detector = jax.device_put(adjax.train_detector(images, scorer=scorer, weights="random"))
-        compiled = predict_batch.lower(detector, images[:BATCH]).compile()
-        ready.append((compiled, detector, images[:BATCH]))
+        batch = images[: batch_size_for(images.shape[1:])]
+        ready.append((predict_batch.lower(detector, batch).compile(), detector, batch))
     seconds: list[list[float]] = [[] for _ in SIDES]
     for turn in range(rounds + 1):
         for own, (compiled, detector, images) in zip(seconds, ready, strict=True):
-            began = time.perf_counter()
-            jax.block_until_ready(compiled(detector, images))
+            began = time.process_time()
+            for _ in range(PICTURES // len(images)):
+                jax.block_until_ready(compiled(detector, images))
             if turn:
-                own.append(time.perf_counter() - began)
+                own.append((time.process_time() - began) / PICTURES)
     rows = []
-    for side, own, (compiled, _, _) in zip(SIDES, seconds, ready, strict=True):
+    for side, own, (compiled, _, batch) in zip(SIDES, seconds, ready, strict=True):
         memory: Any = compiled.memory_analysis()
         cost: Any = compiled.cost_analysis()
         rows.append(
             {
                 "side_px": side,
-                "gflops": round(cost["flops"] / 1e9, 3),
-                "memory_mib": round((memory.temp_size_in_bytes + memory.output_size_in_bytes) / 2**20, 2),
-                "ms_a_picture": round(1000 * statistics.median(own) / BATCH, 2),
+                "batch": len(batch),
+                "gflops": round(cost["flops"] / len(batch) / 1e9, 3),
+                "memory_mib": round((memory.temp_size_in_bytes + memory.output_size_in_bytes) / len(batch) / 2**20, 2),
+                "cpu_ms": round(1000 * statistics.median(own), 2),
             }
         )
     return {
         "rows": rows,
         "largest_ratio": {
             key: round(max(b[key] / a[key] for a, b in itertools.pairwise(rows)), 2)
-            for key in ("gflops", "memory_mib", "ms_a_picture")
+            for key in ("gflops", "memory_mib", "cpu_ms")
         },
     }
 
@@ -71,7 +76,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "sizes.json")
     args = parser.parse_args()
     found = {scorer: measure(scorer, args.rounds) for scorer in SCORERS}
-    write_json(args.out, {"environment": environment("benchmarks.sizes"), "batch": BATCH, "scorers": found})
+    write_json(args.out, {"environment": environment("benchmarks.sizes"), "scorers": found})
     for scorer, of in found.items():
         print(scorer, of["largest_ratio"], *of["rows"], sep="\n  ")
 

@@ -320,6 +320,7 @@ def test_one_exported_program_serves_every_platform_and_batch_size(image, kernel
         ((7, 7, 32), (3, 3, 32, 64), (1, 1)),  # its third: many channels, so no zeros
         ((2, 2, 512), (3, 3, 512, 512), (1, 1)),  # VGG16's last: arithmetic is all
         ((14, 14, 256), (1, 1, 256, 512), (1, 1)),  # nothing to gather: a plain matmul
+        ((96, 96, 144), (1, 1, 144, 24), (1, 1)),  # and nothing is copied, however large
         ((1024, 1024, 64), (3, 3, 64, 64), None),  # copies would fill the memory
     ],
 )

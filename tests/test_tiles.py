@@ -13,7 +13,7 @@ from picture_files import save
 from rich.console import Console
 
 from adjax import __main__, detector_from, localise, tiles
-from adjax.auto import fit, plan, select, tiled
+from adjax.auto import fit, page, plan, select, tiled
 from adjax.auto.plan import UserChoices
 from adjax.cli import train_tiles
 from adjax.data import DataError
@@ -177,6 +177,22 @@ def test_figures_are_of_pictures_that_can_be_read(monkeypatch):
     assert judge(["1"], []) is judge(["1"], ["bad"]) is judge(["bad"], ["4"]) is judge([], ["bad"]) is None
 
 
+def test_a_report_has_pictures_in_their_proportions_and_outlines_what_is_flagged(detector, tmp_path, monkeypatch):
+    plain, odd = noise(160, 640), noise(160, 640)
+    odd[60:100, 400:440] = 255
+    files = [save(tmp_path / f"{name}.png", picture) for name, picture in (("plain", plain), ("odd", odd))]
+    levels = [tiles.score(detector, picture).score for picture in (plain, odd)]
+    monkeypatch.setattr(type(detector.spec), "frame", "tiles")
+    own = dataclasses.replace(detector, threshold=jax.numpy.float32(sum(levels) / 2))
+    shown = page.tiled_of(own, [None, *files])(np.array([1, 2]))
+    assert [image.shape for image in shown.images] == [(64, 256, 3)] * 2
+    red = [(drawn == (255, 40, 40)).all(-1) for drawn in shown.overlays]
+    assert not red[0].any()
+    rows, columns = np.nonzero(red[1])
+    assert 10 < rows.min() < rows.max() < 54
+    assert 140 < columns.min() < columns.max() < 196
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("process_as_it_was")
 def test_train_and_predict_find_a_small_defect_in_a_large_picture(tmp_path, capsys):
@@ -193,9 +209,11 @@ def test_train_and_predict_find_a_small_defect_in_a_large_picture(tmp_path, caps
     assert "--depth 12 with --tiles: tiles know no depth but 16" in " ".join(capsys.readouterr().err.split())
     assert __main__.main(["train", str(tmp_path / "all"), "--out", str(out), *options]) == 0
     assert "100.0% of the anomalies are flagged" in " ".join(capsys.readouterr().out.split())
+    assert "where it is odd" in (out / "report.html").read_text()
     folder = str(tmp_path / "all" / "anomalous")
     maps = ["--maps", str(tmp_path / "maps")]
     assert __main__.main(["predict", str(out), folder, "--out", str(tmp_path / "s.csv"), *maps]) == 0
+    assert "where it is odd" in (tmp_path / "report.html").read_text()
     assert (tmp_path / "maps" / "a.png.overlay.png").exists()
 
 
