@@ -1,8 +1,8 @@
 """What a picture twice as large costs, at most 4.4 times as much: `python -m benchmarks.sizes` writes a table of it.
 
 Detectors as `adjax train` makes them, of EfficientNet-Lite0 with random weights and a scorer of places, for pictures of
-three sizes, each twice the one before. Compiled for the batch that `predict` takes: FLOPs and memory beyond the arguments
-are the compiler's, a picture; CPU milliseconds a picture, of user and kernel, are medians, all sizes in turn.
+three sizes, each twice the one before. Compiled for the batch that `predict` takes: a picture's FLOPs and memory beyond
+the arguments are the compiler's; CPU milliseconds a picture, of user and kernel, are medians, all sizes in turn.
 """
 
 from __future__ import annotations

@@ -43,6 +43,7 @@ LAYERS = [
     {"drift", "metrics"},
     {"baselines", "pixel_metrics"},
     {"report"},
+    {"overlays"},
     {"predict", "auto", "doctor"},
     {"serve", "cluster"},
     {"cli"},

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import numpy as np
 
-from adjax import distribution
+from adjax import distribution, overlays
 from adjax.auto.fit import Evaluation
 from adjax.data.io import upload
 from adjax.data.io.preprocessing import FRAMES
 from adjax.data.io.scratch import Images
 from adjax.detector import Detector
-from adjax.report import Figure, Pictures, Report, View, choose, overlays
+from adjax.report import Figure, Pictures, Report, View, choose
 
 NAME = "report.html"
 Look = Callable[[np.ndarray], Pictures]

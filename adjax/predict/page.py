@@ -19,14 +19,14 @@ from typing import NamedTuple, Protocol
 import jax
 import numpy as np
 
-from adjax import distribution, drift
+from adjax import distribution, drift, overlays
 from adjax.data.io import reading, upload
 from adjax.data.io.sources.types import Source
 from adjax.data.split import DataError
 from adjax.detector import Detector
+from adjax.overlays import SIDE
 from adjax.predict.stream import Prediction
-from adjax.report import Figure, Pictures, Report, Table, View, choose, overlays
-from adjax.report.overlays import SIDE
+from adjax.report import Figure, Pictures, Report, Table, View, choose
 from adjax.report.pictures import shrunk
 
 NAME = "report.html"

@@ -11,7 +11,7 @@ from scipy import ndimage
 from adjax import atomic
 from adjax.data.io import reading, upload
 from adjax.data.io.pixels import seen_part
-from adjax.report.overlays import enlarged, level, overlay
+from adjax.overlays import enlarged, level, overlay
 from adjax.spec import FunctionSpec, Spec
 
 MOST_BOXES = 20

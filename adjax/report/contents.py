@@ -48,7 +48,7 @@ class Pictures:
       reconstructions: as `images`: what the network makes of them.
       maps: float[k, a, b], higher where an image is odder; any resolution.
       names: k file names.
-      overlays: as `images`: what `adjax.report.overlays` draws on them; None for one that has none.
+      overlays: as `images`: what `adjax.overlays` draws on them; None for one that has none.
     """
 
     rows: np.ndarray
