@@ -329,10 +329,21 @@ def _layout(layout: str, mesh: Mesh) -> Callable:
     if layout == "auto":
         layout = "map" if _platform(mesh) == "cpu" else "vmap"
     if layout == "vmap":
-        return jax.vmap
+        return _vmap
     if layout == "map":
         return lambda f: lambda xs: lax.map(f, xs)
     raise ValueError(f"layout {layout!r}: must be 'vmap', 'map' or 'auto'")
+
+
+def _vmap(f: Callable) -> Callable:
+    """`jax.vmap`; a single member goes without a dimension of one, which a TPU's tiles would pad to eight."""
+
+    def each(xs: PyTree) -> PyTree:
+        if len(jax.tree.leaves(xs)[0]) > 1:
+            return jax.vmap(f)(xs)
+        return jax.tree.map(lambda x: x[None], f(jax.tree.map(lambda x: x[0], xs)))
+
+    return each
 
 
 def _platform(mesh: Mesh) -> str:

@@ -49,8 +49,8 @@ class LeNet5(nnx.Module):
 
     def __call__(self, images: jax.Array) -> dict[str, jax.Array]:
         """`pool1`, `pool2` [N, h, w, c], `hidden` [N, 120], `features` [N, 84] (≥ 0), `logits` [N, K]."""
-        pool1 = nn.max_pool_2x2(nnx.relu(self.conv1(images)))
-        pool2 = nn.max_pool_2x2(nnx.relu(self.conv2(pool1)))
+        pool1 = nnx.relu(nn.max_pool_2x2(self.conv1(images)))  # after pooling a quarter is left, with the same values
+        pool2 = nnx.relu(nn.max_pool_2x2(self.conv2(pool1)))
         hidden = nnx.relu(self.hidden1(pool2.reshape(pool2.shape[0], -1)))
         features = nnx.relu(self.hidden2(hidden))
         return {

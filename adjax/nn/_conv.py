@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -14,6 +15,7 @@ from jax import lax
 from adjax.nn._geometry import Geometry
 from adjax.nn._lowerings import depthwise, tiled, winograd
 from adjax.nn._matmul import rounded
+from adjax.nn._one_channel import one_channel
 from adjax.nn._rounded import rounded_conv
 
 NHWC = ("NHWC", "HWIO", "NHWC")
@@ -110,6 +112,9 @@ def conv_general_dilated(
     exact = compute is None and lhs.dtype == rhs.dtype == jnp.float32  # sums of narrow pixels lose digits
     if tile and exact and strides == (1, 1) and _pays_winograd(out.shape, rhs.shape, tile):
         cpu = _with_gradients_of(matmul, lambda lhs, rhs: winograd(padded(lhs), rhs, precision))
+    if lhs.shape[3] == 1 and exact and strides == (1, 1) and not each_channel:
+        tpu = functools.partial(one_channel, pads=tuple(pads), precision=precision)
+        return lax.platform_dependent(lhs, rhs, cpu=cpu, tpu=tpu, default=xla)
     return lax.platform_dependent(lhs, rhs, cpu=cpu, default=xla)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax import lax
 
 
 def max_pool_2x2(x: jax.Array) -> jax.Array:
@@ -11,8 +13,17 @@ def max_pool_2x2(x: jax.Array) -> jax.Array:
 
     The larger of two columns, then of two rows. The gradient goes to the first of equal maxima, as in XLA's own
     pooling, but by masks instead of a scatter (measured 3 times faster on CPU; one mask of four for blocks, not of two
-    for pairs, took a quarter longer). NaN in a block gives NaN.
+    for pairs, took a quarter longer). A TPU takes XLA's own: pairs make dimensions of two, which its tiles pad. NaN in
+    a block gives NaN.
     """
+    return lax.platform_dependent(x, tpu=_windows, default=_pairs)
+
+
+def _windows(x: jax.Array) -> jax.Array:
+    return lax.reduce_window(x, np.array(-np.inf, x.dtype), lax.max, (1, 2, 2, 1), (1, 2, 2, 1), "VALID")
+
+
+def _pairs(x: jax.Array) -> jax.Array:
     n, height, width, channels = x.shape
     x = x[:, : height // 2 * 2, : width // 2 * 2].reshape(n, height // 2 * 2, width // 2, 2, channels)
     x = _larger(x[:, :, :, 0], x[:, :, :, 1]).reshape(n, height // 2, 2, width // 2, channels)
