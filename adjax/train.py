@@ -81,7 +81,7 @@ class Program(NamedTuple):
         `HostPrefetcher`, the next `steps_per_dispatch` steps, or what
         is left of the epoch or up to step `until`; `state` is donated; metrics are means over these steps, float32[M].
       steps_per_epoch, steps_per_dispatch: as they say.
-      table, images: the data on the devices; no images, if they are not resident.
+      table, images: the data on the devices, uint8[N, H·W·C] of images; none, if they are not resident.
       source: images on the host, if they are not resident.
       mesh: where it runs.
       compile_s: seconds it took to compile.
@@ -143,6 +143,7 @@ def compile_program(
         method,
         normalise,
         mesh,
+        image_shape=images.shape[1:],
         batch_size=batch_size,
         steps_per_epoch=steps_per_epoch,
         augment=augment,
@@ -153,7 +154,7 @@ def compile_program(
     table = jax.device_put(table, NamedSharding(mesh, P(MEMBER)))
     never = jax.device_put(np.int32(2**31 - 1), NamedSharding(mesh, P()))
     if resident:
-        given = on_device = jax.device_put(images, NamedSharding(mesh, P()))
+        given = on_device = jax.device_put(images.reshape(len(images), -1), NamedSharding(mesh, P()))
     else:
         on_device = None
         block = (len(table.seed), steps_per_dispatch, batch_size, *images.shape[1:])
@@ -195,6 +196,7 @@ def functions(
     normalise: Normalise,
     mesh: Mesh,
     *,
+    image_shape: tuple[int, ...],
     batch_size: int,
     steps_per_epoch: int,
     augment: Augment,
@@ -206,6 +208,7 @@ def functions(
 
     Args:
       method, normalise, mesh, batch_size, augment, steps_per_dispatch, layout, resident: as of `compile_program`.
+      image_shape: [H, W, C].
       steps_per_epoch: optimiser steps per pass through the largest member's rows, ≥ 1.
 
     Returns:
@@ -245,7 +248,12 @@ def functions(
         rows, labels = (lax.dynamic_index_in_dim(x, step % steps_per_epoch, keepdims=False) for x in order)
         key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), _STEP), step)
         key, augment_key = jax.random.split(key)
-        batch = images[rows] if resident else lax.dynamic_index_in_dim(images, place, keepdims=False)
+        # a row an image: a TPU would put a dimension of 60,000 in its lanes, and read all of them for a batch
+        batch = (
+            images[rows].reshape(-1, *image_shape)
+            if resident
+            else lax.dynamic_index_in_dim(images, place, keepdims=False)
+        )
         if any(augment):
             batch = augment(_collective.keys(augment_key, rows.size, DATA), batch)
         return method_step(state, {"images": normalise(batch), "labels": labels}, key, axis_name=DATA)

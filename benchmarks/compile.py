@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -140,6 +141,7 @@ def training(
         method,
         Normalise(np.full(setting.shape[2], 0.5, np.float32), np.ones(setting.shape[2], np.float32)),
         mesh,
+        image_shape=setting.shape,
         batch_size=batch_size,
         steps_per_epoch=images // batch_size,
         augment=Augment(),
@@ -154,7 +156,7 @@ def training(
     state = jax.eval_shape(functions.init, table)
     weights = {name: x for name, x in state.members.items() if name not in ("optimizer", "hparams")}
     order = jax.eval_shape(functions.epoch_order, table, ints())
-    pictures = shape(images, *setting.shape, dtype=jnp.uint8)
+    pictures = shape(images, math.prod(setting.shape), dtype=jnp.uint8)
     read = min(members * STEPS * batch_size / images, 1), min(STEPS * batch_size / images, 1)  # shares of both
     return Compiled(
         functions.run,

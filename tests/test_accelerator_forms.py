@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from adjax import _numerics, scorers, thresholds
+from adjax import _numerics, nn, scorers, thresholds
+from adjax.nn._one_channel import one_channel
+from adjax.nn._pool import _pairs, _windows
 from adjax.scorers.mahalanobis import _scattered, _selected, _squares
 from adjax.scorers.patchcore import _gathered, _multiplied
 
@@ -117,3 +119,33 @@ def test_distances_from_the_own_class_are_those_looked_up(classes):
     expected = distances[np.arange(40), labels]
     for form in (thresholds._looked_up, thresholds._chosen):
         np.testing.assert_array_equal(form(jnp.asarray(distances), jnp.asarray(labels)), expected)
+
+
+@pytest.mark.parametrize("pads", [((2, 2), (2, 2)), ((0, 0), (1, 3))])
+def test_the_image_slid_over_a_gradient_gives_that_of_the_kernel(pads):
+    rng = np.random.default_rng(0)
+    x, kernel, back = (
+        jnp.asarray(rng.integers(-4, 5, shape), jnp.float32)  # sums without rounding
+        for shape in ((3, 12, 9, 1), (5, 3, 1, 6), (3, 8 + sum(pads[0]), 7 + sum(pads[1]), 6))
+    )
+
+    def plain(x, kernel):
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+    def forms(f):
+        y, pull = jax.vjp(f, x, kernel)
+        return y, *pull(back), jax.jvp(f, (x, kernel), (x, 2 * kernel))[1]
+
+    for ours, xla in zip(forms(lambda x, k: one_channel(x, k, pads)), forms(plain), strict=True):
+        np.testing.assert_array_equal(ours, xla)
+
+
+def test_pooling_by_windows_is_that_by_pairs():
+    """Few distinct values, so with every kind of tie; and a row and a column too many."""
+    x = jnp.asarray(np.random.default_rng(0).integers(-1, 2, (4, 7, 5, 3)), jnp.float32)
+    for form in (_windows, nn.max_pool_2x2):
+        y, pull = jax.vjp(form, x)
+        expected, expected_pull = jax.vjp(_pairs, x)
+        np.testing.assert_array_equal(y, expected)
+        np.testing.assert_array_equal(pull(1 + jnp.exp(y)), expected_pull(1 + jnp.exp(y)))
+    assert np.isnan(_windows(x.at[0, 0, 0, 0].set(jnp.nan))[0, 0, 0, 0])

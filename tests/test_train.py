@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import jax
@@ -99,7 +100,7 @@ def test_padding_is_never_seen(program, state):
     images[-1] = 255
     assert poisoned.rows.max() < len(images) - 1
     poisoned.rows[padding], poisoned.labels[padding] = len(images) - 1, 2**30
-    images = jax.device_put(images, program.images.sharding)
+    images = jax.device_put(images.reshape(len(images), -1), program.images.sharding)
     assert_equal(trained(of_members(program, poisoned)._replace(images=images), 11), state)
 
 
@@ -135,6 +136,7 @@ def test_an_epoch_shows_every_image_once_in_fair_order():
         small_method(),
         normalise_of(digits()[0]),
         make_mesh(2, jax.devices()[:1]),
+        image_shape=SHAPE,
         batch_size=4,
         steps_per_epoch=2,
         augment=Augment(),
@@ -254,6 +256,7 @@ def test_the_program_lowers_for_accelerators(name):
         method,
         normalise_of(digits()[0]),
         make_mesh(2, jax.devices()[:1]),
+        image_shape=SHAPE,
         batch_size=16,
         steps_per_epoch=3,
         augment=Augment(shift_px=1),
@@ -265,7 +268,7 @@ def test_the_program_lowers_for_accelerators(name):
     arguments = {
         "init": (members,),
         "epoch_order": (members, state.step),
-        "run": (state, members.seed, order, digits()[0], state.step),
+        "run": (state, members.seed, order, digits()[0].reshape(-1, math.prod(SHAPE)), state.step),
     }
     for name, args in arguments.items():
         shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype), args)
