@@ -42,7 +42,7 @@ from adjax.augment import Augment, Normalise
 from adjax.members import Members
 from adjax.sharding import DATA, MEMBER, make_mesh, on_own_rows
 from adjax.spec import Precision
-from benchmarks import chips, needs
+from benchmarks import chips, needs, plain
 from benchmarks.compile_page import page, plot
 from benchmarks.compiled import Compiled, compiled, listed, size
 from benchmarks.harness import flops
@@ -188,6 +188,9 @@ PROGRAMS: dict[str, Callable[[Any], Compiled]] = {
     "epoch order, 60,000 images": lambda chip: training(chip, LENET, 128, "epoch_order"),
     "LeNet + center loss, batch 128": lambda chip: training(chip, LENET, 128),
     "LeNet + center loss, batch 128, 15 members": lambda chip: training(chip, LENET, 128, members=15),
+    "LeNet in plain JAX, a step of 128": lambda _: Compiled(
+        plain.step, plain.arguments(128), step_flop(LENET, 128), exact=False
+    ),
     "autoencoder, batch 128": lambda chip: training(chip, AUTOENCODER, 128),
     "CNN classifier, batch 128": lambda chip: training(chip, CNN, 128),
     "GAN, float32, batch 16": lambda chip: training(chip, gan(None), 16, images=6000),
