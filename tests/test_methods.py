@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from jax.sharding import AbstractMesh, PartitionSpec
+from jax.sharding import AbstractMesh, AxisType, PartitionSpec
 from sums import chain
 from tiers import daily
 from training import CLASSES, SHAPE, Small, digits
@@ -323,7 +323,7 @@ def test_a_step_waits_for_other_devices_no_more_often_than_it_must(name):
     both, everywhere = PartitionSpec("data"), PartitionSpec()
     step = jax.shard_map(
         partial(built(name).step, axis_name="data"),
-        mesh=AbstractMesh((2,), ("data",)),
+        mesh=AbstractMesh((2,), ("data",), axis_types=(AxisType.Auto,)),
         in_specs=(everywhere, both, everywhere),
         out_specs=everywhere,
         check_vma=False,
