@@ -134,14 +134,17 @@ def test_every_program_compiles_for_a_tpu(name, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["LeNet + center loss, batch 128 a chip", "OOD head on LeNet, batch 128"])
-def test_a_shared_step_sends_its_gradients_at_once_and_nothing_else(tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "times"), [("LeNet + center loss, batch 128 a chip", 1), ("OOD head on LeNet, batch 128", 2)]
+)
+def test_a_shared_step_sends_its_gradients_and_nothing_else(tmp_path, name, times):
+    """Those of two networks, which don't wait for each other, XLA may send apart."""
     target, rows = compile_for_a_tpu(tmp_path, "--chips", "4", "--programs", name)
     assert target == "4 × v5e"
     ((kind, sent),) = rows[name]["sent"].items()
     assert kind == "all-reduce"
-    assert len(sent) == 1
-    assert rows[name]["weight_bytes"] <= sent[0] < rows[name]["weight_bytes"] + 100  # and a few sums of the metrics
+    assert len(sent) == times
+    assert rows[name]["weight_bytes"] <= sum(sent) < rows[name]["weight_bytes"] + 200  # and a few sums of the metrics
 
 
 @pytest.mark.slow
