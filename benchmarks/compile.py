@@ -10,7 +10,8 @@ other. All but the compile time repeats exactly; the CUDA compiler counts neithe
     needed      10⁹ operations that the algorithm needs, of all chips, a loop's body as often as it runs
     bound       no chip can be faster: needed operations at the data sheet's peak, or the floor at its bandwidth. Peaks
                 are those of exact float32 products where the program asks for them
-    sent        bytes of collectives on one chip, and how many operations they are; a loop's body once
+    sent        bytes of collectives on one chip, and how many operations they are; a loop's body once,
+                of a choice's branches the one that sends most
     links       the least time of them, as all-reduces at the data sheet's rate and without latency; a loop's body as
                 often as it runs
     scaling     bound / (bound + links): what remains of a chip's rate if it was at the bound and nothing overlaps

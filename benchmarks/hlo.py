@@ -10,9 +10,10 @@ _ARRAY = re.compile(r"(pred|[a-z]+\d+)\[([\d,]*)\](?:\{([\d,]*)(?::T\((\d+)(?:,(
 _INSTRUCTION = re.compile(r"^\s+(?:ROOT )?%(\S+) = (.*?) ([a-z][a-z-]*)\((.*?)\)(?:,|$)")
 _FREE = {"parameter", "constant", "tuple", "get-tuple-element", "bitcast", "iota", "after-all"}
 COLLECTIVES = "all-reduce", "reduce-scatter", "all-gather", "all-to-all", "collective-permute"
-_COLLECTIVE = re.compile(
-    rf"^\s+(?:ROOT )?%\S+ = (.*?) ({'|'.join(COLLECTIVES)})(-start)?\((.*?)\)(?:,|$)", re.MULTILINE
-)
+_COLLECTIVE = re.compile(rf"^\s+(?:ROOT )?%\S+ = (.*?) ({'|'.join(COLLECTIVES)})(-start)?\((.*?)\)(?:,|$)")
+_COMPUTATION = re.compile(r"^(?:ENTRY )?%(\S+) \(.*\{$")
+_CALLS = re.compile(r"\b(?:calls|to_apply|body|condition)=%([\w.-]+)")
+_BRANCHES = re.compile(r"\b(?:branch_computations=\{([^}]*)\}|true_computation=(\S+), false_computation=(\S+))")
 COUNTED = "fusion", "gather", "scatter", "sort", "custom-call"
 
 
@@ -47,7 +48,8 @@ def counts(text: str) -> dict[str, int]:
 
 
 def collectives(text: str) -> list[dict[str, Any]]:
-    """What the chips send each other, an operation each, in the order of the text; a loop's body is there once.
+    """What the chips send each other, an operation each: a loop's body once, and of a choice's branches the one that
+    sends most, since one is taken.
 
     Args:
       text: of the compiled program.
@@ -55,13 +57,39 @@ def collectives(text: str) -> list[dict[str, Any]]:
     Returns:
       Rows of `kind`; `bytes` of the result on one chip, unpadded; and `arrays`, how many were put together.
     """
-    rows = []
-    for result, kind, start, _ in _COLLECTIVE.findall(text):
-        arrays = [_bytes(dtype, sides) for dtype, sides, *_ in _ARRAY.findall(result)]
-        if start and kind != "all-reduce":  # (operands, results, …): the results alone
-            arrays = arrays[len(arrays) // 2 :]
-        rows.append({"kind": kind, "bytes": sum(arrays), "arrays": len(arrays)})
-    return rows
+    computations: dict[str, list[str]] = {}
+    own: list[str] = computations.setdefault("", [])
+    for line in text.splitlines():
+        if found := _COMPUTATION.match(line):
+            own = computations.setdefault(found[1], [])
+        else:
+            own.append(line)
+
+    def sent(name: str) -> list[dict[str, Any]]:
+        rows = []
+        for line in computations.get(name, ()):
+            if found := _COLLECTIVE.match(line):
+                rows.append(_row(*found.groups()[:3]))
+            for called in _CALLS.findall(line):
+                rows += sent(called)
+            if branches := _branches(line):
+                rows += max(map(sent, branches), key=lambda each: sum(row["bytes"] for row in each))
+        return rows
+
+    called = {name for line in text.splitlines() for name in (*_CALLS.findall(line), *_branches(line))}
+    return [row for name in computations if name not in called for row in sent(name)]
+
+
+def _branches(line: str) -> list[str]:
+    """The computations of a conditional's branches; none, if the line has no conditional."""
+    return [name for found in _BRANCHES.findall(line) for name in re.findall(r"%?([\w.-]+)", " ".join(found))]
+
+
+def _row(result: str, kind: str, start: str | None) -> dict[str, Any]:
+    arrays = [_bytes(dtype, sides) for dtype, sides, *_ in _ARRAY.findall(result)]
+    if start and kind != "all-reduce":  # (operands, results, …): the results alone
+        arrays = arrays[len(arrays) // 2 :]
+    return {"kind": kind, "bytes": sum(arrays), "arrays": len(arrays)}
 
 
 def _bytes(dtype: str, sides: str) -> int:
