@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from adjax import localise, metrics, pixel_metrics, process, scorers, surface
-from adjax.auto.plan import BACKBONE, LAYERS, MAPS, PATCHES
+from adjax.auto.plan import BACKBONE, LAYERS, PATCHES
 from adjax.data.defects import defects
 from adjax.extraction import extract
 from adjax.pipeline import Recipe, member, train_members
@@ -39,7 +39,7 @@ def outputs_of(images: np.ndarray, trained: int) -> Outputs:
     normalise = built.normalise(images[:trained])
     table = built.members([np.arange(trained)], [labels], [0])
     params = member(train_members(built, images, table, normalise, 0, batch_size=1).params, 0)
-    kept = {"patches", *MAPS}
+    kept = {"patches", *LAYERS}
     return {k: x for k, x in extract(built.spec, params, normalise, images, kept).items() if k in kept}
 
 

@@ -1,4 +1,4 @@
-"""PaDiM and PatchCore on several layers: a model of each, and the weighted mean of their maps."""
+"""PaDiM and PatchCore on several layers: a model of each, and the mean of their maps."""
 
 import functools
 
@@ -10,7 +10,6 @@ from adjax import localise, scorers
 from adjax._numerics import averaged
 
 RNG = np.random.default_rng(0)
-WEIGHTS = 1.0, 0.5
 # all patches are remembered, so that the draw of a sample decides nothing
 OPTIONS = {"padim": {}, "patchcore": {"coreset": 960, "capacity": 1000}}
 Y = np.zeros(40, np.int32)
@@ -44,13 +43,13 @@ def unit(name, state):
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_the_map_is_the_weighted_mean_of_each_layers_own(name):
-    state, maps, score = fitted(name, ("fine", "coarse"), weights=WEIGHTS)
+def test_the_map_is_the_mean_of_each_layers_own(name):
+    state, maps, score = fitted(name, ("fine", "coarse"))
     expected = np.zeros((12, 4, 6))
-    for weight, layer in zip(WEIGHTS, ("fine", "coarse"), strict=True):
+    for layer in ("fine", "coarse"):
         own, alone, _ = fitted(name, layer)
         found = np.asarray(alone(own, {layer: np.asarray(averaged(OTHERS[layer], zeros=True))})) / unit(name, own)
-        expected += weight / sum(WEIGHTS) * np.asarray(localise.enlarged(found, (4, 6)))
+        expected += 0.5 * np.asarray(localise.enlarged(found, (4, 6)))
     np.testing.assert_allclose(maps(state, OTHERS), expected, rtol=1e-3)
     np.testing.assert_allclose(score(state, OTHERS), expected.max((1, 2)), rtol=1e-3)
 
@@ -91,8 +90,6 @@ def test_fitted_to_nothing_everything_is_infinitely_far(name):
     [
         ("padim", {"feature": ()}, "name at least one output"),
         ("padim", {"feature": ("a", "a")}, "none twice"),
-        ("padim", {"feature": ("a", "b"), "weights": (1.0,)}, "a positive number for each of the features a, b"),
-        ("padim", {"feature": ("a", "b"), "weights": (1.0, 0.0)}, "a positive number for each"),
         ("padim", {"feature": ("a", "b"), "dim": 3}, "dim=3: several features"),
         ("patchcore", {"feature": ("a", "b"), "neighbours": 9}, "neighbours=9"),
     ],

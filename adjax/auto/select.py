@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from adjax import metrics, scorers
-from adjax.auto.plan import LAYERS, MAPS, PATCHES, STATISTICS, TILED, TrainingPlan
+from adjax.auto.plan import LAYERS, PATCHES, STATISTICS, TILED, TrainingPlan
 from adjax.data.defects import defects, foreign
 from adjax.data.io.scratch import Images
 from adjax.detector import extract
@@ -119,7 +119,7 @@ def compare(
     normalise = built.normalise(pictures)
     trained = train_members(built, pictures, table, normalise, 0, batch_size=1)
     of = built.spec, member(trained.params, 0), normalise
-    known, unseen = (extract(*of, x, {"patches", "statistics", *MAPS}) for x in (pictures, odd))
+    known, unseen = (extract(*of, x, {"patches", "statistics", *LAYERS}) for x in (pictures, odd))
     first, last = (np.searchsorted(seen, rows) for rows in (fitted, rest))
     planned = (built.spec.scorer, dict(plan.scorer_options))
     patches = patch_scorers(plan)

@@ -1,13 +1,12 @@
-"""One scorer of places for each of several layers, at the layer's own resolution; their weighted mean is the map.
+"""One scorer of places for each of several layers, at the layer's own resolution; their mean is the map.
 
-    map(f) = Σ_l w_l map_l(f_l) / u_l        score(f) = max_p map(f)_p
+    map(f) = 1/L Σ_l map_l(f_l) / u_l        score(f) = max_p map(f)_p
 
-with weights w_l that add up to 1, and u_l the unit of layer l: what the scorer's own distance of a normal patch is
-about. The layers side by side, as in PaDiM and PatchCore, are one long feature, in which the deepest and widest
-decides: it sees what a picture shows, and overlooks a small defect. Apart, each has its say; fewer covariances are
-fitted, and fewer distances computed, since a deep layer has few places. Each map is first averaged over 3×3 places,
-zeros beyond the edge, as for `patches` (`adjax.models._patches`); those of the layers are brought to the size of the
-first (bilinear).
+with u_l the unit of layer l: what the scorer's own distance of a normal patch is about. The layers side by side, as in
+PaDiM and PatchCore, are one long feature, in which the deepest and widest decides: it sees what a picture shows, and
+overlooks a small defect. Apart, each has its say; fewer covariances are fitted, and fewer distances computed, since a
+deep layer has few places. Each map is first averaged over 3×3 places, zeros beyond the edge, as for `patches`
+(`adjax.models._patches`); those of the layers are brought to the size of the first (bilinear).
 
 Reference:
   Defard et al., "PaDiM" (ICPR Workshops 2021), and Roth et al., "Towards total recall in industrial anomaly detection"
@@ -22,7 +21,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from adjax._numerics import averaged, enlarged, highest
@@ -33,7 +31,6 @@ from adjax.types import Outputs, PyTree, Scorer
 def layered(
     make: Callable[[str], Scorer],
     features: Sequence[str],
-    weights: Sequence[float] | None,
     unit: Callable[[PyTree], Any],
     smooth: bool,
 ) -> Scorer:
@@ -42,7 +39,6 @@ def layered(
     Args:
       make: the scorer that scores the output of a name, float [N, h, w, C].
       features: names of the outputs, at least one; the first has the finest grid.
-      weights: w, > 0, of each feature, up to a common factor; None: equal ones.
       unit: u of a fitted state, > 0.
       smooth: average the combined map over 3×3 places.
 
@@ -50,16 +46,11 @@ def layered(
       A `Scorer`; an image left out of the fit of one layer is left out of all.
 
     Raises:
-      ValueError: no features, or one twice; weights that are not as many, or not positive; in fitting, an
-        output that is not a map.
+      ValueError: no features, or one twice; in fitting, an output that is not a map.
     """
     names = tuple(features)
     if not names or len(set(names)) < len(names):
         raise ValueError(f"feature {names}: name at least one output, and none twice")
-    share = np.ones(len(names)) if weights is None else np.asarray(weights, float)
-    if share.shape != (len(names),) or not (np.isfinite(share) & (share > 0)).all():
-        raise ValueError(f"weights {weights}: give a positive number for each of the features {', '.join(names)}")
-    share = share / share.sum()
     parts = [make(name) for name in names]
 
     def init(shapes: Sequence[tuple[int, ...]], classes: int) -> tuple[PyTree, ...]:
@@ -83,10 +74,8 @@ def layered(
     def maps(state: tuple[PyTree, ...], outputs: Outputs) -> Float[Array, "N ..."]:
         pooled = _pooled(outputs)
         size = pooled[names[0]].shape[1:3]
-        found = jnp.zeros((), jnp.float32)
-        for part, own, weight in zip(parts, state, share.tolist(), strict=True):
-            assert part.maps is not None
-            found = found + weight * _enlarged(part.maps(own, pooled) / unit(own), size)
+        each = [part.maps(own, pooled) / unit(own) for part, own in zip(parts, state, strict=True) if part.maps]
+        found = jnp.stack([_enlarged(x, size) for x in each]).mean(0)
         return averaged(found) if smooth else found
 
     def score(state: tuple[PyTree, ...], outputs: Outputs) -> Float[Array, " N"]:

@@ -59,7 +59,6 @@ def padim(
     dim: int | None = None,
     seed: int = 0,
     smooth: bool = False,
-    weights: Sequence[float] | None = None,
 ) -> Scorer:
     """PaDiM on `outputs[feature]`, float [N, h, w, C], or the same flattened.
 
@@ -68,11 +67,10 @@ def padim(
       channels: drawn at random; all, if there are no more.
       shrinkage: of each covariance, as in `adjax.scorers.mahalanobis`, in [0, 1].
       feature: name of the network output to score: any with places. Several: maps, the finest first, each with its own
-        Gaussians, and the weighted mean of d / sqrt(C) is the map.
+        Gaussians, and the mean of d / sqrt(C) is the map.
       dim: C; None: as many as there are.
       seed: of the draw.
       smooth: average the map over 3×3 places, where the paper blurs it at the size of the image.
-      weights: of several features in that mean; None: equal ones.
 
     Returns:
       A `Scorer`; `distances` has one column, and `maps` tells where. An image with a NaN scores NaN. Images with
@@ -91,7 +89,6 @@ def padim(
         return layered(
             lambda name: padim(None, channels, shrinkage, name, seed=seed),
             feature,
-            weights,
             lambda state: state.places.origin.shape[-1] ** 0.5,  # of a normal patch, the squared distance is about C
             smooth,
         )

@@ -56,7 +56,6 @@ def patchcore(
     dim: int | None = None,
     seed: int = 0,
     smooth: bool = False,
-    weights: Sequence[float] | None = None,
 ) -> Scorer:
     """PatchCore on `outputs[feature]`, float [N, h, w, C]; or [N, C], one patch per image.
 
@@ -66,11 +65,10 @@ def patchcore(
       capacity: patches sampled to choose them from, ≥ coreset.
       neighbours: b above, from 2 to coreset, 9 in the authors' code; 1: w = 1.
       feature: name of the network output to score: any with places. Several: maps, the finest first, each with its own
-        memory, and the weighted mean of the distances, in units of the memory's standard deviation, is the map.
+        memory, and the mean of the distances, in units of the memory's standard deviation, is the map.
       dim: C; None: as many as there are.
       seed: of the first patch chosen.
       smooth: average the map, and so the score, over 3×3 places; the authors blur the map alone.
-      weights: of several features in that mean; None: equal ones.
 
     Returns:
       A `Scorer`; `distances` has one column, and `maps` tells where, not weighted. An image with a NaN scores NaN.
@@ -89,7 +87,7 @@ def patchcore(
                 f"neighbours={neighbours}, dim={dim}: several features {tuple(feature)} have no single most anomalous "
                 "patch to weigh, and dims of their own; leave both out"
             )
-        return layered(lambda name: patchcore(coreset, capacity, 1, name, seed=seed), feature, weights, _spread, smooth)
+        return layered(lambda name: patchcore(coreset, capacity, 1, name, seed=seed), feature, _spread, smooth)
 
     def init(shape: int | tuple[int, ...], classes: int) -> Sample:
         return _reservoir.init(capacity, dim or np.atleast_1d(shape)[-1], classes)
