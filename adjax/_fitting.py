@@ -51,7 +51,7 @@ def calibrating(scorer: Scorer, stats: PyTree, state: PyTree, outputs: Outputs, 
     without that image, where the scorer has it in closed form and float32 can tell; otherwise by the fit to all.
 
     A scorer knows what it was fitted to better than it knows others, so thresholds of its own distances flag too many:
-    of 117 images a class, 9 % instead of 4 % (`layers`, digits held out).
+    43 % of fresh rows of 64 features instead of 5, of `layers` fitted to 300 (`experiments.calibration_features`).
     """
     if scorer.unseen is None:
         return scorer.distances(state, outputs)
