@@ -47,6 +47,33 @@ def highest(x: jax.Array, axis: int | tuple[int, ...] = -1) -> jax.Array:
     return jnp.where(jnp.isnan(x).any(axis), jnp.nan, x.max(axis))
 
 
+def top_mean(maps: jax.Array, share: float) -> jax.Array:
+    """Averages the highest share of each map, at least one value.
+
+    Args:
+      maps: float[N, ...].
+      share: in [0, 1]; 0 is the maximum.
+
+    Returns:
+      float[N]; NaN for a map with a NaN.
+    """
+    flat = maps.reshape(maps.shape[0], -1)
+    count = max(round(share * flat.shape[1]), 1)
+    found = flat.max(1) if count == 1 else lax.top_k(flat, count)[0].mean(1)
+    return jnp.where(jnp.isnan(flat).any(1), jnp.nan, found)
+
+
+def share_of_places(top: float) -> float:
+    """`top`, a scorer's option, if it is one that `top_mean` takes.
+
+    Raises:
+      ValueError: it lies outside of [0, 1].
+    """
+    if not 0 <= top <= 1:
+        raise ValueError(f"top={top}: must be a share of the places in [0, 1]")
+    return top
+
+
 def lowest(x: jax.Array, axis: int | tuple[int, ...] = -1) -> jax.Array:
     """Computes the minimum, NaN where there is one, see `highest`.
 

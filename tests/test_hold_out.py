@@ -46,7 +46,7 @@ def test_a_promise_that_can_not_be_kept_is_refused(labels, alpha, why):
         fit.hold_out(labels, alpha, seed=0)
 
 
-@pytest.mark.parametrize(("n", "alpha", "crossed"), [(49, 0.05, True), (50, 0.05, False), (50, 0.04, True)])
+@pytest.mark.parametrize(("n", "alpha", "crossed"), [(99, 0.05, True), (100, 0.05, False), (100, 0.01, True)])
 def test_a_frozen_network_is_cross_fitted_where_too_few_can_be_held_out(n, alpha, crossed):
     parts = fit.hold_out(np.zeros(n, int), alpha, seed=0, frozen=True)
     assert parts.crossed == crossed

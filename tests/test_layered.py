@@ -104,6 +104,19 @@ def test_a_layer_without_places_is_refused():
         scorers.fit(scorers.make("padim", feature=("flat",)), {"flat": TRAIN["fine"][:, 0, 0]}, Y, 1)
 
 
+@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("feature", ["fine", ("fine", "coarse")])
+def test_the_score_is_the_mean_of_the_highest_share_of_places(name, feature):
+    state, maps, _ = fitted(name, feature)
+    found = np.asarray(maps(state, OTHERS))
+    places = found[0].size
+    scorer = scorers.make(name, feature=feature, top=4 / places, **OPTIONS[name])
+    expected = np.sort(found.reshape(len(found), -1), 1)[:, -4:].mean(1)
+    np.testing.assert_allclose(scorer.score(state, OTHERS), expected, rtol=1e-5)
+    with pytest.raises(ValueError, match="top=-1: must be a share"):
+        scorers.make(name, feature=feature, top=-1)
+
+
 def test_a_fusion_of_layered_scorers_takes_them_all():
     feature = "fine", "coarse"
     scorer = scorers.make(

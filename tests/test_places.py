@@ -11,13 +11,13 @@ from PIL import Image
 import adjax
 from adjax import detector as detectors
 from adjax import localise, models, scorers
+from adjax._numerics import top_mean
 from adjax.auto import fit
 from adjax.data import defects
 from adjax.data.io import pixels, upload
 from adjax.models._patches import aligned
 from adjax.models._statistics import statistics
 from adjax.predict import regions
-from adjax.scorers.patchwise import highest
 from adjax.spec import Spec
 
 RNG = np.random.default_rng(0)
@@ -136,7 +136,7 @@ def test_the_mean_of_the_highest_places():
     assert np.isnan(scorer.score(state, {"patches": broken})).tolist() == [True] + [False] * 7
     signed = np.ones((2, 2, 4), np.float32)
     signed[0, 1, 2] = -np.float32(np.nan)  # which a device sorts below all numbers
-    assert np.isnan(highest(jnp.asarray(signed), 0.25)).tolist() == [True, False]
+    assert np.isnan(top_mean(jnp.asarray(signed), 0.25)).tolist() == [True, False]
     with pytest.raises(ValueError, match=r"top=1\.5: must be a share"):
         scorers.make("patchwise", top=1.5)
 

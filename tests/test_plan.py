@@ -50,8 +50,40 @@ def test_the_choice_follows_the_data_and_is_explained(published, headers, classe
     assert (chosen.method, chosen.model) == (method, model)
     assert chosen.shape == (*size, headers[0].channels)
     assert (chosen.pretrained is not None) == (method == "gmm")
-    assert chosen.scorer == ("mahalanobis" if method == "gmm" and classes > 1 else None)
+    frozen = "mahalanobis" if classes > 1 else "knn"
+    assert chosen.scorer == (frozen if method == "gmm" else None)
     assert "few" in chosen.why[0] if len(headers) < 1000 else "few" not in chosen.why[0]
+
+
+@pytest.mark.parametrize(
+    ("shape", "asked", "seen"),
+    [
+        ((28, 28), None, (128, 128)),
+        ((100, 120), None, (112, 144)),
+        ((100, 120), 64, (96, 96)),
+        ((100, 120), 112, None),
+        ((128, 128), None, None),
+        ((192, 192), None, None),
+    ],
+)
+def test_small_pictures_are_enlarged_for_a_trained_network(published, shape, asked, seen):
+    chosen = plan.choose([Header(*shape, 3, "RGB")] * 60, 1, UserChoices(side_px=asked))
+    assert chosen.model_options.get("side_px") == seen
+    array = plan.choose([Header(100, 120, 3, "")] * 60, 1, UserChoices(), (100, 120, 3))
+    assert (array.shape, array.model_options["side_px"]) == ((100, 120, 3), (112, 144))
+
+
+@pytest.mark.parametrize(("n", "k", "capacity"), [(60, 1, 256), (300, 1, 512), (999, 1, 1024), (20_000, 20, 10_000)])
+def test_neighbours_belong_to_the_number_of_images(published, n, k, capacity):
+    chosen = plan.choose([LARGE[0]] * n, 1, UserChoices())
+    assert chosen.scorer_options == {"k": k, "capacity": capacity}
+
+
+def test_the_score_of_tiles_is_their_highest_place(published):
+    tiled = plan.choose([Header(600, 600, 3, "RGB")] * 60, 1, UserChoices(scorer="patchcore", frame="tiles"))
+    whole = plan.choose([Header(600, 600, 3, "RGB")] * 60, 1, UserChoices(scorer="patchcore"))
+    assert "top" not in tiled.scorer_options
+    assert whole.scorer_options == {**tiled.scorer_options, "top": plan.TOP}
 
 
 def test_without_weights_there_is_a_way_and_it_is_said(published):

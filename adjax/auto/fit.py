@@ -28,8 +28,9 @@ from adjax.pipeline import train_one
 from adjax.surface import words
 from adjax.types import Outputs, PyTree
 
-FEWEST, FEWEST_CROSSED = 50, 10
-"""The least that can be learned from: where images are held out, and where they are cross-fitted."""
+FEWEST, FEWEST_CROSSED, MANY = 50, 10, 100
+"""The least that can be learned from: where images are held out, and where they are cross-fitted. Of fewer than MANY a
+scorer on a network that is not trained misses those that are held out, so that they are cross-fitted."""
 HELD_OUT, FEWEST_HELD_OUT, FEWEST_TRAINED = 0.2, 20, 30
 """Share of the normal images that calibrates, and the least of either part."""
 
@@ -97,6 +98,7 @@ def hold_out(
     images: Images | None = None,
     share: float = HELD_OUT,
     frozen: bool = False,
+    many: int = MANY,
 ) -> Parts:
     """Sets normal images aside, class by class, as many as the promise takes: n ≥ 1/α − 1 (see `thresholds.conformal`).
 
@@ -108,7 +110,9 @@ def hold_out(
       seed: of the draw.
       images: uint8[N, H, W, C]. None: no two of them are copies.
       share: to set aside if the promise takes no more, in (0, 1).
-      frozen: the network is not trained: where too few can be held out none is, and all are cross-fitted.
+      frozen: the network is not trained: of fewer than `many`, or where too few can be held out, none is, and all are
+        cross-fitted.
+      many: images of which some can be spared.
 
     Returns:
       The `Parts`: rows to train on and rows held out.
@@ -123,7 +127,7 @@ def hold_out(
     different = np.unique(groups)
     n, copies = len(different), len(labels) - len(different)
     needed, spare = thresholds.needed(alpha), n - FEWEST_TRAINED
-    crossed = frozen and (n < FEWEST or spare < needed)
+    crossed = frozen and (n < max(many, FEWEST) or spare < needed)
     if n < (FEWEST_CROSSED if crossed else FEWEST):
         raise DataError(too_few(n, copies))
     count = max(round(share * n), FEWEST_HELD_OUT, needed)

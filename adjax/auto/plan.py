@@ -2,16 +2,17 @@
 
 | what there is | what is trained |
 |---|---|
-| fewer than 1,000 images, or images above 64 px | a pre-trained network's features and a Gaussian (one per class); \
-from 96 px on that, or a scorer of patches: the one that finds synthetic defects (`adjax.auto.select`) |
+| fewer than 1,000 images, or images above 64 px | a pre-trained network's features and the nearest of them (of \
+several classes a Gaussian each); from 96 px on with scorers of patches, if these find synthetic defects \
+(`adjax.auto.select`) |
 | the same, and no weights available | HOG and a one-class SVM; from 1,000 images on as below, shrunk |
 | 1,000 small images or more, of classes | LeNet-5 with center loss, Mahalanobis distance to the classes |
 | 1,000 small images or more | a convolutional autoencoder's error |
 
 Why not center loss whenever there are classes: fine-tuned on 432 crops of three textures it told photographs from
-them at an AUROC of 0.61, where the same features left alone reached 0.96 (`experiments/results`). Small images are
-enlarged to 96 px rather than 64: of 100 training images of five Fashion-MNIST classes each, AUROC against the others
-was 0.897 rather than 0.887, and the Gaussian's shrinkage, 0.01 to 0.6, made no difference beyond 0.001.
+them at an AUROC of 0.61, where the same features left alone reached 0.96 (`experiments/results`). Why the nearest image
+and not a Gaussian: of few images of many kinds it knows each; what scorers and sides see is compared by
+`experiments.picture_scorers`.
 """
 
 from __future__ import annotations
@@ -40,25 +41,40 @@ square of LARGE_PX."""
 CELL_PX = 16
 """What the sides of a picture of a pre-trained network are multiples of."""
 BACKBONE = "efficientnet_lite0"
-SEEN_PX = 96  # what a pre-trained network enlarges smaller images to
+SEEN_PX = 128
+"""Side that a pre-trained network enlarges smaller images to, unless the user named a side: things are as large as it
+knows them. Larger images are not enlarged: no more small defects are found."""
+PATCHED_PX = 96
+"""Least side of images in which scorers of patches look for defects, and of what a pre-trained network sees."""
 SMALLEST_PX = 8
 LAYERS = ("layer1", "layer2")
 """Maps whose features lie side by side in `patches`, at the places of the first, a quarter of the side: at an eighth,
 those of `layer2`, as much is found in four textures, and marks are wider than their defects (AUPRO to 5 %)."""
+TOP = 0.005
+"""Share of the places whose mean is an image's score: the highest alone scatters more in normal images. A picture that
+is cut into tiles has its highest."""
 PATCHES: Mapping[str, Mapping[str, Any]] = {
-    "padim": {"feature": LAYERS, "smooth": True},
-    "patchcore": {"feature": LAYERS, "coreset": 1000, "smooth": True},
-    "subspace": {"components": 0.99},
+    "patchcore": {"feature": LAYERS, "coreset": 1000, "smooth": True, "top": TOP},
+    "subspace": {"components": 0.99, "top": TOP},
+    "padim": {"feature": LAYERS, "smooth": True, "top": TOP},
 }
-"""Scorers of patches, with their options; beside them stands the one that was planned. Each layer has its own Gaussians
+"""Scorers of patches, with their options. Each layer has its own Gaussians
 or memory (`adjax.scorers._layered`): so more was found of synthetic defects in four textures, and marks lay closer,
 than by both side by side. With `layer3` as well, at half the weight, no more was found of those under 5 % of the area,
 and marks reached three times as far (`experiments.made_defects`). Smoothed over 3×3 places, maps
 of synthetic defects in four textures show better where, and a little more is found (`experiments.patch_maps`)."""
 TILED = ("patchcore", "subspace", "patchwise")
 """Scorers of patches that know no positions, so that tiles are alike to them."""
-STATISTICS: Mapping[str, Any] = {"scorer": "mahalanobis", "feature": "statistics", "shrinkage": 0.0, "smooth": True}
+STATISTICS: Mapping[str, Any] = {
+    "scorer": "mahalanobis",
+    "feature": "statistics",
+    "shrinkage": 0.0,
+    "smooth": True,
+    "top": TOP,
+}
 """Options of `patchwise` for one Gaussian of the picture's local statistics, which see what a network overlooks."""
+REMEMBERED = 256, 10_000
+"""Least and most images that nearest neighbours are looked for among."""
 EPOCHS, MIN_STEPS, MAX_STEPS = 20, 2000, 20_000
 FROZEN = ("gmm", "hog_ocsvm")
 FRAMES: Mapping[Frame, str] = {
@@ -211,7 +227,7 @@ def choose(
         raise DataError(f"images of {side} px: at least {SMALLEST_PX} are needed, {larger}")
     channels, frame = 1 if grey else 3, asked.frame or "whole"
     if shape is None:
-        square = found is None or side < SEEN_PX or frame == "middle"
+        square = found is None or side < PATCHED_PX or frame == "middle"
         height, width = (side, side) if square else _proportions(headers, side)
         colour = "grey" if grey else "RGB"
         few_grey = sum(header.channels == 1 for header in headers)
@@ -219,8 +235,9 @@ def choose(
             colour += f" ({few_grey:,} of {n:,} pictures are grey, and become RGB)"
         why.append(f"{width}×{height} px, {colour}: {FRAMES[frame]}")
         shape = (height, width, channels)
-    scorer = asked.scorer or ("mahalanobis" if method == "gmm" and classes > 1 else None)
-    selects = found is not None and method == "gmm" and asked.scorer is None and min(shape[:2]) >= SEEN_PX
+    scorer = asked.scorer or _frozen_scorer(method, classes, found)
+    selects = found is not None and method == "gmm" and asked.scorer is None and min(shape[:2]) >= PATCHED_PX
+    sees = _enlarged(shape, asked.side_px)
     common: dict[str, Any] = {
         "shape": shape,
         "pretrained": found,
@@ -229,7 +246,7 @@ def choose(
         "frame": frame,
         "precision": asked.precision,
     }
-    return TrainingPlan(method, model, scorer, **common, **_settings(method, model, scorer, side, found))
+    return TrainingPlan(method, model, scorer, **common, **_settings(method, model, scorer, side, found, n, sees))
 
 
 def _tiled(
@@ -253,8 +270,10 @@ def _tiled(
         )
     smallest = min(min(header.height, header.width) for header in headers)
     side = (asked.side_px or min(LARGE_PX, smallest)) // CELL_PX * CELL_PX
-    if side < SEEN_PX:
-        raise DataError(f"--tiles: tiles of {side} px, and {SEEN_PX} are the least; the smallest side is {smallest} px")
+    if side < PATCHED_PX:
+        raise DataError(
+            f"--tiles: tiles of {side} px, and {PATCHED_PX} are the least; the smallest side is {smallest} px"
+        )
     why.append(f"{side}×{side} px, {'grey' if grey else 'RGB'}: {FRAMES['tiles']}")
     scorer = asked.scorer or "subspace"
     return TrainingPlan(
@@ -267,7 +286,7 @@ def _tiled(
         frame="tiles",
         precision=asked.precision,
         selects=asked.scorer is None,
-        **_settings(method, model, scorer, side, found),
+        **_settings(method, model, scorer, side, found, len(headers), tiled=True),
     )
 
 
@@ -309,7 +328,10 @@ def _pretrained(asked: UserChoices, reason: str) -> tuple[str, weights.Weights |
 
 def _proportions(headers: Sequence[Header], side: int) -> tuple[int, int]:
     """(height px, width px) of the area of such a square and the pictures' own proportions, at most 4 : 1."""
-    ratio = statistics.median(header.height / header.width for header in headers)
+    return _of_area(statistics.median(header.height / header.width for header in headers), side)
+
+
+def _of_area(ratio: float, side: int) -> tuple[int, int]:
     root = min(max(ratio, 1 / 4), 4) ** 0.5
     height, width = (max(round(x / CELL_PX), 2) * CELL_PX for x in (side * root, side / root))
     return height, width
@@ -323,15 +345,59 @@ def _side(side: int, model: str) -> int:
     return side - side % 4 if model in ("conv_autoencoder", "svdd_lenet") else side
 
 
-def _settings(method: str, model: str, scorer: str | None, side: int, found: weights.Weights | None) -> dict[str, Any]:
+def patch_options(name: str, tiled: bool) -> dict[str, Any]:
+    """Options of a scorer of patches or of `statistics`; the score of tiles is the highest place of all."""
+    options = dict(STATISTICS if name == "statistics" else PATCHES.get(name, {}))
+    if tiled:
+        options.pop("top", None)
+    return options
+
+
+def nearest(n: int) -> dict[str, int]:
+    """Options of `knn` for n images: which neighbour, and how many images are remembered.
+
+    The first for few, and a thousandth of n as in the paper. Memory comes in powers of two, so that programs serve
+    folders of other sizes.
+    """
+    least, most = REMEMBERED
+    return {"k": max(n // 1000, 1), "capacity": min(max(1 << (n - 1).bit_length(), least), most)}
+
+
+def _frozen_scorer(method: str, classes: int, found: weights.Weights | None) -> str | None:
+    if method != "gmm":
+        return None
+    return "mahalanobis" if classes > 1 else "knn" if found is not None else None
+
+
+def _enlarged(shape: tuple[int, int, int], asked: int | None) -> tuple[int, int] | None:
+    """(height px, width px) that a pre-trained network enlarges images to; None: it sees them as they are.
+
+    If the user asked for a side, they are enlarged to the least alone.
+    """
+    least = PATCHED_PX if asked else SEEN_PX
+    return _of_area(shape[0] / shape[1], least) if (shape[0] * shape[1]) ** 0.5 < least else None
+
+
+def _settings(
+    method: str,
+    model: str,
+    scorer: str | None,
+    side: int,
+    found: weights.Weights | None,
+    n: int,
+    sees: tuple[int, int] | None = None,
+    tiled: bool = False,
+) -> dict[str, Any]:
     """Options that were measured to do well on the sets of `experiments.presets`."""
     options: dict[str, Any] = {}
     if found is not None:
-        options["model_options"] = {**found.options, **({"side_px": SEEN_PX} if side < SEEN_PX else {})}
+        options["model_options"] = {**found.options, **({"side_px": sees} if sees else {})}
     if method == "gmm":
         options["scorer_options"] = {"shrinkage": 0.1} if scorer in (None, "gmm", "mahalanobis") else {}
+        if scorer == "knn":
+            options["scorer_options"] = nearest(n)
         if scorer in ("padim", "patchcore", "patchwise", "subspace"):
-            options["scorer_options"] = dict(PATCHES.get(scorer, {}))
+            options["scorer_options"] = patch_options(scorer, tiled)
             options.setdefault("model_options", {})["patch_layers"] = LAYERS
     if method == "hog_ocsvm" and model == "hog":
         options["model_options"] = coarse(side)

@@ -1,10 +1,11 @@
 """Choice of a scorer: the one that finds synthetic defects in held-out normal pictures.
 
 No scorer is best on all pictures. A pooled feature sees that a picture shows something else; a map of patches sees a
-scratch. So a few candidates are fitted to a part of the training pictures and asked to tell the rest of them from the
-same with a made defect (`adjax.data.defects`: eight kinds, 0.5 % to 5 % of the area) and from photographs of something
-else. The held-out pictures that set the threshold are not touched, and nothing that is known to be anomalous is: the
-choice can still be evaluated on it.
+scratch. So both together are the first candidate, kept unless others find clearly more. All are fitted to a part of
+the training pictures and asked to tell the rest of them from the same with a made defect
+(`adjax.data.defects`: eight kinds, 0.5 % to 5 % of the area) and from photographs of something else. The held-out
+pictures that set the threshold are not touched, and nothing that is known to be anomalous is: the choice can still be
+evaluated on it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from adjax import metrics, scorers
-from adjax.auto.plan import LAYERS, PATCHES, STATISTICS, TILED, TrainingPlan
+from adjax.auto.plan import LAYERS, PATCHES, TILED, TrainingPlan, nearest, patch_options
 from adjax.data.defects import defects, foreign
 from adjax.data.io.scratch import Images
 from adjax.detector import extract
@@ -29,14 +30,20 @@ from adjax.pipeline import member, train_members
 from adjax.types import Outputs
 
 SHARES = (0.005, 0.05)
+POOLED = "knn"
+"""The scorer of the pooled feature, which sees that a picture shows something else."""
 FEWEST = 24
 """Least number of training pictures; with fewer, the planned scorer is kept."""
 FITTED, JUDGED, MADE = 120, 48, 32
 """Most pictures to fit to, most to evaluate on, and least number of defects."""
 BATCH_SIZE = 16
 """Pictures that scorers are fitted to and asked about at once, so that programs serve any number of them."""
-MARGIN = 0.005
-"""Of two that are as close as that, the earlier: what was planned, then in the order above."""
+MARGIN = 0.02
+"""Of two that are as close as that, the earlier: so few pictures don't tell smaller differences. What anomalies will be
+like is not known, so that a scorer of patches beside the pooled feature is what others must do better than."""
+POOLED_WEIGHT = 1.5
+"""Of the pooled feature's deviations in a fusion: those of the highest of many places reach further up in normal
+pictures, and it would go unheard."""
 
 
 class Found(NamedTuple):
@@ -121,10 +128,13 @@ def compare(
     of = built.spec, member(trained.params, 0), normalise
     known, unseen = (extract(*of, x, {"patches", "statistics", *LAYERS}) for x in (pictures, odd))
     first, last = (np.searchsorted(seen, rows) for rows in (fitted, rest))
-    planned = (built.spec.scorer, dict(plan.scorer_options))
-    patches = patch_scorers(plan)
-    alone: dict[str, tuple[str, Mapping[str, Any]]] = {name: (name, options) for name, options in patches.items()}
-    alone |= {"statistics": ("patchwise", STATISTICS)} | ({} if plan.tiled else {planned[0]: planned})
+    patches = {name: (name, options) for name, options in patch_scorers(plan).items()}
+    alone: dict[str, tuple[str, Mapping[str, Any]]] = {
+        **patches,
+        "statistics": ("patchwise", patch_options("statistics", plan.tiled)),
+    }
+    if not plan.tiled:
+        alone |= {POOLED: (POOLED, nearest(len(images))), built.spec.scorer: (built.spec.scorer, plan.scorer_options)}
     values = {}
     for name, one in alone.items():
         learned = ((_rows(known, part), labels[seen[part]]) for part in _parts(first))
@@ -135,22 +145,25 @@ def compare(
         name: Found(name, *one, _auroc(values[name], "defects"), _auroc(values[name], "foreign"))
         for name, one in alone.items()
     }
-    together: list[tuple[str, ...]] = [(name, "statistics") for name in patches]
-    if len(classes) == 1 and not plan.tiled:  # of several, the planned scorer has a distance from each
-        together = [(*pair, planned[0]) for pair in together] + together + [(name, planned[0]) for name in patches]
+    if plan.tiled:
+        together: list[tuple[str, ...]] = [(name, "statistics") for name in patches]
+    else:
+        together = [(name, POOLED) for name in patches] + [(name, "statistics", POOLED) for name in patches]
     candidates = [*(_together([found[name] for name in names], values) for names in together), *found.values()]
     return candidates, known if len(seen) == len(images) else None
 
 
 def patch_scorers(plan: TrainingPlan) -> dict[str, Mapping[str, Any]]:
     """Scorers of patches that are compared, with their options; for tiles, those that know no positions."""
-    return {name: options for name, options in PATCHES.items() if not plan.tiled or name in TILED}
+    return {name: patch_options(name, plan.tiled) for name in PATCHES if not plan.tiled or name in TILED}
 
 
 def _together(each: list[Found], values: Mapping[str, Mapping[str, np.ndarray]]) -> Found:
     """Candidates fused, made alike by their scores of normal pictures."""
     normal = [values[one.name]["normal"] for one in each]
-    offsets, scales = [float(x.mean()) for x in normal], [max(float(x.std()), 1e-6) for x in normal]
+    weights = [POOLED_WEIGHT if one.name == POOLED else 1 for one in each]
+    offsets = [float(x.mean()) for x in normal]
+    scales = [max(float(x.std()), 1e-6) / weight for x, weight in zip(normal, weights, strict=True)]
     alike = [
         {k: (v - m) / d for k, v in values[one.name].items()} for one, m, d in zip(each, offsets, scales, strict=True)
     ]

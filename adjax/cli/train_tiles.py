@@ -57,7 +57,7 @@ def run(
     if warning := depths.told():
         console.print(warning, style="bold red")
     labels = np.zeros(len(known.rows), np.int32)
-    parts = fit.hold_out(labels, alpha, seed, known.thumbnails, frozen=True)
+    parts = fit.hold_out(labels, alpha, seed, known.thumbnails, frozen=True, many=fit.FEWEST)  # folds read all tiles
     if told := parts.told():
         console.print(told)
     files = [found.files[row] for row in known.rows]

@@ -51,14 +51,17 @@ class ConvNeXt(nnx.Module):
     Args:
       image_shape: (height px, width px, channels), 1 or 3 channels. What is left of a side divided by 32 isn't seen.
       classes: width of `logits`, at least 1.
-      side_px: images are resized (bilinear) to side_px × side_px within the network; None takes them as they are.
+      side_px: images are resized (bilinear) to side_px × side_px, or to (height, width), within the network; None takes
+        them as they are.
         Published weights have seen 224 px.
 
     Raises:
       ValueError: images of other channels or too small, no classes.
     """
 
-    def __init__(self, image_shape: tuple[int, int, int], classes: int, *, rngs: nnx.Rngs, side_px: int | None = None):
+    def __init__(
+        self, image_shape: tuple[int, int, int], classes: int, *, rngs: nnx.Rngs, side_px: _backbone.Sides = None
+    ):
         _backbone.check("ConvNeXt", image_shape, classes, side_px, smallest_px=32)
         self.side_px = side_px
         channels = _backbone.CHANNELS

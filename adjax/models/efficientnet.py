@@ -140,7 +140,8 @@ class EfficientNet(nnx.Module):
       classes: width of `logits`, at least 1.
       lite: without squeeze and excitation, ReLU6 for SiLU: Lite0 instead of B0.
       stages: of blocks; None: `STAGES`, those of B0 and Lite0.
-      side_px: images are resized (bilinear) to side_px × side_px within the network; None takes them as they are.
+      side_px: images are resized (bilinear) to side_px × side_px, or to (height, width), within the network; None takes
+        them as they are.
         Published weights have seen 224 px.
       dropout: share of `features` dropped before the head, in training.
       drop_connect: share of images whose last residual branch is dropped in training; it rises from 0 block by block.
@@ -159,7 +160,7 @@ class EfficientNet(nnx.Module):
         rngs: nnx.Rngs,
         lite: bool = False,
         stages: Sequence[Stage] | None = None,
-        side_px: int | None = None,
+        side_px: _backbone.Sides = None,
         dropout: float = 0.2,
         drop_connect: float = 0.2,
         symmetric: bool = False,

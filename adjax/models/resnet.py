@@ -102,7 +102,8 @@ class ResNet(nnx.Module):
       image_shape: (height px, width px, channels), 1 or 3 channels.
       classes: width of `logits`, at least 1.
       plan: which ResNet.
-      side_px: images are resized (bilinear) to side_px × side_px within the network; None takes them as they are.
+      side_px: images are resized (bilinear) to side_px × side_px, or to (height, width), within the network; None takes
+        them as they are.
         Published weights have seen 224 px.
 
     Raises:
@@ -116,7 +117,7 @@ class ResNet(nnx.Module):
         *,
         rngs: nnx.Rngs,
         plan: Plan = RESNET50,
-        side_px: int | None = None,
+        side_px: _backbone.Sides = None,
     ):
         _backbone.check("ResNet", image_shape, classes, side_px)
         convolution = partial(ConvNorm, symmetric=True, epsilon=1e-5, rngs=rngs)

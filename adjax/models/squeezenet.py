@@ -42,7 +42,8 @@ class SqueezeNet(nnx.Module):
     Args:
       image_shape: (height px, width px, channels), 1 or 3 channels.
       classes: width of `logits`, at least 1.
-      side_px: images are resized (bilinear) to side_px × side_px within the network; None takes them as they are.
+      side_px: images are resized (bilinear) to side_px × side_px, or to (height, width), within the network; None takes
+        them as they are.
       dropout: share of values dropped before the head, in training.
       ceil: poolings count a cut-off last window, as torchvision's do; at 224 px there is none.
 
@@ -56,7 +57,7 @@ class SqueezeNet(nnx.Module):
         classes: int,
         *,
         rngs: nnx.Rngs,
-        side_px: int | None = None,
+        side_px: _backbone.Sides = None,
         dropout: float = 0.5,
         ceil: bool = False,
     ):

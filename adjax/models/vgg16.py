@@ -28,7 +28,8 @@ class VGG16(nnx.Module):
       image_shape: (height px, width px, channels), 1 or 3 channels.
       classes: width of `logits`, at least 1.
       layer: the last convolution that is computed, "block1_conv1" … "block5_conv3"; later ones are not even made.
-      side_px: images are resized (bilinear) to side_px × side_px within the network; None takes them as they are.
+      side_px: images are resized (bilinear) to side_px × side_px, or to (height, width), within the network; None takes
+        them as they are.
 
     Raises:
       ValueError: an unknown layer; images of other channels, or too small for the poolings before the layer.
@@ -41,7 +42,7 @@ class VGG16(nnx.Module):
         *,
         rngs: nnx.Rngs,
         layer: str = "block5_conv3",
-        side_px: int | None = None,
+        side_px: _backbone.Sides = None,
     ):
         if layer not in LAYERS:
             raise ValueError(f"layer {layer!r}: must be one of {', '.join(LAYERS)}")

@@ -136,7 +136,8 @@ class DINOv2(nnx.Module):
         (bilinear) to the nearest, within the network.
       classes: width of `logits`, at least 1.
       dim: of a token, 64 for each attention head: 384 (S) or 768 (B).
-      side_px: images are resized to about side_px × side_px, a multiple of 14 px, instead; None keeps their sides.
+      side_px: images are resized to about side_px × side_px, or (height, width), multiples of 14 px, instead; None
+        keeps their sides.
       registers: how many: 0, or 4 for weights that were trained with them.
       antialias, offset: how positions are interpolated, see `cubic_weights`. facebookresearch's code has False, 0.1
         without registers, and True, 0.0 with them; Hugging Face has no offset; timm has True, 0.0.
@@ -152,7 +153,7 @@ class DINOv2(nnx.Module):
         *,
         rngs: nnx.Rngs,
         dim: int = 384,
-        side_px: int | None = None,
+        side_px: _backbone.Sides = None,
         registers: int = 0,
         antialias: bool = True,
         offset: float = 0.0,

@@ -1,6 +1,6 @@
 """One scorer of places for each of several layers, at the layer's own resolution; their mean is the map.
 
-    map(f) = 1/L Σ_l map_l(f_l) / u_l        score(f) = max_p map(f)_p
+    map(f) = 1/L Σ_l map_l(f_l) / u_l        score(f) = max_p map(f)_p, or the mean of its highest share
 
 with u_l the unit of layer l: what the scorer's own distance of a normal patch is about. The layers side by side, as in
 PaDiM and PatchCore, are one long feature, in which the deepest and widest decides: it sees what a picture shows, and
@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from adjax._numerics import averaged, enlarged, highest
+from adjax._numerics import averaged, enlarged, top_mean
 from adjax.scorers._vectors import LIMIT
 from adjax.types import Outputs, PyTree, Scorer
 
@@ -33,6 +33,7 @@ def layered(
     features: Sequence[str],
     unit: Callable[[PyTree], Any],
     smooth: bool,
+    top: float,
 ) -> Scorer:
     """Combines a scorer of places on several maps of a network.
 
@@ -41,6 +42,7 @@ def layered(
       features: names of the outputs, at least one; the first has the finest grid.
       unit: u of a fitted state, > 0.
       smooth: average the combined map over 3×3 places.
+      top: share of the places whose mean is the score, in [0, 1]; 0 is the maximum.
 
     Returns:
       A `Scorer`; an image left out of the fit of one layer is left out of all.
@@ -79,7 +81,7 @@ def layered(
         return averaged(found) if smooth else found
 
     def score(state: tuple[PyTree, ...], outputs: Outputs) -> Float[Array, " N"]:
-        return highest(maps(state, outputs), (1, 2))
+        return top_mean(maps(state, outputs), top)
 
     def _pooled(outputs: Outputs) -> dict[str, jax.Array]:
         return {name: averaged(outputs[name].astype(jnp.float32), zeros=True) for name in names}

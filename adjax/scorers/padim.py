@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from adjax._numerics import averaged, highest
+from adjax._numerics import averaged, highest, share_of_places, top_mean
 from adjax.scorers._layered import layered
 from adjax.scorers._vectors import LIMIT
 from adjax.scorers.mahalanobis import State as One
@@ -59,6 +59,7 @@ def padim(
     dim: int | None = None,
     seed: int = 0,
     smooth: bool = False,
+    top: float = 0.0,
 ) -> Scorer:
     """PaDiM on `outputs[feature]`, float [N, h, w, C], or the same flattened.
 
@@ -71,6 +72,7 @@ def padim(
       dim: C; None: as many as there are.
       seed: of the draw.
       smooth: average the map over 3×3 places, where the paper blurs it at the size of the image.
+      top: share of the places whose mean is the score, in [0, 1]; 0 is the maximum, as in the paper.
 
     Returns:
       A `Scorer`; `distances` has one column, and `maps` tells where. An image with a NaN scores NaN. Images with
@@ -78,9 +80,10 @@ def padim(
       fitted to no image at all, every score is +inf.
 
     Raises:
-      ValueError: an empty grid, no channels, or shrinkage outside of [0, 1]; a grid or dim of several features; in
+      ValueError: an empty grid, no channels, shrinkage or top outside of [0, 1]; a grid or dim of several features; in
         fitting, patches of another shape.
     """
+    share_of_places(top)
     if not isinstance(feature, str):
         if grid is not None or dim is not None:
             raise ValueError(
@@ -91,6 +94,7 @@ def padim(
             feature,
             lambda state: state.places.origin.shape[-1] ** 0.5,  # of a normal patch, the squared distance is about C
             smooth,
+            top,
         )
     if channels < 1 or (grid is not None and min(grid) < 1):
         raise ValueError(f"grid {grid}, channels={channels}: must be at least 1 each")
@@ -137,7 +141,7 @@ def padim(
         return averaged(found) if smooth else found
 
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
-        return highest(maps(state, outputs), (1, 2))
+        return top_mean(maps(state, outputs), top)
 
     return Scorer.single(init, update, merge, finalize, score, maps=maps, sized_by=feature)
 

@@ -25,7 +25,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from adjax._numerics import EXACT, averaged, highest, in_bfloat16s
+from adjax._numerics import EXACT, averaged, in_bfloat16s, share_of_places, top_mean
 from adjax.scorers import _reservoir
 from adjax.scorers._coreset import furthest
 from adjax.scorers._layered import layered
@@ -56,6 +56,7 @@ def patchcore(
     dim: int | None = None,
     seed: int = 0,
     smooth: bool = False,
+    top: float = 0.0,
 ) -> Scorer:
     """PatchCore on `outputs[feature]`, float [N, h, w, C]; or [N, C], one patch per image.
 
@@ -69,6 +70,8 @@ def patchcore(
       dim: C; None: as many as there are.
       seed: of the first patch chosen.
       smooth: average the map, and so the score, over 3×3 places; the authors blur the map alone.
+      top: share of the places whose mean is the score before it is weighed, in [0, 1]; 0 is the maximum, as in the
+        paper.
 
     Returns:
       A `Scorer`; `distances` has one column, and `maps` tells where, not weighted. An image with a NaN scores NaN.
@@ -76,18 +79,19 @@ def patchcore(
       of the fit; fitted to no image at all, every score is +inf.
 
     Raises:
-      ValueError: coreset or neighbours out of range; neighbours or dim of several features; in fitting, another number
-        of channels.
+      ValueError: coreset, neighbours or top out of range; neighbours or dim of several features; in fitting, another
+        number of channels.
     """
     if not 1 <= neighbours <= coreset <= capacity:
         raise ValueError(f"neighbours={neighbours}, coreset={coreset}, capacity={capacity}: must be ≥ 1 and ascend")
+    share_of_places(top)
     if not isinstance(feature, str):
         if neighbours > 1 or dim is not None:
             raise ValueError(
                 f"neighbours={neighbours}, dim={dim}: several features {tuple(feature)} have no single most anomalous "
                 "patch to weigh, and dims of their own; leave both out"
             )
-        return layered(lambda name: patchcore(coreset, capacity, 1, name, seed=seed), feature, _spread, smooth)
+        return layered(lambda name: patchcore(coreset, capacity, 1, name, seed=seed), feature, _spread, smooth, top)
 
     def init(shape: int | tuple[int, ...], classes: int) -> Sample:
         return _reservoir.init(capacity, dim or np.atleast_1d(shape)[-1], classes)
@@ -119,7 +123,7 @@ def patchcore(
         distance, place = _nearest(state, x)
         distance = smoothed(distance.reshape(shape)).reshape(distance.shape)
         oddest = distance.argmax(-1)
-        score = highest(distance)
+        score = top_mean(distance, top)
         if neighbours > 1:
             patch = jnp.take_along_axis(x, oddest[:, None, None], 1)[:, 0]
             best = state.rows[jnp.take_along_axis(place, oddest[:, None], 1)[:, 0]]

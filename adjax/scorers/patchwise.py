@@ -16,10 +16,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from jaxtyping import Array, Float
 
-from adjax._numerics import averaged
+from adjax._numerics import averaged, share_of_places, top_mean
 from adjax.scorers._vectors import LIMIT
 from adjax.types import Outputs, PyTree, Scorer
 
@@ -60,8 +59,7 @@ def patchwise(
     Raises:
       ValueError: a share outside of [0, 1].
     """
-    if not 0 <= top <= 1:
-        raise ValueError(f"top={top}: must be a share of the places in [0, 1]")
+    share_of_places(top)
     if isinstance(scorer, str):
         from adjax.scorers import SCORERS  # when called: the registry knows this file
 
@@ -93,22 +91,6 @@ def patchwise(
         return averaged(found) if smooth else found
 
     def score(state: PyTree, outputs: Outputs) -> Float[Array, " N"]:
-        return highest(maps(state, outputs), top)
+        return top_mean(maps(state, outputs), top)
 
     return Scorer.single(init, update, merge, finalize, score, maps=maps, sized_by=feature)
-
-
-def highest(maps: jax.Array, top: float) -> jax.Array:
-    """Averages the highest share of each map, at least one value.
-
-    Args:
-      maps: float[N, ...].
-      top: share in [0, 1].
-
-    Returns:
-      float[N]; NaN for a map with a NaN.
-    """
-    flat = maps.reshape(maps.shape[0], -1)
-    count = max(round(top * flat.shape[1]), 1)
-    found = flat.max(1) if count == 1 else lax.top_k(flat, count)[0].mean(1)
-    return jnp.where(jnp.isnan(flat).any(1), jnp.nan, found)

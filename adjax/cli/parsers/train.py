@@ -20,12 +20,12 @@ examples:
 
 At least 50 normal pictures. A fifth of them (20 at least) is held out, so that the threshold can promise how many
 normal pictures it flags; with anomalous/ or test/ it prints metrics. A network that is not trained (gmm,
-hog_ocsvm) takes fewer: if too few to hold any out, each calibrates by a fit without it. n pictures that calibrate can
-promise a rate of 1/(n + 1): 19 the default of 5 %, 10 no less than --false-positive-rate 0.091.
+hog_ocsvm) takes 10 or more: of fewer than 100 none is held out, and each calibrates by a fit without it. n pictures
+that calibrate can promise a rate of 1/(n + 1): 19 the default of 5 %, 10 no less than --false-positive-rate 0.091.
 
 Pictures are taken whole, see --frame. With a pre-trained network and pictures of 96 px or more, a few scorers are
-compared on defects that are made in your normal pictures, and the one that finds most is taken; --scorer NAME takes
-another. Then:
+compared on defects that are made in your normal pictures, and those that find most are taken, together with the
+nearest normal picture, which tells what shows something else; --scorer NAME takes another. Then:
   python -m adjax predict runs/photos photos/ --out scores.csv      (--maps DIR shows where, if the scorer has places)
 
 Folders and labels are understood by common words, in any case: normal, good, OK; anomalous, defect, NG; mask,
