@@ -78,7 +78,9 @@ def test_the_front_door_warns_of_copies():
     zeros = digits.images[digits.labels == 0][:60]
     with pytest.warns(UserWarning, match="60 pictures, as the network sees them, are copies"):
         detector = adjax.train_detector(np.concatenate([zeros, zeros]), method="hog_ocsvm")
-    assert len(detector.calibration_scores) == 20
+    assert len(detector.calibration_scores) == 60
+    held_out = adjax.train_detector(zeros, method="hog_ocsvm", held_out=0.3)  # asked for
+    assert len(held_out.calibration_scores) == 20
 
 
 def flagged(images: np.ndarray, method: str, copies: int) -> float:

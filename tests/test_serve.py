@@ -206,7 +206,7 @@ def test_maps_are_those_of_predict(with_places, tmp_path):
     assert plain["boxes"] == wanted["boxes"]
     assert "map" not in plain
     scores = np.frombuffer(base64.b64decode(array["data"]), array["dtype"]).reshape(array["shape"])
-    np.testing.assert_allclose(scores, tifffile.imread(tmp_path / "maps" / "bad.png.map.tif"), rtol=1e-5)
+    np.testing.assert_allclose(scores, tifffile.imread(tmp_path / "maps" / "bad.png.map.tif"), rtol=1e-5, atol=1e-6)
     shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(painted))), int)
     overlay = np.asarray(Image.open(tmp_path / "maps" / "bad.png.overlay.png"), int)
     assert np.abs(shown - overlay).max() <= 1

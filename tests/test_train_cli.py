@@ -130,9 +130,9 @@ def test_nothing_to_learn_from_is_said(tmp_path):
 # --- end to end ---
 
 
-def test_fifty_pictures_make_a_detector(tmp_path, capsys):
+def test_a_hundred_pictures_make_a_detector(tmp_path, capsys):
     root = tmp_path / "stripes"
-    fill(root / "normal", 50)
+    fill(root / "normal", 100)
     fill(root / "anomalous", 30, turned=True, seed=1)
     fill(root / "mask", 2)
     (root / "normal" / "bad.png").write_bytes(b"")
@@ -141,7 +141,7 @@ def test_fifty_pictures_make_a_detector(tmp_path, capsys):
     assert run(root, "--out", out, *QUICK) == 0
     said = capsys.readouterr().out
     for part in (
-        "52 pictures in",
+        "102 pictures in",
         "(normal/), taken as normal; 30 in anomalous/ taken as anomalies, to evaluate on",
         "skipped: masks 2",
         "trains hog_ocsvm + hog",
@@ -158,16 +158,16 @@ def test_fifty_pictures_make_a_detector(tmp_path, capsys):
     detector = adjax.load(out)
     images, rows, _ = gather.images(sorted((root / "normal").iterdir()), (8, 8, 1))
     kept = json.loads((out / record.NAME).read_text())
-    assert (len(kept["held_out"]), len(kept["trained_on"]), len(kept["unreadable"])) == (20, 30, 2)
+    assert (len(kept["held_out"]), len(kept["trained_on"]), len(kept["unreadable"])) == (20, 80, 2)
     assert not set(kept["held_out"]) & set(kept["trained_on"])
     assert kept["passed_over"] == {"masks": 2}
     held_out, _, _ = gather.images([Path(name) for name in kept["held_out"]], (8, 8, 1))
     np.testing.assert_allclose(np.sort(detector.score(held_out)), detector.calibration_scores, rtol=1e-6)
     assert np.mean(detector.predict(held_out)) <= 0.05
-    assert len(rows) == len(images) == 50
+    assert len(rows) == len(images) == 100
     assert card.speaks_of(out)
     said = (out / card.NAME).read_text()
-    assert "30 images, of normal" in said
+    assert "80 images, of normal" in said
     assert "\\`" not in said  # code spans would show as backslashes and backticks
     text = (out / page.NAME).read_text(encoding="utf-8")
     assert 'AUROC</dt><dd class="value">1.0000</dd>' in text
@@ -196,7 +196,7 @@ def test_fifty_pictures_make_a_detector(tmp_path, capsys):
 
 def test_the_scorer_that_finds_most_is_trained_and_said(tmp_path, monkeypatch, capsys):
     """By pictures to learn from alone: those held out set the threshold."""
-    fill(tmp_path / "stripes", 60)
+    fill(tmp_path / "stripes", 100)
     asked = []
 
     def refined(planned, images, labels, classes, seed):
@@ -208,7 +208,7 @@ def test_the_scorer_that_finds_most_is_trained_and_said(tmp_path, monkeypatch, c
     monkeypatch.setattr(plan, "choose", lambda *args: planned)
     monkeypatch.setattr(train.select, "refined", refined)
     assert run(tmp_path / "stripes", "--out", tmp_path / "out") == 0
-    assert asked == [40]
+    assert asked == [80]
     assert "knn finds most" in capsys.readouterr().out
     assert adjax.load(tmp_path / "out").spec.scorer == "knn"
 

@@ -25,7 +25,7 @@ def train_detector(
     model: str | None = None,
     scorer: str | None = None,
     weights: str | None = None,
-    held_out: float = fit.HELD_OUT,
+    held_out: float | None = None,
     false_positive_rate: float = 0.05,
     steps: int | None = None,
     seed: int = 0,
@@ -47,7 +47,7 @@ def train_detector(
       weights: of a pre-trained network: the path of a file, or "random" to draw them; None: the published ones.
       held_out: share of the images, in (0, 1), kept from training for the threshold and p-values; more, if the rate
         takes more. Where too few can be kept, and the network is not trained, the scorer is cross-fitted to all of them
-        instead (`adjax.crossfit`).
+        instead (`adjax.crossfit`). None: a fifth; of fewer than 100, to a network that is not trained, none.
       false_positive_rate: share of normal images, in (0, 1), that the threshold may flag on average (conformal).
       steps: of the optimiser, at least 1; None: by the number of images.
       seed: of all draws, 0 … 2³¹ − 1.
@@ -81,7 +81,8 @@ def train_detector(
             f"images {images.dtype}{list(images.shape)}: must be uint8[N, H, W, C], 0 = black and 255 = white, "
             "with 1 or 3 channels"
         )
-    for name, value in (("held_out", held_out), ("false_positive_rate", false_positive_rate)):
+    shares = {"false_positive_rate": false_positive_rate} | ({} if held_out is None else {"held_out": held_out})
+    for name, value in shares.items():
         if not (isinstance(value, Real) and 0 < value < 1):
             raise ValueError(f"{name}={value!r}: must be a share in (0, 1)")
     if steps is not None and not (isinstance(steps, Integral) and steps >= 1):
@@ -98,7 +99,8 @@ def train_detector(
     for why in planned.why:
         if plan.NO_WEIGHTS in why:
             warnings.warn(why, stacklevel=2)
-    parts = fit.hold_out(index, false_positive_rate, seed, images, held_out, planned.frozen)
+    share, many = (fit.HELD_OUT, fit.MANY) if held_out is None else (held_out, fit.FEWEST)
+    parts = fit.hold_out(index, false_positive_rate, seed, images, share, planned.frozen, many)
     if told := parts.told():
         warnings.warn(told, stacklevel=2)
     outputs = None

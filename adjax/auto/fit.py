@@ -29,8 +29,8 @@ from adjax.surface import words
 from adjax.types import Outputs, PyTree
 
 FEWEST, FEWEST_CROSSED, MANY = 50, 10, 100
-"""The least that can be learned from: where images are held out, and where they are cross-fitted. Of fewer than MANY a
-scorer on a network that is not trained misses those that are held out, so that they are cross-fitted."""
+"""The least that can be learned from: where images are held out, and where they are cross-fitted. From MANY on some can
+be spared; with fewer, a scorer finds less for want of those held out."""
 HELD_OUT, FEWEST_HELD_OUT, FEWEST_TRAINED = 0.2, 20, 30
 """Share of the normal images that calibrates, and the least of either part."""
 

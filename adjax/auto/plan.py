@@ -12,7 +12,7 @@ several classes a Gaussian each); from 96 px on with scorers of patches, if thes
 Why not center loss whenever there are classes: fine-tuned on 432 crops of three textures it told photographs from
 them at an AUROC of 0.61, where the same features left alone reached 0.96 (`experiments/results`). Why the nearest image
 and not a Gaussian: of few images of many kinds it knows each; what scorers and sides see is compared by
-`experiments.picture_scorers`.
+`benchmarks.selection`.
 """
 
 from __future__ import annotations
@@ -346,7 +346,15 @@ def _side(side: int, model: str) -> int:
 
 
 def patch_options(name: str, tiled: bool) -> dict[str, Any]:
-    """Options of a scorer of patches or of `statistics`; the score of tiles is the highest place of all."""
+    """Options of a scorer that has places.
+
+    Args:
+      name: in `PATCHES`, or "statistics"; others have none.
+      tiled: pictures are cut into tiles, whose score is the highest place of all.
+
+    Returns:
+      Keyword arguments.
+    """
     options = dict(STATISTICS if name == "statistics" else PATCHES.get(name, {}))
     if tiled:
         options.pop("top", None)

@@ -83,23 +83,31 @@ def refined(plan: TrainingPlan, images: Images, labels: np.ndarray, classes: tup
       The `TrainingPlan` with that scorer, and why; and what the network says of the images.
     """
     found, outputs = compare(plan, images, labels, classes, seed)
-    most = max(one.value for one in found)
-    best = next(one for one in found if one.value >= most - MARGIN)
+    chosen = best(found)
     each = ", ".join(f"{one.name} {one.defects:.3f} and {one.foreign:.3f}" for one in found)
-    why = f"{best.name} finds most in held-out normal pictures (AUROC of synthetic defects, of unrelated ones): {each}"
+    why = (
+        f"{chosen.name} finds most, or as good as most, in held-out normal pictures (AUROC of synthetic defects, of "
+        f"unrelated ones): {each}"
+    )
     options = {**plan.model_options, "patch_layers": LAYERS}
-    chosen = replace(
+    changed = replace(
         plan,
-        scorer=best.scorer,
-        scorer_options=best.options,
+        scorer=chosen.scorer,
+        scorer_options=chosen.options,
         model_options=options,
         why=(*plan.why, why),
         selects=False,
     )
     if outputs is not None:
-        read = read_by(scorers.make(best.scorer, **best.options), outputs, len(classes))
+        read = read_by(scorers.make(chosen.scorer, **chosen.options), outputs, len(classes))
         outputs = {name: x for name, x in outputs.items() if name in {"features", "logits", "score"} | read}
-    return Refined(chosen, outputs)
+    return Refined(changed, outputs)
+
+
+def best(found: list[Found]) -> Found:
+    """The first of the candidates that no other does better than by more than the margin."""
+    most = max(one.value for one in found)
+    return next(one for one in found if one.value >= most - MARGIN)
 
 
 def compare(

@@ -1,0 +1,155 @@
+"""What the scorer that `adjax train` chooses is worth beside the others: `python -m benchmarks.selection`.
+
+Folders of `benchmarks.picture_sets` and three more categories of stamps, on which the rule of `adjax.auto.select` was
+chosen. For each set and seed (of the split and the synthetic defects) there is every candidate's AUROC against synthetic defects
+and unrelated photographs in training pictures, by which one is chosen, and against the anomalous test pictures, of
+which the choice knows nothing, fitted to all training pictures. Where pictures are too small for synthetic defects,
+pooled features stand alone. Writes `results/selection.json` and a table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from adjax import metrics, process, scorers, surface
+from adjax.auto import plan, select
+from adjax.auto.select import Found
+from adjax.data.io import gather
+from adjax.data.io.upload import Header
+from adjax.detector import extract
+from adjax.features import outputs_in_batches
+from adjax.pipeline import member, train_members
+from adjax.types import Outputs
+from benchmarks.picture_sets import SETS, stamp
+from experiments.console import spread
+from experiments.rundir import environment, write_json
+
+FOLDERS = {**SETS, **{f"stamps: {name}": stamp(name) for name in ("food", "seasonal", "town")}}
+PARTS = {"train": "train/good", "normal": "test/good", "anomalous": "test/anomalous"}
+BATCH_SIZE = 16
+SHOWN = "patchcore with knn", "patchcore with statistics with knn", "patchcore", "padim", "statistics", "knn", "gmm"
+
+
+def read(folder: Path) -> tuple[plan.TrainingPlan, dict[str, np.ndarray]]:
+    """The plan for a folder, and its pictures as the detector gets them."""
+    files = {name: sorted((folder / part).iterdir()) for name, part in PARTS.items()}
+    headers = [_header(file) for file in files["train"]]
+    planned = plan.choose(headers, 1, plan.UserChoices())
+    return planned, {name: gather.images(x, planned.shape, frame=planned.frame)[0] for name, x in files.items()}
+
+
+def _header(file: Path) -> Header:
+    with Image.open(file) as image:
+        channels = 1 if image.mode == "L" else 3
+        return Header(image.height, image.width, channels, image.mode)
+
+
+def outputs_of(planned: plan.TrainingPlan, pictures: dict[str, np.ndarray]) -> dict[str, Outputs]:
+    """What the network says of each part."""
+    train = pictures["train"]
+    recipe = replace(planned.recipe, model_options={**planned.model_options, "patch_layers": plan.LAYERS})
+    built = recipe.build(train.shape[1:], ("normal",))
+    normalise = built.normalise(train)
+    table = built.members([np.arange(len(train))], [np.zeros(len(train), np.int32)], [0])
+    params = member(train_members(built, train, table, normalise, 0, batch_size=1).params, 0)
+    kept = {"features", "patches", "statistics", *plan.LAYERS}
+    return {
+        name: {k: x for k, x in extract(built.spec, params, normalise, images, kept).items() if k in kept}
+        for name, images in pictures.items()
+    }
+
+
+def candidates(planned: plan.TrainingPlan, train: np.ndarray, seed: int) -> list[Found]:
+    """What is compared, in the order of `select.compare`."""
+    if planned.selects:
+        return select.compare(planned, train, np.zeros(len(train), np.int32), ("normal",), seed)[0]
+    alone: dict[str, dict[str, Any]] = {"knn": plan.nearest(len(train)), "gmm": {"shrinkage": 0.1}}
+    return [Found(name, name, options, np.nan, np.nan) for name, options in alone.items()]
+
+
+def evaluated(one: Found, outputs: dict[str, Outputs]) -> float:
+    """AUROC of a candidate that is fitted to all training pictures."""
+    scorer = scorers.make(one.scorer, **one.options)
+    labels = jnp.zeros(len(outputs["train"]["features"]), jnp.int32)
+    state = scorers.fit(scorer, outputs["train"], labels, 1, batch_size=BATCH_SIZE)
+    score = jax.jit(scorer.score)
+    found = [
+        np.concatenate(
+            [np.asarray(score(state, x))[:real] for x, real in outputs_in_batches(outputs[part], BATCH_SIZE)]
+        )
+        for part in ("normal", "anomalous")
+    ]
+    truth = np.repeat([0, 1], [len(x) for x in found])
+    return float(metrics.auroc(np.concatenate(found), truth))
+
+
+def rows_of(name: str, folder: Path, seeds: int) -> list[dict[str, Any]]:
+    """A row for each seed."""
+    planned, pictures = read(folder)
+    outputs, rows = outputs_of(planned, pictures), []
+    for seed in range(seeds if planned.selects else 1):
+        found = candidates(planned, pictures["train"], seed)
+        chosen = select.best(found).name if planned.selects else found[0].name
+        each = {one.name: {**one._asdict(), "auroc": evaluated(one, outputs)} for one in found}
+        rows.append({"set": name, "seed": seed, "chosen": chosen, "candidates": each})
+        print(f"{name}, seed {seed}: {chosen}, AUROC {each[chosen]['auroc']:.3f}", flush=True)
+    return rows
+
+
+def markdown(rows: list[dict[str, Any]], where: dict[str, Any]) -> str:
+    """The table, and under it what it was made on."""
+    lines = [f"| set | chosen | {' | '.join(SHOWN)} | best of all |", "|---" * (3 + len(SHOWN)) + "|"]
+    for name in dict.fromkeys(row["set"] for row in rows):
+        own = [row for row in rows if row["set"] == name]
+        figures = [[row["candidates"][row["chosen"]]["auroc"] for row in own]]
+        figures += [[row["candidates"][x]["auroc"] for row in own if x in row["candidates"]] for x in SHOWN]
+        figures += [[max(one["auroc"] for one in row["candidates"].values()) for row in own]]
+        means = [spread(x) if x else None for x in figures]
+        cells = ["–" if x is None else f"{x['mean']:.3f} ± {x['sd']:.3f}" for x in means]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    seeds = max(row["seed"] for row in rows) + 1
+    lines += [
+        "",
+        f"AUROC, mean ± standard deviation over {seeds} seeds of the split and the synthetic defects, on one set of "
+        f"test pictures each. `{where['command']}`, {where['date']}, {where['cores']} cores of {where['cpu']}, jax "
+        f"{where['versions']['jax']}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """Runs the sets that the file lacks; writes after each."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.selection", description=__doc__)
+    parser.add_argument("--stamps", type=Path, help="…/share/tuxpaint/stamps of tuxpaint-stamps-default; without, none")
+    parser.add_argument("--sets", nargs="+", choices=FOLDERS, default=list(FOLDERS), metavar="NAME")
+    parser.add_argument("--seeds", type=int, default=3, help="of the split and the defects (default: %(default)s)")
+    parser.add_argument("--again", action="store_true", help="run again what the file has")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "selection.json")
+    args = parser.parse_args()
+    process.prepare()
+    known = args.out.exists() and not args.again
+    rows: list[dict[str, Any]] = json.loads(args.out.read_text())["rows"] if known else []
+    with tempfile.TemporaryDirectory() as work:
+        for number, name in enumerate(args.sets):
+            have = any(row["set"] == name for row in rows)
+            if not have and (args.stamps is not None or not name.startswith("stamps")):
+                folder = Path(work) / str(number)
+                FOLDERS[name](folder, args.stamps)
+                rows += rows_of(name, folder, args.seeds)
+                where = environment("benchmarks.selection")
+                write_json(args.out, {"what": __doc__, "environment": where, "rows": rows})
+                args.out.with_suffix(".md").write_text(markdown(rows, where))
+
+
+if __name__ == "__main__":
+    surface.script(main)
