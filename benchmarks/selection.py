@@ -1,10 +1,10 @@
 """What the scorer that `adjax train` chooses is worth beside the others: `python -m benchmarks.selection`.
 
 Folders of `benchmarks.picture_sets` and three more categories of stamps, on which the rule of `adjax.auto.select` was
-chosen. For each set and seed (of the split and the synthetic defects) there is every candidate's AUROC against synthetic defects
-and unrelated photographs in training pictures, by which one is chosen, and against the anomalous test pictures, of
-which the choice knows nothing, fitted to all training pictures. Where pictures are too small for synthetic defects,
-pooled features stand alone. Writes `results/selection.json` and a table.
+chosen. For each set and seed (of the split and the synthetic defects) there is every candidate's AUROC against
+synthetic defects and unrelated photographs in training pictures, by which one is chosen; and, fitted to all training
+pictures, against the anomalous test pictures, of which the choice knows nothing. Where pictures are too small for
+synthetic defects, pooled features stand alone. Writes `results/selection.json` and a table.
 """
 
 from __future__ import annotations

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import csv
 import importlib
+import itertools
 import re
 import shlex
 from pathlib import Path
@@ -51,10 +52,12 @@ def test_each_column_of_the_table_of_scores_has_its_meaning():
 
 
 def test_the_least_numbers_of_pictures_are_those_of_the_code():
-    section = GUIDE.split("## Fewer than 50 pictures")[1].split("\n## ")[0]
+    section = GUIDE.split(f"## Fewer than {fit.MANY} pictures")[1].split("\n## ")[0]
     crossed, least = thresholds.needed(0.05), fit.FEWEST_CROSSED
-    for words in (f"{fit.FEWEST} or more", f"{crossed} to {fit.FEWEST - 1}", f"{least} to {crossed - 1}"):
-        assert f"| {words} |" in section
+    steps = (fit.MANY, fit.FEWEST, crossed, least)
+    for low, high in itertools.pairwise(reversed(steps)):
+        assert f"| {low} to {high - 1} |" in section
+    assert f"| {fit.MANY} or more |" in section
     assert f"fewer than {least} |" in section
     assert thresholds.needed(float(re.search(r"--false-positive-rate ([\d.]+)", section)[1])) <= least
 

@@ -46,7 +46,7 @@ def test_its_cells_run_and_show_what_is_said(tmp_path, monkeypatch):
     assert sum(isinstance(x, Image.Image) for x in shown) == 2
     assert repr(namespace["detector"]) in map(repr, shown)
     assert namespace["auroc"] > 0.95
-    assert "smallest p-value: 0.048" in said  # 1 / 21
+    assert "smallest p-value: 0.012" in said  # 1 / 81
     assert "99 are needed" in said
     masks = [tmp_path.glob(f"*/parts/ground_truth/{kind}/003_mask.png") for kind in ("missing", "scratch", "spot")]
     truth = np.stack([np.asarray(Image.open(next(found))) > 0 for found in masks])

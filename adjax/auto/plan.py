@@ -200,7 +200,7 @@ def choose(
         few, large = n < FEW, (asked.side_px or side) > SMALL_PX
         if few or large:
             reason = f"{n:,} images are few ({FEW:,} would be many)" if few else f"images of {side} px are large"
-            method, found, said = _pretrained(asked, reason)
+            method, found, said = _pretrained(asked, reason, classes)
             why.append(said)
             if found is None and not few:
                 method, side = _scratch(classes), SMALL_PX
@@ -311,11 +311,13 @@ def _scratch(classes: int) -> str:
     return "centerloss" if classes > 1 else "autoencoder"
 
 
-def _pretrained(asked: UserChoices, reason: str) -> tuple[str, weights.Weights | None, str]:
+def _pretrained(asked: UserChoices, reason: str, classes: int) -> tuple[str, weights.Weights | None, str]:
     """A pre-trained network if there are weights for it, else what needs none; and why."""
-    model, scored = asked.model or BACKBONE, f"scorer {asked.scorer}" if asked.scorer else "a Gaussian"
+    model, gaussian = asked.model or BACKBONE, "a Gaussian" if classes == 1 else "a Gaussian for each class"
+    scored = f"scorer {asked.scorer}" if asked.scorer else "the nearest of them" if classes == 1 else gaussian
     if model not in WEIGHTED:
-        return "gmm", None, f"{reason}: the features of {model} as they are, and {scored}"
+        named = f"scorer {asked.scorer}" if asked.scorer else gaussian
+        return "gmm", None, f"{reason}: the features of {model} as they are, and {named}"
     try:
         found = weights.resolve(asked.weights, model)
     except weights.WeightsError as error:
