@@ -63,15 +63,17 @@ def top_mean(maps: jax.Array, share: float) -> jax.Array:
     return jnp.where(jnp.isnan(flat).any(1), jnp.nan, found)
 
 
-def share_of_places(top: float) -> float:
-    """`top`, a scorer's option, if it is one that `top_mean` takes.
+def check_top(top: float) -> None:
+    """Refuses a share that `top_mean` doesn't take, as a scorer's option `top`.
+
+    Args:
+      top: the share.
 
     Raises:
       ValueError: it lies outside of [0, 1].
     """
     if not 0 <= top <= 1:
         raise ValueError(f"top={top}: must be a share of the places in [0, 1]")
-    return top
 
 
 def lowest(x: jax.Array, axis: int | tuple[int, ...] = -1) -> jax.Array:

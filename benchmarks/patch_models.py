@@ -23,6 +23,7 @@ from adjax.__main__ import main as command
 from adjax.data.io import gather
 from adjax.detector import Detector
 from adjax.features import batch_size_for, batches
+from adjax.models._backbone import wanted
 from adjax.predict.batch import predict_batch
 from adjax.predict.regions import enlarged
 from benchmarks.streaming import peak_mib
@@ -95,8 +96,7 @@ def main() -> None:
 def seen(detector: Detector) -> tuple[int, int]:
     """Height and width that the network sees, px: it may enlarge what it is given."""
     height, width = detector.spec.image_shape[:2]
-    side = dict(getattr(detector.spec, "model_options", ())).get("side_px")
-    return (side, side) if side else (height, width)
+    return wanted(height, width, dict(getattr(detector.spec, "model_options", ())).get("side_px"))
 
 
 def scorer_of(detector: Detector) -> str:

@@ -2,10 +2,9 @@
 
 No scorer is best on all pictures. A pooled feature sees that a picture shows something else; a map of patches sees a
 scratch. So both together are the first candidate, kept unless others find clearly more. All are fitted to a part of
-the training pictures and asked to tell the rest of them from the same with a made defect
-(`adjax.data.defects`: eight kinds, 0.5 % to 5 % of the area) and from photographs of something else. The held-out
-pictures that set the threshold are not touched, and nothing that is known to be anomalous is: the choice can still be
-evaluated on it.
+the training pictures and asked to tell the rest of them from the same with a made defect (`adjax.data.defects`: eight
+kinds, 0.5 % to 5 % of the area) and from photographs of something else. Held-out pictures that set a threshold are not
+touched, and nothing that is known to be anomalous is: the choice can still be evaluated on it.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from adjax._numerics import averaged, highest, share_of_places, top_mean
+from adjax._numerics import averaged, check_top, highest, top_mean
 from adjax.scorers._layered import layered
 from adjax.scorers._vectors import LIMIT
 from adjax.scorers.mahalanobis import State as One
@@ -83,7 +83,7 @@ def padim(
       ValueError: an empty grid, no channels, shrinkage or top outside of [0, 1]; a grid or dim of several features; in
         fitting, patches of another shape.
     """
-    share_of_places(top)
+    check_top(top)
     if not isinstance(feature, str):
         if grid is not None or dim is not None:
             raise ValueError(

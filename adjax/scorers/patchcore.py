@@ -25,7 +25,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from adjax._numerics import EXACT, averaged, in_bfloat16s, share_of_places, top_mean
+from adjax._numerics import EXACT, averaged, check_top, in_bfloat16s, top_mean
 from adjax.scorers import _reservoir
 from adjax.scorers._coreset import furthest
 from adjax.scorers._layered import layered
@@ -84,7 +84,7 @@ def patchcore(
     """
     if not 1 <= neighbours <= coreset <= capacity:
         raise ValueError(f"neighbours={neighbours}, coreset={coreset}, capacity={capacity}: must be ≥ 1 and ascend")
-    share_of_places(top)
+    check_top(top)
     if not isinstance(feature, str):
         if neighbours > 1 or dim is not None:
             raise ValueError(

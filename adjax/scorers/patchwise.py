@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from adjax._numerics import averaged, share_of_places, top_mean
+from adjax._numerics import averaged, check_top, top_mean
 from adjax.scorers._vectors import LIMIT
 from adjax.types import Outputs, PyTree, Scorer
 
@@ -59,7 +59,7 @@ def patchwise(
     Raises:
       ValueError: a share outside of [0, 1].
     """
-    share_of_places(top)
+    check_top(top)
     if isinstance(scorer, str):
         from adjax.scorers import SCORERS  # when called: the registry knows this file
 
