@@ -58,9 +58,9 @@ PATCHES: Mapping[str, Mapping[str, Any]] = {
     "subspace": {"components": 0.99, "top": TOP},
     "padim": {"feature": LAYERS, "smooth": True, "top": TOP},
 }
-"""Scorers of patches, with their options. Each layer has its own Gaussians or memory (`adjax.scorers._layered`): so more
-was found of synthetic defects in four textures, and marks lay closer, than by both side by side. With `layer3` as well,
-at half the weight, no more was found of those under 5 % of the area, and marks reached three times as far
+"""Scorers of patches, with their options. Each layer has its own Gaussians or memory (`adjax.scorers._layered`): more
+was found so of synthetic defects in four textures, and marks lay closer, than by both side by side. With `layer3` as
+well, at half the weight, no more was found of those under 5 % of the area, and marks reached three times as far
 (`experiments.made_defects`). Smoothed over 3×3 places, maps of synthetic defects in four textures show better where,
 and a little more is found (`experiments.patch_maps`)."""
 TILED = ("patchcore", "subspace", "patchwise")
