@@ -141,7 +141,13 @@ def test_grey_is_three_equal_channels_resized_as_jax_does():
 
 @pytest.mark.parametrize(
     ("sides", "side_px", "seen"),
-    [((28, 42), None, (28, 42)), ((30, 35), None, (28, 42)), ((3, 20), None, (14, 14)), ((28, 42), 50, (56, 56))],
+    [
+        ((28, 42), None, (28, 42)),
+        ((30, 35), None, (28, 42)),
+        ((3, 20), None, (14, 14)),
+        ((28, 42), 50, (56, 56)),
+        ((28, 42), (30, 69), (28, 70)),
+    ],
 )
 def test_sides_go_to_the_nearest_multiple(sides, side_px, seen):
     x = np.random.default_rng(0).normal(size=(1, *sides, 3)).astype(np.float32)

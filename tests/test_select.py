@@ -100,3 +100,14 @@ def test_only_a_network_with_maps_and_no_named_scorer_selects(monkeypatch):
     named = plan.choose([header] * 60, 1, plan.UserChoices(scorer="padim"))
     assert named.model_options["patch_layers"] == plan.LAYERS
     assert named.scorer_options == plan.PATCHES["padim"]
+
+
+def test_the_pooled_feature_weighs_more_than_places_where_both_are_fused():
+    values = {
+        name: {"normal": np.arange(4.0), "defects": np.ones(2), "foreign": np.ones(2)} for name in ("padim", "knn")
+    }
+    pair = select._together([Found(name, name, {}, 1, 1) for name in values], values)
+    places, pooled = pair.options["scales"]
+    assert places == pytest.approx(np.arange(4.0).std())
+    assert pooled == pytest.approx(places / select.POOLED_WEIGHT)
+    assert pair.options["offsets"] == (1.5, 1.5)
