@@ -143,7 +143,7 @@ class Detector:
     def classify(self, images: ArrayLike) -> jax.Array:
         """Predicts the class of each image, an index into `spec.classes`: int32[N].
 
-        −1 where a logit is NaN.
+        −1 where a logit is NaN. A method that trains nothing (`gmm`) draws a head that the weights lack: chance.
 
         Raises:
           ValueError: the method knows no classes.

@@ -101,6 +101,14 @@ def test_a_scorer_without_classes_names_the_one_that_the_network_says(classes):
     np.testing.assert_allclose(said["probability"], levels[10:40] / 255, rtol=1e-6)  # its own, not 1 − p
 
 
+def test_the_drawn_head_of_a_network_that_is_not_trained_names_no_class():
+    images = np.random.default_rng(0).integers(0, 256, (24, 32, 32, 1), np.uint8)
+    options = {"method": "gmm", "model": "squeezenet", "weights": "random", "false_positive_rate": 0.1}
+    knn = adjax.train_detector(images, ["a", "b"] * 12, scorer="knn", **options)
+    assert knn.outputs(images[:1])["logits"].shape == (1, 2)
+    assert (np.asarray(predict_batch(knn, images)["nearest"]) == -1).all()
+
+
 def test_without_held_out_images_there_are_no_p_values(detector, tmp_path, folder):
     dataclasses.replace(detector, calibration_scores=jnp.zeros(0)).save(tmp_path / "d")
     assert run(tmp_path / "d", folder, "--out", tmp_path / "s.jsonl") == 0

@@ -11,7 +11,7 @@ import numpy as np
 from adjax import localise, thresholds, tiles
 from adjax.detector import Detector, outputs_of
 from adjax.scorers._logits import answer
-from adjax.spec import resolve
+from adjax.spec import FunctionSpec, resolve
 
 NONE = -1
 
@@ -30,9 +30,9 @@ def predict_batch(
     Returns:
       `score` float32[N]; `anomalous` bool[N], by the detector's threshold; `p_value` float32[N], NaN where no normal
       images were held out; `nearest` int32[N], the class that `score` is the distance to (or, of a scorer that knows
-      none, that the network takes the image for), NONE for a detector of one class or where that is NaN; `probability`
-      float32[N] of being anomalous, the network's own, NaN where it gives none; with `interval` also `uncertain`
-      bool[N]; of a detector with maps also `places` float32[N, h, w], see `adjax.localise.places`.
+      none, that a trained network takes the image for), NONE for a detector of one class or where that is NaN;
+      `probability` float32[N] of being anomalous, the network's own, NaN where it gives none; with `interval` also
+      `uncertain` bool[N]; of a detector with maps also `places` float32[N, h, w], see `adjax.localise.places`.
     """
     said = outputs_of(detector, images)
     distances = resolve(detector.spec).scorer.distances(detector.scorer, said)
@@ -41,7 +41,7 @@ def predict_batch(
     nearest = jnp.full(n, NONE, jnp.int32)
     if distances.shape[1] == classes > 1:
         nearest = jnp.where(jnp.isnan(score), NONE, thresholds.nearest(detector.calibration, distances))
-    elif "logits" in said and said["logits"].shape[-1] == classes > 1:
+    elif "logits" in said and said["logits"].shape[-1] == classes > 1 and _knows_classes(detector):
         nearest = answer(said["logits"])
     places = localise.places(detector, images, said)
     return {
@@ -50,6 +50,11 @@ def predict_batch(
         "nearest": nearest,
         "probability": said.get("probability", jnp.full(n, jnp.nan)),
     }
+
+
+def _knows_classes(detector: Detector) -> bool:
+    """Whether the network's logits are of the detector's classes: a method that trains nothing has drawn the head."""
+    return isinstance(detector.spec, FunctionSpec) or resolve(detector.spec).method.step is not None
 
 
 def predict_tiled(
