@@ -29,9 +29,9 @@ def category(root: Path, name: str) -> list[Path]:
     return [path for path in sorted((root / name).rglob("*.png")) if not path.stem.endswith(("_mirror", "_flip"))]
 
 
-@pytest.mark.parametrize(("normal", "at_least"), [("symbols", 0.97), ("animals", 0.55)])
+@pytest.mark.parametrize(("normal", "at_least"), [("symbols", 0.99), ("animals", 0.85)])
 def test_one_category_of_stamps_among_the_others(tmp_path, monkeypatch, capsys, normal, at_least):
-    """Signs are told from the rest; photographs of animals hardly: other photographs look alike to this network."""
+    """Signs and photographs of animals are told from all others, photographs among them."""
     monkeypatch.setattr(process, "prepare", lambda: None)
     for folder in sorted(path.name for path in STAMPS.iterdir() if path.is_dir()):
         for i, path in enumerate(category(STAMPS, folder)):
