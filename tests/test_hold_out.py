@@ -57,6 +57,13 @@ def test_a_frozen_network_is_cross_fitted_where_too_few_can_be_held_out(n, alpha
         np.testing.assert_array_equal(parts.train, fit.hold_out(np.zeros(n, int), alpha, seed=0).train)
 
 
+def test_a_share_that_was_asked_for_is_held_out_of_few_images_too():
+    labels = np.zeros(50, int)
+    parts = fit.hold_out(labels, 0.05, seed=0, share=0.3, frozen=True)
+    assert (parts.crossed, parts.calibrating) == (False, 20)
+    assert fit.hold_out(labels, 0.05, seed=0, frozen=True).crossed
+
+
 @pytest.mark.parametrize(
     ("n", "copies", "why"),
     [

@@ -99,8 +99,7 @@ def train_detector(
     for why in planned.why:
         if plan.NO_WEIGHTS in why:
             warnings.warn(why, stacklevel=2)
-    share, many = (fit.HELD_OUT, fit.MANY) if held_out is None else (held_out, fit.FEWEST)
-    parts = fit.hold_out(index, false_positive_rate, seed, images, share, planned.frozen, many)
+    parts = fit.hold_out(index, false_positive_rate, seed, images, held_out, planned.frozen)
     if told := parts.told():
         warnings.warn(told, stacklevel=2)
     outputs = None

@@ -96,9 +96,8 @@ def hold_out(
     alpha: float,
     seed: int,
     images: Images | None = None,
-    share: float = HELD_OUT,
+    share: float | None = None,
     frozen: bool = False,
-    many: int = MANY,
 ) -> Parts:
     """Sets normal images aside, class by class, as many as the promise takes: n ≥ 1/α − 1 (see `thresholds.conformal`).
 
@@ -109,10 +108,9 @@ def hold_out(
       alpha: the false-positive rate to promise.
       seed: of the draw.
       images: uint8[N, H, W, C]. None: no two of them are copies.
-      share: to set aside if the promise takes no more, in (0, 1).
-      frozen: the network is not trained: of fewer than `many`, or where too few can be held out, none is, and all are
-        cross-fitted.
-      many: images of which some can be spared.
+      share: to set aside if the promise takes no more, in (0, 1). None: a fifth, and of fewer than 100 for a frozen
+        network none.
+      frozen: the network is not trained: where too few can be held out none is, and all are cross-fitted.
 
     Returns:
       The `Parts`: rows to train on and rows held out.
@@ -127,7 +125,8 @@ def hold_out(
     different = np.unique(groups)
     n, copies = len(different), len(labels) - len(different)
     needed, spare = thresholds.needed(alpha), n - FEWEST_TRAINED
-    crossed = frozen and (n < max(many, FEWEST) or spare < needed)
+    crossed = frozen and (n < (MANY if share is None else FEWEST) or spare < needed)
+    share = HELD_OUT if share is None else share
     if n < (FEWEST_CROSSED if crossed else FEWEST):
         raise DataError(too_few(n, copies))
     count = max(round(share * n), FEWEST_HELD_OUT, needed)

@@ -43,7 +43,7 @@ CELL_PX = 16
 BACKBONE = "efficientnet_lite0"
 SEEN_PX = 128
 """Side that a pre-trained network enlarges smaller images to, unless the user named a side: things are as large as it
-knows them. Larger images are not enlarged: no more small defects are found."""
+knows them. Larger images keep their size."""
 PATCHED_PX = 96
 """Least side of images in which scorers of patches look for defects, and of what a pre-trained network sees."""
 SMALLEST_PX = 8

@@ -57,7 +57,8 @@ def run(
     if warning := depths.told():
         console.print(warning, style="bold red")
     labels = np.zeros(len(known.rows), np.int32)
-    parts = fit.hold_out(labels, alpha, seed, known.thumbnails, frozen=True, many=fit.FEWEST)  # folds read all tiles
+    share = fit.HELD_OUT  # by name: each fold of a cross-fit would read all tiles again
+    parts = fit.hold_out(labels, alpha, seed, known.thumbnails, share, frozen=True)
     if told := parts.told():
         console.print(told)
     files = [found.files[row] for row in known.rows]
