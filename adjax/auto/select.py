@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from adjax import metrics, scorers
+from adjax import methods, metrics, scorers
 from adjax.auto.plan import LAYERS, PATCHES, TILED, TrainingPlan, nearest, patch_options
 from adjax.data.defects import defects, foreign
 from adjax.data.io.scratch import Images
@@ -127,13 +127,7 @@ def compare(
     normal, pictures = np.asarray(images[rest]), np.asarray(images[seen])
     made = [defects(normal, SHARES, seed + k)[0] for k in range(-(-MADE // aside))]
     odd = np.concatenate([*made, foreign(max(aside, 16), images.shape[1:], seed)])
-    recipe = replace(plan.recipe, model_options={**plan.model_options, "patch_layers": LAYERS})
-    built = recipe.build(images.shape[1:], classes)
-    table = built.members([fitted], [labels[fitted]], [seed])
-    normalise = built.normalise(pictures)
-    trained = train_members(built, pictures, table, normalise, 0, batch_size=1)
-    of = built.spec, member(trained.params, 0), normalise
-    known, unseen = (extract(*of, x, {"patches", "statistics", *LAYERS}) for x in (pictures, odd))
+    known, unseen = seen_by_network(plan, pictures, classes, (pictures, odd), seed)
     first, last = (np.searchsorted(seen, rows) for rows in (fitted, rest))
     patches = {name: (name, options) for name, options in patch_scorers(plan).items()}
     alone: dict[str, tuple[str, Mapping[str, Any]]] = {
@@ -141,11 +135,12 @@ def compare(
         "statistics": ("patchwise", patch_options("statistics", plan.tiled)),
     }
     if not plan.tiled:
-        alone |= {POOLED: (POOLED, nearest(len(images))), built.spec.scorer: (built.spec.scorer, plan.scorer_options)}
+        planned = plan.scorer or methods.entry(plan.method).scorer
+        alone |= {POOLED: (POOLED, nearest(len(images))), planned: (planned, plan.scorer_options)}
     values = {}
     for name, one in alone.items():
         learned = ((_rows(known, part), labels[seen[part]]) for part in _parts(first))
-        score = _fitted(*one, learned, len(classes))
+        score = fitted_to(*one, learned, len(classes))
         defective, other = np.split(score(unseen), [aside * len(made)])
         values[name] = {"normal": score(_rows(known, last)), "defects": defective, "foreign": other}
     found = {
@@ -185,11 +180,42 @@ def _together(each: list[Found], values: Mapping[str, Mapping[str, np.ndarray]])
     return Found(name, "fused", options, _auroc(highest, "defects"), _auroc(highest, "foreign"))
 
 
-def _fitted(
+def seen_by_network(
+    plan: TrainingPlan, train: Images, classes: tuple[str, ...], parts: Iterable[Images], seed: int
+) -> list[Outputs]:
+    """Computes all that a candidate reads.
+
+    Args:
+      plan: as of `refined`.
+      train: uint8[N, H, W, C], which the network's inputs are normalised by.
+      classes: their names.
+      parts: pictures to look at.
+      seed: of what the weights lack.
+
+    Returns:
+      The network's outputs for each part.
+    """
+    recipe = replace(plan.recipe, model_options={**plan.model_options, "patch_layers": LAYERS})
+    built = recipe.build(train.shape[1:], classes)
+    table = built.members([np.arange(len(train))], [np.zeros(len(train), np.int32)], [seed])
+    normalise = built.normalise(train)
+    params = member(train_members(built, train, table, normalise, 0, batch_size=1).params, 0)
+    return [extract(built.spec, params, normalise, x, {"patches", "statistics", *LAYERS}) for x in parts]
+
+
+def fitted_to(
     name: str, options: Mapping[str, Any], learned: Iterable[tuple[Outputs, np.ndarray]], classes: int
 ) -> Callable[[Outputs], np.ndarray]:
-    """The scores of a scorer fitted to batches of outputs and their labels; in batches, so that programs serve any
-    number of pictures."""
+    """Fits a scorer to batches.
+
+    Args:
+      name, options: of the scorer.
+      learned: outputs of the network and labels, a batch at a time.
+      classes: K.
+
+    Returns:
+      Its scores of outputs, float32[N]; in batches, so that programs serve any number of pictures.
+    """
     scorer, learned = scorers.make(name, **options), iter(learned)
     first = next(learned)
     state = scorers.fit_stream(scorer, chain([first], learned), scorer.row(first[0]), classes, BATCH_SIZE)
