@@ -75,10 +75,14 @@ def rows_of(name: str, folder: Path, seeds: int) -> list[dict[str, Any]]:
     for seed in range(seeds if planned.selects else 1):
         found = candidates(planned, pictures["train"], seed)
         chosen = select.best(found).name if planned.selects else found[0].name
-        each = {one.name: {**one._asdict(), "auroc": evaluated(one, outputs)} for one in found}
+        each = {one.name: {**_figures(one), "auroc": evaluated(one, outputs)} for one in found}
         rows.append({"set": name, "seed": seed, "chosen": chosen, "candidates": each})
         print(f"{name}, seed {seed}: {chosen}, AUROC {each[chosen]['auroc']:.3f}", flush=True)
     return rows
+
+
+def _figures(one: Found) -> dict[str, Any]:
+    return {name: None if isinstance(x, float) and np.isnan(x) else x for name, x in one._asdict().items()}
 
 
 def markdown(rows: list[dict[str, Any]], where: dict[str, Any]) -> str:
