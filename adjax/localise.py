@@ -3,9 +3,9 @@
     map_p = class-wise quantile of s(f_p)       score = max_p map_p, for a scorer whose image score is its highest place
 
 So the threshold that flags an image also says which places do it, and of normal images no more than the promised share
-has such a place at all. Where the score is the mean of the highest places (`top`), a flagged image has a place above the
-threshold as well, but so may others that are not flagged. A network that reconstructs has a map as well: the mean absolute error of a pixel's channels,
-in the range of the network's input; no threshold belongs to that.
+has such a place at all. Where the score is the mean of the highest places (`top`), a flagged image has a place above
+the threshold as well, but so may others. A network that reconstructs has a map as well: the mean absolute error of a
+pixel's channels, in the range of the network's input; no threshold belongs to that.
 
 `places` has them at the resolution at which they are made: of the network's map, or of the image.
 """
