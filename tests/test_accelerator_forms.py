@@ -84,6 +84,7 @@ def test_a_patch_in_memory_is_looked_up_with_every_digit(form):
     [
         ("knn", {"k": 3, "capacity": 50}, (61, 4), 1),
         ("patchcore", {"coreset": 9, "capacity": 60}, (61, 2, 3, 4), 1),
+        ("patchcore", {"coreset": 9, "capacity": 60, "shrinkage": 0.1}, (61, 2, 3, 4), 1),
         ("cosine", {}, (61, 4), 3),
         ("mahalanobis", {}, (300, 4), 70),
     ],

@@ -8,6 +8,7 @@ import pytest
 
 from adjax import scorers
 from adjax.scorers import padim_maps, patchcore_maps
+from adjax.scorers._vectors import nearest
 
 N, H, W, C = 120, 2, 3, 4
 RNG = np.random.default_rng(0)
@@ -190,6 +191,43 @@ def test_patches_are_as_far_as_their_nearest_in_memory():
     np.testing.assert_allclose(jitted(patchcore_maps)(state, DEFECT), expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("shrinkage", [0.0, 0.3, 1.0])
+def test_lengths_by_the_covariance_of_the_patches(shrinkage):
+    """Of all of them here: the sample is as large. At 1 each channel is in its own unit."""
+    rows = X.reshape(-1, C).astype(np.float64)
+    covariance = np.cov(rows.T, bias=True)
+    covariance = (1 - shrinkage) * covariance + shrinkage * np.diag(np.diag(covariance))
+    whiten = np.linalg.cholesky(np.linalg.inv(covariance))
+    state = tools("patchcore", **PATCHCORE, shrinkage=shrinkage)[0](X, Y)
+    first = np.asarray(state.origin, np.float64)
+    kept = coreset((rows - first) @ whiten, np.argmin(np.linalg.norm(rows - first - _unwhitened(state)[0], axis=1)), 30)
+    expected = np.linalg.norm(((DEFECT - first) @ whiten)[..., None, :] - kept, axis=-1).min(-1)
+    np.testing.assert_allclose(jitted(patchcore_maps)(state, DEFECT), expected, rtol=1e-3)
+
+
+def _unwhitened(state):
+    return np.asarray(state.rows, np.float64) @ np.linalg.inv(np.asarray(state.whiten, np.float64))
+
+
+def test_a_channel_that_never_varies_and_numbers_out_of_reach_are_no_nan():
+    x, far = X.copy(), OTHERS.copy()
+    x[..., 1] = 0
+    far[0, 0, 0] = np.finfo(np.float32).max
+    fit, score = tools("patchcore", **PATCHCORE, shrinkage=0.1)
+    found = np.asarray(score(fit(x, Y), far))
+    assert not np.isnan(found).any()
+    assert found[0] == found.max()
+
+
+@pytest.mark.parametrize("rows", [1, 31, 32, 33, 1000])
+def test_the_nearest_row_is_found_in_strips(rows):
+    rng = np.random.default_rng(rows)
+    memory, x = rng.normal(size=(rows, 5)).astype(np.float32), rng.normal(size=(600, 5)).astype(np.float32)
+    known = np.arange(rows) != rows // 2 if rows > 1 else np.ones(1, bool)
+    away = np.where(known, np.linalg.norm(x[:, None].astype(np.float64) - memory, axis=-1), np.inf)
+    np.testing.assert_array_equal(jax.jit(nearest, static_argnums=3)(x, memory, known, 1)[:, 0], away.argmin(1))
+
+
 def test_a_common_offset_costs_no_digits_of_a_patch():
     far = np.float32(2**14)
     x, others = (far + (v * 64).round() / 64 for v in (X, OTHERS))
@@ -231,6 +269,7 @@ def test_equal_patches_are_remembered_once():
         ("padim", {"shrinkage": -1}, "shrinkage -1"),
         ("patchcore", {"coreset": 20, "capacity": 10}, "coreset=20, capacity=10: must be ≥ 1 and ascend"),
         ("patchcore", {"neighbours": 0}, "neighbours=0"),
+        ("patchcore", {"shrinkage": 1.5}, r"shrinkage=1.5: must lie in \[0, 1\], or be None"),
     ],
 )
 def test_options_out_of_range_are_refused(name, options, told):

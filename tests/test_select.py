@@ -35,21 +35,12 @@ def test_all_candidates_are_compared_by_made_defects(monkeypatch):
     images, labels = stripes(40), np.zeros(40, np.int32)
     found, outputs = select.compare(planned(), images, labels, ("normal",), 0)
     names = [one.name for one in found]
-    patches = list(plan.PATCHES)
-    assert names == [
-        *(f"{name} with knn" for name in patches),
-        *(f"{name} with statistics with knn" for name in patches),
-        *patches,
-        "statistics",
-        "knn",
-        "gmm",
-    ]
+    assert names == ["patchcore", "patchcore with knn", "padim with knn", "knn", "gmm"]
     by = {one.name: one for one in found}
-    assert max(by[name].defects for name in patches) > by["gmm"].defects > 0.5
+    assert by["patchcore"].defects > by["gmm"].defects > 0.5
     assert all(0 <= one.defects <= 1 and one.foreign > 0.9 for one in found)
     assert by["padim with knn"].options["names"] == ("padim", "knn")
-    assert by["padim with statistics with knn"].options["names"] == ("padim", "patchwise", "knn")
-    assert by["statistics"].options == plan.STATISTICS
+    assert by["patchcore"].options == plan.PATCHES["patchcore"]
     assert by["knn"].options == {"k": 1, "capacity": 256}
     again, _ = select.compare(planned(), images, labels, ("normal",), 0)
     assert found == again
@@ -62,19 +53,23 @@ def test_all_candidates_are_compared_by_made_defects(monkeypatch):
 @pytest.mark.parametrize(
     ("values", "chosen"),
     [
-        ({"padim with gmm": 0.9, "padim": 0.8, "gmm": 0.7}, "padim with gmm"),
-        ({"padim with gmm": 0.77, "padim": 0.76, "gmm": 0.8}, "padim with gmm"),  # as close as that: the first
-        ({"padim with gmm": 0.7, "padim": 0.6, "gmm": 0.8}, "gmm"),
+        ({"patchcore": (0.9, 1.0), "padim with gmm": (0.8, 1.0), "gmm": (0.7, 1.0)}, "patchcore"),
+        ({"patchcore": (0.77, 0.99), "padim with gmm": (0.78, 0.98), "gmm": (0.6, 1.0)}, "patchcore"),  # as good
+        ({"patchcore": (0.9, 0.9), "padim with gmm": (0.7, 0.99), "gmm": (0.6, 1.0)}, "padim with gmm"),  # sees both
+        ({"patchcore": (0.9, 0.9), "padim with gmm": (0.6, 0.99), "gmm": (0.7, 1.0)}, "gmm"),
     ],
 )
-def test_the_plan_takes_what_finds_most_and_says_why(monkeypatch, values, chosen):
-    found = [Found(name, name.split()[0], {"at": name}, value, 1.0) for name, value in values.items()]
+def test_of_what_sees_unrelated_pictures_the_plan_takes_what_finds_most_defects_and_says_why(
+    monkeypatch, values, chosen
+):
+    found = [Found(name, name.split()[0], {"at": name}, *each) for name, each in values.items()]
     monkeypatch.setattr(select, "compare", lambda *args: (found, None))
     refined = select.refined(planned(), stripes(2), np.zeros(2, np.int32), ("normal",), 0).plan
     assert refined.scorer_options == {"at": chosen}
     assert not refined.selects
-    assert refined.why[-1].startswith(f"{chosen} finds most")
-    assert all(f"{name} {value:.3f} and 1.000" in refined.why[-1] for name, value in values.items())
+    assert refined.why[-1].startswith(f"{chosen} tells unrelated pictures")
+    told = [f"{name} {defects:.3f} and {foreign:.3f}" for name, (defects, foreign) in values.items()]
+    assert all(one in refined.why[-1] for one in told)
 
 
 def test_outputs_that_were_extracted_serve_the_fit_where_the_scorer_reads_them(monkeypatch):
@@ -106,7 +101,7 @@ def test_the_pooled_feature_weighs_more_than_places_where_both_are_fused():
     values = {
         name: {"normal": np.arange(4.0), "defects": np.ones(2), "foreign": np.ones(2)} for name in ("padim", "knn")
     }
-    pair = select._together([Found(name, name, {}, 1, 1) for name in values], values)
+    pair = select._fused([Found(name, name, {}, 1, 1) for name in values], values)
     places, pooled = pair.options["scales"]
     assert places == pytest.approx(np.arange(4.0).std())
     assert pooled == pytest.approx(places / select.POOLED_WEIGHT)

@@ -54,25 +54,24 @@ TOP = 0.005
 """Share of the places whose mean is an image's score: the highest alone scatters more in normal images. A picture that
 is cut into tiles has its highest."""
 PATCHES: Mapping[str, Mapping[str, Any]] = {
-    "patchcore": {"feature": LAYERS, "coreset": 1000, "smooth": True, "top": TOP},
+    "patchcore": {
+        "feature": (*LAYERS, "statistics"),
+        "coreset": 2000,
+        "capacity": 30_000,
+        "shrinkage": 0.1,
+        "smooth": True,
+        "top": TOP,
+    },
+    "padim": {"feature": (*LAYERS, "statistics"), "smooth": True, "top": TOP},
     "subspace": {"components": 0.99, "top": TOP},
-    "padim": {"feature": LAYERS, "smooth": True, "top": TOP},
 }
-"""Scorers of patches, with their options. Each layer has its own Gaussians or memory (`adjax.scorers._layered`): more
-was found so of synthetic defects in four textures, and marks lay closer, than by both side by side. With `layer3` as
-well, at half the weight, no more was found of those under 5 % of the area, and marks reached three times as far
-(`experiments.made_defects`). Smoothed over 3×3 places, maps of synthetic defects in four textures show better where,
-and a little more is found (`experiments.patch_maps`)."""
+"""Scorers of patches, with their options. Each map has its own Gaussians or memory (`adjax.scorers._layered`): more was
+found so of synthetic defects in four textures, and marks lay closer, than by all side by side. The network's maps and
+the picture's local statistics see different defects, and a memory of 2,000 patches in which all channels have their say
+finds what one of 1,000 in Euclidean distances does not. With `layer3` as well, less was found, and marks reached
+further (`experiments.patch_maps`). Smoothed over 3×3 places, maps of synthetic defects show better where."""
 TILED = ("patchcore", "subspace", "patchwise")
 """Scorers of patches that know no positions, so that tiles are alike to them."""
-STATISTICS: Mapping[str, Any] = {
-    "scorer": "mahalanobis",
-    "feature": "statistics",
-    "shrinkage": 0.0,
-    "smooth": True,
-    "top": TOP,
-}
-"""Options of `patchwise` for one Gaussian of the picture's local statistics, which see what a network overlooks."""
 REMEMBERED = 256, 10_000
 """Least and most images that nearest neighbours are looked for among."""
 EPOCHS, MIN_STEPS, MAX_STEPS = 20, 2000, 20_000
@@ -351,13 +350,13 @@ def patch_options(name: str, tiled: bool) -> dict[str, Any]:
     """Options of a scorer that has places.
 
     Args:
-      name: in `PATCHES`, or "statistics"; others have none.
+      name: in `PATCHES`; others have none.
       tiled: pictures are cut into tiles, whose score is the highest place of all.
 
     Returns:
       Keyword arguments.
     """
-    options = dict(STATISTICS if name == "statistics" else PATCHES.get(name, {}))
+    options = dict(PATCHES.get(name, {}))
     if tiled:
         options.pop("top", None)
     return options

@@ -1,10 +1,11 @@
 """Choice of a scorer: the one that finds synthetic defects in held-out normal pictures.
 
 No scorer is best on all pictures. A pooled feature sees that a picture shows something else; a map of patches sees a
-scratch. So both together are the first candidate, kept unless others find clearly more. All are fitted to a part of
-the training pictures and asked to tell the rest of them from the same with a made defect (`adjax.data.defects`: eight
-kinds, 0.5 % to 5 % of the area) and from photographs of something else. Held-out pictures that set a threshold are not
-touched, and nothing that is known to be anomalous is: the choice can still be evaluated on it.
+scratch, and fused with a pooled feature that knows nothing of scratches it sees fewer. All candidates are fitted to a
+part of the training pictures and asked to tell the rest of them from the same with a made defect
+(`adjax.data.defects`: eight kinds, 0.5 % to 5 % of the area) and from photographs of something else. Of those that see
+the photographs as well as any does, the one that finds most defects is chosen. Held-out pictures that set a threshold
+are not touched, and nothing that is known to be anomalous is: the choice can still be evaluated on it.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from adjax import methods, metrics, scorers
-from adjax.auto.plan import LAYERS, PATCHES, TILED, TrainingPlan, nearest, patch_options
+from adjax.auto.plan import LAYERS, PATCHES, TrainingPlan, nearest, patch_options
 from adjax.data.defects import defects, foreign
 from adjax.data.io.scratch import Images
 from adjax.detector import extract
@@ -31,6 +32,9 @@ from adjax.types import Outputs
 SHARES = (0.005, 0.05)
 POOLED = "knn"
 """The scorer of the pooled feature, which sees that a picture shows something else."""
+WHOLE: tuple[tuple[str, ...], ...] = (("patchcore",), ("patchcore", POOLED), ("padim", POOLED), (POOLED,))
+CUT: tuple[tuple[str, ...], ...] = (("patchcore",), ("subspace",))
+"""What is compared, by the scorers that are fused: of whole pictures, and of tiles. The first is preferred."""
 FEWEST = 24
 """Least number of training pictures; with fewer, the planned scorer is kept."""
 FITTED, JUDGED, MADE = 120, 48, 32
@@ -38,8 +42,7 @@ FITTED, JUDGED, MADE = 120, 48, 32
 BATCH_SIZE = 16
 """Pictures that scorers are fitted to and asked about at once, so that programs serve any number of them."""
 MARGIN = 0.02
-"""Of two that are as close as that, the earlier: so few pictures don't tell smaller differences. What anomalies will be
-like is not known, so that a scorer of patches beside the pooled feature is what others must do better than."""
+"""Differences of AUROC below it count for nothing: so few pictures don't tell them."""
 POOLED_WEIGHT = 1.5
 """Of the pooled feature's deviations in a fusion: those of the highest of many places reach further up in normal
 pictures, and it would go unheard."""
@@ -53,11 +56,6 @@ class Found(NamedTuple):
     options: Mapping[str, Any]
     defects: float
     foreign: float
-
-    @property
-    def value(self) -> float:
-        """The figure that decides: the mean of both."""
-        return (self.defects + self.foreign) / 2
 
 
 class Refined(NamedTuple):
@@ -85,8 +83,8 @@ def refined(plan: TrainingPlan, images: Images, labels: np.ndarray, classes: tup
     chosen = best(found)
     each = ", ".join(f"{one.name} {one.defects:.3f} and {one.foreign:.3f}" for one in found)
     why = (
-        f"{chosen.name} finds most, or as good as most, in held-out normal pictures (AUROC of synthetic defects, of "
-        f"unrelated ones): {each}"
+        f"{chosen.name} tells unrelated pictures from held-out normal ones as well as any, and then finds most "
+        f"synthetic defects, or as good as most (AUROC of defects, of unrelated ones): {each}"
     )
     options = {**plan.model_options, "patch_layers": LAYERS}
     changed = replace(
@@ -104,15 +102,19 @@ def refined(plan: TrainingPlan, images: Images, labels: np.ndarray, classes: tup
 
 
 def best(found: list[Found]) -> Found:
-    """The first of the candidates that no other does better than by more than the margin."""
-    most = max(one.value for one in found)
-    return next(one for one in found if one.value >= most - MARGIN)
+    """Of the candidates that see unrelated photographs as well as any, the one that finds most defects; the first of
+    several as good.
+    """
+    seen = max(one.foreign for one in found)
+    able = [one for one in found if one.foreign >= seen - MARGIN]
+    most = max(one.defects for one in able)
+    return next(one for one in able if one.defects >= most - MARGIN)
 
 
 def compare(
     plan: TrainingPlan, images: Images, labels: np.ndarray, classes: tuple[str, ...], seed: int
 ) -> tuple[list[Found], Outputs | None]:
-    """Evaluates each candidate on synthetic defects, those with maps first.
+    """Evaluates each candidate on synthetic defects and unrelated photographs, the preferred first.
 
     Args:
       plan, images, labels, classes, seed: as of `refined`.
@@ -129,14 +131,10 @@ def compare(
     odd = np.concatenate([*made, foreign(max(aside, 16), images.shape[1:], seed)])
     known, unseen = seen_by_network(plan, pictures, classes, (pictures, odd), seed)
     first, last = (np.searchsorted(seen, rows) for rows in (fitted, rest))
-    patches = {name: (name, options) for name, options in patch_scorers(plan).items()}
+    compared = candidates(plan)
     alone: dict[str, tuple[str, Mapping[str, Any]]] = {
-        **patches,
-        "statistics": ("patchwise", patch_options("statistics", plan.tiled)),
+        name: (name, _options(name, plan, len(images))) for name in dict.fromkeys(chain(*compared))
     }
-    if not plan.tiled:
-        planned = plan.scorer or methods.entry(plan.method).scorer
-        alone |= {POOLED: (POOLED, nearest(len(images))), planned: (planned, plan.scorer_options)}
     values = {}
     for name, one in alone.items():
         learned = ((_rows(known, part), labels[seen[part]]) for part in _parts(first))
@@ -147,20 +145,23 @@ def compare(
         name: Found(name, *one, _auroc(values[name], "defects"), _auroc(values[name], "foreign"))
         for name, one in alone.items()
     }
-    if plan.tiled:
-        together: list[tuple[str, ...]] = [(name, "statistics") for name in patches]
-    else:
-        together = [(name, POOLED) for name in patches] + [(name, "statistics", POOLED) for name in patches]
-    candidates = [*(_together([found[name] for name in names], values) for names in together), *found.values()]
-    return candidates, known if len(seen) == len(images) else None
+    together = [found[names[0]] if len(names) == 1 else _fused([found[x] for x in names], values) for names in compared]
+    return together, known if len(seen) == len(images) else None
 
 
-def patch_scorers(plan: TrainingPlan) -> dict[str, Mapping[str, Any]]:
-    """Scorers of patches that are compared, with their options; for tiles, those that know no positions."""
-    return {name: patch_options(name, plan.tiled) for name in PATCHES if not plan.tiled or name in TILED}
+def candidates(plan: TrainingPlan) -> tuple[tuple[str, ...], ...]:
+    """What is compared, by the scorers that are fused: the planned one, and for tiles none that knows positions."""
+    return CUT if plan.tiled else tuple(dict.fromkeys((*WHOLE, (plan.scorer or methods.entry(plan.method).scorer,))))
 
 
-def _together(each: list[Found], values: Mapping[str, Mapping[str, np.ndarray]]) -> Found:
+def _options(name: str, plan: TrainingPlan, n: int) -> Mapping[str, Any]:
+    """Of a candidate for n images."""
+    if name in PATCHES:
+        return patch_options(name, plan.tiled)
+    return nearest(n) if name == POOLED else plan.scorer_options
+
+
+def _fused(each: list[Found], values: Mapping[str, Mapping[str, np.ndarray]]) -> Found:
     """Candidates fused, made alike by their scores of normal pictures."""
     normal = [values[one.name]["normal"] for one in each]
     weights = [POOLED_WEIGHT if one.name == POOLED else 1 for one in each]

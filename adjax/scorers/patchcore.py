@@ -11,12 +11,15 @@ anomalous patch, m* its nearest in memory and N_b(m*) the b nearest to that, its
     w(f) = 1 − exp ‖f_p* − m*‖ / Σ_{m ∈ N_b(m*)} exp ‖f_p* − m‖
 
 less for what is near a well-populated part of the memory. Averages over neighbouring patches are the network's part.
+The paper's lengths are Euclidean, in which the few channels that vary most decide. With `shrinkage` they are
+Mahalanobis', ‖x‖² = xᵀ Σ⁻¹ x with Σ the covariance of the sampled patches, and all channels have their say.
 Each of several layers has its own memory, see `adjax.scorers._layered`; the paper has one of all layers side by side.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -31,6 +34,7 @@ from adjax.scorers._coreset import furthest
 from adjax.scorers._layered import layered
 from adjax.scorers._reservoir import Sample
 from adjax.scorers._vectors import LIMIT, length, nearest
+from adjax.scorers._whiten import triangular
 from adjax.types import Outputs, Scorer
 
 
@@ -39,13 +43,15 @@ class State(NamedTuple):
 
     Attributes:
       origin: float32[C], one of the patches, subtracted first, so that large common offsets cost no digits.
-      rows: float32[coreset, C], less the origin.
+      rows: float32[coreset, C], less the origin, whitened.
       known: bool[coreset], which rows are patches: fewer if there are not as many different ones.
+      whiten: float32[C, C], that what is measured is multiplied by, as `rows` are; None: as it is.
     """
 
     origin: jax.Array
     rows: jax.Array
     known: jax.Array
+    whiten: jax.Array | None = None
 
 
 def patchcore(
@@ -57,6 +63,7 @@ def patchcore(
     seed: int = 0,
     smooth: bool = False,
     top: float = 0.0,
+    shrinkage: float | None = None,
 ) -> Scorer:
     """PatchCore on `outputs[feature]`, float [N, h, w, C]; or [N, C], one patch per image.
 
@@ -72,6 +79,8 @@ def patchcore(
       smooth: average the map, and so the score, over 3×3 places; the authors blur the map alone.
       top: share of the places whose mean is the score before it is weighed, in [0, 1]; 0 is the maximum, as in the
         paper.
+      shrinkage: distances are Mahalanobis', by the patches' covariance with correlations (1 − shrinkage) times as high,
+        in [0, 1]; at 1 each channel is in units of its standard deviation. None: Euclidean, as in the paper.
 
     Returns:
       A `Scorer`; `distances` has one column, and `maps` tells where, not weighted. An image with a NaN scores NaN.
@@ -79,19 +88,22 @@ def patchcore(
       of the fit; fitted to no image at all, every score is +inf.
 
     Raises:
-      ValueError: coreset, neighbours or top out of range; neighbours or dim of several features; in fitting, another
-        number of channels.
+      ValueError: coreset, neighbours, top or shrinkage out of range; neighbours or dim of several features; in fitting,
+        another number of channels.
     """
     if not 1 <= neighbours <= coreset <= capacity:
         raise ValueError(f"neighbours={neighbours}, coreset={coreset}, capacity={capacity}: must be ≥ 1 and ascend")
     check_top(top)
+    if shrinkage is not None and not 0 <= shrinkage <= 1:
+        raise ValueError(f"shrinkage={shrinkage}: must lie in [0, 1], or be None for Euclidean distances")
     if not isinstance(feature, str):
         if neighbours > 1 or dim is not None:
             raise ValueError(
                 f"neighbours={neighbours}, dim={dim}: several features {tuple(feature)} have no single most anomalous "
                 "patch to weigh, and dims of their own; leave both out"
             )
-        return layered(lambda name: patchcore(coreset, capacity, 1, name, seed=seed), feature, _spread, smooth, top)
+        one = partial(patchcore, coreset, capacity, seed=seed, shrinkage=shrinkage)
+        return layered(lambda name: one(feature=name), feature, _spread, smooth, top)
 
     def init(shape: int | tuple[int, ...], classes: int) -> Sample:
         return _reservoir.init(capacity, dim or np.atleast_1d(shape)[-1], classes)
@@ -113,9 +125,12 @@ def patchcore(
         count = known.sum()
         origin = stats.rows[0]  # any of them; a mean, compiled into both its uses, would differ between them by a digit
         rows = jnp.where(known[:, None], stats.rows - origin[None], 0)
+        whiten = None if shrinkage is None else _whitening(rows, known, stats.rows, shrinkage)
+        if whiten is not None:
+            rows = jnp.matmul(rows, whiten, precision=EXACT)
         first = jax.random.randint(jax.random.key(seed), (), 0, jnp.maximum(count, 1))
         places, new = furthest(rows, known, coreset, first)
-        return State(origin, jnp.where(new[:, None], rows[places], 0), new)
+        return State(origin, jnp.where(new[:, None], rows[places], 0), new, whiten)
 
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         x = outputs[feature]
@@ -167,7 +182,19 @@ def _spread(state: State) -> jax.Array:
 
 def _relative(state: State, x: jax.Array) -> jax.Array:
     x = jnp.clip(x.astype(jnp.float32), -LIMIT, LIMIT)
-    return x - state.origin.reshape((1,) * (x.ndim - 1) + (-1,))
+    x = x - state.origin.reshape((1,) * (x.ndim - 1) + (-1,))
+    if state.whiten is None:
+        return x
+    return jnp.clip(jnp.matmul(x, state.whiten, precision=EXACT), -LIMIT, LIMIT)
+
+
+def _whitening(rows: jax.Array, known: jax.Array, original: jax.Array, shrinkage: float) -> jax.Array:
+    """W float32[C, C] with Σ⁻¹ = W Wᵀ, of rows that are zeros where they are not known, and as they came."""
+    count = jnp.maximum(known.sum(dtype=jnp.float32), 1)
+    centred = jnp.where(known[:, None], rows - rows.sum(0)[None] / count, 0)
+    covariance = jnp.matmul(centred.T, centred, precision=EXACT) / count
+    shrunk = jnp.where(jnp.eye(len(covariance), dtype=bool), covariance, (1 - shrinkage) * covariance)
+    return triangular(shrunk[None], jnp.abs(original).max(0)[None])[0][0]
 
 
 def _nearest(state: State, x: jax.Array) -> tuple[jax.Array, jax.Array]:
