@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from adjax import localise, metrics, pixel_metrics, process, scorers, surface
@@ -83,12 +84,12 @@ def cell(name: str, seed: int) -> Iterator[dict[str, Any]]:
     places = np.concatenate([np.zeros((NORMAL, *masks.shape[1:]), bool), masks])[:, ::2, ::2]
     for variant, (scorer, options) in VARIANTS.items():
         maps = maps_of(scorer, options, learned, shown)
-        large = np.asarray(localise.enlarged(maps, masks.shape[1:]))[:, ::2, ::2]
+        large = np.asarray(localise.enlarged(jnp.asarray(maps), masks.shape[1:]))[:, ::2, ::2]
         yield {
             "texture": name,
             "seed": seed,
             "variant": variant,
-            "auroc": float(metrics.auroc(top_mean(maps, options["top"]), truth)),
+            "auroc": float(metrics.auroc(top_mean(jnp.asarray(maps), options["top"]), truth)),
             "aupro": float(pixel_metrics.aupro(large, places)),
         }
 

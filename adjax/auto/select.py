@@ -3,9 +3,10 @@
 No scorer is best on all pictures. A pooled feature sees that a picture shows something else; a map of patches sees a
 scratch, and fused with a pooled feature that knows nothing of scratches it sees fewer. All candidates are fitted to a
 part of the training pictures and asked to tell the rest of them from the same with a made defect
-(`adjax.data.defects`: eight kinds, 0.5 % to 5 % of the area) and from photographs of something else. Of those that see
-the photographs as well as any does, the one that finds most defects is chosen. Held-out pictures that set a threshold
-are not touched, and nothing that is known to be anomalous is: the choice can still be evaluated on it.
+(`adjax.data.defects`: eight kinds, 0.5 % to 5 % of the area) and from photographs of something else. Among the
+candidates that see the photographs as well as any does, the one that finds most defects is chosen. Held-out pictures
+that set a threshold are not touched, and nothing that is known to be anomalous is: the choice can still be evaluated on
+it.
 """
 
 from __future__ import annotations
