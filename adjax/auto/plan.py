@@ -65,11 +65,13 @@ PATCHES: Mapping[str, Mapping[str, Any]] = {
     "padim": {"feature": (*LAYERS, "statistics"), "smooth": True, "top": TOP},
     "subspace": {"components": 0.99, "top": TOP},
 }
-"""Scorers of patches, with their options. Each map has its own Gaussians or memory (`adjax.scorers._layered`): more was
-found so of synthetic defects in four textures, and marks lay closer, than by all side by side. The network's maps and
-the picture's local statistics see different defects, and a memory of 2,000 patches in which all channels have their say
-finds what one of 1,000 in Euclidean distances does not. With `layer3` as well, less was found, and marks reached
-further (`experiments.patch_maps`). Smoothed over 3×3 places, maps of synthetic defects show better where."""
+"""Scorers of patches, with their options, chosen by `experiments.patch_maps`.
+
+Each map has its own Gaussians or memory (`adjax.scorers._layered`). The network's layers and the picture's local
+statistics see different defects. Memories in lengths by the patches' covariance find more than Euclidean ones, and
+larger ones find more: of twice as many patches a little more yet, in twice the time. With `layer3` as well less is found,
+and marks reach further. Smoothed over 3×3 places, maps show better where.
+"""
 TILED = ("patchcore", "subspace", "patchwise")
 """Scorers of patches that know no positions, so that tiles are alike to them."""
 REMEMBERED = 256, 10_000
