@@ -132,8 +132,8 @@ def out_of_fold(scorer: Scorer, outputs: Outputs, labels: ArrayLike, classes: in
 
     start, halves = scorer.start(outputs, classes), _halves(0, len(rows))
     with ThreadPoolExecutor(len(halves)) as threads:
-        each = threads.map(lambda parts: without(added(start, *parts[1]), *parts[0]), halves)
-    each = [one for half in each for one in half]
+        parts = threads.map(lambda half: without(added(start, *half[1]), *half[0]), halves)
+        each = [one for part in parts for one in part]
     places = np.empty(len(fold), np.int32)
     places[rows[real]] = np.flatnonzero(real)
     return _restored(each, places)
