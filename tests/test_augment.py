@@ -33,6 +33,14 @@ def test_float_images_in_the_same_range_are_normalised_alike():
     np.testing.assert_array_equal(normalise(images), normalise(images.astype(np.float32)))
 
 
+def test_all_pixels_count_of_more_than_are_counted_at_a_time():
+    images = np.random.default_rng(0).integers(0, 256, (2, 300, 301, 2), np.uint8)  # 180,600 of a channel
+    images[1] //= 3
+    normalise, share = normalise_of(images), images / 255
+    np.testing.assert_allclose(normalise.mean, share.mean((0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(normalise.sd, share.std((0, 1, 2)), rtol=1e-6)
+
+
 def test_a_constant_channel_is_not_blown_up():
     images = pictures()
     images[..., 1] = 200
