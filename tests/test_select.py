@@ -1,5 +1,7 @@
 """Which scorer a folder gets: the one that finds made defects, in pictures that no scorer was fitted to."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -70,6 +72,15 @@ def test_of_what_sees_unrelated_pictures_the_plan_takes_what_finds_most_defects_
     assert refined.why[-1].startswith(f"{chosen} tells unrelated pictures")
     told = [f"{name} {defects:.3f} and {foreign:.3f}" for name, (defects, foreign) in values.items()]
     assert all(one in refined.why[-1] for one in told)
+
+
+@pytest.mark.parametrize(("planned_scorer", "fitted"), [("knn", "fused"), ("gmm", "gmm")])
+def test_of_too_few_to_compare_places_are_fused_with_the_nearest(planned_scorer, fitted):
+    few = dataclasses.replace(planned(), scorer=planned_scorer, scorer_options={})
+    refined = select.refined(few, stripes(10), np.zeros(10, np.int32), ("normal",), 0).plan
+    assert refined.scorer == fitted
+    assert fitted != "fused" or refined.scorer_options["names"] == ("patchcore", "knn")
+    assert refined.why[-1].startswith("10 pictures don't tell which scorer is best")
 
 
 def test_outputs_that_were_extracted_serve_the_fit_where_the_scorer_reads_them(monkeypatch):

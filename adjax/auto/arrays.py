@@ -103,7 +103,7 @@ def train_detector(
     if told := parts.told():
         warnings.warn(told, stacklevel=2)
     outputs = None
-    if planned.selects and len(parts.train) >= select.FEWEST:
+    if planned.selects:
         planned, outputs = select.refined(planned, images[parts.train], index[parts.train], classes, seed)
     length = plan.steps(planned.method, len(parts.train), planned.batch_size, steps)
     trained = fit.fit(

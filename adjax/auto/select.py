@@ -37,7 +37,8 @@ WHOLE: tuple[tuple[str, ...], ...] = (("patchcore",), ("patchcore", POOLED), ("p
 CUT: tuple[tuple[str, ...], ...] = (("patchcore",), ("subspace",))
 """What is compared, by the scorers that are fused: of whole pictures, and of tiles. The first is preferred."""
 FEWEST = 24
-"""Least number of training pictures; with fewer, the planned scorer is kept."""
+"""Least number of training pictures that tell which candidate is better. With fewer, PatchCore is fused with the nearest
+picture, and nothing is compared."""
 FITTED, JUDGED, MADE = 120, 48, 32
 """Most pictures to fit to, most to evaluate on, and least number of defects."""
 BATCH_SIZE = 16
@@ -83,10 +84,13 @@ def refined(plan: TrainingPlan, images: Images, labels: np.ndarray, classes: tup
     found, outputs = compare(plan, images, labels, classes, seed)
     chosen = best(found)
     each = ", ".join(f"{one.name} {one.defects:.3f} and {one.foreign:.3f}" for one in found)
-    why = (
-        f"{chosen.name} tells unrelated pictures from held-out normal ones as well as any, and then finds most "
-        f"synthetic defects, or as good as most (AUROC of defects, of unrelated ones): {each}"
-    )
+    if len(found) > 1:
+        why = (
+            f"{chosen.name} tells unrelated pictures from held-out normal ones as well as any, and then finds most "
+            f"synthetic defects, or as good as most (AUROC of defects, of unrelated ones): {each}"
+        )
+    else:
+        why = f"{len(images)} pictures don't tell which scorer is best (AUROC of defects, of unrelated ones): {each}"
     options = {**plan.model_options, "patch_layers": LAYERS}
     changed = replace(
         plan,
@@ -124,7 +128,7 @@ def compare(
       A `Found` per candidate; and the outputs of all images, as of `Refined`.
     """
     order = np.random.default_rng(seed).permutation(len(images))
-    aside = min(max(len(images) // 4, 8), JUDGED)
+    aside = min(max(len(images) // 4, 8), JUDGED, len(images) // 2)
     rest, fitted = order[:aside], order[aside:][:FITTED]
     seen = np.sort(order[: aside + len(fitted)])  # in order, so that they serve the fit to come
     normal, pictures = np.asarray(images[rest]), np.asarray(images[seen])
@@ -132,7 +136,7 @@ def compare(
     odd = np.concatenate([*made, foreign(max(aside, 16), images.shape[1:], seed)])
     known, unseen = seen_by_network(plan, pictures, classes, (pictures, odd), seed)
     first, last = (np.searchsorted(seen, rows) for rows in (fitted, rest))
-    compared = candidates(plan)
+    compared = candidates(plan, len(images))
     alone: dict[str, tuple[str, Mapping[str, Any]]] = {
         name: (name, _options(name, plan, len(images))) for name in dict.fromkeys(chain(*compared))
     }
@@ -150,9 +154,14 @@ def compare(
     return together, known if len(seen) == len(images) else None
 
 
-def candidates(plan: TrainingPlan) -> tuple[tuple[str, ...], ...]:
-    """What is compared, by the scorers that are fused: the planned one, and for tiles none that knows positions."""
-    return CUT if plan.tiled else tuple(dict.fromkeys((*WHOLE, (plan.scorer or methods.entry(plan.method).scorer,))))
+def candidates(plan: TrainingPlan, n: int) -> tuple[tuple[str, ...], ...]:
+    """What is compared for n pictures, by the scorers that are fused; for tiles, none that knows positions."""
+    planned = plan.scorer or methods.entry(plan.method).scorer
+    if plan.tiled:
+        return CUT
+    if n < FEWEST:
+        return (("patchcore", POOLED) if planned == POOLED else (planned,),)
+    return tuple(dict.fromkeys((*WHOLE, (planned,))))
 
 
 def _options(name: str, plan: TrainingPlan, n: int) -> Mapping[str, Any]:

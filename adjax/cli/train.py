@@ -110,7 +110,7 @@ def _run(
     if told := parts.told():
         console.print(told)
     outputs = None
-    if planned.selects and len(parts.train) >= select.FEWEST:
+    if planned.selects:
         console.print("looks for the scorer that finds synthetic defects in these pictures")
         planned, outputs = select.refined(planned, images[parts.train], labels[parts.train], found.classes, chosen.seed)
         console.print(f"trains {planned.name}\n  {planned.why[-1]}")
