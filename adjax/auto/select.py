@@ -155,7 +155,15 @@ def compare(
 
 
 def candidates(plan: TrainingPlan, n: int) -> tuple[tuple[str, ...], ...]:
-    """What is compared for n pictures, by the scorers that are fused; for tiles, none that knows positions."""
+    """What is compared.
+
+    Args:
+      plan: as of `refined`.
+      n: number of pictures or tiles.
+
+    Returns:
+      The candidates, each by the names of the scorers that are fused; for tiles, none that knows positions.
+    """
     planned = plan.scorer or methods.entry(plan.method).scorer
     if plan.tiled:
         return CUT
