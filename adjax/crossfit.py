@@ -122,8 +122,8 @@ def out_of_fold(scorer: Scorer, outputs: Outputs, labels: ArrayLike, classes: in
     def without(stats: PyTree, first: int, last: int) -> list[jax.Array]:
         """The folds `first` … `last` − 1 each by a fit without it, given the statistics of all others.
 
-        From one thread: two fits at once, from two, take half the time, and now and then stand still for good where
-        there are two cores (jaxlib 0.10.2).
+        From one thread: two fits at once, from two, are faster, and now and then stand still for good where there are
+        two cores (jaxlib 0.10.2).
         """
         if last - first == 1:
             return [_distances(scorer, stats, dealt[0], first)]

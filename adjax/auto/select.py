@@ -37,8 +37,8 @@ WHOLE: tuple[tuple[str, ...], ...] = (("patchcore",), ("patchcore", POOLED), ("p
 CUT: tuple[tuple[str, ...], ...] = (("patchcore",), ("subspace",))
 """What is compared, by the scorers that are fused: of whole pictures, and of tiles. The first is preferred."""
 FEWEST = 24
-"""Least number of training pictures that tell which candidate is better. With fewer, PatchCore is fused with the nearest
-picture, and nothing is compared."""
+"""Least number of training pictures that tell which candidate is better. With fewer, PatchCore is fused with the
+nearest picture, and nothing is compared."""
 FITTED, JUDGED, MADE = 120, 48, 32
 """Most pictures to fit to, most to evaluate on, and least number of defects."""
 BATCH_SIZE = 16
