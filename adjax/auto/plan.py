@@ -69,8 +69,8 @@ PATCHES: Mapping[str, Mapping[str, Any]] = {
 
 Each map has its own Gaussians or memory (`adjax.scorers._layered`). The network's layers and the picture's local
 statistics see different defects. Memories in lengths by the patches' covariance find more than Euclidean ones, and
-larger ones find more: of twice as many patches a little more yet, in twice the time. With `layer3` as well less is
-found, and marks reach further. Smoothed over 3×3 places, maps show better where.
+larger ones find more: of twice as many patches a little more yet, and slower. With `layer3` as well less is found, and
+marks reach further. Smoothed over 3×3 places, maps show better where.
 """
 TILED = ("patchcore", "subspace", "patchwise")
 """Scorers of patches that know no positions, so that tiles are alike to them."""

@@ -95,7 +95,7 @@ def _first(near: jax.Array) -> jax.Array:
     """A place int32[N] of the highest of float32[N, M], M a multiple of `_STRIPS`.
 
     A CPU compares strips lane by lane, and looks for a place in the highest of them and in what lies there in each
-    strip; `argmax` and `top_k` of the whole go number by number, and take 3 to 7 times as long.
+    strip; `argmax` and `top_k` of the whole go number by number.
     """
     strips = near.reshape(len(near), _STRIPS, -1)
     best = strips.max(1).argmax(-1)
