@@ -37,6 +37,7 @@ VARIANTS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "patchcore": ("patchcore", PATCHCORE),
     "patchcore, not smoothed": ("patchcore", {**PATCHCORE, "smooth": False}),
     "patchcore, highest place": ("patchcore", {**PATCHCORE, "top": 0.0}),
+    "patchcore, highest 0.5 % of places": ("patchcore", {**PATCHCORE, "top": 0.005}),
     "patchcore, Euclidean": ("patchcore", {**PATCHCORE, "shrinkage": None}),
     "patchcore, each channel in its unit": ("patchcore", {**PATCHCORE, "shrinkage": 1.0}),
     "patchcore, not shrunk": ("patchcore", {**PATCHCORE, "shrinkage": 0.0}),

@@ -55,8 +55,7 @@ def test_its_cells_run_and_show_what_is_said(tmp_path, monkeypatch):
     assert (above & ~truth).mean() < 0.05
     maps, threshold = np.asarray(namespace["detector"].maps(namespace["odd"])), float(namespace["detector"].threshold)
     assert min(scores[defect].max() for scores, defect in zip(maps, truth, strict=True)) > 5 * threshold
-    far = above & (np.stack([distance_transform_edt(~defect) for defect in truth]) > 16)
-    assert far.sum() <= 16  # and farther away no more than a place, 4×4 px, that is hardly above
-    assert maps.max(where=far, initial=0) < 1.01 * threshold
+    away_px = np.stack([distance_transform_edt(~defect) for defect in truth])
+    assert away_px[above].max() <= 16  # and nothing that is farther away
     good = namespace["test"].images[~namespace["defective"]][:5]
     assert not (np.asarray(namespace["detector"].maps(good)) > float(namespace["detector"].threshold)).any()
