@@ -5,8 +5,8 @@ So a threshold from training distances flags more fresh normal rows than it says
 all of them. *Out-of-fold* distances are those of fresh rows, but for the few that the smaller fit lacks. From them come
 the calibration and the levels that a conformal threshold and p-values are taken from.
 
-* Leave-one-out in closed form where a scorer has one (`Scorer.unseen`: Mahalanobis, one Gaussian, nearest neighbours):
-  one fit and one scoring. Excepted are rows with copies, and where float32 can't tell.
+* Leave-one-out in closed form where a scorer has one (`Scorer.unseen`: Mahalanobis, one Gaussian, PaDiM, PatchCore,
+  nearest neighbours): one fit and one scoring. Excepted are rows with copies, and where float32 can't tell.
 * Otherwise k folds, as even in classes as can be, exact copies of a row in one of them: k + 1 fits, and each row scored
   once. The running sums of all folds but one are shared as far as they go: log₂ k passes through the rows, not k.
 

@@ -37,6 +37,8 @@ from adjax.types import PyTree
 FORMAT = Manifest("detector", "adjax detector", 1, (("arrays", ".safetensors"), ("detector", ".json")))
 _SAVED_AS = {"calibration_scores": "normal_levels"}
 """Attributes that have another name in files, for good."""
+_FITTING = "sources"
+"""Name of arrays that calibration alone has a use for: files don't have them, and a detector read has zeros."""
 
 
 def save(detector: Detector, directory: str | os.PathLike) -> None:
@@ -98,7 +100,10 @@ def load(directory: str | os.PathLike) -> Detector:
     except Exception as error:  # a spec may name anything, and fail in any way
         raise ArtefactError(f"{directory} holds no detector that this adjax knows: {error}") from error
     _check_arrays(arrays, template, str(directory))
-    leaves = [jnp.asarray(arrays[name]) for name in _named(template)]
+    leaves = [
+        jnp.asarray(arrays[name]) if name in arrays else jnp.zeros(x.shape, x.dtype)
+        for name, x in _named(template, whole=True).items()
+    ]
     return jax.tree.unflatten(jax.tree.structure(template), leaves)
 
 
@@ -213,9 +218,10 @@ def _template(spec: Spec | FunctionSpec, held_out: int, channels: int | None = N
     return jax.eval_shape(build)
 
 
-def _named(tree: PyTree) -> dict[str, Any]:
-    """Leaves by path as files have it, in the order of the tree."""
-    return {_SAVED_AS.get(name, name): leaf for name, leaf in by_path(tree).items()}
+def _named(tree: PyTree, whole: bool = False) -> dict[str, Any]:
+    """Leaves by path as files have it, in the order of the tree; those that no file has are there if `whole`."""
+    leaves = {_SAVED_AS.get(name, name): leaf for name, leaf in by_path(tree).items()}
+    return {name: leaf for name, leaf in leaves.items() if whole or name.rpartition("/")[2] != _FITTING}
 
 
 def _check_arrays(arrays: Mapping[str, np.ndarray], template: Detector, whose: str) -> None:

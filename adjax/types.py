@@ -76,10 +76,11 @@ class Scorer(NamedTuple):
       distances: `(state, outputs) -> f32[N, K]`, how far each image is from each of the K classes (K = 1 for a scorer
         that knows no classes), from which `adjax.thresholds` calibrates one threshold per class.
       unseen: `(stats, state, outputs, labels) -> f32[N, K]`, the `distances` of images that the statistics are of, each
-        by the fit without that image, in closed form; NaN where float32 can't tell. None: there is none, and
-        `adjax.crossfit` fits again.
+        by the fit without that image, and without fitting again; NaN where float32 can't tell. None: there is no such
+        way, and `adjax.crossfit` fits again.
       maps: `(state, outputs) -> f32[N, h, w]`, how anomalous each place is, in the unit of `distances`; None: it has no
         places.
+      unseen_maps: `(stats, state, outputs, labels) -> f32[N, h, w]`, the `maps` that `unseen` is of; None: no places.
       sized_by: name of the output that `init` takes the shape of; several, and it takes a tuple of theirs,
         nested as the names are.
       fewest: different images that a fit takes at least.
@@ -93,6 +94,7 @@ class Scorer(NamedTuple):
     distances: Callable[[PyTree, Outputs], jax.Array]
     unseen: Callable[[PyTree, PyTree, Outputs, jax.Array], jax.Array] | None = None
     maps: Callable[[PyTree, Outputs], jax.Array] | None = None
+    unseen_maps: Callable[[PyTree, PyTree, Outputs, jax.Array], jax.Array] | None = None
     sized_by: SizedBy = "features"
     fewest: int = 1
 
@@ -130,6 +132,7 @@ class Scorer(NamedTuple):
         score: Callable[[PyTree, Outputs], jax.Array],
         unseen: Callable[[PyTree, PyTree, Outputs, jax.Array], jax.Array] | None = None,
         maps: Callable[[PyTree, Outputs], jax.Array] | None = None,
+        unseen_maps: Callable[[PyTree, PyTree, Outputs, jax.Array], jax.Array] | None = None,
         sized_by: SizedBy = "features",
         fewest: int = 1,
     ) -> Scorer:
@@ -137,7 +140,7 @@ class Scorer(NamedTuple):
 
         Args:
           init, update, merge, finalize, score: as of `Scorer`.
-          unseen, maps, sized_by, fewest: as of `Scorer`.
+          unseen, maps, unseen_maps, sized_by, fewest: as of `Scorer`.
 
         Returns:
           The `Scorer`.
@@ -146,4 +149,4 @@ class Scorer(NamedTuple):
         def distances(state: PyTree, outputs: Outputs) -> jax.Array:
             return score(state, outputs)[:, None]
 
-        return cls(init, update, merge, finalize, score, distances, unseen, maps, sized_by, fewest)
+        return cls(init, update, merge, finalize, score, distances, unseen, maps, unseen_maps, sized_by, fewest)

@@ -44,7 +44,8 @@ VARIANTS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "patchcore, layers alone": ("patchcore", {**PATCHCORE, "feature": LAYERS}),
     "patchcore, with layer3": ("patchcore", {**PATCHCORE, "feature": (*PATCHCORE["feature"], "layer3")}),
     "patchcore, 1,000 of 10,000": ("patchcore", {**PATCHCORE, "coreset": 1000, "capacity": 10_000}),
-    "patchcore, 4,000 of 50,000": ("patchcore", {**PATCHCORE, "coreset": 4000, "capacity": 50_000}),
+    "patchcore, 2,000 of 30,000": ("patchcore", {**PATCHCORE, "coreset": 2000, "capacity": 30_000}),
+    "patchcore, 8,000 of 100,000": ("patchcore", {**PATCHCORE, "coreset": 8000, "capacity": 100_000}),
     "patchcore, Euclidean, layers alone, 1,000 of 10,000": (
         "patchcore",
         {**PATCHCORE, "shrinkage": None, "feature": LAYERS, "coreset": 1000, "capacity": 10_000},

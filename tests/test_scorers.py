@@ -284,7 +284,7 @@ def test_every_leaf_of_a_state_is_an_array_with_its_dtype(name):
     """What saving, donation and shard_map ask for. Its shapes are known without running."""
     tool = tools(name)
     for leaf in jax.tree.leaves(jax.eval_shape(tool.finalize, jax.eval_shape(tool.stats, *images()))):
-        assert leaf.dtype in (np.float32, np.bool_)
+        assert leaf.dtype in (np.float32, np.uint32, np.bool_)
         assert not leaf.weak_type
 
 

@@ -57,8 +57,8 @@ marked. A picture that is cut into tiles has its highest."""
 PATCHES: Mapping[str, Mapping[str, Any]] = {
     "patchcore": {
         "feature": (*LAYERS, "statistics"),
-        "coreset": 2000,
-        "capacity": 30_000,
+        "coreset": 4000,
+        "capacity": 50_000,
         "shrinkage": 0.1,
         "smooth": True,
         "top": TOP,

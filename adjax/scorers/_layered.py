@@ -24,8 +24,13 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from adjax._numerics import averaged, enlarged, top_mean
+from adjax.scorers import _reservoir
+from adjax.scorers._blocks import by_blocks
 from adjax.scorers._vectors import LIMIT
 from adjax.types import Outputs, PyTree, Scorer
+
+SOURCE = "source"
+"""Name under which scorers of layers get a number of each image (`adjax.scorers._reservoir.source_of`)."""
 
 
 def layered(
@@ -54,6 +59,7 @@ def layered(
     if not names or len(set(names)) < len(names):
         raise ValueError(f"feature {names}: name at least one output, and none twice")
     parts = [make(name) for name in names]
+    left_out = [part.unseen_maps for part in parts]
 
     def init(shapes: Sequence[tuple[int, ...]], classes: int) -> tuple[PyTree, ...]:
         for name, shape in zip(names, shapes, strict=True):
@@ -63,8 +69,8 @@ def layered(
 
     def update(stats: tuple[PyTree, ...], outputs: Outputs, labels: jax.Array, mask: jax.Array) -> tuple[PyTree, ...]:
         pooled = _pooled(outputs)
-        for x in pooled.values():
-            mask = mask & (jnp.abs(x) <= LIMIT).all((1, 2, 3))
+        for name in names:
+            mask = mask & (jnp.abs(pooled[name]) <= LIMIT).all((1, 2, 3))
         return tuple(part.update(own, pooled, labels, mask) for part, own in zip(parts, stats, strict=True))
 
     def merge(a: tuple[PyTree, ...], b: tuple[PyTree, ...]) -> tuple[PyTree, ...]:
@@ -75,18 +81,36 @@ def layered(
 
     def maps(state: tuple[PyTree, ...], outputs: Outputs) -> Float[Array, "N ..."]:
         pooled = _pooled(outputs)
-        size = pooled[names[0]].shape[1:3]
-        each = [part.maps(own, pooled) / unit(own) for part, own in zip(parts, state, strict=True) if part.maps]
-        found = jnp.stack([_enlarged(x, size) for x in each]).mean(0)
-        return averaged(found) if smooth else found
+        return _combined(state, [part.maps(own, pooled) for part, own in zip(parts, state, strict=True) if part.maps])
 
     def score(state: tuple[PyTree, ...], outputs: Outputs) -> Float[Array, " N"]:
         return top_mean(maps(state, outputs), top)
 
-    def _pooled(outputs: Outputs) -> dict[str, jax.Array]:
-        return {name: averaged(outputs[name].astype(jnp.float32), zeros=True) for name in names}
+    def unseen_maps(
+        stats: tuple[PyTree, ...], state: tuple[PyTree, ...], outputs: Outputs, labels: jax.Array
+    ) -> jax.Array:
+        def block(of: tuple[Outputs, jax.Array]) -> jax.Array:
+            pooled, number = _pooled(of[0]), of[1]
+            each = zip(left_out, stats, state, strict=True)
+            return _combined(state, [maps(own, fit, pooled, number) for maps, own, fit in each if maps])
 
-    return Scorer.single(init, update, merge, finalize, score, maps=maps, sized_by=names)
+        return by_blocks(block, ({name: outputs[name] for name in names}, labels))
+
+    def unseen(stats: tuple[PyTree, ...], state: tuple[PyTree, ...], outputs: Outputs, labels: jax.Array) -> jax.Array:
+        return top_mean(unseen_maps(stats, state, outputs, labels), top)[:, None]
+
+    def _combined(state: tuple[PyTree, ...], each: Sequence[jax.Array]) -> jax.Array:
+        size = each[0].shape[1:3]
+        found = [_enlarged(x / unit(own), size) for x, own in zip(each, state, strict=True)]
+        mean = jnp.stack(found).mean(0)
+        return averaged(mean) if smooth else mean
+
+    def _pooled(outputs: Outputs) -> dict[str, jax.Array]:
+        pooled = {name: averaged(outputs[name].astype(jnp.float32), zeros=True) for name in names}
+        return {**pooled, SOURCE: _reservoir.source_of(outputs[names[0]])}
+
+    made = Scorer.single(init, update, merge, finalize, score, maps=maps, sized_by=names)
+    return made._replace(unseen=unseen, unseen_maps=unseen_maps) if all(left_out) else made
 
 
 def _enlarged(maps: jax.Array, size: Sequence[int]) -> jax.Array:

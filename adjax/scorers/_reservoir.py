@@ -27,11 +27,13 @@ class Sample(NamedTuple):
       rows: float32[capacity, D]; zeros after the last one.
       hashes: uint32[capacity, 2]; all bits set after the last row.
       counts: float32[K], rows seen of each class, kept or not.
+      sources: uint32[capacity], what each row came from; zeros where nobody tells.
     """
 
     rows: jax.Array
     hashes: jax.Array
     counts: jax.Array
+    sources: jax.Array
 
 
 def init(capacity: int, dim: int, classes: int) -> Sample:
@@ -46,10 +48,12 @@ def init(capacity: int, dim: int, classes: int) -> Sample:
       A `Sample` without a row.
     """
     rows, hashes = jnp.zeros((capacity, dim), jnp.float32), jnp.full((capacity, 2), _LAST, jnp.uint32)
-    return Sample(rows, hashes, jnp.zeros(classes, jnp.float32))
+    return Sample(rows, hashes, jnp.zeros(classes, jnp.float32), jnp.zeros(capacity, jnp.uint32))
 
 
-def update(sample: Sample, x: jax.Array, labels: jax.Array, mask: jax.Array) -> Sample:
+def update(
+    sample: Sample, x: jax.Array, labels: jax.Array, mask: jax.Array, sources: jax.Array | None = None
+) -> Sample:
     """Adds rows; those not finite or beyond 1e15 are ignored.
 
     Args:
@@ -57,6 +61,7 @@ def update(sample: Sample, x: jax.Array, labels: jax.Array, mask: jax.Array) -> 
       x: float[N, D].
       labels: int[N], 0 … K−1; other rows are ignored.
       mask: bool[N], rows that count.
+      sources: uint32[N], what each came from, not 0.
 
     Returns:
       The `Sample` of all rows so far.
@@ -67,7 +72,8 @@ def update(sample: Sample, x: jax.Array, labels: jax.Array, mask: jax.Array) -> 
     x = jnp.where(keep[:, None] & (x != 0), x, 0)  # −0 is 0
     hashes = jnp.where(keep[:, None], _hash(x), jnp.uint32(_LAST))
     counts = jnp.where(keep[:, None], jax.nn.one_hot(labels, classes, dtype=jnp.float32), 0).sum(0)
-    return merge(sample, Sample(x, hashes, counts))
+    sources = jnp.zeros(len(x), jnp.uint32) if sources is None else sources
+    return merge(sample, Sample(x, hashes, counts, jnp.where(keep, sources, 0)))
 
 
 def merge(a: Sample, b: Sample) -> Sample:
@@ -86,12 +92,34 @@ def merge(a: Sample, b: Sample) -> Sample:
     *_, order = lax.sort((hashes[:, 0], hashes[:, 1], place), num_keys=2)
     order = order[:capacity]
     rows = jnp.concatenate([a.rows, b.rows])[order]
-    return Sample(rows, hashes[order], a.counts + b.counts)
+    return Sample(rows, hashes[order], a.counts + b.counts, jnp.concatenate([a.sources, b.sources])[order])
 
 
 def kept(sample: Sample) -> jax.Array:
     """bool[capacity]: which of `rows` are real."""
     return (sample.hashes != jnp.uint32(_LAST)).any(-1)
+
+
+def only_sources(sample: Sample) -> jax.Array:
+    """uint32[capacity]: what each row came from; 0 if another one has the same row."""
+    n = len(sample.rows)
+    new = (sample.hashes[1:] != sample.hashes[:-1]).any(1)  # equal rows lie side by side
+    run = jnp.concatenate([jnp.zeros(1, jnp.int32), new.cumsum(dtype=jnp.int32)])
+    lowest = jax.ops.segment_min(sample.sources, run, n, indices_are_sorted=True)
+    highest = jax.ops.segment_max(sample.sources, run, n, indices_are_sorted=True)
+    return jnp.where(lowest == highest, lowest, 0)[run]
+
+
+def source_of(x: jax.Array) -> jax.Array:
+    """A number of each image by which its rows are known again: the same for equal images, not for others.
+
+    Args:
+      x: float[N, ...], what is known of it.
+
+    Returns:
+      uint32[N], not 0.
+    """
+    return jnp.maximum(_hash(x.astype(jnp.float32).reshape(x.shape[0], -1))[:, 0], 1)
 
 
 def holds(sample: Sample, x: jax.Array) -> jax.Array:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -13,6 +15,8 @@ LIMIT = 1e15
 """Features are held within ± this, so that no square of one overflows to an inf − inf."""
 ROWS = 256
 """Rows whose distances from all others are in memory at a time."""
+_NEVER = -(2.0**126)
+"""Below any −‖r‖² of rows within ±`LIMIT`; −∞ would be NaN where a product is made of parts."""
 _STRIPS = 32
 """Strips that memory is cut into where the nearest alone is looked for."""
 
@@ -64,7 +68,7 @@ def directed(distance: jax.Array, x: jax.Array) -> jax.Array:
 def nearest(x: jax.Array, rows: jax.Array, known: jax.Array, k: int) -> jax.Array:
     """Finds the k nearest rows, nearest first, in memory that is flat in N.
 
-    They are told by ‖r‖² − 2 x·r, one matmul, whose error is 2⁻²³ of the largest square: subtract a large common
+    They are told by 2 x·r − ‖r‖², one matmul, whose error is 2⁻²³ of the largest square: subtract a large common
     offset before, and take the distances themselves from differences, after.
 
     Args:
@@ -77,18 +81,32 @@ def nearest(x: jax.Array, rows: jax.Array, known: jax.Array, k: int) -> jax.Arra
       int32[N, k].
     """
     if k == 1:
-        rows, known = (jnp.pad(y, [(0, -len(y) % _STRIPS)] + [(0, 0)] * (y.ndim - 1)) for y in (rows, known))
+        return _closest(x, rows, known)[:, None]
     square = jnp.where(known, jnp.square(rows).sum(-1), jnp.inf)
+
+    def block(x: jax.Array) -> jax.Array:
+        return lax.top_k(2 * jnp.matmul(x, rows.T, precision=EXACT) - square[None], k)[1]
+
+    return _by_blocks(block, x)
+
+
+def _closest(x: jax.Array, rows: jax.Array, known: jax.Array) -> jax.Array:
+    """The nearest alone, int32[N]: of (x, 1) · (2 r, −‖r‖²), so that nothing is done to the product but compare it."""
+    rows, known = (jnp.pad(y, [(0, -len(y) % _STRIPS)] + [(0, 0)] * (y.ndim - 1)) for y in (rows, known))
+    square = jnp.where(known, jnp.square(rows).sum(-1), -_NEVER)
+    both = jnp.concatenate([2 * rows, -square[:, None]], 1).T
+    x = jnp.pad(x, ((0, 0), (0, 1)), constant_values=1)
+    return _by_blocks(lambda x: _first(jnp.matmul(x, both, precision=EXACT)), x)
+
+
+def _by_blocks(function: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+    """A function of rows float32[n, D], on all of them in blocks."""
     n = x.shape[0]
     blocks = -(-n // ROWS)
     size = -(-n // max(blocks, 1)) if isinstance(n, int) else ROWS  # as even as can be, if it isn't a symbol
     x = jnp.pad(lax.stop_gradient(x), ((0, blocks * size - n), (0, 0))).reshape(blocks, size, x.shape[1])
-
-    def block(x: jax.Array) -> jax.Array:
-        near = 2 * jnp.matmul(x, rows.T, precision=EXACT) - square[None]
-        return lax.top_k(near, k)[1] if k > 1 else _first(near)[:, None]
-
-    return lax.map(block, x).reshape(blocks * size, k)[:n]
+    y = lax.map(function, x)
+    return y.reshape(blocks * size, *y.shape[2:])[:n]
 
 
 def _first(near: jax.Array) -> jax.Array:

@@ -86,8 +86,13 @@ def fused(
     def _highest(values) -> jax.Array:
         return highest(jnp.stack([(x - m[i]) / d[i] for i, x in enumerate(values) if x is not None]), 0)
 
+    def unseen(stats: tuple[PyTree, ...], state: tuple[PyTree, ...], outputs: Outputs, labels: jax.Array) -> jax.Array:
+        each = zip(left_out, stats, state, strict=True)
+        return _highest(far(own, fit, outputs, labels)[:, 0] for far, own, fit in each if far)[:, None]
+
+    left_out = [part.unseen for part in parts]
     placed = any(part.maps is not None for part in parts)
     sized_by = tuple(part.sized_by for part in parts)
     fewest = max(part.fewest for part in parts)
-    shown = maps if placed else None
-    return Scorer.single(init, update, merge, finalize, score, maps=shown, sized_by=sized_by, fewest=fewest)
+    made = Scorer.single(init, update, merge, finalize, score, sized_by=sized_by, fewest=fewest)
+    return made._replace(unseen=unseen if all(left_out) else None, maps=maps if placed else None)

@@ -99,6 +99,8 @@ def padim(
     if channels < 1 or (grid is not None and min(grid) < 1):
         raise ValueError(f"grid {grid}, channels={channels}: must be at least 1 each")
     inner = mahalanobis("tied", shrinkage, "places", solver="cholesky" if shrinkage else "eigen")
+    left_out = inner.unseen
+    assert left_out is not None
 
     def init(shape: int | tuple[int, ...], classes: int) -> Stats:
         *places, found = np.atleast_1d(shape)
@@ -143,7 +145,23 @@ def padim(
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         return top_mean(maps(state, outputs), top)
 
-    return Scorer.single(init, update, merge, finalize, score, maps=maps, sized_by=feature)
+    def unseen_maps(stats: Stats, state: State, outputs: Outputs, labels: jax.Array) -> jax.Array:
+        x = outputs[feature]
+        x = (x if grid is None else x.reshape(x.shape[0], *grid, -1)).astype(jnp.float32)
+        one, flat = jnp.zeros_like(labels), x.reshape(x.shape[0], -1, x.shape[-1])
+        chosen = _chosen(flat, state.channels, state.places.origin.shape[-1])
+
+        def place(stats: Sums, state: One, x: jax.Array) -> jax.Array:
+            return left_out(pooled(stats), state, {"places": x}, one)[:, 0]
+
+        found = jax.vmap(place, (0, 0, 1), 1)(stats.places, state.places, chosen)
+        found = _broken(found, flat).reshape(x.shape[:-1])
+        return averaged(found) if smooth else found
+
+    def unseen(stats: Stats, state: State, outputs: Outputs, labels: jax.Array) -> jax.Array:
+        return top_mean(unseen_maps(stats, state, outputs, labels), top)[:, None]
+
+    return Scorer.single(init, update, merge, finalize, score, unseen, maps, unseen_maps, sized_by=feature)
 
 
 def padim_maps(state: State, patches: jax.Array) -> jax.Array:
@@ -158,12 +176,15 @@ def padim_maps(state: State, patches: jax.Array) -> jax.Array:
     """
     inner = mahalanobis("tied", feature="places")
     x = patches.astype(jnp.float32).reshape(patches.shape[0], -1, patches.shape[-1])
+    chosen = _chosen(x, state.channels, state.places.origin.shape[-1])
+    distance = jax.vmap(lambda place, x: inner.score(place, {"places": x}), (0, 1), 1)(state.places, chosen)
+    return _broken(distance, x).reshape(patches.shape[:-1])
+
+
+def _broken(distance: jax.Array, x: jax.Array) -> jax.Array:
+    """The distances of patches [N, P, C]; what is broken in a channel that does not count is broken, too."""
     largest = highest(jnp.abs(x))
-    x = _chosen(x, state.channels, state.places.origin.shape[-1])
-    distance = jax.vmap(lambda place, x: inner.score(place, {"places": x}), (0, 1), 1)(state.places, x)
-    # what is broken in a channel that does not count is broken, too
-    distance = jnp.where(largest <= LIMIT, distance, jnp.maximum(distance, jnp.minimum(largest, LIMIT)))
-    return distance.reshape(patches.shape[:-1])
+    return jnp.where(largest <= LIMIT, distance, jnp.maximum(distance, jnp.minimum(largest, LIMIT)))
 
 
 def _chosen(x: jax.Array, channels: jax.Array, count: int) -> jax.Array:

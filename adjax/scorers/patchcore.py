@@ -11,6 +11,9 @@ anomalous patch, m* its nearest in memory and N_b(m*) the b nearest to that, its
     w(f) = 1 − exp ‖f_p* − m*‖ / Σ_{m ∈ N_b(m*)} exp ‖f_p* − m‖
 
 less for what is near a well-populated part of the memory. Averages over neighbouring patches are the network's part.
+Unseen distances of a training image are those from the memory without what it holds of this image alone. Nothing takes
+its place, as it would in a fit without the image: so they are a little higher, and calibrated by them fresh images are
+flagged a little less often.
 The paper's lengths are Euclidean, in which the few channels that vary most decide. With `shrinkage` they are
 Mahalanobis', ‖x‖² = xᵀ Σ⁻¹ x with Σ the covariance of the sampled patches, and all channels have their say.
 Each of several layers has its own memory, see `adjax.scorers._layered`; the paper has one of all layers side by side.
@@ -31,7 +34,7 @@ from jaxtyping import Array, Float
 from adjax._numerics import EXACT, averaged, check_top, in_bfloat16s, top_mean
 from adjax.scorers import _reservoir
 from adjax.scorers._coreset import furthest
-from adjax.scorers._layered import layered
+from adjax.scorers._layered import SOURCE, layered
 from adjax.scorers._reservoir import Sample
 from adjax.scorers._vectors import LIMIT, length, nearest
 from adjax.scorers._whiten import triangular
@@ -46,12 +49,15 @@ class State(NamedTuple):
       rows: float32[coreset, C], less the origin, whitened.
       known: bool[coreset], which rows are patches: fewer if there are not as many different ones.
       whiten: float32[C, C], that what is measured is multiplied by, as `rows` are; None: as it is.
+      sources: uint32[coreset], the image that alone has a patch (`adjax.scorers._reservoir.source_of`); 0: several.
+        Scoring has no use for it, and files don't have it.
     """
 
     origin: jax.Array
     rows: jax.Array
     known: jax.Array
-    whiten: jax.Array | None = None
+    whiten: jax.Array | None
+    sources: jax.Array
 
 
 def patchcore(
@@ -117,8 +123,8 @@ def patchcore(
             )
         x = x.reshape(len(labels), -1, x.shape[-1])
         mask = mask & (jnp.abs(x) <= LIMIT).all((1, 2))  # all of an image, or nothing
-        each = x.shape[1]
-        return _reservoir.update(stats, x.reshape(-1, x.shape[-1]), jnp.repeat(labels, each), jnp.repeat(mask, each))
+        labels, mask, sources = (jnp.repeat(y, x.shape[1]) for y in (labels, mask, source(outputs)))
+        return _reservoir.update(stats, x.reshape(-1, x.shape[-1]), labels, mask, sources)
 
     def finalize(stats: Sample) -> State:
         known = _reservoir.kept(stats)
@@ -130,7 +136,8 @@ def patchcore(
             rows = jnp.matmul(rows, whiten, precision=EXACT)
         first = jax.random.randint(jax.random.key(seed), (), 0, jnp.maximum(count, 1))
         places, new = furthest(rows, known, coreset, first)
-        return State(origin, jnp.where(new[:, None], rows[places], 0), new, whiten)
+        sources = jnp.where(new, _reservoir.only_sources(stats)[places], 0)
+        return State(origin, jnp.where(new[:, None], rows[places], 0), new, whiten, sources)
 
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         x = outputs[feature]
@@ -151,10 +158,25 @@ def patchcore(
     def maps(state: State, outputs: Outputs) -> Float[Array, "N ..."]:
         return smoothed(patchcore_maps(state, outputs[feature]))
 
+    def unseen_maps(stats: Sample, state: State, outputs: Outputs, labels: jax.Array) -> jax.Array:
+        def one(of: tuple[jax.Array, jax.Array]) -> jax.Array:
+            x, own = of
+            others = state._replace(known=state.known & (state.sources != own))
+            return patchcore_maps(others, x[None])[0]
+
+        return smoothed(lax.map(one, (outputs[feature], source(outputs))))
+
+    def unseen(stats: Sample, state: State, outputs: Outputs, labels: jax.Array) -> jax.Array:
+        return top_mean(unseen_maps(stats, state, outputs, labels), top)[:, None]
+
+    def source(outputs: Outputs) -> jax.Array:
+        return outputs[SOURCE] if SOURCE in outputs else _reservoir.source_of(outputs[feature])
+
     def smoothed(maps: jax.Array) -> jax.Array:
         return averaged(maps) if smooth and maps.ndim == 3 else maps  # of a single patch there is nothing around
 
-    return Scorer.single(init, update, _reservoir.merge, finalize, score, maps=maps, sized_by=feature)
+    made = Scorer.single(init, update, _reservoir.merge, finalize, score, maps=maps, sized_by=feature)
+    return made._replace(unseen=unseen, unseen_maps=unseen_maps) if neighbours == 1 else made
 
 
 def patchcore_maps(state: State, patches: jax.Array) -> jax.Array:
