@@ -37,8 +37,8 @@ from adjax.types import PyTree
 FORMAT = Manifest("detector", "adjax detector", 1, (("arrays", ".safetensors"), ("detector", ".json")))
 _SAVED_AS = {"calibration_scores": "normal_levels"}
 """Attributes that have another name in files, for good."""
-_FITTING = "sources"
-"""Name of arrays that calibration alone has a use for: files don't have them, and a detector read has zeros."""
+_FITTING = "/left_out/"
+"""In the names of arrays that calibration alone has a use for: files don't have them, and a detector read has zeros."""
 
 
 def save(detector: Detector, directory: str | os.PathLike) -> None:
@@ -221,7 +221,7 @@ def _template(spec: Spec | FunctionSpec, held_out: int, channels: int | None = N
 def _named(tree: PyTree, whole: bool = False) -> dict[str, Any]:
     """Leaves by path as files have it, in the order of the tree; those that no file has are there if `whole`."""
     leaves = {_SAVED_AS.get(name, name): leaf for name, leaf in by_path(tree).items()}
-    return {name: leaf for name, leaf in leaves.items() if whole or name.rpartition("/")[2] != _FITTING}
+    return {name: leaf for name, leaf in leaves.items() if whole or _FITTING not in name}
 
 
 def _check_arrays(arrays: Mapping[str, np.ndarray], template: Detector, whose: str) -> None:

@@ -62,11 +62,11 @@ def initial(method: Method, table: Members) -> PyTree:
       A pytree of arrays [M, ...].
     """
 
-    def init(member: Any) -> PyTree:
-        seed, hparams = member
-        return method.init(jax.random.fold_in(jax.random.key(seed), _INIT), hparams)["params"]
-
-    return jax.device_get(jax.jit(lambda t: lax.map(init, (t.seed, t.hparams)))(table))
+    each = []
+    for m, seed in enumerate(table.seed):  # not compiled as one: weights of a file would be copied into the program
+        key = jax.random.fold_in(jax.random.key(seed), _INIT)
+        each.append(jax.device_get(method.init(key, jax.tree.map(lambda x, m=m: x[m], table.hparams))["params"]))
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *each)
 
 
 class Program(NamedTuple):

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as save_safetensors
@@ -260,9 +259,8 @@ def pretrained(network: Network, weights: Weights) -> Network:
     def init(key: jax.Array) -> PyTree:
         # The head as nnx.Linear draws it. `network.init` would have to trace and compile draws of all that is given.
         draw = {"head/kernel": jax.nn.initializers.lecun_normal(), "head/bias": jax.nn.initializers.zeros}
-        given = {name: jnp.asarray(x) for name, x in taken.items()}
         return _nested(
-            {name: given[name] if name in given else draw[name](key, x.shape) for name, x in template.items()}
+            {name: taken[name] if name in taken else draw[name](key, x.shape) for name, x in template.items()}
         )
 
     return network._replace(init=init)

@@ -11,9 +11,9 @@ anomalous patch, m* its nearest in memory and N_b(m*) the b nearest to that, its
     w(f) = 1 − exp ‖f_p* − m*‖ / Σ_{m ∈ N_b(m*)} exp ‖f_p* − m‖
 
 less for what is near a well-populated part of the memory. Averages over neighbouring patches are the network's part.
-Unseen distances of a training image are those from the memory without what it holds of this image alone. Nothing takes
-its place, as it would in a fit without the image: so they are a little higher, and calibrated by them fresh images are
-flagged a little less often.
+Unseen distances of a training image are those from the memory without what it holds of this image alone. The place of
+such a patch is taken by another image's, of those that it was the nearest in memory to the furthest: what the greedy
+choice would take next there.
 The paper's lengths are Euclidean, in which the few channels that vary most decide. With `shrinkage` they are
 Mahalanobis', ‖x‖² = xᵀ Σ⁻¹ x with Σ the covariance of the sampled patches, and all channels have their say.
 Each of several layers has its own memory, see `adjax.scorers._layered`; the paper has one of all layers side by side.
@@ -41,6 +41,20 @@ from adjax.scorers._whiten import triangular
 from adjax.types import Outputs, Scorer
 
 
+class LeftOut(NamedTuple):
+    """The memory without an image: whose each patch is, and what takes its place.
+
+    Attributes:
+      sources: uint32[coreset], the image that alone has a patch (`adjax.scorers._reservoir.source_of`); 0: several.
+      rows: float32[coreset, C], another image's, as the memory's own.
+      known: bool[coreset], which rows there are.
+    """
+
+    sources: jax.Array
+    rows: jax.Array
+    known: jax.Array
+
+
 class State(NamedTuple):
     """Fitted state.
 
@@ -49,15 +63,14 @@ class State(NamedTuple):
       rows: float32[coreset, C], less the origin, whitened.
       known: bool[coreset], which rows are patches: fewer if there are not as many different ones.
       whiten: float32[C, C], that what is measured is multiplied by, as `rows` are; None: as it is.
-      sources: uint32[coreset], the image that alone has a patch (`adjax.scorers._reservoir.source_of`); 0: several.
-        Scoring has no use for it, and files don't have it.
+      left_out: calibration's, which scoring has no use for; files don't have it.
     """
 
     origin: jax.Array
     rows: jax.Array
     known: jax.Array
     whiten: jax.Array | None
-    sources: jax.Array
+    left_out: LeftOut
 
 
 def patchcore(
@@ -136,8 +149,9 @@ def patchcore(
             rows = jnp.matmul(rows, whiten, precision=EXACT)
         first = jax.random.randint(jax.random.key(seed), (), 0, jnp.maximum(count, 1))
         places, new = furthest(rows, known, coreset, first)
+        memory = jnp.where(new[:, None], rows[places], 0)
         sources = jnp.where(new, _reservoir.only_sources(stats)[places], 0)
-        return State(origin, jnp.where(new[:, None], rows[places], 0), new, whiten, sources)
+        return State(origin, memory, new, whiten, _left_out(memory, new, sources, rows, known, stats.sources))
 
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         x = outputs[feature]
@@ -160,9 +174,10 @@ def patchcore(
 
     def unseen_maps(stats: Sample, state: State, outputs: Outputs, labels: jax.Array) -> jax.Array:
         def one(of: tuple[jax.Array, jax.Array]) -> jax.Array:
-            x, own = of
-            others = state._replace(known=state.known & (state.sources != own))
-            return patchcore_maps(others, x[None])[0]
+            x, source = of
+            left, own = state.left_out, state.left_out.sources == source
+            rows, known = jnp.where(own[:, None], left.rows, state.rows), jnp.where(own, left.known, state.known)
+            return patchcore_maps(state._replace(rows=rows, known=known), x[None])[0]
 
         return smoothed(lax.map(one, (outputs[feature], source(outputs))))
 
@@ -191,6 +206,18 @@ def patchcore_maps(state: State, patches: jax.Array) -> jax.Array:
     """
     distance, _ = _nearest(state, patches.reshape(patches.shape[0], -1, patches.shape[-1]))
     return jnp.where(state.known.any() | jnp.isnan(distance), distance, jnp.inf).reshape(patches.shape[:-1])
+
+
+def _left_out(
+    memory: jax.Array, new: jax.Array, own: jax.Array, rows: jax.Array, known: jax.Array, sources: jax.Array
+) -> LeftOut:
+    """What takes the place of each patch in memory, known if `new` and alone in the image `own`, of the sample's."""
+    place = nearest(rows, memory, new, 1)[:, 0]
+    away = length(rows - memory[place])
+    theirs = jnp.where(known & (sources != own[place]), place, len(memory))
+    place, _, row = lax.sort((theirs, away, jnp.arange(len(rows))), num_keys=2)
+    last = jax.ops.segment_max(jnp.arange(len(rows)), place, len(memory) + 1, indices_are_sorted=True)[:-1]
+    return LeftOut(own, rows[row[jnp.maximum(last, 0)]], new & (last >= 0))
 
 
 def _spread(state: State) -> jax.Array:
