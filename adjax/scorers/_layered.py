@@ -29,7 +29,7 @@ from adjax.scorers._blocks import by_blocks
 from adjax.scorers._vectors import LIMIT
 from adjax.types import Outputs, PyTree, Scorer
 
-SOURCE = "source"
+SOURCE = "_source"
 """Name under which scorers of layers get a number of each image (`adjax.scorers._reservoir.source_of`)."""
 
 
