@@ -9,6 +9,7 @@ from safetensors import safe_open
 
 import adjax
 from adjax import crossfit, scorers
+from adjax.scorers import _reservoir
 
 N, H, W = 20, 4, 6
 MIX = np.random.default_rng(9).normal(size=(5, 5))
@@ -111,6 +112,19 @@ def test_a_patch_that_several_images_have_stays():
     corner = np.asarray(scorer.unseen_maps(stats, scorer.finalize(stats), rows, labels))[:, 0, 0]
     assert (corner[:9] < 1e-3).all()
     assert (corner[9:] > 80).all()
+
+
+def test_a_row_that_several_images_have_is_nobodys():
+    x = np.float32([[1], [2], [1], [3], [3]])
+    sample = _reservoir.update(
+        _reservoir.init(8, 1, 1), x, np.zeros(5, np.int32), np.ones(5, bool), np.uint32([5, 6, 7, 8, 8])
+    )
+    known = np.asarray(_reservoir.kept(sample))
+    found = np.asarray(_reservoir.only_sources(sample))
+    assert set(zip(np.asarray(sample.rows)[known, 0].tolist(), found[known].tolist(), strict=True)) == {
+        (1, 0), (2, 6), (3, 8)
+    }  # fmt: skip
+    assert not found[~known].any()
 
 
 def test_weighted_scores_are_of_fits_made_anew():
