@@ -52,6 +52,8 @@ def test_the_map_is_the_mean_of_each_layers_own(name):
         expected += 0.5 * np.asarray(localise.enlarged(found, (4, 6)))
     np.testing.assert_allclose(maps(state, OTHERS), expected, rtol=1e-3)
     np.testing.assert_allclose(score(state, OTHERS), expected.max((1, 2)), rtol=1e-3)
+    _, smoothed, _ = fitted(name, ("fine", "coarse"), smooth=True)
+    np.testing.assert_allclose(smoothed(state, OTHERS), averaged(expected.astype(np.float32)), rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", OPTIONS)
