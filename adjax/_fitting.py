@@ -77,7 +77,7 @@ def fit_streamed(
     `outputs` are given or take no more than `KEPT_BYTES`: to fit the scorer, and at most `MOST_CALIBRATING` of them,
     evenly spaced in each class, for the class thresholds."""
     scorer, classes = resolve(spec).scorer, len(spec.classes)
-    size = features.batch_size_for(spec.image_shape)
+    size = features.batch_size_for(spec.seen_shape)
     shapes = jax.eval_shape(
         extractor(spec), (params, normalise), jax.ShapeDtypeStruct((size, *spec.image_shape), spec.dtype)
     )

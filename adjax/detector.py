@@ -232,7 +232,7 @@ class Detector:
                 f"float images between 0 and {images.max():.3g}: adjax takes pixel values 0..255",
                 stacklevel=3,
             )
-        size = features.batch_size_of_few(len(images), images.shape[1:])
+        size = features.batch_size_of_few(len(images), self.spec.seen_shape)
         return features.apply(_jitted(function), self, images, size)
 
 

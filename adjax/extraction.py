@@ -42,7 +42,8 @@ def extract(
       ValueError: images of another shape or dtype.
     """
     check(images, spec)
-    return features.apply(extractor(spec, frozenset(also)), (params, normalise), images)
+    size = features.batch_size_for(spec.seen_shape)
+    return features.apply(extractor(spec, frozenset(also)), (params, normalise), images, size)
 
 
 @functools.lru_cache
@@ -118,7 +119,7 @@ def _shapes(spec: Spec) -> Outputs:
     def said(key: jax.Array, images: jax.Array) -> Outputs:
         return method.outputs(method.init(key, hparams)["params"], images)
 
-    size = features.batch_size_for(spec.image_shape)  # that of the extraction, so that the network is traced once
+    size = features.batch_size_for(spec.seen_shape)  # that of the extraction, so that the network is traced once
     return jax.eval_shape(said, jax.random.key(0), jax.ShapeDtypeStruct((size, *spec.image_shape), jnp.float32))
 
 

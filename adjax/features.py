@@ -26,8 +26,8 @@ FEW = (1, 8, 64)
 
 
 def batch_size_for(shape: tuple[int, ...]) -> int:
-    """Images [height, width, …] a batch: a power of two, at most 512 and about a million pixels, on CPU an eighth of
-    that; rows of features count as one pixel."""
+    """Images that a network sees as [height, width, …] a batch: a power of two, at most 512 and about a million pixels,
+    on CPU an eighth of that; rows of features count as one pixel."""
     pixels = math.prod(shape[:2]) if len(shape) == 3 else 1
     most = CPU_PIXELS if jax.default_backend() == "cpu" else BATCH_PIXELS
     return min(BATCH_SIZE, 2 ** int(math.log2(max(1, most // pixels))))

@@ -207,7 +207,7 @@ def _template(spec: Spec | FunctionSpec, held_out: int, channels: int | None = N
             params = _params(spec)
         else:
             params = method.init(jax.random.key(0), hparams)["params"]
-        count = features.batch_size_for(spec.image_shape)  # that of the extraction, so that the network is traced once
+        count = features.batch_size_for(spec.seen_shape)  # that of the extraction, so that the network is traced once
         seen = jnp.zeros((count, *spec.image_shape[:-1], channels or own), jnp.float32 if channels else spec.dtype)
         outputs = method.outputs(params, seen)  # of images as the network sees them
         state = scorers.fit(scorer, outputs, jnp.zeros(count, jnp.int32), classes)

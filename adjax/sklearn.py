@@ -59,7 +59,7 @@ class _Outliers(OutlierMixin, BaseEstimator):
         check_is_fitted(self, "detector_")
         images = self._images(X, reset=False)
         # A score may round otherwise in a batch of another size, and scikit-learn's have to be the same of any subset.
-        missing = max(features.batch_size_for(images.shape[1:]) - len(images), 0)
+        missing = max(features.batch_size_for(self.detector_.spec.seen_shape) - len(images), 0)
         whole = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)])
         return -np.asarray(self.detector_.score(whole)[: len(images)], np.float64)
 

@@ -8,6 +8,7 @@ can be exported as a program (`adjax.export`).
 from __future__ import annotations
 
 import functools
+import math
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ import numpy as np
 from adjax import methods, models, scorers
 from adjax.data.io import reading
 from adjax.data.io.pixels import Frame
+from adjax.models._backbone import wanted
 from adjax.types import Method, Outputs, PyTree, Scorer
 
 Precision = Literal["default", "highest"]
@@ -86,6 +88,13 @@ class Spec:
             object.__setattr__(self, name, value)
 
     @property
+    def seen_shape(self) -> tuple[int, int, int]:
+        """The larger of `image_shape` and what the network brings it to, (height px, width px, channels)."""
+        height, width, channels = self.image_shape
+        seen = wanted(height, width, dict(self.model_options).get("side_px"))
+        return *max((height, width), seen, key=math.prod), channels
+
+    @property
     def dtype(self) -> str:
         """Dtype of the images: "uint8"."""
         return "uint8"
@@ -124,6 +133,11 @@ class FunctionSpec:
         }
         for name, value in canonical.items():
             object.__setattr__(self, name, value)
+
+    @property
+    def seen_shape(self) -> tuple[int, ...]:
+        """`image_shape`: what its function makes of it is not known."""
+        return self.image_shape
 
     @property
     def frame(self) -> Frame:

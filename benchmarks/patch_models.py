@@ -43,7 +43,7 @@ def predicted(detector: Detector, state: Detector, files: list[Path]) -> tuple[n
     height, width, channels = detector.spec.image_shape
     shape = height, width, channels
     scores, maps = list[np.ndarray](), list[np.ndarray]()
-    size, pending = batch_size_for(shape), list[Any]()
+    size, pending = batch_size_for(detector.spec.seen_shape), list[Any]()
     for start in range(0, len(files) + size, size):
         images, _, errors = gather.images(files[start : start + size], shape, frame=detector.spec.frame)
         if errors:

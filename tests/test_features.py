@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from adjax import features
+from adjax import extraction, features, thresholds
+from adjax.detector import Detector
+from adjax.spec import FunctionSpec, Spec
 
 
 def images(n, side=5):
@@ -48,6 +50,28 @@ def test_a_batch_is_about_a_million_pixels_and_on_cpu_an_eighth(shape, on_cpu, e
         assert batches == [(2, *shape)] * 2
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert features.batch_size_for(shape) == elsewhere
+
+
+@pytest.mark.parametrize(
+    ("side_px", "seen"), [(None, (24, 32)), (128, (128, 128)), ((96, 160), (96, 160)), (8, (24, 32))]
+)
+def test_images_that_a_network_enlarges_are_as_large_as_it_sees_them(side_px, seen):
+    options = {} if side_px is None else {"side_px": side_px}
+    spec = Spec("gmm", "efficientnet_lite0", "knn", (24, 32, 1), ("normal",), model_options=options)
+    assert spec.seen_shape == (*seen, 1)
+    assert FunctionSpec(None, "knn", (64,), ("normal",)).seen_shape == (64,)
+
+
+def test_a_batch_of_enlarged_images_is_of_few(monkeypatch):
+    """128 images of 24×32 px would be 128 of 128 px within the network."""
+    sizes = []
+    monkeypatch.setattr(features, "apply", lambda f, state, x, size=None: sizes.append(size))
+    spec = Spec("gmm", "efficientnet_lite0", "knn", (24, 32, 1), ("normal",), model_options={"side_px": 128})
+    extraction.extract(spec, {}, None, np.zeros((200, 24, 32, 1), np.uint8))
+    nothing = np.zeros(0, np.float32)
+    detector = Detector(None, {}, (), thresholds.Calibration(nothing, nothing, nothing), nothing, np.float32(0), spec)
+    detector.score(np.zeros((200, 24, 32, 1), np.uint8))
+    assert sizes == [8, 8]
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def _predict(chosen: argparse.Namespace, arguments: list[str], console: Console,
         raise DataError(
             f"{chosen.out} is there already, and no {journal_path.name} to go on from: name another, or --fresh"
         )
-    batch_size = chosen.batch_size or features.batch_size_for(detector.spec.image_shape)
+    batch_size = chosen.batch_size or features.batch_size_for(detector.spec.seen_shape)
     with (
         ResumeLog(
             journal_path,

@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
 
     token = _token(chosen.token_file)
     loaded = load()
-    shape = loaded.detector.spec.image_shape
+    shape = loaded.detector.spec.seen_shape
     max_batch = chosen.max_batch or min(features.batch_size_for(shape), MOST_AT_ONCE)
     name = chosen.name or _name(loaded.directory)
     state = State(name, loaded, load, max_batch, process.forget_garbage)

@@ -105,7 +105,7 @@ def _directory(chosen: argparse.Namespace, beside: dict[str, Any]) -> Path:
 
 def _boxes(console: Console, detector: Detector, source: Source, names: list[str]) -> dict[str, str | None]:
     """Boxes of pictures, at the threshold of the detector; None for one that has none, or can't be read any more."""
-    work = stream.rows(detector, source, names, batch_size=features.batch_size_for(detector.spec.image_shape))
+    work = stream.rows(detector, source, names, batch_size=features.batch_size_for(detector.spec.seen_shape))
     found, lost = dict[str, str | None](), list[str]()
     with ImageProgress(console, len(names), "boxes") as progress, closing(work):
         for rows in work:
