@@ -57,5 +57,6 @@ def test_its_cells_run_and_show_what_is_said(tmp_path, monkeypatch):
     assert min(scores[defect].max() for scores, defect in zip(maps, truth, strict=True)) > 5 * threshold
     away_px = np.stack([distance_transform_edt(~defect) for defect in truth])
     assert away_px[above].max() <= 16  # and nothing that is farther away
-    good = namespace["test"].images[~namespace["defective"]][:5]
-    assert not (np.asarray(namespace["detector"].maps(good)) > float(namespace["detector"].threshold)).any()
+    good = np.asarray(namespace["detector"].maps(namespace["test"].images[~namespace["defective"]]))
+    assert len(good) == 20
+    assert (good > threshold).any((1, 2)).sum() <= 1  # as promised: 5 %
