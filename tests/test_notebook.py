@@ -59,4 +59,5 @@ def test_its_cells_run_and_show_what_is_said(tmp_path, monkeypatch):
     assert away_px[above].max() <= 16  # and nothing that is farther away
     good = np.asarray(namespace["detector"].maps(namespace["test"].images[~namespace["defective"]]))
     assert len(good) == 20
-    assert (good > threshold).any((1, 2)).sum() <= 1  # as promised: 5 %
+    # 5 % are promised: then it holds 74 times in 100 (none of five: 77 times), and at 15 % only 18 times (44 times).
+    assert (good > threshold).any((1, 2)).sum() <= 1

@@ -56,10 +56,9 @@ def test_distances_of_an_image_are_those_of_a_fit_without_it(name):
     for left in (0, 7):
         others, own = ({k: x[picked] for k, x in rows.items()} for picked in (np.arange(N) != left, [left]))
         wanted = fitted(scorer, others, own)
-        of_all = (
-            2e-2 if name in ("patchcore", "fused") else 5e-3
-        )  # units of maps are; and padim's shrinkage is a series
-        np.testing.assert_allclose(found[left], wanted[0], rtol=of_all)
+        # maps are in units of all images; and padim's shrinkage is a series
+        rtol = 2e-2 if name in ("patchcore", "fused") else 5e-3
+        np.testing.assert_allclose(found[left], wanted[0], rtol=rtol)
         assert np.asarray(fitted(scorer, rows, own)) < 0.95 * found[left]  # the fit that has seen it
 
 
