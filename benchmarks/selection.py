@@ -30,7 +30,7 @@ from experiments.rundir import environment, write_json
 
 FOLDERS = {**SETS, **{f"stamps: {name}": stamp(name) for name in ("food", "seasonal", "town")}}
 PARTS = {"train": "train/good", "normal": "test/good", "anomalous": "test/anomalous"}
-SHOWN = "patchcore", "patchcore with knn", "padim with knn", "knn", "gmm"
+SHOWN = "patchcore with overall", "patchcore with overall and knn", "padim with knn", "knn", "gmm"
 
 
 def read(folder: Path) -> tuple[plan.TrainingPlan, dict[str, np.ndarray]]:

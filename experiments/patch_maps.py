@@ -1,8 +1,9 @@
 """What the options of the default scorers of patches are worth: `python -m experiments.patch_maps`.
 
 Pictures and synthetic defects as of `experiments.made_defects`, from other draws: 80 normal pictures to fit to, 40
-more and 96 with a defect of 1 % of the area to score. The network's outputs are extracted once for all variants. By
-these figures `adjax.auto.plan.PATCHES` was chosen: they are not blind.
+more and 96 with a defect of 1 % of the area to score; and the 40 changed as a whole: darker, lighter, out of focus. The
+network's outputs are extracted once for all variants. By these figures `adjax.auto.plan.PATCHES` and
+`adjax.auto.select.LOCAL` were chosen: they are not blind.
 """
 
 from __future__ import annotations
@@ -16,10 +17,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy import ndimage
 
-from adjax import localise, metrics, pixel_metrics, process, scorers, surface
+from adjax import localise, pixel_metrics, process, scorers, surface
 from adjax._numerics import top_mean
 from adjax.auto.plan import BACKBONE, LAYERS, PATCHES
+from adjax.auto.select import OVERALL, Found, auroc, fused
 from adjax.data.defects import defects
 from adjax.extraction import extract
 from adjax.features import outputs_in_batches
@@ -29,14 +32,20 @@ from experiments.console import spread
 from experiments.made_defects import NORMAL, TEXTURES, TRAINED, parts
 from experiments.rundir import environment, write_json
 
-SHARE, DEFECTS, BATCH_SIZE = 0.01, 96, 16
+SHARE, DEFECTS, BATCH_SIZE, BLUR_PX = 0.01, 96, 16, 0.7
+KINDS = "normal", "defects", "foreign"
+FIGURES = "auroc", "auroc, as a whole", "aupro"
 PADIM, PATCHCORE = PATCHES["padim"], PATCHES["patchcore"]
+CENTRED = {**PATCHCORE, "centred": True}
 VARIANTS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "padim": ("padim", PADIM),
     "padim, layers alone": ("padim", {**PADIM, "feature": LAYERS}),
+    "padim, centred": ("padim", {**PADIM, "centred": True}),
     "patchcore": ("patchcore", PATCHCORE),
     "patchcore, not smoothed": ("patchcore", {**PATCHCORE, "smooth": False}),
-    "patchcore, highest place": ("patchcore", {**PATCHCORE, "top": 0.0}),
+    "patchcore, centred": ("patchcore", CENTRED),
+    "patchcore, centred, layers alone": ("patchcore", {**CENTRED, "feature": LAYERS}),
+    "patchcore, centred, highest 0.5 % of places": ("patchcore", {**CENTRED, "top": 0.005}),
     "patchcore, highest 0.5 % of places": ("patchcore", {**PATCHCORE, "top": 0.005}),
     "patchcore, Euclidean": ("patchcore", {**PATCHCORE, "shrinkage": None}),
     "patchcore, each channel in its unit": ("patchcore", {**PATCHCORE, "shrinkage": 1.0}),
@@ -61,12 +70,12 @@ def outputs_of(images: np.ndarray, trained: int) -> Outputs:
     normalise = built.normalise(images[:trained])
     table = built.members([np.arange(trained)], [labels], [0])
     params = member(train_members(built, images, table, normalise, 0, batch_size=1).params, 0)
-    kept = {"statistics", "layer3", *LAYERS}
+    kept = {"statistics", "overall", "layer3", *LAYERS}
     return {k: x for k, x in extract(built.spec, params, normalise, images, kept).items() if k in kept}
 
 
 def maps_of(name: str, options: Mapping[str, Any], learned: Outputs, shown: Outputs) -> np.ndarray:
-    """The maps float32[N, h, w] of pictures, by a scorer fitted to others."""
+    """The maps float32[N, h, w] of pictures, or float32[N] of what has no places, by a scorer fitted to others."""
     scorer = scorers.make(name, **options)
     assert scorer.maps is not None
     batches = ((batch, np.zeros(BATCH_SIZE, np.int32)) for batch, _ in outputs_in_batches(learned, BATCH_SIZE))
@@ -75,35 +84,46 @@ def maps_of(name: str, options: Mapping[str, Any], learned: Outputs, shown: Outp
     return np.concatenate([np.asarray(maps(state, x))[:real] for x, real in outputs_in_batches(shown, BATCH_SIZE)])
 
 
+def changed(images: np.ndarray) -> np.ndarray:
+    """Pictures uint8[3 N, H, W, C] that are odd as a whole: a fifth darker, a fifth lighter, a little out of focus."""
+    shades = [np.clip(np.rint(images * gain), 0, 255) for gain in (0.8, 1.2)]
+    return np.concatenate([*shades, ndimage.gaussian_filter(images, (0, BLUR_PX, BLUR_PX, 0))]).astype(np.uint8)
+
+
 def cell(name: str, seed: int) -> Iterator[dict[str, Any]]:
-    """One texture, one seed: a row for each variant."""
+    """One texture, one seed: a row for each variant, alone and with `overall`."""
     rng = np.random.default_rng([seed, TEXTURES.index(name), 77])
     trained, normal, base = (parts(name, n, rng) for n in (TRAINED, NORMAL, DEFECTS))
     odd, masks, _ = defects(base, SHARE, seed=seed + 500)
-    outputs = outputs_of(np.concatenate([trained, normal, odd]), TRAINED)
+    outputs = outputs_of(np.concatenate([trained, normal, odd, changed(normal)]), TRAINED)
     learned, shown = ({k: x[rows] for k, x in outputs.items()} for rows in (slice(TRAINED), slice(TRAINED, None)))
-    truth = np.repeat([0, 1], [NORMAL, DEFECTS])
     places = np.concatenate([np.zeros((NORMAL, *masks.shape[1:]), bool), masks])[:, ::2, ::2]
-    for variant, (scorer, options) in VARIANTS.items():
+    found, values = {}, {}
+    for variant, (scorer, options) in {**VARIANTS, "overall": ("patchcore", OVERALL)}.items():
         maps = maps_of(scorer, options, learned, shown)
-        large = np.asarray(localise.enlarged(jnp.asarray(maps), masks.shape[1:]))[:, ::2, ::2]
-        yield {
-            "texture": name,
-            "seed": seed,
-            "variant": variant,
-            "auroc": float(metrics.auroc(top_mean(jnp.asarray(maps), options["top"]), truth)),
-            "aupro": float(pixel_metrics.aupro(large, places)),
-        }
+        scores = np.asarray(top_mean(jnp.asarray(maps), options.get("top", 0.0)))
+        values[variant] = dict(zip(KINDS, np.split(scores, [NORMAL, NORMAL + DEFECTS]), strict=True))
+        one = Found(variant, scorer, options, *(auroc(values[variant], kind) for kind in KINDS[1:]))
+        found[variant] = {"auroc": one.defects, "auroc, as a whole": one.foreign}, one
+        if maps.ndim == 3:
+            large = np.asarray(localise.enlarged(jnp.asarray(maps[: NORMAL + DEFECTS]), masks.shape[1:]))[:, ::2, ::2]
+            found[variant][0]["aupro"] = float(pixel_metrics.aupro(large, places))
+    for variant in ("patchcore", "patchcore, centred"):
+        one = fused([found[variant][1], found["overall"][1]], values)
+        figures = {**found[variant][0], "auroc": one.defects, "auroc, as a whole": one.foreign}
+        found[one.name] = figures, one
+    for variant, (figures, _) in found.items():
+        yield {"texture": name, "seed": seed, "variant": variant, **figures}
 
 
 def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Of each variant, over all seeds: of each texture, and of all."""
     found = []
-    for variant in VARIANTS:
+    for variant in dict.fromkeys(row["variant"] for row in rows):
         for texture in (*TEXTURES, "all"):
             own = [r for r in rows if r["variant"] == variant and texture in (r["texture"], "all")]
             if own:
-                figures = {k: spread([r[k] for r in own]) for k in ("auroc", "aupro")}
+                figures = {k: spread([r[k] for r in own]) for k in FIGURES if k in own[0]}
                 found.append({"variant": variant, "texture": texture, **figures})
     return found
 
@@ -121,8 +141,8 @@ def main() -> None:
         for name in args.textures:
             if any(row["texture"] == name and row["seed"] == seed for row in rows):
                 continue
-            rows.extend(cell(name, seed))
-            own = rows[-len(VARIANTS) :]
+            own = list(cell(name, seed))
+            rows += own
             print(f"{name}, seed {seed}: " + ", ".join(f"{r['variant']} {r['auroc']:.3f}" for r in own), flush=True)
             where = environment("experiments.patch_maps")
             write_json(args.out, {"environment": where, "rows": rows, "summary": summary(rows)})

@@ -94,6 +94,8 @@ def test_fitted_to_nothing_everything_is_infinitely_far(name):
         ("padim", {"feature": ("a", "a")}, "none twice"),
         ("padim", {"feature": ("a", "b"), "dim": 3}, "dim=3: several features"),
         ("patchcore", {"feature": ("a", "b"), "neighbours": 9}, "neighbours=9"),
+        ("patchcore", {"centred": True}, r"centred=True, feature='patches': .*; give \('patches',\)"),
+        ("padim", {"feature": "a", "centred": True}, "only of several are maps centred"),
     ],
 )
 def test_options_out_of_range_are_refused(name, options, told):
@@ -117,6 +119,26 @@ def test_the_score_is_the_mean_of_the_highest_share_of_places(name, feature):
     np.testing.assert_allclose(scorer.score(state, OTHERS), expected, rtol=1e-5)
     with pytest.raises(ValueError, match="top=-1: must be a share"):
         scorers.make(name, feature=feature, top=-1)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_centred_map_knows_what_is_odd_in_an_image_and_not_what_is_odd_of_it(name):
+    feature = ("fine",)  # of so small a map as the coarse one, the mean around its middle is that of all of it
+    lighter = {k: x + RNG.normal(size=(len(x), 1, 1, x.shape[3])).astype(np.float32) for k, x in OTHERS.items()}
+    state, maps, _ = fitted(name, feature)
+    assert np.abs(np.asarray(maps(state, lighter)) - maps(state, OTHERS)).max() > 0.3
+    state, maps, score = fitted(name, feature, centred=True)
+    found = np.asarray(maps(state, OTHERS))
+    np.testing.assert_allclose(maps(state, lighter), found, rtol=1e-3)
+    odd = {**OTHERS, "fine": OTHERS["fine"].copy()}
+    odd["fine"][:, 2, 4] += 60
+    places = np.unravel_index(np.asarray(maps(state, odd)).reshape(12, -1).argmax(1), (4, 6))
+    assert np.abs(np.stack(places, 1) - (2, 4)).max() <= 1  # patches are averages over 3 × 3
+    assert (np.asarray(score(state, odd)) > 2 * found.max((1, 2))).all()
+    plain = scorers.make(name, feature=feature, **OPTIONS[name])
+    less = lambda outputs: {k: x - x.mean((1, 2), keepdims=True) for k, x in outputs.items()}  # noqa: E731
+    own = scorers.fit(plain, less(TRAIN), Y, 1, batch_size=16)
+    np.testing.assert_allclose(found, plain.maps(own, less(OTHERS)), rtol=1e-3)
 
 
 def test_a_fusion_of_layered_scorers_takes_them_all():

@@ -66,6 +66,15 @@ def test_maps_of_layers_are_averaged_and_aligned_to_the_first_named():
     assert turned["patches"].shape == (2, 2, 3, 8)
 
 
+def test_overall_is_what_a_picture_is_like_as_a_whole():
+    fine, coarse = RNG.normal(size=(2, 4, 6, 3)), RNG.normal(size=(2, 2, 3, 5))
+    images = RNG.normal(size=(2, 16, 24, 3)).astype(np.float32)
+    said = jax.jit(aligned(_Maps(fine, coarse).network, ("coarse", "fine")).apply)(None, images)
+    wanted = np.concatenate([x.mean((1, 2)) for x in (coarse, fine, np.asarray(said["statistics"]))], -1)
+    assert wanted.shape == (2, 5 + 3 + 13)
+    np.testing.assert_allclose(said["overall"], wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_a_layer_that_is_no_map_is_refused_with_those_there_are():
     network = _Maps(np.zeros((1, 2, 2, 3)), np.zeros((1, 1, 1, 3))).network
     with pytest.raises(
@@ -170,6 +179,20 @@ def test_fused_maps_lie_on_the_finest_grid_and_keep_their_maximum():
     coarse, finest = (np.asarray(p.maps(own, outputs)) for p, own in zip(parts, state, strict=True))
     wanted = np.maximum((coarse - 1).repeat(2, 1).repeat(2, 2), (finest - 2) / 2)
     np.testing.assert_allclose(maps, wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_what_has_one_patch_per_image_counts_in_a_fusion_and_has_no_places():
+    outputs = {"patches": X, "overall": X.mean((1, 2))}
+    one_each = {"feature": "overall", "coreset": N, "capacity": N}
+    options = ({"shrinkage": 0.2}, one_each)
+    one = scorers.make("fused", names=("patchwise", "patchcore"), options=options, offsets=(0, 0), scales=(1, 1e-3))
+    state = fit_to(one, outputs)
+    odd = {"patches": X, "overall": outputs["overall"] + 1}
+    parts = [scorers.make(name, **o) for name, o in zip(("patchwise", "patchcore"), options, strict=True)]
+    np.testing.assert_allclose(one.score(state, odd), 1e3 * parts[1].score(state[1], odd), rtol=1e-4)
+    np.testing.assert_allclose(one.maps(state, odd), parts[0].maps(state[0], odd), rtol=1e-4)
+    alone = scorers.make("fused", names=("patchcore",), options=(one_each,), offsets=(0,), scales=(1,))
+    assert alone.maps(fit_to(alone, outputs), odd).shape == (N,)
 
 
 def test_fused_is_the_highest_of_scores_made_alike():

@@ -37,12 +37,15 @@ def test_all_candidates_are_compared_by_made_defects(monkeypatch):
     images, labels = stripes(40), np.zeros(40, np.int32)
     found, outputs = select.compare(planned(), images, labels, ("normal",), 0)
     names = [one.name for one in found]
-    assert names == ["patchcore", "patchcore with knn", "padim with knn", "knn", "gmm"]
+    local, all_three = "patchcore with overall", "patchcore with overall and knn"
+    assert names == [local, all_three, "padim with knn", "knn", "gmm"]
     by = {one.name: one for one in found}
-    assert by["patchcore"].defects > by["gmm"].defects > 0.5
+    assert by[local].defects > by["gmm"].defects > 0.5
     assert all(0 <= one.defects <= 1 and one.foreign > 0.9 for one in found)
     assert by["padim with knn"].options["names"] == ("padim", "knn")
-    assert by["patchcore"].options == plan.PATCHES["patchcore"]
+    assert by[local].options["names"] == ("patchcore", "patchcore")
+    places, whole = (dict(options) for options in by[local].options["options"])
+    assert (places, whole) == ({**plan.PATCHES["patchcore"], "centred": True}, select.OVERALL)
     assert by["knn"].options == {"k": 1, "capacity": 256}
     again, _ = select.compare(planned(), images, labels, ("normal",), 0)
     assert found == again
@@ -79,7 +82,7 @@ def test_of_too_few_to_compare_places_are_fused_with_the_nearest(planned_scorer,
     few = dataclasses.replace(planned(), scorer=planned_scorer, scorer_options={})
     refined = select.refined(few, stripes(10), np.zeros(10, np.int32), ("normal",), 0).plan
     assert refined.scorer == fitted
-    assert fitted != "fused" or refined.scorer_options["names"] == ("patchcore", "knn")
+    assert fitted != "fused" or refined.scorer_options["names"] == ("patchcore", "patchcore", "knn")
     assert refined.why[-1].startswith("10 pictures don't tell which scorer is best")
 
 
@@ -108,12 +111,21 @@ def test_only_a_network_with_maps_and_no_named_scorer_selects(monkeypatch):
     assert named.scorer_options == plan.PATCHES["padim"]
 
 
-def test_the_pooled_feature_weighs_more_than_places_where_both_are_fused():
-    values = {
-        name: {"normal": np.arange(4.0), "defects": np.ones(2), "foreign": np.ones(2)} for name in ("padim", "knn")
-    }
-    pair = select._fused([Found(name, name, {}, 1, 1) for name in values], values)
-    places, pooled = pair.options["scales"]
+def test_in_a_fusion_the_pooled_feature_weighs_more_than_places_and_the_picture_as_a_whole_less():
+    parts = "padim", "overall", "knn"
+    values = {name: {"normal": np.arange(4.0), "defects": np.ones(2), "foreign": np.ones(2)} for name in parts}
+    fused = select.fused([Found(name, name, {}, 1, 1) for name in parts], values)
+    places, whole, pooled = fused.options["scales"]
     assert places == pytest.approx(np.arange(4.0).std())
-    assert pooled == pytest.approx(places / select.POOLED_WEIGHT)
-    assert pair.options["offsets"] == (1.5, 1.5)
+    assert (whole, pooled) == pytest.approx((places / select.WEIGHTS["overall"], places / select.WEIGHTS["knn"]))
+    assert whole > places > pooled
+    assert fused.options["offsets"] == (1.5, 1.5, 1.5)
+    assert fused.name == "padim with overall and knn"
+
+
+@pytest.mark.parametrize("frame", ["whole", "tiles"])
+def test_maps_are_centred_where_a_map_is_of_a_whole_picture(frame):
+    of = dataclasses.replace(planned(), frame=frame)
+    scorer, options = select._part("patchcore", of, 60)
+    assert (scorer, options.get("centred", False)) == ("patchcore", frame == "whole")
+    assert "centred" not in select._part("padim", of, 60)[1]

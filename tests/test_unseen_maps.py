@@ -24,6 +24,8 @@ CASES = {
     "padim, a grid": ("padim", {"feature": "flat", "grid": (H, W), "dim": 3}),
     "patchcore": ("patchcore", PATCHCORE),
     "patchcore, one map": ("patchcore", {**PATCHCORE, "feature": "fine"}),
+    "patchcore, a patch per image": ("patchcore", {"feature": "features", "coreset": N, "capacity": N}),
+    "padim, centred": ("padim", {**PADIM, "centred": True}),
     "fused": (
         "fused",
         {"names": ("patchcore", "knn"), "offsets": (0.5, 0.5), "scales": (1.0, 0.01), "options": (PATCHCORE, KNN)},

@@ -50,10 +50,6 @@ SMALLEST_PX = 8
 LAYERS = ("layer1", "layer2")
 """Maps whose features lie side by side in `patches`, at the places of the first, a quarter of the side: at an eighth,
 those of `layer2`, as much is found in four textures, and marks are wider than their defects (AUPRO to 5 %)."""
-TOP = 0.002
-"""Share of the places whose mean is an image's score: the highest alone scatters more in normal images. The mean of
-more is as good, and lies further below the highest, so that more places of normal pictures are above the threshold, and
-marked. A picture that is cut into tiles has its highest."""
 PATCHES: Mapping[str, Mapping[str, Any]] = {
     "patchcore": {
         "feature": (*LAYERS, "statistics"),
@@ -61,10 +57,9 @@ PATCHES: Mapping[str, Mapping[str, Any]] = {
         "capacity": 50_000,
         "shrinkage": 0.1,
         "smooth": True,
-        "top": TOP,
     },
-    "padim": {"feature": (*LAYERS, "statistics"), "smooth": True, "top": TOP},
-    "subspace": {"components": 0.99, "top": TOP},
+    "padim": {"feature": (*LAYERS, "statistics"), "smooth": True},
+    "subspace": {"components": 0.99},
 }
 """Scorers of patches, with their options, chosen by `experiments.patch_maps`.
 
@@ -288,7 +283,7 @@ def _tiled(
         frame="tiles",
         precision=asked.precision,
         selects=asked.scorer is None,
-        **_settings(method, model, scorer, side, found, len(headers), tiled=True),
+        **_settings(method, model, scorer, side, found, len(headers)),
     )
 
 
@@ -349,22 +344,6 @@ def _side(side: int, model: str) -> int:
     return side - side % 4 if model in ("conv_autoencoder", "svdd_lenet") else side
 
 
-def patch_options(name: str, tiled: bool) -> dict[str, Any]:
-    """Options of a scorer that has places.
-
-    Args:
-      name: in `PATCHES`; others have none.
-      tiled: pictures are cut into tiles, whose score is the highest place of all.
-
-    Returns:
-      Keyword arguments.
-    """
-    options = dict(PATCHES.get(name, {}))
-    if tiled:
-        options.pop("top", None)
-    return options
-
-
 def nearest(n: int) -> dict[str, int]:
     """Options of `knn` for n images: which neighbour, and how many images are remembered.
 
@@ -398,7 +377,6 @@ def _settings(
     found: weights.Weights | None,
     n: int,
     sees: tuple[int, int] | None = None,
-    tiled: bool = False,
 ) -> dict[str, Any]:
     """Options that were measured to do well on the sets of `experiments.presets`."""
     options: dict[str, Any] = {}
@@ -409,7 +387,7 @@ def _settings(
         if scorer == "knn":
             options["scorer_options"] = nearest(n)
         if scorer in ("padim", "patchcore", "patchwise", "subspace"):
-            options["scorer_options"] = patch_options(scorer, tiled)
+            options["scorer_options"] = dict(PATCHES.get(scorer, {}))
             options.setdefault("model_options", {})["patch_layers"] = LAYERS
     if method == "hog_ocsvm" and model == "hog":
         options["model_options"] = coarse(side)

@@ -11,7 +11,7 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
 from typing import Any, NamedTuple
@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from adjax import methods, metrics, scorers
-from adjax.auto.plan import LAYERS, PATCHES, TrainingPlan, nearest, patch_options
+from adjax.auto.plan import LAYERS, PATCHES, TrainingPlan, nearest
 from adjax.data.defects import defects, foreign
 from adjax.data.io.scratch import Images
 from adjax.detector import extract
@@ -33,21 +33,27 @@ from adjax.types import Outputs
 SHARES = (0.005, 0.05)
 POOLED = "knn"
 """The scorer of the pooled feature, which sees that a picture shows something else."""
-WHOLE: tuple[tuple[str, ...], ...] = (("patchcore",), ("patchcore", POOLED), ("padim", POOLED), (POOLED,))
+LOCAL: tuple[str, ...] = ("patchcore", "overall")
+"""What is odd in a picture, its maps centred, and what is odd of it: light, sharpness, grain. Apart they see more: what
+differs from picture to picture no longer hides what differs in one."""
+OVERALL = {"feature": "overall", "shrinkage": 1.0, "coreset": 256, "capacity": 2048}
+"""Options of `patchcore`: the nearest of 256 pictures that are unlike each other, each channel in its unit."""
+WHOLE: tuple[tuple[str, ...], ...] = (LOCAL, (*LOCAL, POOLED), ("padim", POOLED), (POOLED,))
 CUT: tuple[tuple[str, ...], ...] = (("patchcore",), ("subspace",))
 """What is compared, by the scorers that are fused: of whole pictures, and of tiles. The first is preferred."""
 FEWEST = 24
-"""Least number of training pictures that tell which candidate is better. With fewer, PatchCore is fused with the
-nearest picture, and nothing is compared."""
+"""Least number of training pictures that tell which candidate is better. With fewer, all is fused that
+is there of PatchCore and of the nearest picture, and nothing is compared."""
 FITTED, JUDGED, MADE = 120, 48, 32
 """Most pictures to fit to, most to evaluate on, and least number of defects."""
 BATCH_SIZE = 16
 """Pictures that scorers are fitted to and asked about at once, so that programs serve any number of them."""
 MARGIN = 0.02
 """Differences of AUROC below it count for nothing: so few pictures don't tell them."""
-POOLED_WEIGHT = 1.5
-"""Of the pooled feature's deviations in a fusion: those of the highest of many places reach further up in normal
-pictures, and it would go unheard."""
+WEIGHTS = {POOLED: 1.5, "overall": 0.25}
+"""Of deviations in a fusion, 1 for others. Those of the highest of many places reach further up in normal pictures than
+those of the pooled feature, and it would go unheard; a picture that is too dark lies so far out that a quarter will do,
+and normal ones are left to the places."""
 
 
 class Found(NamedTuple):
@@ -138,7 +144,7 @@ def compare(
     first, last = (np.searchsorted(seen, rows) for rows in (fitted, rest))
     compared = candidates(plan, len(images))
     alone: dict[str, tuple[str, Mapping[str, Any]]] = {
-        name: (name, _options(name, plan, len(images))) for name in dict.fromkeys(chain(*compared))
+        name: _part(name, plan, len(images)) for name in dict.fromkeys(chain(*compared))
     }
     values = {}
     for name, one in alone.items():
@@ -147,10 +153,10 @@ def compare(
         defective, other = np.split(score(unseen), [aside * len(made)])
         values[name] = {"normal": score(_rows(known, last)), "defects": defective, "foreign": other}
     found = {
-        name: Found(name, *one, _auroc(values[name], "defects"), _auroc(values[name], "foreign"))
+        name: Found(name, *one, auroc(values[name], "defects"), auroc(values[name], "foreign"))
         for name, one in alone.items()
     }
-    together = [found[names[0]] if len(names) == 1 else _fused([found[x] for x in names], values) for names in compared]
+    together = [found[names[0]] if len(names) == 1 else fused([found[x] for x in names], values) for names in compared]
     return together, known if len(seen) == len(images) else None
 
 
@@ -168,21 +174,32 @@ def candidates(plan: TrainingPlan, n: int) -> tuple[tuple[str, ...], ...]:
     if plan.tiled:
         return CUT
     if n < FEWEST:
-        return (("patchcore", POOLED) if planned == POOLED else (planned,),)
+        return ((*LOCAL, POOLED) if planned == POOLED else (planned,),)
     return tuple(dict.fromkeys((*WHOLE, (planned,))))
 
 
-def _options(name: str, plan: TrainingPlan, n: int) -> Mapping[str, Any]:
-    """Of a candidate for n images."""
+def _part(name: str, plan: TrainingPlan, n: int) -> tuple[str, Mapping[str, Any]]:
+    """The scorer and its options for n images, of what a candidate names."""
+    if name == "overall":
+        return "patchcore", OVERALL
     if name in PATCHES:
-        return patch_options(name, plan.tiled)
-    return nearest(n) if name == POOLED else plan.scorer_options
+        centred = {"centred": True} if name in LOCAL and not plan.tiled else {}  # a tile's mean isn't its picture's
+        return name, {**PATCHES[name], **centred}
+    return name, nearest(n) if name == POOLED else plan.scorer_options
 
 
-def _fused(each: list[Found], values: Mapping[str, Mapping[str, np.ndarray]]) -> Found:
-    """Candidates fused, made alike by their scores of normal pictures."""
+def fused(each: list[Found], values: Mapping[str, Mapping[str, np.ndarray]]) -> Found:
+    """Fuses candidates, made alike by their scores of normal pictures.
+
+    Args:
+      each: the candidates, with weights by `WEIGHTS`.
+      values: scores by the name of a candidate and by what is scored: "normal", "defects", "foreign".
+
+    Returns:
+      The fusion as a candidate.
+    """
     normal = [values[one.name]["normal"] for one in each]
-    weights = [POOLED_WEIGHT if one.name == POOLED else 1 for one in each]
+    weights = [WEIGHTS.get(one.name, 1) for one in each]
     offsets = [float(x.mean()) for x in normal]
     scales = [max(float(x.std()), 1e-6) / weight for x, weight in zip(normal, weights, strict=True)]
     alike = [
@@ -195,8 +212,14 @@ def _fused(each: list[Found], values: Mapping[str, Mapping[str, np.ndarray]]) ->
         "offsets": tuple(offsets),
         "scales": tuple(scales),
     }
-    name = " with ".join(one.name for one in each)
-    return Found(name, "fused", options, _auroc(highest, "defects"), _auroc(highest, "foreign"))
+    return Found(
+        told([one.name for one in each]), "fused", options, auroc(highest, "defects"), auroc(highest, "foreign")
+    )
+
+
+def told(names: Sequence[str]) -> str:
+    """A candidate, by the names of what is fused."""
+    return " with ".join(part for part in (names[0], " and ".join(names[1:])) if part)
 
 
 def seen_by_network(
@@ -219,7 +242,7 @@ def seen_by_network(
     table = built.members([np.arange(len(train))], [np.zeros(len(train), np.int32)], [seed])
     normalise = built.normalise(train)
     params = member(train_members(built, train, table, normalise, 0, batch_size=1).params, 0)
-    return [extract(built.spec, params, normalise, x, {"patches", "statistics", *LAYERS}) for x in parts]
+    return [extract(built.spec, params, normalise, x, {"patches", "statistics", "overall", *LAYERS}) for x in parts]
 
 
 def fitted_to(
@@ -256,7 +279,8 @@ def _parts(rows: np.ndarray) -> Iterator[np.ndarray]:
         yield rows[start : start + BATCH_SIZE]
 
 
-def _auroc(scores: Mapping[str, np.ndarray], kind: str) -> float:
+def auroc(scores: Mapping[str, np.ndarray], kind: str) -> float:
+    """AUROC of the scores of one kind against those of normal pictures."""
     normal, anomalous = scores["normal"], scores[kind]
     truth = np.repeat([0, 1], [len(normal), len(anomalous)])
     return float(metrics.auroc(jnp.asarray(np.concatenate([normal, anomalous])), truth))

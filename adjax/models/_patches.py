@@ -7,6 +7,10 @@ patch knows what lies around it (Roth et al., "Towards total recall in industria
 eq. 1 to 3; Defard et al., "PaDiM", 2021, for the layers side by side). Beyond the edge lie zeros, as in PatchCore's own
 code: a mean over the places that there are is of fewer, varies more, and made the border of normal pictures the
 most anomalous place. What lies deeper in the network than the last layer named is not computed.
+
+    overall(x) = (mean over all places of layer₁(x), …, layer_L(x), statistics(x))
+
+says what a picture is like as a whole: how light, how sharp, of what grain.
 """
 
 from __future__ import annotations
@@ -26,10 +30,10 @@ VERSION = 2
 
 
 def aligned(network: Network, layers: Sequence[str]) -> Network:
-    """Adds `patches` [N, h, w, ΣC] to a network's outputs, made of its maps [N, h_l, w_l, C_l], and `statistics`.
+    """Adds `patches` [N, h, w, ΣC], `statistics` and `overall` [N, D] to the outputs of a network with maps.
 
     Args:
-      network: gives the maps by name.
+      network: gives the maps [N, h_l, w_l, C_l] by name.
       layers: their names, at least one; h × w is the size of the first.
 
     Returns:
@@ -48,7 +52,10 @@ def aligned(network: Network, layers: Sequence[str]) -> Network:
             maps.append(averaged(outputs[name], zeros=True))
         height, width = maps[0].shape[1:3]
         resized = [jax.image.resize(m, (m.shape[0], height, width, m.shape[3]), "bilinear") for m in maps]
-        return {**outputs, "patches": jnp.concatenate(resized, -1), "statistics": statistics(images)}
+        local = statistics(images)
+        means = [x.astype(jnp.float32).mean((1, 2)) for x in (*(outputs[name] for name in layers), local)]
+        patches, overall = (jnp.concatenate(x, -1) for x in (resized, means))
+        return {**outputs, "patches": patches, "statistics": local, "overall": overall}
 
     def apply(params: PyTree, images: jax.Array) -> Outputs:
         return with_patches(network.apply(params, images), images)

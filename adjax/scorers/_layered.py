@@ -6,7 +6,9 @@ with u_l the unit of layer l: what the scorer's own distance of a normal patch i
 PaDiM and PatchCore, are one long feature, in which the deepest and widest decides: it sees what a picture shows, and
 overlooks a small defect. Apart, each has its say; fewer covariances are fitted, and fewer distances computed, since a
 deep layer has few places. Each map is first averaged over 3×3 places, zeros beyond the edge, as for `patches`
-(`adjax.models._patches`); those of the layers are brought to the size of the first (bilinear).
+(`adjax.models._patches`); those of the layers are brought to the size of the first (bilinear). Of a centred map the
+image's own mean is subtracted before: light and contrast move all places of a picture alike, and hide what is odd in
+one. What is odd of the picture as a whole is then for another scorer to see: that of `overall`, the means.
 
 Reference:
   Defard et al., "PaDiM" (ICPR Workshops 2021), and Roth et al., "Towards total recall in industrial anomaly detection"
@@ -39,6 +41,7 @@ def layered(
     unit: Callable[[PyTree], Any],
     smooth: bool,
     top: float,
+    centred: bool,
 ) -> Scorer:
     """Combines a scorer of places on several maps of a network.
 
@@ -48,6 +51,7 @@ def layered(
       unit: u of a fitted state, > 0.
       smooth: average the combined map over 3×3 places.
       top: share of the places whose mean is the score, in [0, 1]; 0 is the maximum.
+      centred: subtract from every map its mean over the places of an image.
 
     Returns:
       A `Scorer`; an image left out of the fit of one layer is left out of all.
@@ -106,11 +110,24 @@ def layered(
         return averaged(mean) if smooth else mean
 
     def _pooled(outputs: Outputs) -> dict[str, jax.Array]:
-        pooled = {name: averaged(outputs[name].astype(jnp.float32), zeros=True) for name in names}
+        each = {name: outputs[name].astype(jnp.float32) for name in names}
+        if centred:
+            each = {name: x - x.mean((1, 2), keepdims=True) for name, x in each.items()}
+        pooled = {name: averaged(x, zeros=True) for name, x in each.items()}
         return {**pooled, SOURCE: _reservoir.source_of(outputs[names[0]])}
 
     made = Scorer.single(init, update, merge, finalize, score, maps=maps, sized_by=names)
     return made._replace(unseen=unseen, unseen_maps=unseen_maps) if all(left_out) else made
+
+
+def check_several(feature: str, centred: bool) -> None:
+    """Refuses to centre a single feature: that of `patches` is averaged before, and has zeros beyond its edge.
+
+    Raises:
+      ValueError: centred.
+    """
+    if centred:
+        raise ValueError(f"centred=True, feature={feature!r}: only of several are maps centred; give ({feature!r},)")
 
 
 def _enlarged(maps: jax.Array, size: Sequence[int]) -> jax.Array:

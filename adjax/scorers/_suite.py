@@ -12,7 +12,7 @@ from adjax.types import Outputs, Scorer
 
 _TAKEN = {"reconstruction", "score"}
 """Outputs other than layers, which no scorer is fitted to."""
-_BY_NAME = {"statistics", *(f"layer{i}" for i in range(1, 5))}
+_BY_NAME = {"statistics", "overall", *(f"layer{i}" for i in range(1, 5))}
 """Maps of the ImageNet networks at four depths, and of the picture itself, for scorers that name them; large for
 photographs."""
 

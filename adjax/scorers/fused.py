@@ -11,7 +11,7 @@ fitting.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -73,7 +73,9 @@ def fused(
 
     def maps(state: tuple[PyTree, ...], outputs: Outputs) -> Float[Array, "N ..."]:
         found = [p.maps(own, outputs) if p.maps else None for p, own in zip(parts, state, strict=True)]
-        height, width = np.max([x.shape[1:] for x in found if x is not None], axis=0).tolist()
+        if not any(places(x) for x in found):
+            return _highest(found)
+        height, width = np.max([x.shape[1:] for x in found if places(x)], axis=0).tolist()
 
         def enlarged(x: jax.Array) -> jax.Array:
             rows, columns = (
@@ -81,7 +83,10 @@ def fused(
             )
             return x[:, rows[:, None], columns]
 
-        return _highest(x if x is None else enlarged(x) for x in found)
+        return _highest(enlarged(x) if places(x) else None for x in found)
+
+    def places(x: jax.Array | None) -> TypeGuard[jax.Array]:
+        return x is not None and x.ndim == 3  # of one patch per image there is a number
 
     def _highest(values) -> jax.Array:
         return highest(jnp.stack([(x - m[i]) / d[i] for i, x in enumerate(values) if x is not None]), 0)

@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from adjax._numerics import averaged, check_top, highest, top_mean
-from adjax.scorers._layered import layered
+from adjax.scorers._layered import check_several, layered
 from adjax.scorers._vectors import LIMIT
 from adjax.scorers.mahalanobis import State as One
 from adjax.scorers.mahalanobis import Stats as Sums
@@ -60,6 +60,7 @@ def padim(
     seed: int = 0,
     smooth: bool = False,
     top: float = 0.0,
+    centred: bool = False,
 ) -> Scorer:
     """PaDiM on `outputs[feature]`, float [N, h, w, C], or the same flattened.
 
@@ -73,6 +74,7 @@ def padim(
       seed: of the draw.
       smooth: average the map over 3×3 places, where the paper blurs it at the size of the image.
       top: share of the places whose mean is the score, in [0, 1]; 0 is the maximum, as in the paper.
+      centred: of several features, subtract from each map its mean over the places of an image.
 
     Returns:
       A `Scorer`; `distances` has one column, and `maps` tells where. An image with a NaN scores NaN. Images with
@@ -80,8 +82,8 @@ def padim(
       fitted to no image at all, every score is +inf.
 
     Raises:
-      ValueError: an empty grid, no channels, shrinkage or top outside of [0, 1]; a grid or dim of several features; in
-        fitting, patches of another shape.
+      ValueError: an empty grid, no channels, shrinkage or top outside of [0, 1]; a grid or dim of several features,
+        centred of a single one; in fitting, patches of another shape.
     """
     check_top(top)
     if not isinstance(feature, str):
@@ -95,7 +97,9 @@ def padim(
             lambda state: state.places.origin.shape[-1] ** 0.5,  # of a normal patch, the squared distance is about C
             smooth,
             top,
+            centred,
         )
+    check_several(feature, centred)
     if channels < 1 or (grid is not None and min(grid) < 1):
         raise ValueError(f"grid {grid}, channels={channels}: must be at least 1 each")
     inner = mahalanobis("tied", shrinkage, "places", solver="cholesky" if shrinkage else "eigen")

@@ -34,7 +34,7 @@ from jaxtyping import Array, Float
 from adjax._numerics import EXACT, averaged, check_top, in_bfloat16s, top_mean
 from adjax.scorers import _reservoir
 from adjax.scorers._coreset import furthest
-from adjax.scorers._layered import SOURCE, layered
+from adjax.scorers._layered import SOURCE, check_several, layered
 from adjax.scorers._reservoir import Sample
 from adjax.scorers._vectors import LIMIT, length, nearest
 from adjax.scorers._whiten import triangular
@@ -83,6 +83,7 @@ def patchcore(
     smooth: bool = False,
     top: float = 0.0,
     shrinkage: float | None = None,
+    centred: bool = False,
 ) -> Scorer:
     """PatchCore on `outputs[feature]`, float [N, h, w, C]; or [N, C], one patch per image.
 
@@ -100,6 +101,7 @@ def patchcore(
         paper.
       shrinkage: distances are Mahalanobis', by the patches' covariance with correlations (1 − shrinkage) times as high,
         in [0, 1]; at 1 each channel is in units of its standard deviation. None: Euclidean, as in the paper.
+      centred: of several features, subtract from each map its mean over the places of an image.
 
     Returns:
       A `Scorer`; `distances` has one column, and `maps` tells where, not weighted. An image with a NaN scores NaN.
@@ -107,8 +109,8 @@ def patchcore(
       of the fit; fitted to no image at all, every score is +inf.
 
     Raises:
-      ValueError: coreset, neighbours, top or shrinkage out of range; neighbours or dim of several features; in fitting,
-        another number of channels.
+      ValueError: coreset, neighbours, top or shrinkage out of range; neighbours or dim of several features, or centred
+        of a single one; in fitting, another number of channels.
     """
     if not 1 <= neighbours <= coreset <= capacity:
         raise ValueError(f"neighbours={neighbours}, coreset={coreset}, capacity={capacity}: must be ≥ 1 and ascend")
@@ -122,7 +124,8 @@ def patchcore(
                 "patch to weigh, and dims of their own; leave both out"
             )
         one = partial(patchcore, coreset, capacity, seed=seed, shrinkage=shrinkage)
-        return layered(lambda name: one(feature=name), feature, _spread, smooth, top)
+        return layered(lambda name: one(feature=name), feature, _spread, smooth, top, centred)
+    check_several(feature, centred)
 
     def init(shape: int | tuple[int, ...], classes: int) -> Sample:
         return _reservoir.init(capacity, dim or np.atleast_1d(shape)[-1], classes)
