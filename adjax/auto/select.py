@@ -218,7 +218,14 @@ def fused(each: list[Found], values: Mapping[str, Mapping[str, np.ndarray]]) -> 
 
 
 def told(names: Sequence[str]) -> str:
-    """A candidate, by the names of what is fused."""
+    """Names a candidate.
+
+    Args:
+      names: of what is fused, at least one.
+
+    Returns:
+      One with the others.
+    """
     return " with ".join(part for part in (names[0], " and ".join(names[1:])) if part)
 
 
@@ -280,7 +287,15 @@ def _parts(rows: np.ndarray) -> Iterator[np.ndarray]:
 
 
 def auroc(scores: Mapping[str, np.ndarray], kind: str) -> float:
-    """AUROC of the scores of one kind against those of normal pictures."""
+    """Computes how well scores tell pictures of one kind from normal ones.
+
+    Args:
+      scores: float32[N] by kind, as `values` of `fused`.
+      kind: "defects" or "foreign".
+
+    Returns:
+      AUROC, in [0, 1].
+    """
     normal, anomalous = scores["normal"], scores[kind]
     truth = np.repeat([0, 1], [len(normal), len(anomalous)])
     return float(metrics.auroc(jnp.asarray(np.concatenate([normal, anomalous])), truth))

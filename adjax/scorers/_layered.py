@@ -6,8 +6,8 @@ with u_l the unit of layer l: what the scorer's own distance of a normal patch i
 PaDiM and PatchCore, are one long feature, in which the deepest and widest decides: it sees what a picture shows, and
 overlooks a small defect. Apart, each has its say; fewer covariances are fitted, and fewer distances computed, since a
 deep layer has few places. Each map is first averaged over 3×3 places, zeros beyond the edge, as for `patches`
-(`adjax.models._patches`); those of the layers are brought to the size of the first (bilinear). Of a centred map the
-image's own mean is subtracted before: light and contrast move all places of a picture alike, and hide what is odd in
+(`adjax.models._patches`); those of the layers are brought to the size of the first (bilinear). A centred map has its
+image's own mean subtracted before: light and contrast move all places of a picture alike, and hide what is odd in
 one. What is odd of the picture as a whole is then for another scorer to see: that of `overall`, the means.
 
 Reference:
