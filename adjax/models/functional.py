@@ -47,14 +47,32 @@ class Network(NamedTuple):
 _KEPT = (nnx.Param, nnx.BatchStat)
 
 
+class _Still(nnx.RngStream):
+    """A stream of one key: of shapes alone no draw matters, and streams are most of what constructing a module costs."""
+
+    def __call__(self) -> jax.Array:
+        return self.key[...]
+
+
+def _abstract(make: Callable[[nnx.Rngs], nnx.Module]) -> nnx.Module:
+    """The module with shapes and dtypes where its arrays would be."""
+
+    def made() -> nnx.Module:
+        rngs = nnx.Rngs(0)
+        rngs.default = _Still(0, tag="default")
+        return make(rngs)
+
+    return nnx.eval_shape(made)
+
+
 def shapes(make: Callable[[nnx.Rngs], nnx.Module]) -> PyTree:
     """Shapes and dtypes of what `network(make).init` gives, for a single trace."""
-    return nnx.to_pure_dict(nnx.state(nnx.eval_shape(lambda: make(nnx.Rngs(0))), _KEPT))
+    return nnx.to_pure_dict(nnx.state(_abstract(make), _KEPT))
 
 
 def network(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
     """Turns a module constructor `rngs -> module` into a `Network`."""
-    abstract = nnx.eval_shape(lambda: make(nnx.Rngs(0)))
+    abstract = _abstract(make)
     abstract.eval()
     graph = nnx.graphdef(abstract)
     draws = "rngs" in inspect.signature(type(abstract).__call__).parameters
