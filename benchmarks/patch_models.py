@@ -20,6 +20,7 @@ import numpy as np
 import adjax
 from adjax import process, surface
 from adjax.__main__ import main as command
+from adjax.auto import select
 from adjax.data.io import gather
 from adjax.detector import Detector
 from adjax.features import batch_size_for, batches
@@ -80,7 +81,7 @@ def main() -> None:
         scores, maps = predicted(detector, state, files)
         passes.append(len(files) / (time.perf_counter() - started))
     figures |= {"pictures_per_s": passes, "peak_mib": peak_mib()}
-    figures |= {"shape": seen(detector), "scorer": scorer_of(detector)}
+    figures |= {"shape": seen(detector), "scorer": select.name_of(detector.spec)}
     height, width, channels = detector.spec.image_shape
     first, _, _ = gather.images(files[:4], (height, width, channels), frame=detector.spec.frame)
     np.savez(
@@ -97,12 +98,6 @@ def seen(detector: Detector) -> tuple[int, int]:
     """Height and width that the network sees, px: it may enlarge what it is given."""
     height, width = detector.spec.image_shape[:2]
     return wanted(height, width, dict(getattr(detector.spec, "model_options", ())).get("side_px"))
-
-
-def scorer_of(detector: Detector) -> str:
-    """The scorer, or the names of those that are fused."""
-    options = dict(detector.spec.scorer_options)
-    return " with ".join(options.get("names", (detector.spec.names[-1],)))
 
 
 if __name__ == "__main__":

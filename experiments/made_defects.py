@@ -25,7 +25,6 @@ from adjax import localise, metrics, pixel_metrics, process, surface
 from adjax.auto import select
 from adjax.baselines import BASELINES
 from adjax.data.defects import defects
-from adjax.spec import FunctionSpec, Spec
 from experiments.console import spread
 from experiments.rundir import environment, write_json
 
@@ -45,14 +44,6 @@ def parts(name: str, count: int, rng: np.random.Generator) -> np.ndarray:
     return np.clip(np.rint(light + rng.normal(0, 2, cut.shape)), 0, 255).astype(np.uint8)
 
 
-def chosen(spec: Spec | FunctionSpec) -> str:
-    """What was chosen, as `adjax.auto.select` names it."""
-    options = dict(spec.scorer_options)
-    names = options.get("names", spec.names[-1:])
-    features = [dict(part).get("feature") for part in options.get("options", ({},))]
-    return select.told([f if f == "overall" else name for name, f in zip(names, features, strict=True)])
-
-
 def cell(name: str, seed: int) -> list[dict[str, Any]]:
     """One texture, one seed: a row for each size of defect."""
     rng = np.random.default_rng([seed, TEXTURES.index(name)])
@@ -69,7 +60,13 @@ def cell(name: str, seed: int) -> list[dict[str, Any]]:
             "adjax": np.asarray(detector.score(both)),
             **{which: score(both, trained) for which, score in BASELINES.items()},
         }
-        row = {"texture": name, "seed": seed, "share": share, "scorer": chosen(detector.spec), "train_cpu_s": cpu_s}
+        row = {
+            "texture": name,
+            "seed": seed,
+            "share": share,
+            "scorer": select.name_of(detector.spec),
+            "train_cpu_s": cpu_s,
+        }
         row |= {f"auroc, {which}": float(metrics.auroc(jnp.asarray(x), truth)) for which, x in scores.items()}
         flagged = scores["adjax"] > float(detector.threshold)
         row |= {"flagged": float(flagged[truth == 1].mean()), "false_alarms": float(flagged[truth == 0].mean())}

@@ -9,6 +9,7 @@ from adjax.auto import plan, select
 from adjax.auto.select import Found
 from adjax.models import weights
 from adjax.models._statistics import statistics
+from adjax.spec import Spec
 
 
 def stripes(n, side=96):
@@ -121,6 +122,17 @@ def test_in_a_fusion_the_pooled_feature_weighs_more_than_places_and_the_picture_
     assert whole > places > pooled
     assert fused.options["offsets"] == (1.5, 1.5, 1.5)
     assert fused.name == "padim with overall and knn"
+
+
+def test_a_detector_is_named_by_what_it_was_fitted_as():
+    parts = {name: select._part(name, planned(), 60) for name in ("patchcore", "overall", "knn")}
+    values = {name: {"normal": np.arange(4.0), "defects": np.ones(2), "foreign": np.ones(2)} for name in parts}
+    found = select.fused([Found(name, *part, 1, 1) for name, part in parts.items()], values)
+    spec = Spec("gmm", "squeezenet", found.scorer, (96, 96, 1), ("normal",), scorer_options=found.options)
+    assert select.name_of(spec) == found.name == "patchcore with overall and knn"
+    assert select.name_of(dataclasses.replace(spec, scorer="knn", scorer_options=())) == "knn"
+    bare = {"names": ("gmm", "pca"), "offsets": (0, 0), "scales": (1, 1)}
+    assert select.name_of(dataclasses.replace(spec, scorer_options=bare)) == "gmm with pca"
 
 
 @pytest.mark.parametrize("frame", ["whole", "tiles"])

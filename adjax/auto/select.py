@@ -28,6 +28,7 @@ from adjax.detector import extract
 from adjax.extraction import read_by
 from adjax.features import outputs_in_batches
 from adjax.pipeline import member, train_members
+from adjax.spec import FunctionSpec, Spec
 from adjax.types import Outputs
 
 SHARES = (0.005, 0.05)
@@ -42,8 +43,8 @@ WHOLE: tuple[tuple[str, ...], ...] = (LOCAL, (*LOCAL, POOLED), ("padim", POOLED)
 CUT: tuple[tuple[str, ...], ...] = (("patchcore",), ("subspace",))
 """What is compared, by the scorers that are fused: of whole pictures, and of tiles. The first is preferred."""
 FEWEST = 24
-"""Least number of training pictures that tell which candidate is better. With fewer, all is fused that
-is there of PatchCore and of the nearest picture, and nothing is compared."""
+"""Least number of training pictures that tell which candidate is better. With fewer, PatchCore is fused with
+what sees the picture as a whole and with the nearest picture, and nothing is compared."""
 FITTED, JUDGED, MADE = 120, 48, 32
 """Most pictures to fit to, most to evaluate on, and least number of defects."""
 BATCH_SIZE = 16
@@ -212,9 +213,8 @@ def fused(each: list[Found], values: Mapping[str, Mapping[str, np.ndarray]]) -> 
         "offsets": tuple(offsets),
         "scales": tuple(scales),
     }
-    return Found(
-        told([one.name for one in each]), "fused", options, auroc(highest, "defects"), auroc(highest, "foreign")
-    )
+    figures = (auroc(highest, kind) for kind in ("defects", "foreign"))
+    return Found(told([one.name for one in each]), "fused", options, *figures)
 
 
 def told(names: Sequence[str]) -> str:
@@ -227,6 +227,21 @@ def told(names: Sequence[str]) -> str:
       One with the others.
     """
     return " with ".join(part for part in (names[0], " and ".join(names[1:])) if part)
+
+
+def name_of(spec: Spec | FunctionSpec) -> str:
+    """Names the candidate that a detector was fitted as.
+
+    Args:
+      spec: the detector's.
+
+    Returns:
+      As of `told`.
+    """
+    options = dict(spec.scorer_options)
+    names = options.get("names", spec.names[-1:])
+    features = [dict(part).get("feature") for part in options.get("options") or [{}] * len(names)]
+    return told([feature if feature == "overall" else name for name, feature in zip(names, features, strict=True)])
 
 
 def seen_by_network(

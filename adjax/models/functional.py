@@ -48,7 +48,7 @@ _KEPT = (nnx.Param, nnx.BatchStat)
 
 
 class _Still(nnx.RngStream):
-    """A stream of one key: of shapes alone no draw matters, and streams are most of what constructing a module costs."""
+    """A stream of one key: shapes need no draws, and streams are most of what constructing a module costs."""
 
     def __call__(self) -> jax.Array:
         return self.key[...]
@@ -59,7 +59,7 @@ def _abstract(make: Callable[[nnx.Rngs], nnx.Module]) -> nnx.Module:
 
     def made() -> nnx.Module:
         rngs = nnx.Rngs(0)
-        rngs.default = _Still(0, tag="default")
+        rngs.default = _Still(0, tag="default")  # type: ignore[attr-defined]
         return make(rngs)
 
     return nnx.eval_shape(made)
