@@ -56,7 +56,8 @@ def test_patches_are_for_maps_and_not_one_more_layer():
     assert not {"padim", "patchcore"} & set(suite(MAPS, one_place, 1))
     alone = suite(MAPS, {"patches": outputs["patches"]}, 1)
     assert alone["layers"] == {"names": ("patches",), "dims": (6,)}
-    assert suite(MAPS, outputs | {"layer1": jnp.zeros((ROWS, 8, 8, 9))}, CLASSES) == found  # taken by name alone
+    named = {"layer1": jnp.zeros((ROWS, 8, 8, 9)), "overall": jnp.zeros((ROWS, 15))}
+    assert suite(MAPS, outputs | named, CLASSES) == found  # taken by name alone
 
 
 @pytest.mark.parametrize("name", [*daily(["layers", "padim", "patchcore", "she"], "padim", "she")])
