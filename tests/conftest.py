@@ -48,6 +48,7 @@ if find_spec("beartype") is not None:  # before adjax is imported; child process
 
 CACHE = Path(__file__).parents[1] / ".xla_cache"
 _CACHE_BYTES = 2 * 2**30
+_MOST_MAPS = 30_000
 
 # The same examples each time, so that a red run can be repeated; no deadline, since the first call compiles.
 settings.register_profile("adjax", derandomize=True, deadline=None)
@@ -67,6 +68,18 @@ def optimised():
     jax.config.update("jax_disable_most_optimizations", False)
     yield
     jax.config.update("jax_disable_most_optimizations", before)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_mappings():
+    """Lets go of compiled programs before there are too many: each maps memory, Linux allows a process 65,530 maps, and
+    beyond that XLA ends the process instead of raising an error.
+    """
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.is_file() and maps.read_bytes().count(b"\n") > _MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture
