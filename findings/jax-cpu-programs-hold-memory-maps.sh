@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Every program that JAX compiles for a CPU keeps memory maps of its own for as long as it is kept: several each, whatever
-# its size. Linux allows a process 65,530 (vm.max_map_count), so that some ten thousand programs in one process, as in a
+# its size. Linux allows a process 65,530 (vm.max_map_count), so that some seven thousand programs in one process, as in a
 # long test suite or a sweep over shapes, come to the end of it; XLA then ends the process inside a compilation, or while
 # it reads a compiled program from the persistent cache, with a segmentation fault instead of an error (seen twice in one
 # day, at 86 % of a suite of 4,000 tests). `jax.clear_caches()` gives the maps back.
