@@ -72,8 +72,8 @@ def optimised():
 
 @pytest.fixture(scope="module", autouse=True)
 def few_mappings():
-    """Lets go of compiled programs before there are too many: each maps memory, Linux allows a process 65,530 maps, and
-    beyond that XLA ends the process instead of raising an error.
+    """Lets go of compiled programs before there are too many: each keeps nine maps of memory, of the 65,530 that Linux
+    allows a process. Two workers ended inside XLA before this was here.
     """
     yield
     maps = Path("/proc/self/maps")

@@ -59,7 +59,7 @@ def _abstract(make: Callable[[nnx.Rngs], nnx.Module]) -> nnx.Module:
 
     def made() -> nnx.Module:
         rngs = nnx.Rngs(0)
-        rngs.default = _Still(0, tag="default")  # type: ignore[attr-defined]
+        rngs.default = _Still(0, tag="default")  # type: ignore[attr-defined]  # a stream is an attribute
         return make(rngs)
 
     return nnx.eval_shape(made)

@@ -74,7 +74,8 @@ def padim(
       seed: of the draw.
       smooth: average the map over 3×3 places, where the paper blurs it at the size of the image.
       top: share of the places whose mean is the score, in [0, 1]; 0 is the maximum, as in the paper.
-      centred: of several features, subtract from each map its mean over the places of an image.
+      centred: of several features, subtract from each map its mean over the places of an image. A picture that is odd
+        as a whole, one without anything in it say, isn't then: fuse it with a scorer of `overall`.
 
     Returns:
       A `Scorer`; `distances` has one column, and `maps` tells where. An image with a NaN scores NaN. Images with

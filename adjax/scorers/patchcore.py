@@ -101,7 +101,8 @@ def patchcore(
         paper.
       shrinkage: distances are Mahalanobis', by the patches' covariance with correlations (1 − shrinkage) times as high,
         in [0, 1]; at 1 each channel is in units of its standard deviation. None: Euclidean, as in the paper.
-      centred: of several features, subtract from each map its mean over the places of an image.
+      centred: of several features, subtract from each map its mean over the places of an image. A picture that is odd
+        as a whole, one without anything in it say, isn't then: fuse it with a scorer of `overall`.
 
     Returns:
       A `Scorer`; `distances` has one column, and `maps` tells where, not weighted. An image with a NaN scores NaN.
