@@ -328,7 +328,7 @@ def fit(
         distances, normal = unseen[:, 0], normal[np.unique(groups)]
     if not np.isfinite(np.asarray(calibration.knots)).any():
         raise NoDistance(no_distance(spec.names[-1], {} if outputs is None else outputs))
-    params = jax.tree.map(jnp.asarray, params)
+    params = jax.device_put(params)
     if normalise is not None:
         normalise = Normalise(*(jnp.asarray(x, jnp.float32) for x in normalise))
     detector = Detector(normalise, params, state, calibration, jnp.sort(normal), none, spec).with_quantile(quantile)

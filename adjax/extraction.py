@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable, Set
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,9 @@ import numpy as np
 from adjax import features, scorers
 from adjax.augment import Normalise
 from adjax.data.io.scratch import Images
-from adjax.spec import FunctionSpec, Spec, resolve
+from adjax.models._backbone import CHANNELS
+from adjax.models.weight_maps import MODELS as WEIGHTED
+from adjax.spec import FunctionSpec, Spec, params_of, resolve
 from adjax.types import Outputs, PyTree, Scorer
 
 
@@ -59,8 +61,7 @@ def extractor(spec: Spec | FunctionSpec, also: frozenset[str] = frozenset()) -> 
     """
     if isinstance(spec, FunctionSpec):
         return _extractor(spec, also, True)
-    read = read_by(resolve(spec).scorer, shapes(spec), len(spec.classes))
-    return _extractor(_without_scorer(spec), also | read, False)
+    return _extractor(_without_scorer(spec), also | traced(spec).reads, False)
 
 
 @functools.lru_cache
@@ -78,9 +79,18 @@ def _extractor(spec: Spec | FunctionSpec, also: frozenset[str], scored: bool) ->
     return jax.jit(function)
 
 
-def shapes(spec: Spec) -> Outputs:
-    """Traces the shapes of a network's outputs for a batch; nothing is computed."""
-    return _shapes(_without_scorer(spec))
+def shapes(spec: Spec, channels: int | None = None) -> Outputs:
+    """Traces the shapes of a network's outputs for a batch; nothing is computed.
+
+    Args:
+      spec: names the network.
+      channels: of the images as it sees them; None: those of the spec, or 3 for a network that has published weights,
+        whose normalisation makes grey images so.
+
+    Returns:
+      Shapes by name.
+    """
+    return _shapes(_without_scorer(spec), _channels(spec, channels))
 
 
 def with_layers(spec: Spec) -> Spec:
@@ -98,12 +108,13 @@ def check_scorer(spec: Spec) -> None:
     Raises:
       ValueError: which scorers it can feed.
     """
-    said = shapes(spec)
-    if not scorers.feeds(said, resolve(spec).scorer, len(spec.classes)):
+    try:
+        traced(spec)
+    except (KeyError, ValueError):
         raise ValueError(
             f"scorer {spec.scorer!r} can't be fed by method {spec.method!r} with model {spec.model!r}, which gives "
-            f"{', '.join(said)}; these can: {', '.join(_fed(_without_scorer(spec)))}"
-        )
+            f"{', '.join(shapes(spec))}; these can: {', '.join(_fed(_without_scorer(spec)))}"
+        ) from None
 
 
 def _without_scorer(spec: Spec) -> Spec:
@@ -112,15 +123,10 @@ def _without_scorer(spec: Spec) -> Spec:
 
 
 @functools.lru_cache
-def _shapes(spec: Spec) -> Outputs:
-    method = resolve(spec).method
-    hparams = {name: jnp.float32(value) for name, value in method.hparams.items()}
-
-    def said(key: jax.Array, images: jax.Array) -> Outputs:
-        return method.outputs(method.init(key, hparams)["params"], images)
-
+def _shapes(spec: Spec, channels: int) -> Outputs:
     size = features.batch_size_for(spec.seen_shape)  # that of the extraction, so that the network is traced once
-    return jax.eval_shape(said, jax.random.key(0), jax.ShapeDtypeStruct((size, *spec.image_shape), jnp.float32))
+    images = jax.ShapeDtypeStruct((size, *spec.image_shape[:-1], channels), jnp.float32)
+    return jax.eval_shape(resolve(spec).method.outputs, params_of(spec), images)
 
 
 @functools.lru_cache
@@ -144,8 +150,40 @@ class _Asked(dict):
         return super().__getitem__(name)
 
 
-def read_by(scorer: Scorer, outputs: Outputs, classes: int) -> set[str]:
-    """Finds the outputs that fitting and scoring read; nothing is computed.
+class Traced(NamedTuple):
+    """What a scorer does with outputs, by shapes alone.
+
+    Attributes:
+      reads: names of the outputs that fitting and scoring read.
+      state: shapes of its fitted state.
+      distances: that of the distances of a batch, [N, K].
+    """
+
+    reads: frozenset[str]
+    state: PyTree
+    distances: jax.ShapeDtypeStruct
+
+
+def traced(spec: Spec, channels: int | None = None) -> Traced:
+    """What the scorer of a spec does with its network's outputs, traced once; `channels` as of `shapes`.
+
+    Raises:
+      ValueError: the network can't feed it; see `check_scorer`.
+    """
+    return _traced(spec, _channels(spec, channels))
+
+
+@functools.lru_cache
+def _traced(spec: Spec, channels: int) -> Traced:
+    return traced_on(resolve(spec).scorer, shapes(spec, channels), len(spec.classes))
+
+
+def _channels(spec: Spec, channels: int | None) -> int:
+    return channels or (CHANNELS if spec.model in WEIGHTED else spec.image_shape[-1])
+
+
+def traced_on(scorer: Scorer, outputs: Outputs, classes: int) -> Traced:
+    """Traces fit and scores; nothing is computed.
 
     Args:
       scorer: the one to trace.
@@ -153,20 +191,30 @@ def read_by(scorer: Scorer, outputs: Outputs, classes: int) -> set[str]:
       classes: K ≥ 1.
 
     Returns:
-      Their names.
+      The `Traced`.
 
     Raises:
       ValueError: an output that the network does not give.
     """
     names: set[str] = set()
 
-    def ask(outputs: Outputs) -> None:
+    def ask(outputs: Outputs) -> tuple[PyTree, jax.Array]:
         asked, n = _Asked(outputs, names), len(next(iter(outputs.values())))
         stats = scorer.update(scorer.start(outputs, classes), asked, jnp.zeros(n, jnp.int32), jnp.ones(n, bool))
-        scorer.distances(scorer.finalize(stats), asked)
+        state = scorer.finalize(stats)
+        return state, scorer.distances(state, asked)
 
-    jax.eval_shape(ask, dict(outputs))
-    return names
+    state, distances = jax.eval_shape(ask, dict(outputs))
+    return Traced(frozenset(names), state, distances)
+
+
+def read_by(scorer: Scorer, outputs: Outputs, classes: int) -> set[str]:
+    """Finds the outputs that fitting and scoring read; see `traced_on`.
+
+    Returns:
+      Their names.
+    """
+    return set(traced_on(scorer, outputs, classes).reads)
 
 
 def seen(normalise: Normalise | None, images: jax.Array) -> jax.Array:

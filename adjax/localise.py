@@ -21,8 +21,8 @@ import jax.numpy as jnp
 from adjax import thresholds
 from adjax._numerics import enlarged
 from adjax.detector import Detector, outputs_of
-from adjax.extraction import seen
-from adjax.spec import resolve
+from adjax.extraction import seen, shapes
+from adjax.spec import Spec, resolve
 from adjax.types import Outputs
 
 Kind = Literal["score", "reconstruction"]
@@ -31,6 +31,8 @@ NO_PLACES = "scorer {!r} has no places: try patchcore, padim or patchwise"
 
 def kind(detector: Detector) -> Kind | None:
     """Kind of a detector's maps: "score", in its unit; "reconstruction", an error; None: it has none."""
+    if isinstance(detector.spec, Spec):
+        return kind_by(detector, shapes(detector.spec))
     image = jax.ShapeDtypeStruct((1, *detector.spec.image_shape), jnp.dtype(detector.spec.dtype))
     return kind_by(detector, jax.eval_shape(outputs_of, detector, image))
 

@@ -19,19 +19,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from safetensors.numpy import load as load_arrays
 from safetensors.numpy import save as save_arrays
 
-from adjax import features, models, scorers, thresholds
+from adjax import features, models, thresholds
 from adjax._trees import by_path
 from adjax.augment import Normalise
 from adjax.data.io.preprocessing import from_record
 from adjax.detector import Detector
+from adjax.extraction import traced, traced_on
 from adjax.manifest import ArtefactError as ArtefactError
 from adjax.manifest import Manifest, to_json
 from adjax.models import _patches
 from adjax.models.registered import Registered
-from adjax.spec import FunctionSpec, Spec, resolve
+from adjax.spec import FunctionSpec, Spec, params_of, resolve
 from adjax.types import PyTree
 
 FORMAT = Manifest("detector", "adjax detector", 1, (("arrays", ".safetensors"), ("detector", ".json")))
@@ -201,21 +203,21 @@ def _template(spec: Spec | FunctionSpec, held_out: int, channels: int | None = N
     if channels not in (0, own, 3):
         raise ArtefactError(f"a normalisation of {channels} channels for images of {own}: must be as many, or 3")
 
-    def build() -> Detector:
-        hparams = {name: jnp.float32(value) for name, value in method.hparams.items()}
-        if isinstance(spec, FunctionSpec):
-            params = _params(spec)
-        else:
-            params = method.init(jax.random.key(0), hparams)["params"]
-        count = features.batch_size_for(spec.seen_shape)  # that of the extraction, so that the network is traced once
-        seen = jnp.zeros((count, *spec.image_shape[:-1], channels or own), jnp.float32 if channels else spec.dtype)
-        outputs = method.outputs(params, seen)  # of images as the network sees them
-        state = scorers.fit(scorer, outputs, jnp.zeros(count, jnp.int32), classes)
-        calibration = thresholds.calibrate(scorer.distances(state, outputs), jnp.zeros(count, jnp.int32))
-        normalise = Normalise(jnp.zeros(channels), jnp.zeros(channels)) if channels else None
-        return Detector(normalise, params, state, calibration, jnp.zeros(held_out), jnp.float32(0), spec)
+    count = features.batch_size_for(spec.seen_shape)
+    if isinstance(spec, FunctionSpec):
+        params = jax.eval_shape(lambda: _params(spec))
+        seen = _shape(count, *spec.image_shape[:-1], channels or own, dtype=jnp.float32 if channels else spec.dtype)
+        made = traced_on(scorer, jax.eval_shape(method.outputs, params, seen), classes)  # as the network sees them
+    else:
+        params, made = params_of(spec), traced(spec, channels)
+    calibration = jax.eval_shape(thresholds.calibrate, made.distances, _shape(count, dtype=jnp.int32))
+    normalise = Normalise(_shape(channels), _shape(channels)) if channels else None
+    return Detector(normalise, params, made.state, calibration, _shape(held_out), _shape(), spec)
 
-    return jax.eval_shape(build)
+
+def _shape(*dims: int, dtype: DTypeLike = jnp.float32) -> Any:
+    """What stands in an array's place."""
+    return jax.ShapeDtypeStruct(dims, jnp.dtype(dtype))
 
 
 def _named(tree: PyTree, whole: bool = False) -> dict[str, Any]:

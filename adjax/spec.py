@@ -186,12 +186,29 @@ def resolve(spec: Spec | FunctionSpec) -> Resolved:
             scorer = scorers.make(scorer, **dict(spec.scorer_options))
     if isinstance(spec, FunctionSpec):
         return Resolved(_untrained(functools.partial(_outputs, spec.apply)), scorer)
-    network = models.make(spec.model, spec.image_shape, len(spec.classes), **dict(spec.model_options))
-    options = dict(spec.method_options)
-    method = methods.make(spec.method, network, spec.image_shape, len(spec.classes), steps=1, **options)
+    method = _method(spec, _network(spec))
     if spec.precision != "default":
         method = method._replace(outputs=_precise(method.outputs, spec.precision))
     return Resolved(method, scorer)
+
+
+@functools.lru_cache
+def params_of(spec: Spec) -> PyTree:
+    """Shapes of the parameters; those of the network are known, and its draws, most of the time, are not traced."""
+    network = _network(spec)
+    still = network._replace(init=lambda key: jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), network.shapes))
+    method = _method(spec, still)
+    hparams = {name: jnp.float32(value) for name, value in method.hparams.items()}
+    return jax.eval_shape(lambda key: method.init(key, hparams)["params"], jax.random.key(0))
+
+
+def _network(spec: Spec) -> models.Network:
+    return models.make(spec.model, spec.image_shape, len(spec.classes), **dict(spec.model_options))
+
+
+def _method(spec: Spec, network: models.Network) -> Method:
+    options = dict(spec.method_options)
+    return methods.make(spec.method, network, spec.image_shape, len(spec.classes), steps=1, **options)
 
 
 def _precise(outputs: Callable[[PyTree, jax.Array], Outputs], precision: Precision) -> Callable:

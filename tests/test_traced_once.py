@@ -2,11 +2,14 @@
 
 import jax
 import numpy as np
+import pytest
 
-from adjax import models
+from adjax import localise, methods, models
 from adjax.extraction import extractor, shapes
+from adjax.features import batch_size_for
 from adjax.models.lenet import LeNet5
-from adjax.spec import Spec, resolve
+from adjax.pipeline import Recipe, train_one
+from adjax.spec import Spec, params_of, resolve
 
 
 def counted(calls):
@@ -35,9 +38,32 @@ def test_scorers_of_a_network_share_its_trace_and_its_extraction(monkeypatch):
         jax.eval_shape(extractor(spec), (params, None), batch)
         jax.eval_shape(lambda p, x, s=spec: resolve(s).method.outputs(p, x), params, batch)
     assert calls.count("pass") == 1
-    assert calls.count("made") == 2  # for its graph, and for its parameters
+    assert calls.count("made") == 2  # for its graph; and for `params`, above
     assert extractor(specs[0]) is extractor(specs[1])
     assert extractor(specs[0]) is not extractor(specs[0], frozenset({"hidden"}))
+
+
+def test_to_check_to_fit_and_to_save_trace_a_network_once(monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setitem(models.MODELS, "counted", counted(calls))
+    images = np.random.default_rng(0).integers(0, 256, (batch_size_for((8, 8, 1)), 8, 8, 1), np.uint8)
+    rows, none = np.arange(len(images)), np.zeros(0, np.int32)
+    recipe = Recipe("gmm", "counted", "mahalanobis")
+    detector, _ = train_one(recipe, images, 0 * rows, ["a"], rows, none, steps=0, batch_size=8)
+    assert calls.count("pass") == 1
+    detector.save(tmp_path / "d")
+    assert localise.kind(detector) is None
+    assert calls.count("pass") == 1
+
+
+@pytest.mark.parametrize("method", methods.METHODS)
+def test_shapes_of_parameters_are_those_of_their_draws(method):
+    spec = Recipe(method, model=None if methods.entry(method).model else "lenet5").build((28, 28, 1), "ab").spec
+    drawn, hparams = resolve(spec).method, {name: np.float32(x) for name, x in resolve(spec).method.hparams.items()}
+    expected = jax.eval_shape(lambda: drawn.init(jax.random.key(0), hparams)["params"])
+    assert jax.tree.map(lambda x: (x.shape, x.dtype), params_of(spec)) == jax.tree.map(
+        lambda x: (x.shape, x.dtype), expected
+    )
 
 
 def test_another_module_by_the_name_or_another_option_is_another_network(monkeypatch):

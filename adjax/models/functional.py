@@ -34,6 +34,7 @@ class Network(NamedTuple):
         count, and stay as they are. For a module without dropout it is `apply`.
       trainable: a tree of bools like `params`: False for running statistics, which no optimiser may touch.
       rowwise: whether `train` treats every image by itself: no batch statistics, nothing drawn.
+      shapes: shapes and dtypes of what `init` gives, which need no trace of it.
     """
 
     init: Callable[[jax.Array], PyTree]
@@ -42,6 +43,7 @@ class Network(NamedTuple):
     sample: Callable[[PyTree, jax.Array, jax.Array], Outputs]
     trainable: PyTree
     rowwise: bool
+    shapes: PyTree
 
 
 _KEPT = (nnx.Param, nnx.BatchStat)
@@ -104,4 +106,4 @@ def network(make: Callable[[nnx.Rngs], nnx.Module]) -> Network:
         return module(images, rngs=nnx.Rngs(key)) if draws else module(images)
 
     rowwise = not draws and all(jax.tree.leaves(trainable))
-    return Network(init, apply, train, sample, nnx.to_pure_dict(trainable), rowwise)
+    return Network(init, apply, train, sample, nnx.to_pure_dict(trainable), rowwise, nnx.to_pure_dict(variables))
