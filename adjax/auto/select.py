@@ -25,7 +25,7 @@ from adjax.auto.plan import LAYERS, PATCHES, TrainingPlan, nearest
 from adjax.data.defects import defects, foreign
 from adjax.data.io.scratch import Images
 from adjax.detector import extract
-from adjax.extraction import read_by
+from adjax.extraction import traced
 from adjax.features import outputs_in_batches
 from adjax.pipeline import member, train_members
 from adjax.spec import FunctionSpec, Spec
@@ -108,8 +108,8 @@ def refined(plan: TrainingPlan, images: Images, labels: np.ndarray, classes: tup
         selects=False,
     )
     if outputs is not None:
-        read = read_by(scorers.make(chosen.scorer, **chosen.options), outputs, len(classes))
-        outputs = {name: x for name, x in outputs.items() if name in {"features", "logits", "score"} | read}
+        reads = traced(changed.recipe.build(images.shape[1:], classes).spec).reads
+        outputs = {name: x for name, x in outputs.items() if name in {"features", "logits", "score"} | reads}
     return Refined(changed, outputs)
 
 
