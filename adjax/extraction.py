@@ -165,7 +165,14 @@ class Traced(NamedTuple):
 
 
 def traced(spec: Spec, channels: int | None = None) -> Traced:
-    """What the scorer of a spec does with its network's outputs, traced once; `channels` as of `shapes`.
+    """What the scorer of a spec does with its network's outputs, traced once.
+
+    Args:
+      spec: names both.
+      channels: as of `shapes`.
+
+    Returns:
+      The `Traced`.
 
     Raises:
       ValueError: the network can't feed it; see `check_scorer`.
@@ -209,10 +216,16 @@ def traced_on(scorer: Scorer, outputs: Outputs, classes: int) -> Traced:
 
 
 def read_by(scorer: Scorer, outputs: Outputs, classes: int) -> set[str]:
-    """Finds the outputs that fitting and scoring read; see `traced_on`.
+    """Finds the outputs that fitting and scoring read.
+
+    Args:
+      scorer, outputs, classes: as of `traced_on`.
 
     Returns:
       Their names.
+
+    Raises:
+      ValueError: an output that the network does not give.
     """
     return set(traced_on(scorer, outputs, classes).reads)
 

@@ -1,4 +1,7 @@
-"""Anomaly maps drawn on pictures: redder the higher, with an outline of what is above the threshold."""
+"""Anomaly maps drawn on pictures: redder the higher, with an outline of what is above the threshold.
+
+A picture that is flagged as a whole, no place of it above the threshold, is outlined as a whole.
+"""
 
 from __future__ import annotations
 
@@ -71,12 +74,13 @@ def level(places: np.ndarray, threshold: float | None) -> float:
       threshold: of the score; None: the map has another unit.
 
     Returns:
-      The threshold; if there is none, or no place above it, the middle between the median and the highest score.
+      The threshold; −inf, the picture as a whole, if no place is above it; without a threshold, the middle between the
+      median and the highest score.
     """
     scores = np.where(np.isnan(places), np.inf, places)
     highest = float(scores.max())
-    if threshold is not None and highest > threshold:
-        return threshold
+    if threshold is not None:
+        return threshold if highest > threshold else -np.inf
     if np.isinf(highest):
         return float(scores[np.isfinite(scores)].max(initial=0))
     return (float(np.median(scores)) + highest) / 2
@@ -109,7 +113,7 @@ def overlay(picture: np.ndarray, scores: np.ndarray, threshold: float) -> np.nda
     Args:
       picture: uint8[H, W, 3].
       scores: float32[H, W]; NaN in parts that the detector did not see.
-      threshold: of the score.
+      threshold: of the score; −inf outlines all that the detector saw.
 
     Returns:
       uint8[H, W, 3].
@@ -119,8 +123,11 @@ def overlay(picture: np.ndarray, scores: np.ndarray, threshold: float) -> np.nda
     high = max(float(known.max(initial=threshold)), threshold)
     strength = np.clip((np.nan_to_num(scores, nan=low) - low) / max(high - low, 1e-12), 0, 1)[..., None]
     mixed = picture * (1 - 0.55 * strength) + heat(scores[None], low, high)[0] * (0.55 * strength)
-    above = np.nan_to_num(scores, nan=-np.inf) > threshold
+    above, seen = np.nan_to_num(scores, nan=-np.inf) > threshold, np.isfinite(scores)
     thick = max(max(scores.shape) // 400, 1)
-    edge = ndimage.binary_dilation(above, iterations=thick) & ~above
+    if (above == seen).all():  # all of it: the line lies inside, where there is room
+        edge = above & ~ndimage.binary_erosion(above, iterations=thick)
+    else:
+        edge = ndimage.binary_dilation(above, iterations=thick) & ~above
     mixed[edge] = (255, 40, 40)
     return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)

@@ -203,14 +203,14 @@ def _template(spec: Spec | FunctionSpec, held_out: int, channels: int | None = N
     if channels not in (0, own, 3):
         raise ArtefactError(f"a normalisation of {channels} channels for images of {own}: must be as many, or 3")
 
-    count = features.batch_size_for(spec.seen_shape)
     if isinstance(spec, FunctionSpec):
-        params = jax.eval_shape(lambda: _params(spec))
+        params, count = jax.eval_shape(lambda: _params(spec)), features.batch_size_for(spec.seen_shape)
         seen = _shape(count, *spec.image_shape[:-1], channels or own, dtype=jnp.float32 if channels else spec.dtype)
         made = traced_on(scorer, jax.eval_shape(method.outputs, params, seen), classes)  # as the network sees them
     else:
         params, made = params_of(spec), traced(spec, channels)
-    calibration = jax.eval_shape(thresholds.calibrate, made.distances, _shape(count, dtype=jnp.int32))
+    labels = _shape(len(made.distances), dtype=jnp.int32)
+    calibration = jax.eval_shape(thresholds.calibrate, made.distances, labels)
     normalise = Normalise(_shape(channels), _shape(channels)) if channels else None
     return Detector(normalise, params, made.state, calibration, _shape(held_out), _shape(), spec)
 

@@ -300,10 +300,20 @@ def test_boxes_are_px_of_the_picture_highest_first():
     assert regions.told(regions.boxes(places, 1.0, (40, 120), SPEC)) == "60,20,40,20,5; 0,0,20,10,2"
 
 
-def test_what_is_flagged_as_a_whole_has_its_highest_places():
+def test_what_is_flagged_as_a_whole_is_boxed_and_outlined_as_a_whole(tmp_path):
     places = np.zeros((4, 6), np.float32)
     places[1, 1], places[1, 2], places[3, 5] = 0.8, 0.6, 0.3
-    assert regions.boxes(places, 1.0, (40, 120), SPEC) == [(20, 10, 40, 10, pytest.approx(0.8))]
+    assert regions.boxes(places, 1.0, (40, 120), SPEC, 1.5) == [(0, 0, 120, 40, 1.5)]
+    assert regions.boxes(places, None, (40, 120), SPEC, 1.5) == [(20, 10, 40, 10, pytest.approx(0.8))]
+    middle = dataclasses.replace(SPEC, frame="middle")
+    assert regions.boxes(places, 1.0, (40, 120), middle) == [(30, 0, 60, 40, pytest.approx(0.8))]
+    Image.fromarray(np.full((240, 720), 100, np.uint8)).save(tmp_path / "a.png")
+    for spec, left, right in (SPEC, 0, 719), (middle, 180, 539):
+        _, painted = regions.drawn(tmp_path / "a.png", places, 1.0, (240, 720), spec)
+        red = (painted == (255, 40, 40)).all(-1)
+        assert red[:, [left, right]].all()
+        assert red[[0, -1], left : right + 1].all()
+        assert red.sum() == 2 * (240 + right - left + 1) - 4
 
 
 def test_a_map_and_an_overlay_are_written_at_full_size(tmp_path):

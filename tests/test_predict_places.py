@@ -123,7 +123,7 @@ def test_a_reconstruction_has_boxes_and_maps_of_its_errors(tmp_path):
 
 @pytest.mark.parametrize(
     ("places", "threshold", "level"),
-    [([0, 1, 2, 8], 3, 3), ([0, 1, 2, 8], 9, 4.75), ([0, 1, 2, 8], None, 4.75), ([0, 1, 2, np.nan], None, 2)],
+    [([0, 1, 2, 8], 3, 3), ([0, 1, 2, 8], 9, -np.inf), ([0, 1, 2, 8], None, 4.75), ([0, 1, 2, np.nan], None, 2)],
 )
 def test_what_is_outlined(places, threshold, level):
     assert regions.level(np.array([places]), threshold) == level

@@ -31,30 +31,39 @@ class Box(NamedTuple):
     peak: float
 
 
-def boxes(places: np.ndarray, threshold: float | None, size: tuple[int, int], spec: Spec | FunctionSpec) -> list[Box]:
+def boxes(
+    places: np.ndarray,
+    threshold: float | None,
+    size: tuple[int, int],
+    spec: Spec | FunctionSpec,
+    score: float | None = None,
+) -> list[Box]:
     """Finds connected places above the threshold, the highest first, at most `MOST_BOXES`.
 
-    A picture may be flagged as a whole, by a pooled feature, without a place above the threshold. Then its highest
-    places are given, see `level`, with a score below the threshold.
+    A picture may be flagged as a whole, by a pooled feature, without a place above the threshold. Then there is one
+    box, of all that the detector saw of it, with the picture's own score.
 
     Args:
       places: float32[h, w], scores, or errors of a reconstruction; a NaN is above every threshold.
       threshold: of the score; None: the map has another unit.
       size: (height px, width px) of the picture.
       spec: of the detector, for the part of the picture that it saw.
+      score: of the picture; None: the highest of its places.
 
     Returns:
       Boxes in px of the picture.
     """
     scores = np.where(np.isnan(places), np.inf, places)
-    labels, _ = ndimage.label(scores > level(places, threshold), np.ones((3, 3)))
+    limit = level(places, threshold)
+    labels, _ = ndimage.label(scores > limit, np.ones((3, 3)))
     top, left, height, width = seen_part(*size, spec.image_shape, spec.frame)
     each = []
     for rows, columns in ndimage.find_objects(labels):
         y0, y1 = (_within(top + height * y / places.shape[0], size[0]) for y in (rows.start, rows.stop))
         x0, x1 = (_within(left + width * x / places.shape[1], size[1]) for x in (columns.start, columns.stop))
         y0, x0 = min(y0, size[0] - 1), min(x0, size[1] - 1)  # a region of the bars alone has its place at the edge
-        each.append(Box(x0, y0, max(x1 - x0, 1), max(y1 - y0, 1), float(scores[rows, columns].max())))
+        peak = float(scores[rows, columns].max()) if score is None or np.isfinite(limit) else score
+        each.append(Box(x0, y0, max(x1 - x0, 1), max(y1 - y0, 1), peak))
     return sorted(each, key=lambda box: -box.peak)[:MOST_BOXES]
 
 

@@ -41,8 +41,9 @@ class Prediction(NamedTuple):
       probability: of being anomalous, by the network's own account; None where it gives none. `evidence` is for what
         must have a number.
       unseen: share of the picture's area that the detector does not look at, since it takes the middle.
-      boxes: of what is above the threshold, or is highest, "left,top,width,height,score; …" in px, the score of a
-        reconstruction being its error; None for one that is normal, and where the detector has no maps.
+      boxes: of what is above the threshold, "left,top,width,height,score; …" in px; of a picture that is odd as a
+        whole, without such a place, the whole; of a reconstruction what is highest, with its error for the score. None
+        for a picture that is normal, and where the detector has no maps.
       uncertain: whether other held-out images might have decided otherwise, see `adjax.thresholds.threshold_interval`;
         None where it isn't known which rate the threshold was set for.
     """
@@ -189,7 +190,9 @@ def row_of(
       The `Prediction`.
     """
     nearest, flagged, size = int(said["nearest"]), bool(said["anomalous"]), (header.height, header.width)
-    boxes = regions.told(regions.boxes(said["places"], level, size, spec)) if flagged and "places" in said else None
+    boxes = None
+    if flagged and "places" in said:
+        boxes = regions.told(regions.boxes(said["places"], level, size, spec, float(said["score"])))
     return Prediction(
         name,
         "ok",

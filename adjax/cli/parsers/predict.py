@@ -28,8 +28,9 @@ One row per picture: path, status (ok, error), error, width, height, mode, score
 (share of normal images at least as anomalous), decision (normal, anomalous), nearest_class, probability (of being
 anomalous, by the network itself; empty for one that gives none), uncertain (so near to the threshold that other held-
 out images might have decided otherwise), unseen (share of the picture's area that the detector does not look at),
-boxes (where it is anomalous: left,top,width,height in px and the score, one box a region; where no place alone is
-above the threshold, the highest; of detectors with places), threshold, detector (SHA-256 of its manifest).
+boxes (where it is anomalous: left,top,width,height in px and the score, one box a region; the whole picture where it
+is as a whole, no place of it above the threshold; of detectors with places), threshold, detector (SHA-256 of its
+manifest).
 
 --submission is for formats that ask for a probability: file,probability, the network's own if it gives one. If not it
 is 1 - p_value, which ranks pictures as their p-values do and is no probability: half of all normal pictures have 0.5 or
