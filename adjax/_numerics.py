@@ -47,6 +47,19 @@ def highest(x: jax.Array, axis: int | tuple[int, ...] = -1) -> jax.Array:
     return jnp.where(jnp.isnan(x).any(axis), jnp.nan, x.max(axis))
 
 
+def place_of_highest(x: jax.Array) -> jax.Array:
+    """Finds the first of the highest along the last axis, as `argmax` does, which goes number by number on a CPU.
+
+    Args:
+      x: float[..., K].
+
+    Returns:
+      int32[...]; of a row with a NaN any place.
+    """
+    last = x.shape[-1] - 1
+    return jnp.where(x >= x.max(-1, keepdims=True), jnp.arange(last + 1, dtype=jnp.int32), last).min(-1)
+
+
 def top_mean(maps: jax.Array, share: float) -> jax.Array:
     """Averages the highest share of each map, at least one value.
 

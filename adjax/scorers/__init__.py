@@ -121,6 +121,8 @@ SCORERS: dict[str, Callable[..., Scorer]] = {
     "weighted_energy": weighted_energy,
 }
 """Name -> factory; its keyword arguments configure it."""
+_CHUNK_BYTES, _LEAST_CHUNK = 2**26, 2048
+"""Of the largest output in a chunk of `gather`, and rows: a sample that chunks are merged into is written for each."""
 WITH_HEAD = "ash", "dice", "fdbd", "nac", "nci", "pnml", "rankfeat", "react", "scale", "vim", "vra"
 """Those that recover the last layer, for which logits must be linear in the features: see `adjax.scorers._head`."""
 
@@ -207,7 +209,7 @@ def make(name: str, **options) -> Scorer:
     return blocked(factories.make("scorer", SCORERS, name, options=options))
 
 
-def fit(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, batch_size: int = 2048) -> PyTree:
+def fit(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, batch_size: int | None = None) -> PyTree:
     """Fits a scorer to outputs in memory.
 
     Args:
@@ -215,7 +217,7 @@ def fit(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, batch
       outputs: named arrays with N rows each.
       labels: int[N], classes 0 … K−1; rows with other labels are left out.
       classes: K ≥ 1.
-      batch_size: rows per compiled update, ≥ 1.
+      batch_size: most rows in a compiled update, ≥ 1; None: as `gather` chooses.
 
     Returns:
       The scorer's state: `finalize` of the statistics that `gather` returns.
@@ -223,7 +225,7 @@ def fit(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, batch
     return scorer.finalize(gather(scorer, outputs, labels, classes, batch_size))
 
 
-def gather(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, batch_size: int = 2048) -> PyTree:
+def gather(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, batch_size: int | None = None) -> PyTree:
     """A scorer's statistics of outputs that lie in memory, chunk by chunk, inside or outside of `jit`.
 
     Args:
@@ -232,7 +234,7 @@ def gather(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, ba
         `score` [N].
       labels: int[N] in 0 … classes−1; rows with another label count for nothing.
       classes: K ≥ 1.
-      batch_size: rows a chunk; changes the result only by rounding.
+      batch_size: most rows in a chunk; changes the result only by rounding. None: 2048, or more of few numbers.
 
     Returns:
       The scorer's statistics.
@@ -246,13 +248,19 @@ def gather(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, ba
     for name, x in outputs.items():
         if len(x) != n:
             raise ValueError(f"{name} of {len(x)} images and labels of {n}: must be as many")
-    batch_size = min(batch_size, n)
+    if batch_size is None:
+        each = max(x.size // n for x in outputs.values()) * 4
+        batch_size = max(_CHUNK_BYTES // max(each, 1), _LEAST_CHUNK)
     chunks = -(-n // batch_size)
+    if chunks == 1:  # a loop of one pass would take up to twice as long on a CPU
+        update = jax.jit(scorer.update)
+        return update(scorer.start(outputs, classes), dict(outputs), jnp.asarray(labels), jnp.ones(n, bool))
+    size = -(-n // chunks)
 
     def chunked(x: jax.Array) -> jax.Array:
         x = jnp.asarray(x)
-        x = jnp.pad(x, [(0, chunks * batch_size - n)] + [(0, 0)] * (x.ndim - 1))
-        return x.reshape(chunks, batch_size, *x.shape[1:])
+        x = jnp.pad(x, [(0, chunks * size - n)] + [(0, 0)] * (x.ndim - 1))
+        return x.reshape(chunks, size, *x.shape[1:])
 
     def body(stats: PyTree, chunk: tuple) -> tuple[PyTree, None]:
         return scorer.update(stats, *chunk), None

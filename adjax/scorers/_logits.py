@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from adjax._numerics import place_of_highest
 from adjax.scorers._vectors import within
 from adjax.types import Outputs, Scorer
+
+_SMALL = 1e-30
+"""By which numbers of float32 are multiplied before they are added up: 1e8 of the largest are less than the largest."""
 
 
 def read(outputs: Outputs, least: int = 1) -> jax.Array:
@@ -33,14 +38,30 @@ def read(outputs: Outputs, least: int = 1) -> jax.Array:
     return within(outputs, "logits")
 
 
-def predicted(z: jax.Array) -> jax.Array:
-    """bool[N, K]: the class with the largest logit, the first of equal ones."""
-    return jnp.arange(z.shape[-1])[None] == z.argmax(-1)[:, None]
-
-
 def answer(z: jax.Array) -> jax.Array:
     """int32[N]: which of the logits [N, K] is the largest, the first of equal ones; −1 where one is NaN."""
-    return jnp.where(jnp.isnan(z).any(-1), -1, z.argmax(-1)).astype(jnp.int32)
+    return jnp.where(jnp.isnan(z).any(-1), -1, place_of_highest(z)).astype(jnp.int32)
+
+
+class Odds(NamedTuple):
+    """Probabilities without their divisor, which keep their digits where one of them is nearly 1.
+
+    Attributes:
+      below: float32[N, K], logits less the largest, d.
+      others: float32[N], Σ exp d over all classes but the predicted one, the first of equal ones: p = exp d / (1 +
+        others).
+    """
+
+    below: jax.Array
+    others: jax.Array
+
+
+def odds(z: jax.Array) -> Odds:
+    """The `Odds` of logits float32[N, K]."""
+    d = z - z.max(-1, keepdims=True)
+    top = d >= 0
+    equal = jnp.where(top, 1.0, 0.0).sum(-1) - 1  # each of which is 1
+    return Odds(d, jnp.where(top, 0, jnp.exp(d)).sum(-1) + equal)
 
 
 def uncertainty(z: jax.Array) -> jax.Array:
@@ -48,7 +69,8 @@ def uncertainty(z: jax.Array) -> jax.Array:
 
     Taken as the sum of all other probabilities: 1 less a probability near 1 leaves no digits, and many images tie.
     """
-    return jnp.where(predicted(z), 0, jax.nn.softmax(z, -1)).sum(-1)
+    others = odds(z).others
+    return others / (1 + others)
 
 
 def energy(z: jax.Array, temperature: float = 1.0) -> jax.Array:
@@ -86,12 +108,12 @@ def guarded(score: jax.Array, outputs: Outputs, *names: str) -> jax.Array:
       float32[N]: NaN for a row with a NaN in a named output, else +inf for one with an infinity. A logit of −inf is
       allowed: it rules its class out.
     """
+    total = jnp.zeros_like(score)
     for name in names:
-        infinite = outputs[name] == jnp.inf if name == "logits" else jnp.isinf(outputs[name])
-        score = jnp.where(infinite.any(-1), jnp.inf, score)
-    for name in names:
-        score = jnp.where(jnp.isnan(outputs[name]).any(-1), jnp.nan, score)
-    return score
+        x = outputs[name].astype(jnp.float32)
+        size = jnp.maximum(x, 0) if name == "logits" else jnp.abs(x)
+        total = total + (_SMALL * size).sum(-1)  # one pass, and no sum of finite numbers is infinite
+    return jnp.where(jnp.isfinite(total), score, total)
 
 
 def unfitted(score: Callable[[Outputs], jax.Array]) -> Scorer:

@@ -25,6 +25,7 @@ from jaxtyping import Array, Float
 
 from adjax.scorers import _head, _reservoir, _shaping
 from adjax.scorers._logits import energy, guarded, read
+from adjax.scorers._order import largest
 from adjax.scorers._reservoir import Sample
 from adjax.scorers._vectors import LIMIT, within
 from adjax.scorers.odin import Network
@@ -91,9 +92,8 @@ def adascale(
         """float32[N], Q'."""
         x, other = within(outputs, feature), within(outputs, perturbed)
         k1, k2 = (max(int(x.shape[1] * share), 1) for share in (summed, moved))
-        place = lax.top_k(x, max(k1, k2))[1]
-        shift = jnp.take_along_axis(jnp.abs(other - x), place[:, :k2], -1).sum(-1)
-        return weight * shift + jnp.maximum(jnp.take_along_axis(other, place[:, :k1], -1), 0).sum(-1)
+        shift = jnp.where(largest(x, k2), jnp.abs(other - x), 0).sum(-1)
+        return weight * shift + jnp.where(largest(x, k1), jnp.maximum(other, 0), 0).sum(-1)
 
     def init(dim: int, classes: int) -> Sample:
         wide = classes if logits is None else logits
@@ -120,10 +120,8 @@ def adascale(
         dim = x.shape[1]
         below = jnp.searchsorted(state.levels, level(outputs), side="right").astype(jnp.float32)
         pruned = low + (1 - below / jnp.maximum(state.images, 1)) * (high - low)
-        kept = jnp.maximum(dim - jnp.round(dim * pruned), 1)[:, None]
-        ordered = lax.top_k(x, max(dim - round(dim * low), 1))[0]
-        some = jnp.where(jnp.arange(ordered.shape[1]).astype(jnp.float32)[None] < kept, ordered, 0)
-        ratio = _shaping.ratio(x, some, kept)
+        kept = jnp.maximum(dim - jnp.round(dim * pruned), 1)
+        ratio = _shaping.ratio(x, jnp.where(largest(x, kept), x, 0), kept[:, None])
         larger = jnp.exp(ratio) if scaling == "A" else jnp.square(ratio)
         rest = jnp.clip(larger * (read(outputs) - state.bias[None]), -LIMIT, LIMIT)
         value = jnp.where(state.images > 0, energy(state.bias[None] + rest), jnp.inf)

@@ -16,13 +16,13 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from adjax.scorers import _head, _shaping
 from adjax.scorers._head import Head
 from adjax.scorers._logits import energy, guarded, positive
+from adjax.scorers._order import largest
 from adjax.scorers._reservoir import Sample, merge
 from adjax.scorers._vectors import within
 from adjax.types import Outputs, Scorer
@@ -72,8 +72,7 @@ def ash(
 
     def shaped(x: jax.Array) -> jax.Array:
         count = _shaping.count(x.shape[1], pruned)
-        _, places = lax.top_k(x, count)
-        kept = jnp.zeros(x.shape, bool).at[jnp.arange(len(x))[:, None], places].set(True, unique_indices=True)
+        kept = largest(x, count)
         if shaping == "b":
             return jnp.where(kept, x.sum(-1, keepdims=True) / count, 0)
         some = jnp.where(kept, x, 0)

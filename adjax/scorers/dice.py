@@ -16,6 +16,7 @@ from jaxtyping import Array, Float
 from adjax.scorers import _head
 from adjax.scorers._head import Head
 from adjax.scorers._logits import energy, guarded, positive
+from adjax.scorers._order import quantile
 from adjax.scorers._reservoir import Sample, merge
 from adjax.scorers._shaping import share
 from adjax.scorers._vectors import within
@@ -53,7 +54,7 @@ def dice(
     def finalize(stats: Sample) -> Head:
         layer = _head.solve(*_head.rows(stats, logits), kernel)
         contribution = layer.origin[:, None] * layer.kernel
-        kept = contribution > jnp.quantile(contribution, pruned)
+        kept = contribution > quantile(contribution, jnp.ones(len(contribution), bool), pruned, (0, 1))
         return Head(jnp.zeros_like(layer.origin), jnp.where(kept, layer.kernel, 0), _head.intercept(layer))
 
     def score(state: Head, outputs: Outputs) -> Float[Array, " N"]:

@@ -8,11 +8,10 @@ in which the predicted class counts 1 and 0: so a sure prediction keeps its digi
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from adjax.scorers._logits import guarded, predicted, read, unfitted
+from adjax.scorers._logits import guarded, odds, read, unfitted
 from adjax.types import Outputs, Scorer
 
 
@@ -25,9 +24,8 @@ def entropy() -> Scorer:
 
     def score(outputs: Outputs) -> Float[Array, " N"]:
         z = read(outputs, least=2)
-        d = z - z.max(-1, keepdims=True)
-        others = jnp.where(predicted(z), 0, jnp.exp(d)).sum(-1)
-        value = jnp.log1p(others) - (jax.nn.softmax(d, -1) * d).sum(-1)
+        d, others = odds(z)
+        value = jnp.log1p(others) - (jnp.exp(d) * d).sum(-1) / (1 + others)
         return guarded(value, outputs, "logits")
 
     return unfitted(score)

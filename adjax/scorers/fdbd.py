@@ -18,6 +18,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from adjax._numerics import place_of_highest
 from adjax.scorers import _head
 from adjax.scorers._logits import guarded, read
 from adjax.scorers._reservoir import Sample, merge
@@ -72,7 +73,7 @@ def fdbd(
 
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         z = read(outputs, least=2)
-        gap = state.gaps[z.argmax(-1)]
+        gap = state.gaps[place_of_highest(z)]
         none = gap <= 0  # written so that NaN stays NaN
         boundary = jnp.where(none, 0, (z.max(-1, keepdims=True) - z) / jnp.where(none, 1, gap))
         away = jnp.maximum(length(within(outputs, feature) - state.origin[None]), _TINY)

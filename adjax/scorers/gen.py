@@ -8,12 +8,11 @@ tells 1e−6 from 1e−9, so powers are taken of logarithms: 1 − p is 0 in flo
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
-from adjax.scorers._logits import guarded, predicted, read, unfitted
+from adjax.scorers._logits import guarded, odds, read, unfitted
+from adjax.scorers._order import largest
 from adjax.types import Outputs, Scorer
 
 
@@ -38,12 +37,11 @@ def gen(gamma: float = 0.1, top: int = 100) -> Scorer:
 
     def score(outputs: Outputs) -> Float[Array, " N"]:
         z = read(outputs, least=2)
-        first, log_p = predicted(z), jax.nn.log_softmax(z, -1)
-        log_others = jax.nn.logsumexp(jnp.where(first, -jnp.inf, log_p), -1, keepdims=True)
-        log_rest = jnp.where(first, log_others, jnp.log1p(-jnp.where(first, 0, jnp.exp(log_p))))
-        terms = jnp.exp(gamma * (log_p + log_rest))
-        if top < z.shape[-1]:  # sorting takes longer than all the rest
-            terms = jnp.take_along_axis(terms, lax.top_k(z, top)[1], -1)
+        d, others = odds(z)
+        rest = jnp.where(d >= 0, others[:, None], 1 + others[:, None] - jnp.exp(d))  # p = exp d / (1 + others)
+        terms = jnp.exp(gamma * (d + jnp.log(rest) - 2 * jnp.log1p(others)[:, None]))
+        if top < z.shape[-1]:
+            terms = jnp.where(largest(z, top), terms, 0)
         return guarded(terms.sum(-1), outputs, "logits")
 
     return unfitted(score)

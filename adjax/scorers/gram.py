@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from adjax._numerics import place_of_highest
 from adjax.scorers import _reservoir
 from adjax.scorers._logits import guarded, read
 from adjax.scorers._reservoir import Sample
@@ -116,7 +117,7 @@ def gram(
         keep = mask & (labels >= 0) & (labels < classes)
         for x in _flat(outputs).values():
             keep = keep & (jnp.abs(x) <= LIMIT).all(-1)
-        own = z.argmax(-1).astype(jnp.int32) if by == "predicted" else labels
+        own = place_of_highest(z) if by == "predicted" else labels
         rows = jnp.concatenate([*layers(outputs), own[:, None]], -1, dtype=jnp.float32)
         rows = jnp.where(keep[:, None], rows, 0)
         aside = _reservoir.drawn(rows, held_out)
@@ -154,7 +155,7 @@ def gram(
         return {name: outputs[name].reshape(outputs[name].shape[0], -1) for name in names}
 
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
-        own = read(outputs, least=2).argmax(-1)
+        own = place_of_highest(read(outputs, least=2))
         deviations = _deviations(jnp.concatenate(layers(outputs), -1), state.least[own], state.most[own])
         value = (deviations / state.expected[:, None]).sum(0)
         value = jnp.where(state.present[own], value, jnp.inf)

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from adjax._numerics import EXACT, lowest
+from adjax._numerics import EXACT, lowest, place_of_highest
 from adjax.scorers._logits import guarded, read
 from adjax.types import Outputs, Scorer
 
@@ -80,7 +80,7 @@ def kl_matching(by: Literal["predicted", "label"] = "predicted", logits: int | N
             raise ValueError(f"{z.shape[-1]} logits where {wide} are expected: give kl_matching logits={z.shape[-1]}")
         sane = ~(jnp.isnan(z) | (outputs["logits"] == jnp.inf)).any(-1)
         keep = (mask & (labels >= 0) & (labels < classes) & sane)[:, None]
-        group = z.argmax(-1) if by == "predicted" else labels
+        group = place_of_highest(z) if by == "predicted" else labels
         member = jnp.where(keep, jax.nn.one_hot(group, templates, dtype=jnp.float32), 0)
         p = jnp.where(keep, jax.nn.softmax(z, -1), 0)
         count = jnp.where(keep, jax.nn.one_hot(labels, classes, dtype=jnp.float32), 0).sum(0)

@@ -9,11 +9,11 @@ Nikolić, "Logit scaling for out-of-distribution detection" (2024). It needs no 
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jax import lax
 from jaxtyping import Array, Float
 
 from adjax.scorers import _shaping
 from adjax.scorers._logits import energy, guarded, positive, read, unfitted
+from adjax.scorers._order import largest
 from adjax.scorers._vectors import LIMIT, within
 from adjax.types import Outputs, Scorer
 
@@ -39,7 +39,7 @@ def lts(pruned: float = 0.95, temperature: float = 1.0, feature: str = "features
     def score(outputs: Outputs) -> Float[Array, " N"]:
         x = jnp.maximum(within(outputs, feature), 0)
         count = _shaping.count(x.shape[1], pruned)
-        scale = jnp.square(_shaping.ratio(x, lax.top_k(x, count)[0], count))
+        scale = jnp.square(_shaping.ratio(x, jnp.where(largest(x, count), x, 0), count))
         z = jnp.clip(scale * read(outputs), -LIMIT, LIMIT)  # rounded once: fused with what follows, exp overflows
         return guarded(energy(z, temperature), outputs, feature, "logits")
 

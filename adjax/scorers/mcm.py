@@ -22,7 +22,7 @@ from jaxtyping import Array, Float
 from adjax._numerics import EXACT
 from adjax.scorers import _class_means
 from adjax.scorers._class_means import Means
-from adjax.scorers._logits import guarded, positive, predicted
+from adjax.scorers._logits import guarded, positive, uncertainty
 from adjax.scorers._vectors import direction, within
 from adjax.types import Outputs, Scorer
 
@@ -76,7 +76,6 @@ def mcm(temperature: float = 1.0, feature: str = "features", concepts: ArrayLike
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         cosine = jnp.matmul(direction(within(outputs, feature)), state.concepts.T, precision=EXACT)
         z = jnp.where(state.present[None], cosine / temperature, -jnp.inf)
-        others = jnp.where(predicted(z), 0, jax.nn.softmax(z, -1)).sum(-1)
-        return guarded(jnp.where(state.present.any(), others, jnp.inf), outputs, feature)
+        return guarded(jnp.where(state.present.any(), uncertainty(z), jnp.inf), outputs, feature)
 
     return Scorer.single(init, update, _class_means.merge, finalize, score)

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
+from adjax._numerics import place_of_highest
 from adjax.scorers import _head
 from adjax.scorers._logits import guarded, read
 from adjax.scorers._reservoir import Sample, merge
@@ -70,7 +71,7 @@ def nci(
 
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         x = within(outputs, feature)
-        weights = state.weights[read(outputs).argmax(-1)]
+        weights = state.weights[place_of_highest(read(outputs))]
         value = -(direction(x - state.origin[None]) * weights).sum(-1) - alpha * jnp.abs(x).sum(-1)
         return guarded(jnp.where(state.present, value, jnp.inf), outputs, feature, "logits")
 

@@ -24,7 +24,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from adjax._numerics import EXACT
+from adjax._numerics import EXACT, place_of_highest
 from adjax.scorers import _reservoir
 from adjax.scorers._logits import guarded, read
 from adjax.scorers._reservoir import Sample
@@ -92,7 +92,7 @@ def openmax(
         if z.shape[-1] != classes:
             raise ValueError(f"{z.shape[-1]} logits for {classes} classes: OpenMax needs one for each")
         if by == "correct":
-            mask = mask & (z.argmax(-1) == labels)
+            mask = mask & (place_of_highest(z) == labels)
         rows = jnp.concatenate([outputs["logits"], labels[:, None]], -1, dtype=jnp.float32)
         return _reservoir.update(stats, rows, labels, mask)
 

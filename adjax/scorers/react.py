@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from adjax.scorers import _head
+from adjax.scorers import _head, _order
 from adjax.scorers._head import Head
 from adjax.scorers._logits import energy, guarded, positive
 from adjax.scorers._reservoir import Sample, merge
@@ -61,7 +61,7 @@ def react(
 
     def finalize(stats: Sample) -> State:
         x, z, known = _head.rows(stats, logits)
-        limit = jnp.nanquantile(jnp.where(known[:, None], x, jnp.nan), quantile)
+        limit = _order.quantile(x, known, quantile, (0, 1))
         return State(_head.solve(x, z, known, kernel), jnp.where(known.any(), limit, 0))
 
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:

@@ -15,12 +15,12 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from adjax.scorers import _head, _shaping
 from adjax.scorers._logits import energy, guarded, positive, read
+from adjax.scorers._order import largest
 from adjax.scorers._reservoir import Sample, merge
 from adjax.scorers._vectors import LIMIT, within
 from adjax.types import Outputs, Scorer
@@ -73,7 +73,7 @@ def scale(
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         x = within(outputs, feature)
         count = _shaping.count(x.shape[1], pruned)
-        larger = jnp.exp(_shaping.ratio(x, lax.top_k(x, count)[0], count))
+        larger = jnp.exp(_shaping.ratio(x, jnp.where(largest(x, count), x, 0), count))
         rest = jnp.clip(larger * (read(outputs) - state.bias[None]), -LIMIT, LIMIT)
         value = energy(state.bias[None] + rest, temperature)
         return guarded(jnp.where(state.present, value, jnp.inf), outputs, feature, "logits")

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from adjax._numerics import place_of_highest
 from adjax.scorers import _class_means
 from adjax.scorers._class_means import Means
 from adjax.scorers._logits import guarded, read
@@ -54,14 +55,14 @@ def she(feature: str = "features") -> Scorer:
         z = read(outputs)
         if z.shape[-1] != stats.counts.size:
             raise ValueError(f"{z.shape[-1]} logits for {stats.counts.size} classes: SHE needs one for each")
-        right = (z.argmax(-1) == labels) & ~jnp.isnan(z).any(-1)
+        right = (place_of_highest(z) == labels) & ~jnp.isnan(z).any(-1)
         return _class_means.update(stats, outputs[feature], labels, mask & right)
 
     def finalize(stats: Means) -> State:
         return State(stats.anchor[None] + stats.mean, stats.counts > 0)
 
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
-        answer = read(outputs).argmax(-1)
+        answer = place_of_highest(read(outputs))
         value = -(within(outputs, feature) * state.patterns[answer]).sum(-1)
         return guarded(jnp.where(state.present[answer], value, jnp.inf), outputs, feature, "logits")
 

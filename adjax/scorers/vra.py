@@ -21,6 +21,7 @@ from jaxtyping import Array, Float
 from adjax.scorers import _head
 from adjax.scorers._head import Head
 from adjax.scorers._logits import energy, guarded, positive
+from adjax.scorers._order import quantile
 from adjax.scorers._reservoir import Sample, merge
 from adjax.scorers._vectors import within
 from adjax.types import Outputs, Scorer
@@ -70,9 +71,7 @@ def vra(
 
     def finalize(stats: Sample) -> State:
         x, z, known = _head.rows(stats, logits)
-        seen = jnp.where(known[:, None], x, jnp.nan)
-        limits = jnp.nanquantile(seen, jnp.array([low, high], jnp.float32), 0)
-        limits = jnp.where(known.any(), limits, 0)
+        limits = [jnp.where(known.any(), quantile(x, known, level), 0) for level in (low, high)]
         return State(_head.solve(x, z, known, kernel), *limits)
 
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
