@@ -32,7 +32,7 @@ def largest(x: jax.Array, count: int | jax.Array) -> jax.Array:
       count: how many, in 1 … D; of each row, int32[N], if they differ.
 
     Returns:
-      bool[N, D], of each row that many true: of equal ones the first. Of a row with a NaN, any.
+      bool[N, D], of each row that many true: of equal ones the first. A row with a NaN has any.
     """
     x, each = lax.stop_gradient(x), jnp.broadcast_to(jnp.asarray(count, jnp.float32), x.shape[:1])
     limits = by_blocks(lambda rows: jnp.stack(_limits(*rows), -1), (x, each), _ROWS)

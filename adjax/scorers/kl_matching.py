@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from adjax._numerics import EXACT, lowest, place_of_highest
+from adjax._numerics import EXACT, place_of_highest
 from adjax.scorers._logits import guarded, read
 from adjax.types import Outputs, Scorer
 
@@ -98,6 +98,6 @@ def kl_matching(by: Literal["predicted", "label"] = "predicted", logits: int | N
         log_p = jax.nn.log_softmax(z, -1)
         p = jnp.exp(log_p)
         each = (p * log_p).sum(-1)[:, None] - jnp.matmul(p, state.logs.T, precision=EXACT)
-        return guarded(lowest(jnp.where(state.present[None], each, jnp.inf)), outputs, "logits")
+        return guarded(jnp.where(state.present[None], each, jnp.inf).min(-1), outputs, "logits")
 
     return Scorer.single(init, update, merge, finalize, score)

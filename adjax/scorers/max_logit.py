@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from jaxtyping import Array, Float
 
-from adjax._numerics import highest
 from adjax.scorers._logits import guarded, read, unfitted
 from adjax.types import Outputs, Scorer
 
@@ -23,6 +22,6 @@ def max_logit() -> Scorer:
     """
 
     def score(outputs: Outputs) -> Float[Array, " N"]:
-        return guarded(-highest(read(outputs)), outputs, "logits")
+        return guarded(-read(outputs).max(-1), outputs, "logits")
 
     return unfitted(score)
