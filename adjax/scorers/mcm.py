@@ -23,7 +23,7 @@ from adjax._numerics import EXACT
 from adjax.scorers import _class_means
 from adjax.scorers._class_means import Means
 from adjax.scorers._logits import guarded, positive, uncertainty
-from adjax.scorers._vectors import direction, within
+from adjax.scorers._vectors import direction, length, unit, within
 from adjax.types import Outputs, Scorer
 
 
@@ -74,7 +74,9 @@ def mcm(temperature: float = 1.0, feature: str = "features", concepts: ArrayLike
         return State(direction(stats.anchor[None] + stats.mean), stats.counts > 0)
 
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
-        cosine = jnp.matmul(direction(within(outputs, feature)), state.concepts.T, precision=EXACT)
+        x = unit(within(outputs, feature))
+        size = length(x)[:, None]  # divided by it afterwards: there are fewer cosines than features
+        cosine = jnp.matmul(x, state.concepts.T, precision=EXACT) / jnp.where(size == 0, 1, size)
         z = jnp.where(state.present[None], cosine / temperature, -jnp.inf)
         return guarded(jnp.where(state.present.any(), uncertainty(z), jnp.inf), outputs, feature)
 
