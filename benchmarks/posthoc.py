@@ -8,6 +8,7 @@ Each row says how alike the scores rank. What only one of the two has to fit has
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import time
 from collections.abc import Callable
@@ -206,7 +207,7 @@ def _cells(timing: dict[str, Any] | None) -> list[str]:
 
 
 def main() -> None:
-    """Times every scorer, or some; writes posthoc.json and posthoc.md after each."""
+    """Times every scorer, or some, in the place of their rows before; writes posthoc.json and posthoc.md after each."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.posthoc", description=__doc__)
     parser.add_argument("--only", nargs="+", choices=ENTRIES, default=list(ENTRIES), metavar="NAME")
     parser.add_argument("--quick", action="store_true", help="few rows and pairs: does it run at all?")
@@ -219,14 +220,17 @@ def main() -> None:
     g = made(rows, dim, classes)
     where = environment("benchmarks.posthoc") | {"peers": versions(), "pairs": pairs}
     where |= {"rows": rows, "features": dim, "classes": classes}
-    found = []
+    rest = set(ENTRIES) - set(args.only)
+    known = json.loads(args.out.read_text())["rows"] if rest and args.out.exists() else []
+    found = [row for row in known if row["scorer"] in rest]
     args.out.parent.mkdir(parents=True, exist_ok=True)
     for name in args.only:
-        found.append(timed(name, ENTRIES[name], g, pairs))
+        row = timed(name, ENTRIES[name], g, pairs)
+        found = sorted([*found, row], key=lambda row: list(ENTRIES).index(row["scorer"]))
         write_json(args.out, {"what": __doc__, "rows": found, "summary": summary(found), "environment": where})
         args.out.with_suffix(".md").write_text(markdown(found, where))
-        ratios = ", ".join(f"{part} {found[-1][part]['ratio']:.2f} ×" for part in ("fit", "score") if found[-1][part])
-        print(f"{name}: {ratios}, rank correlation {found[-1]['rank']:.4f}", flush=True)
+        ratios = ", ".join(f"{part} {row[part]['ratio']:.2f} ×" for part in ("fit", "score") if row[part])
+        print(f"{name}: {ratios}, rank correlation {row['rank']:.4f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from adjax import scorers
 from adjax._numerics import place_of_highest
 from adjax.scorers._logits import answer, guarded, odds
 from adjax.scorers._order import largest, quantile
@@ -74,6 +75,14 @@ def test_odds_keep_the_digits_of_what_is_nearly_sure():
     below, others = odds(jnp.array([[0.0, 20, -20], [5, 5, 5], [1, 1, -np.inf]]))
     np.testing.assert_allclose(others, [np.exp(-20.0) + np.exp(-40.0), 2, 1], rtol=1e-6)
     np.testing.assert_array_equal(below[0], [-20, 0, -40])
+
+
+@pytest.mark.parametrize("gap", [0.0, 1e-3, 5, 60, 90, 300, 1000])
+def test_gen_keeps_the_digits_of_what_is_surer_than_float32_can_say(gap):
+    """With two classes 1 − p is e^−gap / (1 + e^−gap), and it is all of a term's information."""
+    score = scorers.make("gen", gamma=0.1).score({}, {"logits": jnp.array([[gap, 0.0], [0.0, gap]])})
+    log_p, log_rest = -np.log1p(np.exp(-gap)), -gap - np.log1p(np.exp(-gap))
+    np.testing.assert_allclose(score, 2 * np.exp(0.1 * (log_p + log_rest)), rtol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])

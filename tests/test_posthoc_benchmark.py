@@ -67,6 +67,25 @@ def test_a_summary_names_who_is_slower():
     }
 
 
+def test_rows_of_an_earlier_run_stay_but_for_those_named(tmp_path, monkeypatch):
+    names, runs = ["max_logit", "max_softmax", "energy"], []
+    monkeypatch.setattr(posthoc, "ENTRIES", dict.fromkeys(names))
+
+    def timed(name, entry, g, n):
+        runs.append(name)
+        return {"scorer": name, "peer": "p", "fit": None, "score": {"ratio": len(runs)}, "rank": 1.0}
+
+    monkeypatch.setattr(posthoc, "timed", timed)
+    monkeypatch.setattr(posthoc, "markdown", lambda rows, where: "")
+    out = tmp_path / "posthoc.json"
+    for only in ([], ["--only", "max_softmax"]):
+        monkeypatch.setattr("sys.argv", ["posthoc", "--quick", "--out", str(out), *only])
+        posthoc.main()
+    rows = json.loads(out.read_text())["rows"]
+    assert [row["scorer"] for row in rows] == names
+    assert [row["score"]["ratio"] for row in rows] == [1, 4, 3]
+
+
 ALIKE = {"nac": 0.3, "temperature_scaling": 0.9, "vra": 0.3}
 """What the peer does otherwise, `benchmarks.agreement` tells."""
 

@@ -64,6 +64,22 @@ def odds(z: jax.Array) -> Odds:
     return Odds(d, jnp.where(top, 0, jnp.exp(d)).sum(-1) + equal)
 
 
+def log_rest(given: Odds) -> jax.Array:
+    """Computes the odds of each class's opposite, from which 1 − p and its logarithm come with all digits.
+
+    Args:
+      given: of logits float32[N, K].
+
+    Returns:
+      float32[N, K], log((1 + others) (1 − p_k)); of the predicted class log(others), which may be no float32 itself.
+    """
+    d, others = given
+    top = d >= 0
+    small = jax.nn.logsumexp(jnp.where(top, -jnp.inf, d), -1)  # if the next class is far below
+    own = jnp.where(others > _SMALL, jnp.log(others), small)
+    return jnp.where(top, own[:, None], jnp.log(1 + others[:, None] - jnp.where(top, 0, jnp.exp(d))))
+
+
 def uncertainty(z: jax.Array) -> jax.Array:
     """1 − max_k p_k of logits float32[N, K] -> float32[N].
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from adjax.scorers._logits import guarded, odds, read, unfitted
+from adjax.scorers._logits import guarded, log_rest, odds, read, unfitted
 from adjax.scorers._order import largest
 from adjax.types import Outputs, Scorer
 
@@ -37,9 +37,8 @@ def gen(gamma: float = 0.1, top: int = 100) -> Scorer:
 
     def score(outputs: Outputs) -> Float[Array, " N"]:
         z = read(outputs, least=2)
-        d, others = odds(z)
-        rest = jnp.where(d >= 0, others[:, None], 1 + others[:, None] - jnp.exp(d))  # p = exp d / (1 + others)
-        terms = jnp.exp(gamma * (d + jnp.log(rest) - 2 * jnp.log1p(others)[:, None]))
+        given = odds(z)
+        terms = jnp.exp(gamma * (given.below + log_rest(given) - 2 * jnp.log1p(given.others)[:, None]))
         if top < z.shape[-1]:
             terms = jnp.where(largest(z, top), terms, 0)
         return guarded(terms.sum(-1), outputs, "logits")

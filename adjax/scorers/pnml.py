@@ -26,7 +26,7 @@ from jaxtyping import Array, Float
 from adjax._numerics import EXACT
 from adjax.scorers import _head, _reservoir
 from adjax.scorers._head import Head
-from adjax.scorers._logits import guarded, odds, read
+from adjax.scorers._logits import guarded, log_rest, odds, read
 from adjax.scorers._reservoir import Sample
 from adjax.scorers._vectors import LIMIT, direction, within
 from adjax.types import Outputs, Scorer
@@ -125,10 +125,9 @@ def _joined(count: jax.Array, root: jax.Array, other_count: jax.Array, other: ja
 
 def _regret(z: jax.Array, g: jax.Array) -> jax.Array:
     """log Σ_k p_k / (p_k + (1 − p_k) p_k^g) ≥ 0, of logits float32[N, K] and g [N] in [0, 1)."""
-    d, others = odds(z)
-    top, whole = d >= 0, jnp.log1p(others)[:, None]
-    rest = jnp.where(top, others[:, None], 1 + others[:, None] - jnp.exp(d))
-    logit = (1 - g)[:, None] * (d - whole) - (jnp.log(rest) - whole)
+    given = odds(z)
+    top, whole = given.below >= 0, jnp.log1p(given.others)[:, None]
+    logit = (1 - g)[:, None] * (given.below - whole) - (log_rest(given) - whole)
     gained = jnp.where(top, 0, jax.nn.sigmoid(logit)).sum(-1)
     lacked = jnp.where(top, jax.nn.sigmoid(-logit), 0).sum(-1)
     return jnp.log1p(jnp.maximum(gained - lacked + (jnp.where(top, 1.0, 0.0).sum(-1) - 1), 0))
