@@ -77,7 +77,7 @@ def test_odds_keep_the_digits_of_what_is_nearly_sure():
     np.testing.assert_array_equal(below[0], [-20, 0, -40])
 
 
-@pytest.mark.parametrize("gap", [0.0, 1e-3, 5, 60, 90, 300, 1000])
+@pytest.mark.parametrize("gap", [0.0, 1e-3, 5, 60, 90, 300, 800])
 def test_gen_keeps_the_digits_of_what_is_surer_than_float32_can_say(gap):
     """With two classes 1 − p is e^−gap / (1 + e^−gap), and it is all of a term's information."""
     score = scorers.make("gen", gamma=0.1).score({}, {"logits": jnp.array([[gap, 0.0], [0.0, gap]])})

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
 from adjax._numerics import place_of_highest
@@ -75,8 +76,11 @@ def log_rest(given: Odds) -> jax.Array:
     """
     d, others = given
     top = d >= 0
-    small = jax.nn.logsumexp(jnp.where(top, -jnp.inf, d), -1)  # if the next class is far below
-    own = jnp.where(others > _SMALL, jnp.log(others), small)
+
+    def small() -> jax.Array:
+        return jnp.where(others > _SMALL, jnp.log(others), jax.nn.logsumexp(jnp.where(top, -jnp.inf, d), -1))
+
+    own = lax.cond((others > _SMALL).all(), lambda: jnp.log(others), small)
     return jnp.where(top, own[:, None], jnp.log(1 + others[:, None] - jnp.where(top, 0, jnp.exp(d))))
 
 
