@@ -68,8 +68,8 @@ if process.keep_freed_memory():
 
 @pytest.mark.slow
 def test_what_a_thread_frees_is_not_cleared_again():
-    """7,681 pages of 30 MiB were, where only the thresholds were set, and all of larger blocks until they had no maps of
-    their own."""
+    """7,681 pages of 30 MiB were, where only the thresholds were set; of larger blocks all, which had maps of their
+    own."""
     child = subprocess.run([sys.executable, "-c", FREES], capture_output=True, text=True)
     assert child.returncode == 0, child.stderr
     if not child.stdout:
