@@ -1,6 +1,7 @@
 """Timing of scorers beside a peer's: what is timed, and what the table says of it."""
 
 import json
+import time
 
 import numpy as np
 import pytest
@@ -54,6 +55,22 @@ def test_fit_and_score_are_timed_and_a_peer_that_fits_nothing_has_no_fit():
     assert "| max_logit | pytorch-ood MaxLogit |  |  |  |  | " in table
     assert "To fit, of 1:" in table
     json.dumps(row)
+
+
+def test_calls_of_milliseconds_are_timed_together_and_given_one_by_one():
+    calls = []
+
+    def make(g):
+        def score(made):
+            calls.append(len(g.answers))
+            time.sleep(0.005)
+            return g.answers.max(1).view(Tensor)
+
+        return Peer(lambda: 0, score, False)
+
+    row = posthoc.timed("max_logit", posthoc.Entry("MaxLogit", make), GIVEN, 1)
+    assert 5 <= row["score"]["peer_ms"] < 50
+    assert len(calls) > 10
 
 
 def test_a_summary_names_who_is_slower():

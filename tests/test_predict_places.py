@@ -13,6 +13,7 @@ from PIL import Image
 import adjax
 from adjax import __main__
 from adjax.augment import normalise_for
+from adjax.data.io import upload
 from adjax.data.io.sources.folder import Folder
 from adjax.predict import regions, stream
 from adjax.spec import Spec, resolve
@@ -127,6 +128,13 @@ def test_a_reconstruction_has_boxes_and_maps_of_its_errors(tmp_path):
 )
 def test_what_is_outlined(places, threshold, level):
     assert regions.level(np.array([places]), threshold) == level
+
+
+def test_the_row_of_a_picture_that_is_odd_as_a_whole_has_its_score_at_the_whole():
+    spec = Spec("gmm", "efficientnet_lite0", "padim", (16, 24, 1), ["normal"], frame="whole")
+    said = {"nearest": 0, "anomalous": True, "score": np.float32(1.5), "p_value": 0.01, "probability": np.nan}
+    row = stream.row_of(spec, 1.0, "a.png", upload.Header(40, 60, 1, "L"), {**said, "places": np.full((4, 6), 0.5)})
+    assert row.boxes == "0,0,60,40,1.5"
 
 
 def test_what_a_detector_of_the_middle_does_not_see_is_told(saved, folder, tmp_path):
