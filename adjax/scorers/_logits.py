@@ -78,9 +78,11 @@ def log_rest(given: Odds) -> jax.Array:
     top = d >= 0
 
     def small() -> jax.Array:
-        return jnp.where(others > _SMALL, jnp.log(others), jax.nn.logsumexp(jnp.where(top, -jnp.inf, d), -1))
+        enough = others > _SMALL  # what isn't chosen is replaced, so that gradients pass
+        far = jnp.where(enough[:, None], 0, jnp.where(top, -jnp.inf, d))
+        return jnp.where(enough, jnp.log(jnp.where(enough, others, 1)), jax.nn.logsumexp(far, -1))
 
-    own = lax.cond((others > _SMALL).all(), lambda: jnp.log(others), small)
+    own = lax.cond((others > _SMALL).all(), lambda: jnp.log(jnp.maximum(others, _SMALL)), small)
     return jnp.where(top, own[:, None], jnp.log(1 + others[:, None] - jnp.where(top, 0, jnp.exp(d))))
 
 
