@@ -232,7 +232,7 @@ WHY: dict[tuple[str, str], str] = {
     (
         "seen",
         "pca",
-    ): "the 16th and 17th eigenvalues differ by 5e-5 of the largest: float32 hardly tells their directions",
+    ): "the 16th and 17th eigenvalue differ by 5e-5 of the largest: float32 mixes their directions",
     ("sure", "max_softmax"): "the peer's 1 − p has no digits where p is near 1: ties",
     ("sure", "entropy"): "the peer takes no p for less than 1e-7: ties",
     ("sure", "kl_matching"): "97 % of the images of a class score alike but for the last digit: ties",
