@@ -41,15 +41,10 @@ def length(x: jax.Array) -> jax.Array:
     return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, square)))
 
 
-def unit(x: jax.Array) -> jax.Array:
-    """float32[..., D] -> the same with a largest number of ±1, so that no square over- or underflows; zeros stay."""
-    largest = lax.stop_gradient(jnp.abs(x).max(-1, keepdims=True))
-    return x / jnp.where(largest == 0, 1, largest)
-
-
 def direction(x: jax.Array) -> jax.Array:
     """float32[..., D] -> the same of length 1; zeros stay zeros."""
-    x = unit(x)
+    largest = lax.stop_gradient(jnp.abs(x).max(-1, keepdims=True))  # no square over- or underflows then
+    x = x / jnp.where(largest == 0, 1, largest)
     size = length(x)[..., None]
     return x / jnp.where(size == 0, 1, size)
 

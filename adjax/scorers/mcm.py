@@ -19,11 +19,11 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from adjax._numerics import EXACT
+from adjax._numerics import EXACT, place_of_highest
 from adjax.scorers import _class_means
 from adjax.scorers._class_means import Means
-from adjax.scorers._logits import guarded, positive, uncertainty
-from adjax.scorers._vectors import direction, length, unit, within
+from adjax.scorers._logits import guarded, positive
+from adjax.scorers._vectors import direction, within
 from adjax.types import Outputs, Scorer
 
 
@@ -74,10 +74,10 @@ def mcm(temperature: float = 1.0, feature: str = "features", concepts: ArrayLike
         return State(direction(stats.anchor[None] + stats.mean), stats.counts > 0)
 
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
-        x = unit(within(outputs, feature))
-        size = length(x)[:, None]  # divided by it afterwards: there are fewer cosines than features
-        cosine = jnp.matmul(x, state.concepts.T, precision=EXACT) / jnp.where(size == 0, 1, size)
+        cosine = jnp.matmul(direction(within(outputs, feature)), state.concepts.T, precision=EXACT)
         z = jnp.where(state.present[None], cosine / temperature, -jnp.inf)
-        return guarded(jnp.where(state.present.any(), uncertainty(z), jnp.inf), outputs, feature)
+        likeliest = jnp.arange(z.shape[-1])[None] == place_of_highest(z)[:, None]
+        others = jnp.where(likeliest, 0, jax.nn.softmax(z, -1)).sum(-1)
+        return guarded(jnp.where(state.present.any(), others, jnp.inf), outputs, feature)
 
     return Scorer.single(init, update, _class_means.merge, finalize, score)
