@@ -94,8 +94,11 @@ def test_fitted_to_nothing_everything_is_infinitely_far(name):
         ("padim", {"feature": ("a", "a")}, "none twice"),
         ("padim", {"feature": ("a", "b"), "dim": 3}, "dim=3: several features"),
         ("patchcore", {"feature": ("a", "b"), "neighbours": 9}, "neighbours=9"),
-        ("patchcore", {"centred": True}, r"centred=True, feature='patches': .*; give \('patches',\)"),
-        ("padim", {"feature": "a", "centred": True}, "only of several are maps centred"),
+        ("patchcore", {"centred": True}, r"centred=True, .*feature='patches': .*; give \('patches',\)"),
+        ("padim", {"feature": "a", "centred": True}, "only several have either"),
+        ("padim", {"feature": "a", "whole": "a"}, r"whole='a', feature='a': only several"),
+        ("patchcore", {"feature": ("a", "b"), "whole": "c"}, r"whole='c'.* must be one of feature \('a', 'b'\)"),
+        ("padim", {"feature": ("a",), "whole": "a", "centred": True}, "of maps not centred"),
     ],
 )
 def test_options_out_of_range_are_refused(name, options, told):
@@ -139,6 +142,27 @@ def test_a_centred_map_knows_what_is_odd_in_an_image_and_not_what_is_odd_of_it(n
     less = lambda outputs: {k: x - x.mean((1, 2), keepdims=True) for k, x in outputs.items()}  # noqa: E731
     own = scorers.fit(plain, less(TRAIN), Y, 1, batch_size=16)
     np.testing.assert_allclose(found, plain.maps(own, less(OTHERS)), rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_deep_layer_alone_tells_what_is_odd_of_an_image(name):
+    feature = "fine", "coarse"
+    state, maps, score = fitted(name, feature, whole="coarse")
+    own, plain, _ = fitted(name, feature)
+    deep, alone, _ = fitted(name, ("coarse",))
+    mean, level = np.asarray(plain(own, OTHERS)), np.asarray(alone(deep, OTHERS)).mean((1, 2), keepdims=True) / 2
+    expected = mean - mean.mean((1, 2), keepdims=True) + level
+    np.testing.assert_allclose(maps(state, OTHERS), expected, rtol=1e-3, atol=1e-4)
+    assert np.ptp(level) > 0.01  # so that the mean of another layer would show
+    empty = scorers.fit(scorers.make(name, feature=feature, whole="coarse", **OPTIONS[name]), TRAIN, Y - 1, 1)
+    assert np.isposinf(score(empty, OTHERS)).all()
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_maps_have_the_places_of_the_finest_layer_wherever_it_stands(name):
+    state, maps, _ = fitted(name, ("fine", "coarse"))
+    swapped, others, _ = fitted(name, ("coarse", "fine"))
+    np.testing.assert_allclose(others(swapped, OTHERS), maps(state, OTHERS), rtol=1e-4)
 
 
 def test_a_fusion_of_layered_scorers_takes_them_all():

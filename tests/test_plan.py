@@ -82,8 +82,9 @@ def test_neighbours_belong_to_the_number_of_images(published, n, k, capacity):
 def test_the_score_of_places_is_the_highest_so_that_what_is_not_flagged_has_no_mark(published):
     tiled = plan.choose([Header(600, 600, 3, "RGB")] * 60, 1, UserChoices(scorer="patchcore", frame="tiles"))
     whole = plan.choose([Header(600, 600, 3, "RGB")] * 60, 1, UserChoices(scorer="patchcore"))
-    assert tiled.scorer_options == whole.scorer_options == plan.PATCHES["patchcore"]
-    assert all(options.get("top", 0) == 0 for options in plan.PATCHES.values())
+    assert tiled.scorer_options == plan.PATCHES["patchcore"]
+    assert whole.scorer_options == plan.ALONE["patchcore"]
+    assert all(options.get("top", 0) == 0 for options in (*plan.PATCHES.values(), *plan.ALONE.values()))
 
 
 def test_without_weights_there_is_a_way_and_it_is_said(published):

@@ -109,7 +109,7 @@ def test_only_a_network_with_maps_and_no_named_scorer_selects(monkeypatch):
         assert not plan.choose([header] * 60, 1, asked).selects
     named = plan.choose([header] * 60, 1, plan.UserChoices(scorer="padim"))
     assert named.model_options["patch_layers"] == plan.LAYERS
-    assert named.scorer_options == plan.PATCHES["padim"]
+    assert named.scorer_options == plan.ALONE["padim"]
 
 
 def test_in_a_fusion_the_pooled_feature_weighs_more_than_places_and_the_picture_as_a_whole_less():

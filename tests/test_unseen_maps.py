@@ -25,6 +25,7 @@ CASES = {
     "patchcore": ("patchcore", PATCHCORE),
     "patchcore, one map": ("patchcore", {**PATCHCORE, "feature": "fine"}),
     "patchcore, a patch per image": ("patchcore", {"feature": "features", "coreset": N, "capacity": N}),
+    "padim, a deep layer": ("padim", {**PADIM, "whole": "coarse"}),
     "padim, centred": ("padim", {**PADIM, "centred": True}),
     "fused": (
         "fused",

@@ -68,6 +68,17 @@ statistics see different defects. Memories in lengths by the patches' covariance
 larger ones find more: of twice as many patches a little more yet, and slower. With `layer3` as well less is found, and
 marks reach further. Smoothed over 3×3 places, maps show better where.
 """
+DEEP = "layer3"
+ALONE: Mapping[str, Mapping[str, Any]] = {
+    "patchcore": {
+        **PATCHES["patchcore"],
+        "feature": ("layer2", DEEP, "statistics"),
+        "whole": DEEP,
+    },
+    "padim": {**PATCHES["padim"], "feature": (*LAYERS, DEEP)},
+}
+"""As `PATCHES`, of pictures that are seen whole where nothing is fused with it: a scorer that stands alone has to know
+what pictures show as well, and finds fewer of the smallest defects for it."""
 TILED = ("patchcore", "subspace", "patchwise")
 """Scorers of patches that know no positions, so that tiles are alike to them."""
 REMEMBERED = 256, 10_000
@@ -283,7 +294,7 @@ def _tiled(
         frame="tiles",
         precision=asked.precision,
         selects=asked.scorer is None,
-        **_settings(method, model, scorer, side, found, len(headers)),
+        **_settings(method, model, scorer, side, found, len(headers), tiled=True),
     )
 
 
@@ -377,6 +388,7 @@ def _settings(
     found: weights.Weights | None,
     n: int,
     sees: tuple[int, int] | None = None,
+    tiled: bool = False,
 ) -> dict[str, Any]:
     """Options that were measured to do well on the sets of `experiments.presets`."""
     options: dict[str, Any] = {}
@@ -387,7 +399,7 @@ def _settings(
         if scorer == "knn":
             options["scorer_options"] = nearest(n)
         if scorer in ("padim", "patchcore", "patchwise", "subspace"):
-            options["scorer_options"] = dict(PATCHES.get(scorer, {}))
+            options["scorer_options"] = dict({**PATCHES, **({} if tiled else ALONE)}.get(scorer, {}))
             options.setdefault("model_options", {})["patch_layers"] = LAYERS
     if method == "hog_ocsvm" and model == "hog":
         options["model_options"] = coarse(side)

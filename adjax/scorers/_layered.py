@@ -6,9 +6,14 @@ with u_l the unit of layer l: what the scorer's own distance of a normal patch i
 PaDiM and PatchCore, are one long feature, in which the deepest and widest decides: it sees what a picture shows, and
 overlooks a small defect. Apart, each has its say; fewer covariances are fitted, and fewer distances computed, since a
 deep layer has few places. Each map is first averaged over 3×3 places, zeros beyond the edge, as for `patches`
-(`adjax.models._patches`); those of the layers are brought to the size of the first (bilinear). A centred map has its
+(`adjax.models._patches`); those of the layers are brought to the size of the finest (bilinear). A centred map has its
 image's own mean subtracted before: light and contrast move all places of a picture alike, and hide what is odd in
-one. What is odd of the picture as a whole is then for another scorer to see: that of `overall`, the means.
+one. What is odd of the picture as a whole is then for another scorer to see: that of `overall`, the means. Or a deep
+layer w, which knows what pictures show, tells it alone: half of its mean takes the place of the map's own,
+
+    map(f) − mean_p map(f)_p + ½ mean_p map_w(f_w)_p / u_w
+
+so that more pictures of something else are found; where defects are is less clear the more of it there is.
 
 Reference:
   Defard et al., "PaDiM" (ICPR Workshops 2021), and Roth et al., "Towards total recall in industrial anomaly detection"
@@ -18,6 +23,7 @@ Reference:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -31,6 +37,8 @@ from adjax.scorers._blocks import by_blocks
 from adjax.scorers._vectors import LIMIT
 from adjax.types import Outputs, PyTree, Scorer
 
+WHOLE = 0.5
+"""Of the mean of a picture's map of the deep layer; see above."""
 SOURCE = "_source"
 """Name under which scorers of layers get a number of each image (`adjax.scorers._reservoir.source_of`)."""
 
@@ -42,26 +50,30 @@ def layered(
     smooth: bool,
     top: float,
     centred: bool,
+    whole: str | None = None,
 ) -> Scorer:
     """Combines a scorer of places on several maps of a network.
 
     Args:
       make: the scorer that scores the output of a name, float [N, h, w, C].
-      features: names of the outputs, at least one; the first has the finest grid.
+      features: names of the outputs, at least one.
       unit: u of a fitted state, > 0.
       smooth: average the combined map over 3×3 places.
       top: share of the places whose mean is the score, in [0, 1]; 0 is the maximum.
       centred: subtract from every map its mean over the places of an image.
+      whole: w above, of `features`; None: the map's own mean stays.
 
     Returns:
       A `Scorer`; an image left out of the fit of one layer is left out of all.
 
     Raises:
-      ValueError: no features, or one twice; in fitting, an output that is not a map.
+      ValueError: no features, or one twice; `whole` none of them, or centred; in fitting, an output that is not a map.
     """
     names = tuple(features)
     if not names or len(set(names)) < len(names):
         raise ValueError(f"feature {names}: name at least one output, and none twice")
+    if whole is not None and (centred or whole not in names):
+        raise ValueError(f"whole={whole!r}, centred={centred}: must be one of feature {names}, and of maps not centred")
     parts = [make(name) for name in names]
     left_out = [part.unseen_maps for part in parts]
 
@@ -104,9 +116,12 @@ def layered(
         return top_mean(unseen_maps(stats, state, outputs, labels), top)[:, None]
 
     def _combined(state: tuple[PyTree, ...], each: Sequence[jax.Array]) -> jax.Array:
-        size = each[0].shape[1:3]
-        found = [_enlarged(x / unit(own), size) for x, own in zip(each, state, strict=True)]
-        mean = jnp.stack(found).mean(0)
+        found = {name: x / unit(own) for name, x, own in zip(names, each, state, strict=True)}
+        size = max((x.shape[1:3] for x in found.values()), key=math.prod)
+        mean = jnp.stack([_enlarged(x, size) for x in found.values()]).mean(0)
+        if whole is not None:
+            own, deep = (x.mean((1, 2), keepdims=True) for x in (mean, found[whole]))
+            mean = jnp.where(jnp.isposinf(mean), mean, mean - own + WHOLE * deep)
         return averaged(mean) if smooth else mean
 
     def _pooled(outputs: Outputs) -> dict[str, jax.Array]:
@@ -120,14 +135,17 @@ def layered(
     return made._replace(unseen=unseen, unseen_maps=unseen_maps) if all(left_out) else made
 
 
-def check_several(feature: str, centred: bool) -> None:
-    """Refuses to centre a single feature: that of `patches` is averaged before, and has zeros beyond its edge.
+def check_several(feature: str, centred: bool, whole: str | None) -> None:
+    """Refuses what only maps of several features have: one alone is `patches`, averaged before, with zeros beyond its
+    edge.
 
     Raises:
-      ValueError: centred.
+      ValueError: centred, or whole is named.
     """
-    if centred:
-        raise ValueError(f"centred=True, feature={feature!r}: only of several are maps centred; give ({feature!r},)")
+    if centred or whole is not None:
+        raise ValueError(
+            f"centred={centred}, whole={whole!r}, feature={feature!r}: only several have either; give ({feature!r},)"
+        )
 
 
 def _enlarged(maps: jax.Array, size: Sequence[int]) -> jax.Array:

@@ -61,6 +61,7 @@ def padim(
     smooth: bool = False,
     top: float = 0.0,
     centred: bool = False,
+    whole: str | None = None,
 ) -> Scorer:
     """PaDiM on `outputs[feature]`, float [N, h, w, C], or the same flattened.
 
@@ -76,6 +77,8 @@ def padim(
       top: share of the places whose mean is the score, in [0, 1]; 0 is the maximum, as in the paper.
       centred: of several features, subtract from each map its mean over the places of an image. A picture that is odd
         as a whole, one without anything in it say, isn't then: fuse it with a scorer of `overall`.
+      whole: of several features, a deep one, which knows what a picture shows: half of the mean of its map over the
+        places of an image takes the place of the combined map's own. For pictures in which anything may be odd.
 
     Returns:
       A `Scorer`; `distances` has one column, and `maps` tells where. An image with a NaN scores NaN. Images with
@@ -84,7 +87,7 @@ def padim(
 
     Raises:
       ValueError: an empty grid, no channels, shrinkage or top outside of [0, 1]; a grid or dim of several features,
-        centred of a single one; in fitting, patches of another shape.
+        centred or whole of a single one; in fitting, patches of another shape.
     """
     check_top(top)
     if not isinstance(feature, str):
@@ -99,8 +102,9 @@ def padim(
             smooth,
             top,
             centred,
+            whole,
         )
-    check_several(feature, centred)
+    check_several(feature, centred, whole)
     if channels < 1 or (grid is not None and min(grid) < 1):
         raise ValueError(f"grid {grid}, channels={channels}: must be at least 1 each")
     inner = mahalanobis("tied", shrinkage, "places", solver="cholesky" if shrinkage else "eigen")

@@ -84,6 +84,7 @@ def patchcore(
     top: float = 0.0,
     shrinkage: float | None = None,
     centred: bool = False,
+    whole: str | None = None,
 ) -> Scorer:
     """PatchCore on `outputs[feature]`, float [N, h, w, C]; or [N, C], one patch per image.
 
@@ -103,6 +104,8 @@ def patchcore(
         in [0, 1]; at 1 each channel is in units of its standard deviation. None: Euclidean, as in the paper.
       centred: of several features, subtract from each map its mean over the places of an image. A picture that is odd
         as a whole, one without anything in it say, isn't then: fuse it with a scorer of `overall`.
+      whole: of several features, a deep one, which knows what a picture shows: half of the mean of its map over the
+        places of an image takes the place of the combined map's own. For pictures in which anything may be odd.
 
     Returns:
       A `Scorer`; `distances` has one column, and `maps` tells where, not weighted. An image with a NaN scores NaN.
@@ -111,7 +114,7 @@ def patchcore(
 
     Raises:
       ValueError: coreset, neighbours, top or shrinkage out of range; neighbours or dim of several features, or centred
-        of a single one; in fitting, another number of channels.
+        or whole of a single one; in fitting, another number of channels.
     """
     if not 1 <= neighbours <= coreset <= capacity:
         raise ValueError(f"neighbours={neighbours}, coreset={coreset}, capacity={capacity}: must be ≥ 1 and ascend")
@@ -125,8 +128,8 @@ def patchcore(
                 "patch to weigh, and dims of their own; leave both out"
             )
         one = partial(patchcore, coreset, capacity, seed=seed, shrinkage=shrinkage)
-        return layered(lambda name: one(feature=name), feature, _spread, smooth, top, centred)
-    check_several(feature, centred)
+        return layered(lambda name: one(feature=name), feature, _spread, smooth, top, centred, whole)
+    check_several(feature, centred, whole)
 
     def init(shape: int | tuple[int, ...], classes: int) -> Sample:
         return _reservoir.init(capacity, dim or np.atleast_1d(shape)[-1], classes)
