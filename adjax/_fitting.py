@@ -103,7 +103,10 @@ def fit_streamed(
     state = jax.jit(scorer.finalize)(stats)
     if len(images) > MOST_CALIBRATING:
         rows = _evenly(labels, classes)
-        images, labels, kept = images[rows], labels[rows], []
+        if kept:
+            parts = ({name: np.asarray(x[name])[:real] for name in x} for x, real in kept)
+            outputs, kept = jax.tree.map(lambda *x: np.concatenate(x), *parts), []
+        images, labels = images[rows], labels[rows]
         outputs = outputs and {name: x[rows] for name, x in outputs.items()}
         padded = _padded(labels, size)
     far = jax.jit(partial(calibrating, scorer))  # fetched at once, so that no outputs wait in memory

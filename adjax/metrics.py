@@ -62,6 +62,8 @@ def _rank(scores: Scores, labels: Labels, mask: Mask) -> _Ranks:
     group = jnp.asarray(labels).astype(bool).astype(jnp.int32)
     if mask is not None:
         group = jnp.where(jnp.asarray(mask), group, 2)
+    if not scores.size:
+        scores, group = jnp.zeros(1), jnp.full(1, 2)
     scores = jnp.where(jnp.isnan(scores), jnp.inf, scores)
     scores, group = lax.sort((scores, group), num_keys=1, is_stable=False)
     step, end = scores[1:] != scores[:-1], jnp.ones(1, bool)

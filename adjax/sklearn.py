@@ -10,12 +10,14 @@ that is adjax's: p-values, `export`, and of images `save`.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import warnings
 from collections.abc import Mapping
 from numbers import Real
 from typing import Any, Literal
 
+import jax.numpy as jnp
 import numpy as np
 from sklearn.base import BaseEstimator, OutlierMixin
 from sklearn.utils import Tags
@@ -88,6 +90,7 @@ class _Outliers(OutlierMixin, BaseEstimator):
             known = np.isfinite(scores)
             least = scores[known].min(initial=np.inf)  # none: nothing is normal
             self.offset_ = float(np.percentile(np.where(known, scores, least), 100 * float(self.contamination)))
+            self.detector_ = dataclasses.replace(fitted, threshold=jnp.float32(-self.offset_))
             return
         if n := len(fitted.calibration_scores):
             rate = self.false_positive_rate_ = max(FALSE_POSITIVE_RATE, 1 / (n + 1))

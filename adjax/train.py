@@ -390,6 +390,7 @@ def _check(method, images, table, mesh, batch_size, augment, steps_per_dispatch)
     )
     for name, value, least, most in limits:
         if not least <= value <= most:
-            raise ValueError(f"{name} {value}: must lie between {least} and {most:,} for images of {side} px")
+            of = "" if name == "steps_per_dispatch" else f" for images of {side} px"
+            raise ValueError(f"{name} {value}: must lie between {least} and {most:,}{of}")
     if augment.rotate and images.shape[1] != images.shape[2]:
         raise ValueError(f"images of {images.shape[1]}×{images.shape[2]} px can't be rotated: they must be square")

@@ -265,7 +265,7 @@ def figures(
     result = {f"{prefix}{name}": value for name, value in result.items()}
     result["id_rejected"] = flagged[truth == 0].mean()
     alpha = round(1 - quantile, 6)
-    if alpha > 0 and len(level["held_out"]) >= 1 / alpha - 1:
+    if alpha > 0 and len(level["held_out"]) >= thresholds.needed(alpha):
         flagged = np.asarray(thresholds.is_anomalous(scores, thresholds.conformal(level["held_out"], alpha)))
         result[f"{prefix}f1_conformal"] = metrics.f1(flagged, truth)
         result["id_rejected_conformal"] = flagged[truth == 0].mean()

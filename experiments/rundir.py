@@ -114,7 +114,7 @@ def _revision() -> str | None:
     try:
         revision = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10)
         changed = subprocess.run(
-            [*git, "status", "--porcelain", "--", ":/adjax", ":/experiments/*.py"],
+            [*git, "status", "--porcelain", "--", ":/adjax", ":/experiments/*.py", ":/benchmarks/*.py"],
             capture_output=True,
             text=True,
             timeout=10,

@@ -206,7 +206,7 @@ class Best:
             if len(found.get(of, ())) == members:
                 self.scores, self.steps = np.array(found[of]), np.array(found["step"])
                 self.file = found["arrays"]
-                self.arrays = load_file(directory / f"{self.file}.safetensors")
+                self.arrays = load_file(directory / f"{self.file}.safetensors") if self.file else {}
 
     def offer(self, step: int, params: PyTree, scores: np.ndarray) -> None:
         """Takes the members that are better than they ever were."""
@@ -244,6 +244,7 @@ class Best:
     def _write(self, ended_at: int | None) -> None:
         if not self._writes:
             return
+        self.directory.mkdir(parents=True, exist_ok=True)
         record = {self.of: self.scores.tolist(), "step": self.steps.tolist(), "arrays": self.file, "ended_at": ended_at}
         write_json(self.directory / "best.json", record)
 

@@ -100,3 +100,9 @@ def test_copies_of_a_picture_are_held_out_together(tmp_path):
     images[:] = images[:1]
     with pytest.raises(DataError, match="1 different normal images that can be read beside 99 copies"):
         fit.hold_out(np.zeros(100, int), 0.05, seed=0, images=images)
+
+
+def test_the_share_of_normal_pictures_flagged_where_most_anomalies_are():
+    normal, odd = np.arange(100, dtype=np.float32), np.concatenate([np.full(19, 89.5), [5]]).astype(np.float32)
+    judged = fit.of_scores(1.0, normal, odd)
+    assert judged.fpr95 == pytest.approx(0.1)  # the other convention, anomalies accepted, has 0.95

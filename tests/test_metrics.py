@@ -324,3 +324,9 @@ def test_shapes_in_signatures_are_checked():
     pytest.importorskip("beartype")
     with pytest.raises(TypeCheckError, match="labels"):
         metrics.auroc(np.zeros(4, np.float32), np.zeros(3, np.int32))
+
+
+def test_of_no_rows_nothing_is_known():
+    none = np.zeros(0, np.float32), np.zeros(0, np.int32)
+    for figure in (metrics.auroc, metrics.aupr, metrics.fpr_at_tpr):
+        assert np.isnan(figure(*none))

@@ -55,7 +55,17 @@ def test_a_scorer_gets_its_own_options_and_no_others(method):
         scorers.make(scorer, **recipe.scorer_options)
 
 
-def test_what_works_for_no_network_is_red():
+@pytest.mark.slow
+@pytest.mark.parametrize("method", METHODS)
+def test_a_pair_is_what_was_found(method):
+    """A sample: `python -m experiments.pairs` tries them all."""
+    given = pairs.trained(method)
+    for scorer in sorted(scorers.SCORERS)[METHODS.index(method) % 9 :: 9]:
+        said, found = pairs.pair(given, scorer), FOUND[method][scorer]
+        assert said.split(";")[0] == found.split(";")[0], scorer  # the rest names all others
+
+
+def test_what_no_network_has_is_refused():
     given = pairs.Trained(Recipe("random").build((8, 8, 1), ("normal",)).spec, {}, None, None, None, {})
     assert pairs.pair(given, "fused").startswith("refused: scorer 'fused' needs the options")
     assert pairs.pair(given, "padim").startswith("refused: scorer 'padim' can't be fed by method 'random'")

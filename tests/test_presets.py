@@ -245,6 +245,9 @@ def test_nothing_kept_is_the_last_state(tmp_path):
     best = Best(tmp_path, 2, 0)
     best.offer(1, params(1), np.array([np.nan, np.nan]))
     assert best.params(params(7))["network"]["w"][0, 0] == 7
+    assert best.end(3)
+    assert Best.ended_at(tmp_path) == 3
+    assert Best(tmp_path, 2, 3).params(params(7))["network"]["w"][0, 0] == 7
 
 
 def test_spread_over_seeds_is_that_of_their_means():

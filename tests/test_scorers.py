@@ -303,6 +303,12 @@ def test_lower_precision_features_are_scored_in_float32(name):
 
 
 def test_unknown_names_and_options_are_refused():
+    for of in (
+        {"name": "fused", "names": ["euclid"], "offsets": [0], "scales": [1]},
+        {"name": "patchwise", "scorer": "euclid"},
+    ):
+        with pytest.raises(ValueError, match="no scorer 'euclid'; there are: ash, center,"):
+            scorers.make(**of)
     with pytest.raises(ValueError, match="no scorer 'euclid'; there are: ash, center,"):
         scorers.make("euclid")
     with pytest.raises(ValueError, match=r"shrinkage 1\.5 must lie in \[0, 1\]"):

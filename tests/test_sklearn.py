@@ -151,6 +151,9 @@ def test_contamination_is_the_share_that_is_flagged(share):
     assert abs(flagged.sum() - share * len(ZEROS)) <= 1
     np.testing.assert_array_equal(made.decision_function(ZEROS) < 0, flagged)
     assert made.offset_ == np.percentile(made.score_samples(ZEROS), 100 * share)
+    np.testing.assert_array_equal(
+        made.detector_.predict(ZEROS.astype(np.float32)), flagged
+    )  # what is saved decides alike
 
 
 @pytest.mark.parametrize("share", [np.float32(0.1), np.float64(0.1), Fraction(1, 10), 0.1])

@@ -313,7 +313,7 @@ def test_members_refuses_by_value_limit_and_mend(hparams, seeds, rows, labels, m
         ({"augment": Augment(shift_px=-1)}, "shift_px -1: must lie between 0 and 7 for images of 8 px"),
         ({"augment": Augment(shift_px=8)}, "shift_px 8: must lie between 0 and 7 for images of 8 px"),
         ({"augment": Augment(crop_px=4)}, "crop_px 4: must lie between 0 and 3 for images of 8 px"),
-        ({"steps_per_dispatch": 0}, "steps_per_dispatch 0: must lie between 1 and 2,147,483,647"),
+        ({"steps_per_dispatch": 0}, r"steps_per_dispatch 0: must lie between 1 and 2,147,483,647$"),
         ({"layout": "pmap"}, "layout 'pmap': must be 'vmap', 'map' or 'auto'"),
         ({"images": np.zeros((60, 8, 8, 1))}, r"float64: must be uint8 \[N, H, W, C\]"),
         ({"images": np.zeros((60, 8, 8), np.uint8)}, r"\(60, 8, 8\), uint8: must be uint8 \[N, H, W, C\]"),

@@ -318,7 +318,7 @@ def evaluate(
       train: the normal images that it learned from, for the baselines; None: without them.
 
     Returns:
-      The figures, a `Evaluation`.
+      The figures, an `Evaluation`.
     """
     levels = detector.calibration_scores if normal is None else detector.score(normal)
     return of_scores(
@@ -345,7 +345,7 @@ def of_scores(
       pixels, trivial: figures that are known already.
 
     Returns:
-      The figures, a `Evaluation`.
+      The figures, an `Evaluation`.
     """
     scores = np.concatenate([levels, anomalous])
     truth = np.repeat([0, 1], [len(levels), len(anomalous)])
@@ -354,7 +354,7 @@ def of_scores(
     return Evaluation(
         (value, low, high),
         float(metrics.aupr(scores, truth)),
-        float(metrics.fpr_at_tpr(scores, truth)),
+        float(metrics.fpr_at_tpr(scores, truth, positive="anomalous")),
         float(flagged[truth == 1].mean()),
         float(flagged[truth == 0].mean()),
         len(levels),

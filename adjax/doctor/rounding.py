@@ -22,7 +22,7 @@ class Moved(NamedTuple):
     """What rounding does to scores.
 
     Attributes:
-      largest: the largest difference of two scores, which lie about between 0 and 1.
+      largest: the largest difference of two scores, in their unit.
       decisions: how many images get the other decision.
       images: how many were scored.
     """

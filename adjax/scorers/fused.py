@@ -44,7 +44,7 @@ def fused(
     Raises:
       ValueError: no names, not as many of the others, or a scale that is not positive.
     """
-    from adjax.scorers import SCORERS  # when called: the registry knows this file
+    from adjax.scorers import make  # when called: the registry knows this file
 
     names = tuple(names)
     each = [dict(o) for o in (options or [{}] * len(names))]
@@ -53,7 +53,7 @@ def fused(
         raise ValueError(f"names {names}, options {options}, offsets {offsets}, scales {scales}: must be as many")
     if not (d > 0).all() or not np.isfinite(m).all():
         raise ValueError(f"offsets {offsets}, scales {scales}: must be finite, and scales positive")
-    parts = [SCORERS[name](**o) for name, o in zip(names, each, strict=True)]
+    parts = [make(name, **o) for name, o in zip(names, each, strict=True)]
 
     def init(shapes: int | Sequence[Any], classes: int) -> tuple[PyTree, ...]:
         shapes = [shapes] * len(parts) if isinstance(shapes, int) else shapes

@@ -19,6 +19,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from adjax._numerics import averaged, check_top, top_mean
+from adjax.factories import look_up
 from adjax.scorers._vectors import LIMIT
 from adjax.types import Outputs, PyTree, Scorer
 
@@ -57,13 +58,13 @@ def patchwise(
       left out of the fit.
 
     Raises:
-      ValueError: a share outside of [0, 1].
+      ValueError: an unknown name; a share outside of [0, 1].
     """
     check_top(top)
     if isinstance(scorer, str):
         from adjax.scorers import SCORERS  # when called: the registry knows this file
 
-        scorer = SCORERS[scorer]
+        scorer = look_up("scorer", SCORERS, scorer)
     inner = scorer(feature="patch", **options)
 
     def init(shape: int | tuple[int, ...], classes: int) -> Stats:
