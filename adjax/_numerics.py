@@ -47,6 +47,21 @@ def highest(x: jax.Array, axis: int | tuple[int, ...] = -1) -> jax.Array:
     return jnp.where(jnp.isnan(x).any(axis), jnp.nan, x.max(axis))
 
 
+def at_least(x: jax.Array, low: Any) -> jax.Array:
+    """The larger of x and a bound, float[...]; NaN stays NaN, which XLA's own maximum on CPU loses in some fusions."""
+    return jnp.where(x < low, low, x)
+
+
+def at_most(x: jax.Array, high: Any) -> jax.Array:
+    """The smaller of x and a bound, as `at_least`."""
+    return jnp.where(x > high, high, x)
+
+
+def clipped(x: jax.Array, limit: float) -> jax.Array:
+    """x in ±limit, as `at_least`."""
+    return at_most(at_least(x, -limit), limit)
+
+
 def place_of_highest(x: jax.Array) -> jax.Array:
     """Finds the first of the highest along the last axis, as `argmax` does, which goes number by number on a CPU.
 

@@ -129,7 +129,7 @@ class Detector:
             as trained.
 
         Returns:
-          float32[N]; NaN where an image holds one, which `predict` never takes for normal.
+          float32[N]; NaN where an image holds one, or a pixel that is not finite: `predict` never takes it for normal.
 
         Raises:
           ValueError: images of another shape or dtype.
@@ -363,9 +363,20 @@ def outputs_of(detector: Detector, images: jax.Array) -> Outputs:
       images: uint8 or float [N, H, W, C], as for `Detector.score`.
 
     Returns:
-      The outputs by name, N rows each.
+      The outputs by name, N rows each; NaN throughout for an image that has a NaN, or a pixel that is not finite: a
+      network may lose it.
     """
-    return resolve(detector.spec).method.outputs(detector.params, seen(detector.normalise, images))
+    found = resolve(detector.spec).method.outputs(detector.params, seen(detector.normalise, images))
+    if not jnp.issubdtype(images.dtype, jnp.floating):
+        return found
+    odd = ~jnp.isfinite(images) if isinstance(detector.spec, Spec) else jnp.isnan(images)
+    broken = odd.any(tuple(range(1, images.ndim)))
+
+    def marked(x: jax.Array) -> jax.Array:
+        rows = broken.reshape(-1, *[1] * (x.ndim - 1))
+        return jnp.where(rows, jnp.asarray(jnp.nan, x.dtype), x) if jnp.issubdtype(x.dtype, jnp.floating) else x
+
+    return {name: marked(x) for name, x in found.items()}
 
 
 @functools.lru_cache

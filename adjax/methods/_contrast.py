@@ -18,8 +18,8 @@ def powered(images: jax.Array, gamma: float) -> jax.Array:
     """
     if gamma == 1:
         return images
-    positive = images > 0
-    return jnp.where(positive, jnp.where(positive, images, 1) ** gamma, 0)
+    none = images <= 0  # written so that NaN stays NaN
+    return jnp.where(none, 0, jnp.where(none, 1, images) ** gamma)
 
 
 def contrast_normalised(images: jax.Array) -> jax.Array:

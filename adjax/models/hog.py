@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from adjax._numerics import at_most
+
 _EPS = 1e-5
 _CLIP = 0.2
 _SLACK = 3e-5
@@ -78,7 +80,7 @@ class HOG(nnx.Module):
         rows, columns = (n - size + 1 for n in cells.shape[1:3])
         shifted = [cells[:, i : i + rows, j : j + columns] for i in range(size) for j in range(size)]
         blocks = jnp.concatenate(shifted, -1)
-        blocks = _unit(jnp.minimum(_unit(blocks), _CLIP))
+        blocks = _unit(at_most(_unit(blocks), _CLIP))
         return {"features": blocks.reshape(blocks.shape[0], -1)}
 
     def _cells(self, x: jax.Array) -> jax.Array:

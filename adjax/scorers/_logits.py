@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from adjax._numerics import place_of_highest
+from adjax._numerics import at_least, place_of_highest
 from adjax.scorers._vectors import within
 from adjax.types import Outputs, Scorer
 
@@ -133,7 +133,7 @@ def guarded(score: jax.Array, outputs: Outputs, *names: str) -> jax.Array:
     total = jnp.zeros_like(score)
     for name in names:
         x = outputs[name].astype(jnp.float32)
-        size = jnp.maximum(x, 0) if name == "logits" else jnp.abs(x)
+        size = at_least(x, 0) if name == "logits" else jnp.abs(x)
         total = total + (_SMALL * size).sum(-1)  # one pass, and no sum of finite numbers is infinite
     return jnp.where(jnp.isfinite(total), score, total)
 

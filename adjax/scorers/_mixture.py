@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from adjax._kmeans import kmeans
-from adjax._numerics import EXACT
+from adjax._numerics import EXACT, at_most
 from adjax.scorers._whiten import floored, triangular, whitening
 
 _LARGEST = 1e38
@@ -160,7 +160,7 @@ def log_densities(state: State, x: jax.Array) -> jax.Array:
         mean, whiten = (*of, state.whiten[0]) if tied else of
         rest = x - mean[None]
         rest = rest * whiten[None] if diagonal else jnp.matmul(rest, whiten, precision=EXACT)
-        return jnp.minimum(jnp.square(rest).sum(-1), _LARGEST)
+        return at_most(jnp.square(rest).sum(-1), _LARGEST)
 
     each = (state.means,) if tied else (state.means, state.whiten)
     return state.offset[None] - 0.5 * lax.map(square, each).T

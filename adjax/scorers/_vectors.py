@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from adjax._numerics import EXACT
+from adjax._numerics import EXACT, clipped
 from adjax.types import Outputs
 
 LIMIT = 1e15
@@ -31,7 +31,7 @@ def within(outputs: Outputs, feature: str) -> jax.Array:
     Returns:
       float32[N, ...]; NaN stays NaN.
     """
-    return jnp.clip(outputs[feature].astype(jnp.float32), -LIMIT, LIMIT)
+    return clipped(outputs[feature].astype(jnp.float32), LIMIT)
 
 
 def length(x: jax.Array) -> jax.Array:

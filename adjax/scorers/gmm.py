@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from adjax._numerics import EXACT, anchor_of
+from adjax._numerics import EXACT, anchor_of, clipped
 from adjax.scorers import _reservoir
 from adjax.scorers._leave_one_out import own_square, without
 from adjax.scorers._mixture import Options, State, check, log_densities, maximise, of_moments
@@ -105,12 +105,12 @@ def gmm(
         return of_moments(options, anchor, (counts > 0).astype(jnp.float32), mean, cov, variance)
 
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
-        x = jnp.clip(outputs[feature].astype(jnp.float32), -_LIMIT, _LIMIT) - state.origin[None]
+        x = clipped(outputs[feature].astype(jnp.float32), _LIMIT) - state.origin[None]
         return -jax.nn.logsumexp(log_densities(state, x), -1)
 
     def unseen(stats: Sums, state: State, outputs: Outputs, labels: jax.Array) -> jax.Array:
         count, whiten = stats.all.counts[0], state.whiten[0]
-        r = jnp.clip(outputs[feature].astype(jnp.float32), -_LIMIT, _LIMIT) - state.origin[None] - state.means
+        r = clipped(outputs[feature].astype(jnp.float32), _LIMIT) - state.origin[None] - state.means
         z = jnp.matmul(r, whiten, precision=EXACT)
         gram = jnp.matmul(whiten.T, whiten, precision=EXACT)
         gone = without(r, z, gram, count, jnp.full(len(r), count), shrinkage)

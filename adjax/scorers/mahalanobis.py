@@ -36,7 +36,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from adjax._numerics import EXACT, anchor_of, lowest, rows_at
+from adjax._numerics import EXACT, anchor_of, at_least, clipped, lowest, rows_at
 from adjax.scorers._blocks import by_blocks
 from adjax.scorers._leave_one_out import own_square, without
 from adjax.scorers._whiten import triangular, whitening
@@ -122,7 +122,7 @@ def _squares(z: jax.Array, means: jax.Array, present: jax.Array) -> jax.Array:
     if len(means) < _MANY:
         return jnp.square(z[:, None] - means[None]).sum(-1)
     cross = jnp.matmul(z, means.T, precision=EXACT)
-    square = jnp.maximum(jnp.square(z).sum(-1)[:, None] - 2 * cross + jnp.square(means).sum(-1)[None], 0)
+    square = at_least(jnp.square(z).sum(-1)[:, None] - 2 * cross + jnp.square(means).sum(-1)[None], 0)
     square = jnp.where(present[None], square, jnp.inf)  # none of the nearest
     return lax.platform_dependent(square, z, means, cpu=_scattered, default=_selected)
 
@@ -228,7 +228,7 @@ def mahalanobis(
 
     def distances(state: State, outputs: Outputs) -> Float[Array, "N K"]:
         def squares(x: jax.Array) -> jax.Array:
-            x = jnp.clip(x.astype(jnp.float32), -_LIMIT, _LIMIT) - state.origin[None]
+            x = clipped(x.astype(jnp.float32), _LIMIT) - state.origin[None]
             if tied:
                 return _squares(jnp.matmul(x, state.whiten[0], precision=EXACT), state.means, state.present)
             return lax.map(partial(one_class, x), (state.means, state.whiten)).T
@@ -251,7 +251,7 @@ def mahalanobis(
 
         def block(of: tuple[jax.Array, jax.Array]) -> jax.Array:
             rows, labels = of
-            x = jnp.clip(rows.astype(jnp.float32), -_LIMIT, _LIMIT) - state.origin[None]
+            x = clipped(rows.astype(jnp.float32), _LIMIT) - state.origin[None]
             own, mine = stats.counts[labels], jax.nn.one_hot(labels, stats.counts.size, dtype=bool)
             r = x - stats.mean[labels]
             if tied:

@@ -22,7 +22,7 @@ from jax import lax
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
-from adjax._numerics import EXACT
+from adjax._numerics import EXACT, at_least, clipped
 from adjax.scorers import _reservoir
 from adjax.scorers._reservoir import Sample
 from adjax.types import Outputs, Scorer
@@ -98,12 +98,12 @@ def ocsvm(
         return State(origin, scale, rows, weights, rho)
 
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
-        x = jnp.clip(outputs[feature].astype(jnp.float32), -_LIMIT, _LIMIT)
+        x = clipped(outputs[feature].astype(jnp.float32), _LIMIT)
         x = (x - state.origin[None]) * state.scale
         # The expanded square: what it loses of a distance, the kernel does not feel.
         inner = jnp.matmul(x, state.vectors.T, precision=EXACT)
         square = jnp.square(x).sum(-1)[:, None] - 2 * inner + jnp.square(state.vectors).sum(-1)[None]
-        kernel = jnp.exp(-jnp.maximum(square, 0))
+        kernel = jnp.exp(-at_least(square, 0))
         return state.rho - jnp.matmul(kernel, state.weights[:, None], precision=EXACT)[:, 0]
 
     return Scorer.single(init, update, _reservoir.merge, finalize, score)

@@ -31,7 +31,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
-from adjax._numerics import EXACT, averaged, check_top, in_bfloat16s, top_mean
+from adjax._numerics import EXACT, averaged, check_top, clipped, in_bfloat16s, top_mean
 from adjax.scorers import _reservoir
 from adjax.scorers._coreset import furthest
 from adjax.scorers._layered import SOURCE, check_several, layered
@@ -237,11 +237,11 @@ def _spread(state: State) -> jax.Array:
 
 
 def _relative(state: State, x: jax.Array) -> jax.Array:
-    x = jnp.clip(x.astype(jnp.float32), -LIMIT, LIMIT)
+    x = clipped(x.astype(jnp.float32), LIMIT)
     x = x - state.origin.reshape((1,) * (x.ndim - 1) + (-1,))
     if state.whiten is None:
         return x
-    return jnp.clip(jnp.matmul(x, state.whiten, precision=EXACT), -LIMIT, LIMIT)
+    return clipped(jnp.matmul(x, state.whiten, precision=EXACT), LIMIT)
 
 
 def _whitening(rows: jax.Array, known: jax.Array, original: jax.Array, shrinkage: float) -> jax.Array:
