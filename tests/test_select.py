@@ -105,7 +105,7 @@ def test_only_a_network_with_maps_and_no_named_scorer_selects(monkeypatch):
     header = plan.Header(300, 400, 3, "RGB")
     assert plan.choose([header] * 60, 1, plan.UserChoices()).selects
     assert plan.choose([header] * 60, 1, plan.UserChoices()).shape == (224, 288, 3)
-    for asked in (plan.UserChoices(scorer="gmm"), plan.UserChoices(side_px=64), plan.UserChoices("hog_ocsvm")):
+    for asked in (plan.UserChoices(scorer="gmm"), plan.UserChoices(side_px=16), plan.UserChoices("hog_ocsvm")):
         assert not plan.choose([header] * 60, 1, asked).selects
     named = plan.choose([header] * 60, 1, plan.UserChoices(scorer="padim"))
     assert named.model_options["patch_layers"] == plan.LAYERS
@@ -141,3 +141,11 @@ def test_maps_are_centred_where_a_map_is_of_a_whole_picture(frame):
     scorer, options = select._part("patchcore", of, 60)
     assert (scorer, options.get("centred", False)) == ("patchcore", frame == "whole")
     assert "centred" not in select._part("padim", of, 60)[1]
+
+
+@pytest.mark.parametrize(("px", "n", "several"), [(96, 60, True), (95, 60, False), (96, 20, False)])
+def test_what_defects_do_not_tell_is_not_compared(px, n, several):
+    of = dataclasses.replace(planned(), shape=(px, 128, 3), scorer="knn")
+    assert (select.candidates(of, n) == (("patchcore", "overall", "knn"),)) != several
+    classes = dataclasses.replace(of, scorer="mahalanobis")
+    assert (select.candidates(classes, n) == (("mahalanobis",),)) != several

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from adjax import methods, metrics, scorers
-from adjax.auto.plan import LAYERS, PATCHES, TrainingPlan, nearest
+from adjax.auto.plan import LAYERS, PATCHED_PX, PATCHES, TrainingPlan, nearest
 from adjax.data.defects import defects, foreign
 from adjax.data.io.scratch import Images
 from adjax.detector import extract
@@ -44,7 +44,8 @@ CUT: tuple[tuple[str, ...], ...] = (("patchcore",), ("subspace",))
 """What is compared, by the scorers that are fused: of whole pictures, and of tiles. The first is preferred."""
 FEWEST = 24
 """Least number of training pictures that tell which candidate is better. With fewer, PatchCore is fused with
-what sees the picture as a whole and with the nearest picture, and nothing is compared."""
+what sees the picture as a whole and with the nearest picture, and nothing is compared. Nor is it of pictures below
+`PATCHED_PX`: most show a thing, and a defect tells less than another thing does which scorer sees those."""
 FITTED, JUDGED, MADE = 120, 48, 32
 """Most pictures to fit to, most to evaluate on, and least number of defects."""
 BATCH_SIZE = 16
@@ -97,7 +98,12 @@ def refined(plan: TrainingPlan, images: Images, labels: np.ndarray, classes: tup
             f"synthetic defects, or as good as most (AUROC of defects, of unrelated ones): {each}"
         )
     else:
-        why = f"{len(images)} pictures don't tell which scorer is best (AUROC of defects, of unrelated ones): {each}"
+        few = (
+            f"{len(images)} pictures"
+            if len(images) < FEWEST
+            else f"synthetic defects in pictures below {PATCHED_PX} px"
+        )
+        why = f"{few} don't tell which scorer is best (AUROC of defects, of unrelated ones): {each}"
     options = {**plan.model_options, "patch_layers": LAYERS}
     changed = replace(
         plan,
@@ -169,12 +175,13 @@ def candidates(plan: TrainingPlan, n: int) -> tuple[tuple[str, ...], ...]:
       n: number of pictures or tiles.
 
     Returns:
-      The candidates, each by the names of the scorers that are fused; for tiles, none that knows positions.
+      The candidates, each by the names of the scorers that are fused; for tiles, none that knows positions. One, where
+      nothing tells which is best.
     """
     planned = plan.scorer or methods.entry(plan.method).scorer
     if plan.tiled:
         return CUT
-    if n < FEWEST:
+    if n < FEWEST or min(plan.shape[:2]) < PATCHED_PX:
         return ((*LOCAL, POOLED) if planned == POOLED else (planned,),)
     return tuple(dict.fromkeys((*WHOLE, (planned,))))
 
