@@ -170,6 +170,21 @@ def test_chains_of_file_systems(folder, tmp_path):
     assert sources.of("github://org:repo@branch/photos").title == "photos", "no password"
 
 
+def test_shards_in_an_archive(folder, tmp_path):
+    """fsspec closes an archive as soon as nobody holds its file system."""
+    pictures = [(folder / name).read_bytes() for name in NAMES]
+    made = pack(tmp_path / "0.tar", folder, NAMES), table(tmp_path / "0.parquet", image=pictures)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for path in made:
+            archive.write(path, f"in/{path.name}")
+    for suffix, names in ((".tar", NAMES), (".parquet", range(6))):
+        source = sources.of(f"zip://**/*{suffix}::{tmp_path}/x.zip")
+        found = source.find()
+        assert found.names == [f"in/0{suffix}/{name}" for name in names]
+        assert not found.unlisted
+        assert [content(source, name) for name in found.names] == pictures
+
+
 def test_odd_members(tmp_path):
     """What isn't a file, is there twice, stands at "./", or would lie elsewhere."""
     path = tmp_path / "odd.tar"
