@@ -277,6 +277,18 @@ def test_rows_of_parquet_files(folder, bucket, tmp_path):
     assert [content(both, f"1.parquet/{row}") for row in (2, 0, 1)] == [pictures[2], *pictures[:2]]
 
 
+def test_rows_of_a_file_that_would_lie_elsewhere(tmp_path):
+    made = table(tmp_path / "0.parquet", image=[b"picture"])
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name in ("0.parquet", "../up.parquet"):
+            archive.write(made, name)
+    source = sources.of(f"zip://**/*.parquet::{tmp_path}/x.zip")
+    assert source.find().names == ["../up.parquet/0", "0.parquet/0"]
+    with pytest.raises(DataError, match="no plain path"):
+        source.open("../up.parquet/0")
+    assert source.open("0.parquet/0").read() == b"picture"
+
+
 def test_rows_without_a_picture_and_files_that_are_no_parquet(tmp_path):
     table(tmp_path / "0.parquet", image=[b"no picture", None, {}.get(0)])
     (tmp_path / "1.parquet").write_bytes(b"PAR1 and no more")

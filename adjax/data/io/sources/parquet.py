@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from adjax.data.io import upload, walk
 from adjax.data.io.sources.folder import Folder
+from adjax.data.io.sources.names import check_name
 from adjax.data.io.sources.remote import Remote, Unreachable
 from adjax.data.io.sources.tar import shard_names
 from adjax.data.split import DataError
@@ -98,6 +99,7 @@ class Parquet:
 
     def open(self, name: str) -> BytesIO:
         """A row's picture."""
+        check_name(name)
         shard, _, row = name.rpartition("/")
         with _LOCK, _reading():  # threads that open the first rows of a group wait for one
             layout = _layout(self.shards, shard, self.column)
