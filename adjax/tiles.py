@@ -126,7 +126,7 @@ def _cells(detector: Detector, images: jax.Array) -> jax.Array:
 
 
 def blend(maps: np.ndarray, size: tuple[int, int], tile: tuple[int, ...]) -> np.ndarray:
-    """Blends the maps of a picture's tiles to one.
+    """Blends the maps of a picture's tiles to one. What is not finite stays where it has a weight.
 
     Args:
       maps: float32[tiles, h, w], in the order of `cut`.
@@ -137,11 +137,20 @@ def blend(maps: np.ndarray, size: tuple[int, int], tile: tuple[int, ...]) -> np.
       float32[H, W], of the cells of `maps` in the whole picture.
     """
     down, across = (_weights(*sides) for sides in zip(size, tile, maps.shape[1:], strict=True))
-    grid = maps.reshape(len(down), len(across), *maps.shape[1:])
-    total = np.zeros((down.shape[1], across.shape[1]))
-    for weights, row in zip(down, grid, strict=True):
-        total += weights @ sum(each @ other.T for each, other in zip(row, across, strict=True))
+    finite = np.isfinite(maps)
+    total = _weighted(np.where(finite, maps, 0), down, across)
+    if not finite.all():  # 0 · NaN and 0 · ∞ are NaN
+        for value, cells in (np.nan, np.isnan(maps)), (np.inf, maps == np.inf), (-np.inf, maps == -np.inf):
+            total[_weighted(cells.astype(float), down, across) > 0] += value
     return (total / np.outer(down.sum((0, 2)), across.sum((0, 2)))).astype(np.float32)
+
+
+def _weighted(maps: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.ndarray:
+    """Σ_t w_t map_t of all places."""
+    total = np.zeros((down.shape[1], across.shape[1]))
+    for weights, row in zip(down, maps.reshape(len(down), len(across), *maps.shape[1:]), strict=True):
+        total += weights @ sum(each @ other.T for each, other in zip(row, across, strict=True))
+    return total
 
 
 def _weights(length_px: int, side_px: int, cells: int) -> np.ndarray:
