@@ -5,7 +5,8 @@
 Tiles have the side s of the detector's images and overlap by 3/8 of it. A network pads a tile's border, so that places
 near it are not what they are in the whole picture: the outer eighth of a tile has no weight w, the next eighth a linear
 ramp, except at the border of the picture itself. Tiles begin at multiples of `GRID_PX`, so that the strides of a
-network fall on the same pixels as in the whole picture; the last ones end with the picture.
+network fall on the same pixels as in the whole picture; the last ones end with the picture. Tiles of fewer
+than 25 px begin at multiples of a smaller power of two.
 
 The image score is the highest place of the map, for any scorer that has places and knows no positions. Memory is that
 of a picture, of its map and of a few tiles, whatever the size of the picture.
@@ -60,7 +61,8 @@ def starts(length_px: int, side_px: int) -> list[int]:
     """
     if length_px < side_px:
         raise ValueError(f"a picture of {length_px} px is smaller than a tile of {side_px} px: choose smaller tiles")
-    step = max(round(side_px * (1 - 3 * MARGIN)) // GRID_PX * GRID_PX, 1)
+    step = max(round(side_px * (1 - 3 * MARGIN)), 1)
+    step -= step % min(GRID_PX, 1 << (step.bit_length() - 1))
     return [*range(0, length_px - side_px, step), length_px - side_px]
 
 

@@ -60,6 +60,11 @@ def test_tiles_cover_a_picture_and_overlap_by_three_eighths(length):
     assert all(start % tiles.GRID_PX == 0 for start in found[:-1])
 
 
+@pytest.mark.parametrize(("side", "step"), [(1, 1), (2, 1), (8, 4), (16, 8), (24, 8), (25, 16), (256, 160)])
+def test_small_tiles_lie_on_a_finer_grid_and_are_not_many(side, step):
+    assert tiles.starts(1000, side) == [*range(0, 1000 - side, step), 1000 - side]
+
+
 @pytest.mark.parametrize("size", [(64, 64), (128, 192), (200, 136)])
 def test_tiles_give_the_scores_of_the_whole_picture(detector, size):
     """Score within 1 %; and the map, whose borders inside the picture a tile alone would have wrong."""
