@@ -6,6 +6,8 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import re
+import sys
 import tarfile
 import zipfile
 
@@ -15,6 +17,7 @@ import pytest
 from fsspec.spec import AbstractFileSystem
 from picture_files import noise, save
 
+from adjax import distribution
 from adjax.data import DataError
 from adjax.data.io import sources, upload
 from adjax.data.io.pattern import escaped, split
@@ -275,6 +278,13 @@ def test_rows_of_parquet_files(folder, bucket, tmp_path):
     both = sources.of(f"{tmp_path}/p/*.parquet")
     assert len(both.find().names) == 9
     assert [content(both, f"1.parquet/{row}") for row in (2, 0, 1)] == [pictures[2], *pictures[:2]]
+
+
+def test_without_pyarrow_the_reason_says_how(tmp_path, monkeypatch):
+    path = table(tmp_path / "0.parquet", image=[b"picture"])
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(DataError, match=re.escape(f"Parquet needs pyarrow: {distribution.install('parquet')}")):
+        sources.of(str(path)).find()
 
 
 def test_rows_of_a_file_that_would_lie_elsewhere(tmp_path):

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from adjax import distribution
 from adjax.data.io import greys, reading
 from adjax.data.io.greys import Unfit
 from adjax.data.io.opened import Opened
@@ -154,7 +155,7 @@ def open_image(file: BinaryIO, page: int | None = None) -> Slice:
     try:
         importlib.import_module("pydicom")
     except ImportError as error:
-        raise Unfit("DICOM, which needs a reader: pip install 'adjax-anomaly[dicom]'") from error
+        raise Unfit(f"DICOM, which needs a reader: {distribution.install('dicom')}") from error
     with _unquoted():
         return _opened(file, page)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, BinaryIO
 
+from adjax import distribution
 from adjax.data.io import dicom, reading, tiff
 from adjax.data.split import DataError
 
@@ -104,7 +105,7 @@ def _formats(file: BinaryIO) -> tuple[str, ...]:
         try:
             from pillow_heif import register_heif_opener
         except ImportError as error:
-            raise DataError("HEIC or HEIF, which needs a reader: pip install 'adjax-anomaly[heif]'") from error
+            raise DataError(f"HEIC or HEIF, which needs a reader: {distribution.install('heif')}") from error
         register_heif_opener()
         return ("HEIF",)
     return FORMATS[:-3]
