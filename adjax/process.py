@@ -85,9 +85,9 @@ def keep_compilations(directory: Path | None = None) -> Path | None:
 
     Returns:
       The directory, or None where JAX already has one (`JAX_COMPILATION_CACHE_DIR`) or none can be had that belongs to
-      this user alone.
+      this user alone, which Windows doesn't tell.
     """
-    if jax.config.values.get("jax_compilation_cache_dir"):
+    if jax.config.values.get("jax_compilation_cache_dir") or not hasattr(os, "getuid"):
         return None
     if directory is None:
         directory = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "adjax" / "xla"

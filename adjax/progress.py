@@ -45,7 +45,7 @@ class ImageProgress:
         self.done += images
         rate = self.rate()
         self._bar.update(self._task, completed=self.done, rate=f"{rate:,.0f}")
-        if not self.console.is_terminal and (now := time.perf_counter()) >= self._line_at:
+        if self.total and not self.console.is_terminal and (now := time.perf_counter()) >= self._line_at:
             self._line_at = now + LINE_EVERY_S
             left = (self.total - self.done) / rate
             self.console.print(

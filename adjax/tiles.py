@@ -5,7 +5,8 @@
 Tiles have the side s of the detector's images and overlap by 3/8 of it. A network pads a tile's border, so that places
 near it are not what they are in the whole picture: the outer eighth of a tile has no weight w, the next eighth a linear
 ramp, except at the border of the picture itself. Tiles begin at multiples of `GRID_PX`, so that the strides of a
-network fall on the same pixels as in the whole picture; the last ones end with the picture.
+network fall on the same pixels as in the whole picture; the last ones end with the picture. Tiles of fewer
+than 25 px begin at multiples of a smaller power of two.
 
 The image score is the highest place of the map, for any scorer that has places and knows no positions. Memory is that
 of a picture, of its map and of a few tiles, whatever the size of the picture.
@@ -60,7 +61,8 @@ def starts(length_px: int, side_px: int) -> list[int]:
     """
     if length_px < side_px:
         raise ValueError(f"a picture of {length_px} px is smaller than a tile of {side_px} px: choose smaller tiles")
-    step = max(round(side_px * (1 - 3 * MARGIN)) // GRID_PX * GRID_PX, 1)
+    step = max(round(side_px * (1 - 3 * MARGIN)), 1)
+    step -= step % min(GRID_PX, 1 << (step.bit_length() - 1))
     return [*range(0, length_px - side_px, step), length_px - side_px]
 
 
@@ -126,7 +128,7 @@ def _cells(detector: Detector, images: jax.Array) -> jax.Array:
 
 
 def blend(maps: np.ndarray, size: tuple[int, int], tile: tuple[int, ...]) -> np.ndarray:
-    """Blends the maps of a picture's tiles to one.
+    """Blends the maps of a picture's tiles to one. What is not finite stays where it has a weight.
 
     Args:
       maps: float32[tiles, h, w], in the order of `cut`.
@@ -137,11 +139,20 @@ def blend(maps: np.ndarray, size: tuple[int, int], tile: tuple[int, ...]) -> np.
       float32[H, W], of the cells of `maps` in the whole picture.
     """
     down, across = (_weights(*sides) for sides in zip(size, tile, maps.shape[1:], strict=True))
-    grid = maps.reshape(len(down), len(across), *maps.shape[1:])
-    total = np.zeros((down.shape[1], across.shape[1]))
-    for weights, row in zip(down, grid, strict=True):
-        total += weights @ sum(each @ other.T for each, other in zip(row, across, strict=True))
+    finite = np.isfinite(maps)
+    total = _weighted(np.where(finite, maps, 0), down, across)
+    if not finite.all():  # 0 · NaN and 0 · ∞ are NaN
+        for value, cells in (np.nan, np.isnan(maps)), (np.inf, maps == np.inf), (-np.inf, maps == -np.inf):
+            total[_weighted(cells.astype(float), down, across) > 0] += value
     return (total / np.outer(down.sum((0, 2)), across.sum((0, 2)))).astype(np.float32)
+
+
+def _weighted(maps: np.ndarray, down: np.ndarray, across: np.ndarray) -> np.ndarray:
+    """Σ_t w_t map_t of all places."""
+    total = np.zeros((down.shape[1], across.shape[1]))
+    for weights, row in zip(down, maps.reshape(len(down), len(across), *maps.shape[1:]), strict=True):
+        total += weights @ sum(each @ other.T for each, other in zip(row, across, strict=True))
+    return total
 
 
 def _weights(length_px: int, side_px: int, cells: int) -> np.ndarray:

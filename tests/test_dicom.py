@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 import warnings
 from contextlib import nullcontext
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from adjax import __main__, read_images
+from adjax import __main__, distribution, read_images
 from adjax.data import DataError
 from adjax.data.io import dicom, upload, walk
 from adjax.data.io.preprocessing import Preprocessing
@@ -213,7 +214,7 @@ def test_what_takes_a_plug_in_names_it(tmp_path, syntax, package):
 def test_without_pydicom_the_reason_says_how_and_doctor_lists_it(tmp_path, monkeypatch):
     save(tmp_path / "a.dcm", BYTES)
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    with pytest.raises(DataError, match=r"DICOM, which needs a reader: pip install 'adjax-anomaly\[dicom\]'"):
+    with pytest.raises(DataError, match=f"DICOM, which needs a reader: {re.escape(distribution.install('dicom'))}"):
         upload.read(tmp_path / "a.dcm", (8, 8, 1))
     assert [one.kind for one in folder.examine(tmp_path).findings] == ["no reader"]
 

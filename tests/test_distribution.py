@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -46,5 +47,8 @@ def test_the_name_is_the_one_of_the_project():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     assert project["project"]["name"] == distribution.NAME
     assert project["tool"]["setuptools"]["packages"]["find"]["include"] == ["adjax*"]
-    asked = [line for path in ROOT.glob("adjax/**/*.py") for line in path.read_text().split("\n") if "'adjax[" in line]
+    extras = re.compile(r"'adjax(-anomaly)?\[")
+    asked = [
+        line for path in ROOT.glob("adjax/**/*.py") for line in path.read_text().split("\n") if extras.search(line)
+    ]
     assert not asked, "adjax in the package index is another project: adjax.distribution.install says what to do"

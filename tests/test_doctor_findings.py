@@ -7,10 +7,13 @@ import sys
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageFilter
 
 from adjax import __main__
 from adjax.cli import doctor
+from adjax.data import DataError
+from adjax.data.io import tiff, upload
 from adjax.doctor import findings, folder, machine
 
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
@@ -73,6 +76,27 @@ def test_each_kind_is_found_and_nothing_else(parts, monkeypatch):
         ("camera.CR2", "raw"),
     }
     assert {kind for _, kind in found} == set(findings.KINDS)
+
+
+def test_what_lacks_a_reader_is_what_its_decoder_says(tmp_path, monkeypatch):
+    """Whatever the format; and whatever a reason quotes."""
+    monkeypatch.setattr(tiff, "_codecs", lambda: False)
+    deep = np.zeros((8, 8, 2), np.uint16)
+    tifffile.imwrite(
+        tmp_path / "packed.tif", deep, photometric="minisblack", extrasamples=["unassalpha"], compression="zlib"
+    )
+    (tmp_path / "cut.png").write_bytes(b"ftyp")
+    assert [(one.path, one.kind) for one in folder.examine(tmp_path).findings] == [
+        ("cut.png", "unreadable"),
+        ("packed.tif", "no reader"),
+    ]
+    assert findings.KINDS["no reader"][0] == "of a format whose reader is not installed"
+
+    def quoting(*_, **__):
+        raise DataError("damaged: pip install")
+
+    monkeypatch.setattr(upload, "look", quoting)
+    assert {one.kind for one in folder.examine(tmp_path).findings} == {"unreadable"}
 
 
 def test_a_list_has_all_of_it_with_what_to_do(parts, tmp_path, capsys, monkeypatch):

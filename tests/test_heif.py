@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from adjax import distribution
 from adjax.data import DataError
 from adjax.data.io import upload, walk
 
@@ -79,7 +81,7 @@ def test_without_a_reader_the_reason_says_how(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     monkeypatch.setattr(features, "check", lambda name: False)
     for brand, wanted in (
-        (b"heic", r"HEIC or HEIF, which needs a reader: pip install 'adjax-anomaly\[heif\]'"),
+        (b"heic", f"HEIC or HEIF, which needs a reader: {re.escape(distribution.install('heif'))}"),
         (b"avif", "AVIF, which this Pillow does not read: pip install --upgrade pillow"),
     ):
         (tmp_path / "a").write_bytes(b"\0\0\0\x18ftyp" + brand + bytes(8))

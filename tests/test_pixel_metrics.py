@@ -117,12 +117,25 @@ def test_a_mask_that_can_not_be_read_is_told_and_the_others_count(tmp_path):
     assert list(errors) == [tmp_path / "masks/b.png"]
 
 
-def test_a_mask_is_what_is_not_black(tmp_path):
-    for white in (255, 1):
-        image = np.zeros((40, 80), np.uint8)
-        image[10:20, 40:60] = white
-        Image.fromarray(image).save(tmp_path / "m.png")
-        read = masks.read(tmp_path / "m.png", (20, 40, 3), "whole")
-        assert read.shape == (20, 40)
-        assert read[5:10, 20:30].all()
-        assert read.sum() == 50
+@pytest.mark.parametrize(
+    ("values", "dtype"),
+    [((255, 255), np.uint8), ((1, 1), np.uint8), ((1, 3), np.uint8), ((1, 3), np.uint16), ((257, 65535), np.uint16)],
+)
+def test_a_mask_is_what_is_not_black(tmp_path, values, dtype):
+    """It may number its classes."""
+    image = np.zeros((40, 80), dtype)
+    image[10:20, 40:50], image[10:20, 50:60] = values
+    Image.fromarray(image).save(tmp_path / "m.png")
+    read = masks.read(tmp_path / "m.png", (20, 40, 3), "whole")
+    assert read.shape == (20, 40)
+    assert read[5:10, 20:30].all()
+    assert read.sum() == 50
+
+
+def test_noise_about_black_is_no_mask(tmp_path):
+    image = np.zeros((40, 80), np.uint8)
+    image[8:24, 40:60] = 255
+    Image.fromarray(image).save(tmp_path / "m.jpg", quality=50)
+    lossy = np.asarray(Image.open(tmp_path / "m.jpg"))
+    assert ((lossy > 0) != (image > 0)).any()
+    np.testing.assert_array_equal(masks.read(tmp_path / "m.jpg", (40, 80, 3), "whole"), image > 0)

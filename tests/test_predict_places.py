@@ -1,7 +1,9 @@
 """`predict` of a detector with places: boxes in the table, maps in a folder; and what a picture's edges are to it."""
 
 import dataclasses
+import os
 import shutil
+from contextlib import contextmanager
 
 import jax
 import numpy as np
@@ -13,8 +15,11 @@ from PIL import Image
 import adjax
 from adjax import __main__
 from adjax.augment import normalise_for
+from adjax.cluster import worker
+from adjax.data import DataError
 from adjax.data.io import upload
 from adjax.data.io.sources.folder import Folder
+from adjax.data.io.sources.remote import Unreachable
 from adjax.predict import regions, stream
 from adjax.spec import Spec, resolve
 
@@ -77,6 +82,73 @@ def test_a_flagged_picture_has_boxes_and_a_map(saved, folder, tmp_path, capsys):
     assert run(saved, folder, "--out", out, "--maps", maps) == 0
     assert "maps are made of what is scored now; of all by --fresh" in capsys.readouterr().out
     assert {file.name for file in maps.rglob("*.tif")} == {"new.png.map.tif"}
+
+
+@contextmanager
+def gone_once_scored(error):
+    """Pictures fail when they are opened again."""
+    opened, seen = Folder.open, set()
+
+    def open_once(self, name):
+        if name in seen:
+            raise error
+        seen.add(name)
+        return opened(self, name)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Folder, "open", open_once)
+        yield
+
+
+@pytest.mark.parametrize(
+    ("error", "said"), [(DataError("not there any more"),) * 2, (FileNotFoundError(2, "No such file"), "No such file")]
+)
+def test_a_picture_that_goes_after_it_was_scored_keeps_its_row(saved, folder, tmp_path, capsys, error, said):
+    more = "--maps", tmp_path / "maps", "--copy-flagged", tmp_path / "flagged"
+    with gone_once_scored(error):
+        assert run(saved, folder, "--out", tmp_path / "s.csv", *more) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    for what in ("flagged files can't be copied", "maps can't be drawn"):
+        assert f"1 {what}: in/bad.png ({said})" in told
+    assert "2 files: 1 normal, 1 anomalous" in told
+    assert not [path for path in tmp_path.glob("[mf]*/**/*") if path.is_file()]
+
+
+def test_without_a_network_a_map_is_made_by_the_next_run(saved, folder, tmp_path, capsys):
+    line = saved, folder, "--out", tmp_path / "s.csv", "--maps", tmp_path / "maps"
+    with gone_once_scored(Unreachable("no network")):
+        assert run(*line) == 1
+    assert "no network" in capsys.readouterr().err
+    assert run(*line) == 0
+    assert (tmp_path / "maps" / "in" / "bad.png.map.tif").exists()
+
+
+def test_a_worker_tells_of_maps_that_can_not_be_made(saved, folder, tmp_path, monkeypatch):
+    setup = worker.Setup(
+        files=worker.contents(saved),
+        sha256=worker.manifest.digest(saved),
+        threshold=float(adjax.load(saved).threshold),
+        interval=None,
+        source=Folder(folder),
+        first="in/good.png",
+        batch_size=2,
+        threads=1,
+        maps=True,
+        environment=os.environ,
+    )
+    monkeypatch.setattr("adjax.process.prepare", lambda: None)
+    one = worker.Worker(setup)
+    one.load()
+    names = ["in/bad.png", "in/good.png"]
+    made = one.score(names)
+    assert len(made.maps) == 2
+    assert not made.unmade
+    (tmp_path / "in").touch()
+    assert [told.partition(" ")[0] for told in worker.write_maps(made.maps, tmp_path)] == [*made.maps]
+    with gone_once_scored(DataError("not there any more")):
+        again = one.score(names)
+    assert again.rows == made.rows
+    assert (again.maps, again.unmade) == ({}, ["in/bad.png (not there any more)"])
 
 
 def test_a_folder_that_maps_can_not_go_to_is_refused_first(saved, folder, tmp_path, capsys, monkeypatch):

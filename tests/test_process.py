@@ -42,6 +42,13 @@ def test_a_link_is_not_followed_and_no_home_is_no_error(tmp_path, unset):
     assert not jax.config.values["jax_compilation_cache_dir"]
 
 
+def test_where_nothing_says_whose_a_directory_is_there_is_no_cache(tmp_path, unset, monkeypatch):
+    """As on Windows."""
+    monkeypatch.delattr(os, "getuid")
+    assert process.keep_compilations(tmp_path / "a") is None
+    assert not jax.config.values["jax_compilation_cache_dir"]
+
+
 def test_the_users_own_thresholds_are_left_alone(monkeypatch):
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1")
     assert not process.keep_freed_memory()

@@ -26,3 +26,14 @@ def test_a_line_every_ten_seconds_says_the_rate_and_what_is_left(monkeypatch):
         "scored 200/1,000  17 images/s  48 s left",
         "scored 400/1,000  14 images/s  42 s left",
     ]
+
+
+def test_of_no_images_nothing_is_shown(monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr(progress.time, "perf_counter", lambda: now[0])
+    file = io.StringIO()
+    with progress.ImageProgress(Console(file=file, width=200), 0, "scored") as bar:
+        now[0] += 20
+        bar.advance(100)
+        assert bar.rate() == pytest.approx(5)
+    assert not file.getvalue()

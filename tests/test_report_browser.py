@@ -455,9 +455,8 @@ def test_a_scored_folder_without_truth(browser, folder):
 def test_of_a_scored_folder_the_nearest_classes_and_the_promise_are_told(browser, tmp_path):
     """At a conformal threshold the page says the rate that was asked for: 24 of 499 + 1 are flagged at most."""
     held_out = np.sort(np.random.default_rng(0).gamma(2, 0.3, 499).astype(np.float32))
-    view = dataclasses.replace(
-        with_pictures(judged(), HOSTILE), truth=None, held_out=held_out, threshold=float(held_out[499 - 24])
-    )
+    numbered = with_pictures(judged(), *map(str, range(3000)))
+    view = dataclasses.replace(numbered, truth=None, held_out=held_out, threshold=float(held_out[499 - 24]))
     write(Report("scores", views=[view]), tmp_path / "r.html")
     page = Page(browser, tmp_path / "r.html")
     assert "at most 4.80% of normal images would be flagged" in page.find("#outcome .about").text
@@ -475,4 +474,7 @@ def test_of_a_scored_folder_the_nearest_classes_and_the_promise_are_told(browser
     ]
     assert len(set(colours[:6])) == len(set(colours[6:])) == 1
     assert colours[0] != colours[6]
-    assert all(": " in text for text in page.texts("#strip-edge figcaption span") if text.startswith("nearest"))
+    labels = view.labels[view.pictures.rows[[int(name) for name in page.texts("#strip-edge figcaption .name")]]]
+    nearest = [text for text in page.texts("#strip-edge figcaption span") if text.startswith("nearest")]
+    assert nearest == [f"nearest: {view.classes[label]}" for label in labels if label >= 0]
+    assert nearest

@@ -14,8 +14,11 @@ from PIL import Image
 from serving import PLACES, SHAPE, ask, form, infer, pictures, png, save_two_classes, save_with_places, serving
 
 from adjax import __main__
+from adjax.data.io.upload import Header, NotAPicture
 from adjax.predict import loading
-from adjax.serve import bodies
+from adjax.serve import bodies, rows
+from adjax.serve.batching import Scored
+from adjax.serve.refusals import Refusal
 
 pytestmark = pytest.mark.usefixtures("process_as_it_was")
 
@@ -214,6 +217,29 @@ def test_maps_are_those_of_predict(with_places, tmp_path):
     assert np.abs(shown - overlay).max() <= 1
     assert said["places"].ndim == 3
     assert said["places"].max() == pytest.approx(plain["score"], rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", rows.MAPS)
+def test_maps_that_are_too_large_together_are_refused(with_places, monkeypatch, kind):
+    """Some thousand bytes a picture would be answered by gigabytes."""
+    monkeypatch.setattr(rows, "MOST_MAP_PIXELS", 2 * 28 * 28)
+    contents = pictures(3, side=28)
+    with serving(with_places) as (port, _):
+        for number, wanted in ((2, 200), (3, 413)):
+            body, form_kind = form([(f"{at}.png", content) for at, content in enumerate(contents[:number])])
+            code, answer, _ = ask(port, "POST", f"/v1/score?map={kind}", body, Content_Type=form_kind)
+            assert code == wanted, answer
+        assert "maps of 2,352 pixels: at most 1,568 a request; send fewer" in answer["error"]
+        assert ask(port, "POST", "/v1/score", body, Content_Type=form_kind)[0] == 200
+
+
+def test_the_map_of_a_picture_alone_is_never_too_large():
+    def scored(height, width):
+        return Scored(Header(height, width, 1, "L"), {})
+
+    rows.check_maps([scored(60_000, 60_000), NotAPicture()])
+    with pytest.raises(Refusal, match="at most 67,108,864"):
+        rows.check_maps([scored(60_000, 60_000)] * 5)
 
 
 def test_a_map_that_the_detector_has_not_is_refused(server):

@@ -6,6 +6,8 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import re
+import sys
 import tarfile
 import zipfile
 
@@ -15,6 +17,7 @@ import pytest
 from fsspec.spec import AbstractFileSystem
 from picture_files import noise, save
 
+from adjax import distribution
 from adjax.data import DataError
 from adjax.data.io import sources, upload
 from adjax.data.io.pattern import escaped, split
@@ -170,6 +173,21 @@ def test_chains_of_file_systems(folder, tmp_path):
     assert sources.of("github://org:repo@branch/photos").title == "photos", "no password"
 
 
+def test_shards_in_an_archive(folder, tmp_path):
+    """fsspec closes an archive as soon as nobody holds its file system."""
+    pictures = [(folder / name).read_bytes() for name in NAMES]
+    made = pack(tmp_path / "0.tar", folder, NAMES), table(tmp_path / "0.parquet", image=pictures)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for path in made:
+            archive.write(path, f"in/{path.name}")
+    for suffix, names in ((".tar", NAMES), (".parquet", range(6))):
+        source = sources.of(f"zip://**/*{suffix}::{tmp_path}/x.zip")
+        found = source.find()
+        assert found.names == [f"in/0{suffix}/{name}" for name in names]
+        assert not found.unlisted
+        assert [content(source, name) for name in found.names] == pictures
+
+
 def test_odd_members(tmp_path):
     """What isn't a file, is there twice, stands at "./", or would lie elsewhere."""
     path = tmp_path / "odd.tar"
@@ -260,6 +278,25 @@ def test_rows_of_parquet_files(folder, bucket, tmp_path):
     both = sources.of(f"{tmp_path}/p/*.parquet")
     assert len(both.find().names) == 9
     assert [content(both, f"1.parquet/{row}") for row in (2, 0, 1)] == [pictures[2], *pictures[:2]]
+
+
+def test_without_pyarrow_the_reason_says_how(tmp_path, monkeypatch):
+    path = table(tmp_path / "0.parquet", image=[b"picture"])
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(DataError, match=re.escape(f"Parquet needs pyarrow: {distribution.install('parquet')}")):
+        sources.of(str(path)).find()
+
+
+def test_rows_of_a_file_that_would_lie_elsewhere(tmp_path):
+    made = table(tmp_path / "0.parquet", image=[b"picture"])
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for name in ("0.parquet", "../up.parquet"):
+            archive.write(made, name)
+    source = sources.of(f"zip://**/*.parquet::{tmp_path}/x.zip")
+    assert source.find().names == ["../up.parquet/0", "0.parquet/0"]
+    with pytest.raises(DataError, match="no plain path"):
+        source.open("../up.parquet/0")
+    assert source.open("0.parquet/0").read() == b"picture"
 
 
 def test_rows_without_a_picture_and_files_that_are_no_parquet(tmp_path):

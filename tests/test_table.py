@@ -60,6 +60,17 @@ def test_columns_are_found_by_name_or_place(folder, lines, end):
     assert find(path).classes == ("0", "1")
 
 
+@pytest.mark.parametrize("first", ["anomaly", "target", "class", "is_ok"])
+def test_a_line_with_a_picture_is_no_header(folder, first):
+    """Even if its label is what a column may be called."""
+    path = folder / "train.csv"
+    write(path, f"3.png,{first}", "7.png,other", "1.png,other")
+    table = read_table(path)
+    assert table.names == ["3.png", "7.png", "1.png"]
+    assert table.labels == [first, "other", "other"]
+    assert table.header == ()
+
+
 def test_columns_may_be_said(folder):
     path = folder / "train.csv"
     write(path, "wie,was,file", "gut,3,x", "schlecht,4,y")

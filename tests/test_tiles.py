@@ -60,6 +60,11 @@ def test_tiles_cover_a_picture_and_overlap_by_three_eighths(length):
     assert all(start % tiles.GRID_PX == 0 for start in found[:-1])
 
 
+@pytest.mark.parametrize(("side", "step"), [(1, 1), (2, 1), (8, 4), (16, 8), (24, 8), (25, 16), (256, 160)])
+def test_small_tiles_lie_on_a_finer_grid_and_are_not_many(side, step):
+    assert tiles.starts(1000, side) == [*range(0, 1000 - side, step), 1000 - side]
+
+
 @pytest.mark.parametrize("size", [(64, 64), (128, 192), (200, 136)])
 def test_tiles_give_the_scores_of_the_whole_picture(detector, size):
     """Score within 1 %; and the map, whose borders inside the picture a tile alone would have wrong."""
@@ -73,6 +78,22 @@ def test_tiles_give_the_scores_of_the_whole_picture(detector, size):
         assert found.places.shape == wanted.shape
         assert found.score == pytest.approx(wanted.max(), rel=0.01)
         np.testing.assert_allclose(found.places, wanted, atol=0.02)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_cell_that_is_not_finite_spoils_no_others(value):
+    """Cells of 4 px, in the second of three tiles across and down."""
+    maps = RNG.normal(size=(9, 16, 16)).astype(np.float32)
+    wanted = tiles.blend(maps, (128, 128), (SIDE, SIDE))
+    maps[4, 8, 9] = value
+    found = tiles.blend(maps, (128, 128), (SIDE, SIDE))
+    assert np.argwhere(~np.isfinite(found)).tolist() == [[8 + 8, 8 + 9]]
+    np.testing.assert_array_equal(found[16, 17], np.float32(value))
+    others = np.isfinite(found)
+    np.testing.assert_allclose(found[others], wanted[others], atol=1e-6)
+    maps[4, 8, 9], maps[0, 0, 0] = 0, value  # at the picture's corner; and where a tile has no weight
+    maps[0, 15, 15] = value
+    assert np.argwhere(~np.isfinite(tiles.blend(maps, (128, 128), (SIDE, SIDE)))).tolist() == [[0, 0]]
 
 
 def test_what_can_not_be_cut_is_refused(detector, tmp_path):

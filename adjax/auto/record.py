@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from adjax import data, distribution
+from adjax import atomic, data, distribution
 from adjax.auto.fit import Evaluation, Fitted, Parts
 from adjax.auto.plan import TrainingPlan
 from adjax.auto.scan_folder import Layout
@@ -64,7 +64,7 @@ def write(training: Training, directory: Path) -> None:
       training: what was done.
       directory: of the detector, which is there.
     """
-    (directory / NAME).write_bytes(to_json(_record(training)))
+    atomic.write(directory / NAME, to_json(_record(training)))
     card.write(_card(training, directory), directory)
 
 

@@ -21,6 +21,7 @@ from adjax.cluster import connection, scoring
 from adjax.data.io import depth, framing, sources, upload, walk
 from adjax.data.io.probabilities import write_probabilities
 from adjax.data.io.sources.folder import Folder
+from adjax.data.io.sources.remote import Unreachable
 from adjax.data.io.sources.types import Source
 from adjax.data.split import DataError
 from adjax.loop import StopSignal
@@ -87,7 +88,8 @@ def _predict(chosen: argparse.Namespace, arguments: list[str], console: Console,
         made = " and ".join(["maps"] * bool(chosen.maps) + ["copies"] * bool(chosen.copy_flagged))
         if made and len(todo) < len(found.names):
             console.print(f"{made} are made of what is scored now; of all by --fresh")
-        not_copied: list[str] = []
+        unmade: dict[str, list[str]] = {"flagged files can't be copied": [], "maps can't be drawn": []}
+        not_copied, not_drawn = unmade.values()
         depths = depth.Depths()
         work = engine(directory, sha256)(
             detector,
@@ -98,6 +100,7 @@ def _predict(chosen: argparse.Namespace, arguments: list[str], console: Console,
             interval=interval,
             depths=depths,
             maps=chosen.maps,
+            unmade=not_drawn,
         )
         with ImageProgress(console, len(todo), "scoring") as progress, closing(work):
             for rows in work:
@@ -116,6 +119,7 @@ def _predict(chosen: argparse.Namespace, arguments: list[str], console: Console,
         )
         writers.write(chosen.out, journal.rows(), shared)
         if stop.received is not None:
+            _tell_unmade(console, unmade)
             console.print(f"stopped; {chosen.out} has what is done, and the same command continues")
             return 128 + stop.received
         if chosen.submission:
@@ -132,8 +136,7 @@ def _predict(chosen: argparse.Namespace, arguments: list[str], console: Console,
             "maps": chosen.maps,
         }
         _summary(console, journal, rate, written)
-        if not_copied:
-            console.print(f"{len(not_copied):,} flagged files can't be copied: {not_copied[0]}, …", style="bold red")
+        _tell_unmade(console, unmade)
         if (drifted := drift.compare(*page.compared(detector, journal))) is not None and drifted.alarm:
             console.print(str(drifted), style="bold red")
         unseen = [row.unseen for row in journal.rows() if row.unseen is not None]
@@ -194,20 +197,29 @@ def _told(found: walk.Found, before: int) -> str:
 
 
 def _copy_flagged(rows: list[Prediction], source: Source, to: Path) -> list[str]:
-    """Copies files; those that can't be, and why: a bucket may have names that no folder can."""
+    """Copies files; those that can't be, and why: they have gone since, or have names that no folder can."""
     failed = []
     for row in rows:
         if row.decision == "anomalous":
-            target, file = to / row.path, source.open(row.path)
+            target = to / row.path
             try:
+                file = source.open(row.path)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 if isinstance(file, str | os.PathLike):
                     shutil.copyfile(file, target)
                 else:
                     target.write_bytes(file.read())
-            except OSError as error:
-                failed.append(f"{upload.line(row.path)} ({error.strerror or error})")
+            except Unreachable:
+                raise
+            except (DataError, OSError) as error:
+                failed.append(stream.not_made(row.path, error))
     return failed
+
+
+def _tell_unmade(console: Console, unmade: dict[str, list[str]]) -> None:
+    for what, each in unmade.items():
+        if each:
+            console.print(f"{len(each):,} {what}: {each[0]}, …", style="bold red")
 
 
 def _submission(path: Path, journal: ResumeLog) -> None:

@@ -96,6 +96,7 @@ def rows(
     interval: thresholds.ThresholdInterval | None = None,
     depths: Depths | None = None,
     maps: Path | None = None,
+    unmade: list[str] | None = None,
 ) -> Generator[list[Prediction]]:
     """Scores files on a cluster, in order, as `adjax.predict.stream.rows` does in this process.
 
@@ -107,6 +108,7 @@ def rows(
       source: of the files, which every machine of the cluster must reach.
       names: of the files.
       batch_size, interval, depths, maps: as of `stream.rows`.
+      unmade: told of each map that can't be made; None: the first is refused.
       threads: that decode in a worker, at most as many as the CPUs that were asked for it.
 
     Yields:
@@ -142,8 +144,10 @@ def rows(
                 if depths is not None:
                     for peak, mode in scored.depths:
                         depths.add(peak, mode)
-                if maps is not None:
-                    write_maps(scored.maps, maps)
+                if maps is not None and (failed := scored.unmade + write_maps(scored.maps, maps)):
+                    if unmade is None:
+                        raise DataError(f"a map can't be made: {failed[0]}")
+                    unmade += failed
                 yield scored.rows
         finally:
             pool.close()

@@ -65,11 +65,13 @@ class Scored(NamedTuple):
       rows: in the order of the names.
       depths: (peak, mode) of each picture, see `adjax.data.io.depth.Depths`.
       maps: path relative to the folder of maps → bytes.
+      unmade: as of `stream.rows`.
     """
 
     rows: list[Prediction]
     depths: list[tuple[int | None, str]]
     maps: dict[str, bytes]
+    unmade: list[str]
 
 
 class Worker:
@@ -128,7 +130,7 @@ class Worker:
         Raises:
           OSError: no picture can be had at present.
         """
-        setup, depths = self._setup, Depths()
+        setup, depths, unmade = self._setup, Depths(), list[str]()
         if self._detector is None:
             raise RuntimeError("load() comes first")
         interval = None if setup.interval is None else ThresholdInterval(*map(jnp.float32, setup.interval))
@@ -143,12 +145,13 @@ class Worker:
                 interval=interval,
                 depths=depths,
                 maps=folder if setup.maps else None,
+                unmade=unmade,
             )
             rows = [row for some in work for row in some]
             maps = {
                 path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
             }
-        return Scored(rows, list(zip(depths.peaks, depths.modes, strict=True)), maps)
+        return Scored(rows, list(zip(depths.peaks, depths.modes, strict=True)), maps, unmade)
 
 
 def contents(directory: Path) -> dict[str, bytes]:
@@ -166,17 +169,25 @@ def contents(directory: Path) -> dict[str, bytes]:
     }
 
 
-def write_maps(maps: Mapping[str, bytes], into: Path) -> None:
+def write_maps(maps: Mapping[str, bytes], into: Path) -> list[str]:
     """Puts the maps of a part into place.
 
     Args:
       maps: path → bytes, see `Scored`.
       into: the folder.
+
+    Returns:
+      Those that can't be written, and why.
     """
+    failed = []
     for name, content in maps.items():
         path = into / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        atomic.write(path, content)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            atomic.write(path, content)
+        except OSError as error:
+            failed.append(stream.not_made(name, error))
+    return failed
 
 
 def versions() -> dict[str, str]:

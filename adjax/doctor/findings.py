@@ -9,7 +9,7 @@ Copies are those of `adjax.data.copies`, by which `python -m adjax train` holds 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -49,7 +49,7 @@ KINDS = {
         "16-bit files that hold fewer bits",
         "multiply all pictures alike, so that white is 65,535: as they are they come out nearly black",
     ),
-    "no reader": ("HEIC, HEIF, AVIF or DICOM without its reader", "install what the reason names"),
+    "no reader": ("of a format whose reader is not installed", "install what the reason names"),
     "raw": (
         "a camera's raw files, which are not read",
         "convert all alike: pip install rawpy; rawpy.imread(path).postprocess(no_auto_bright=True, use_camera_wb=True)",
@@ -210,11 +210,12 @@ def of_leaks(groups: Iterable[Sequence[str]], train: set[str], test: set[str]) -
     return found
 
 
-def of_formats(unreadable: dict[str, str], raw: Iterable[str]) -> list[Finding]:
+def of_formats(unreadable: dict[str, str], without: Collection[str], raw: Iterable[str]) -> list[Finding]:
     """Finds files of formats that are not read, each with its kind.
 
     Args:
       unreadable: name → reason.
+      without: those whose reader is not installed.
       raw: names of a camera's raw files.
 
     Returns:
@@ -223,7 +224,7 @@ def of_formats(unreadable: dict[str, str], raw: Iterable[str]) -> list[Finding]:
     found = []
     for name, why in unreadable.items():
         other = "other format" if Path(name).suffix.lower() in OTHER else "unreadable"
-        kind = "no reader" if "pip install" in why else other
+        kind = "no reader" if name in without else other
         found.append(Finding(name, kind, None, why))
     return found + [Finding(name, "raw", None, Path(name).suffix.lower()) for name in raw]
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from adjax.data import words
-from adjax.data.io import upload, walk
+from adjax.data.io import reading, upload, walk
 from adjax.data.io.depth import Depths
 from adjax.data.io.gather import THREADS
 from adjax.data.split import DataError
@@ -72,6 +72,7 @@ def examine(
     pictures: dict[str, findings.Measured] = {}
     modes: dict[str, str] = {}
     by_sum: dict[str, list[str]] = defaultdict(list)
+    without = set[str]()
     with ThreadPoolExecutor(THREADS) as pool:
         for name, (header, one, digest) in zip(
             examined.found.names,
@@ -81,8 +82,10 @@ def examine(
             advance(1)
             if digest is not None:
                 by_sum[digest].append(name)
-            if isinstance(header, str):
-                examined.unreadable[name] = header
+            if isinstance(header, _Unread):
+                examined.unreadable[name] = header.why
+                if header.without:
+                    without.add(name)
                 continue
             pictures[name], modes[name] = one, header.mode
             examined.sizes[header.width, header.height] += 1
@@ -98,26 +101,33 @@ def examine(
         *findings.of_leaks(groups, *sides),
         *findings.of_pictures(pictures, examined.depths.fitted()),
         *findings.of_copies(groups, examined.duplicates),
-        *findings.of_formats(examined.unreadable, _raw(root)),
+        *findings.of_formats(examined.unreadable, without, _raw(root)),
     ]
     return examined
 
 
+class _Unread(NamedTuple):
+    """Why a file is not read, and whether its reader is not installed."""
+
+    why: str
+    without: bool = False
+
+
 def _one(
     path: Path, page: int | None, limits: tuple[float, float] | None
-) -> tuple[upload.Header | str, Any, str | None]:
-    """(header or reason, what was measured, SHA-256 if the bytes can be read)."""
+) -> tuple[upload.Header | _Unread, Any, str | None]:
+    """(header or why not, what was measured, SHA-256 if the bytes can be read)."""
     try:
         with open(path, "rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        return error.strerror or str(error), None, None
+        return _Unread(error.strerror or str(error)), None, None
     try:
         header = upload.look(path, page=page, limits=limits)
         shape = (min(header.height, findings.SIDE_PX), min(header.width, findings.SIDE_PX), 3)
         picture = upload.read(path, shape, "whole", page=page, limits=limits)  # to its last pixel
     except DataError as error:
-        return upload.reason(error), None, digest
+        return _Unread(upload.reason(error), isinstance(error, reading.NoReader)), None, digest
     return header, findings.measured(picture), digest
 
 

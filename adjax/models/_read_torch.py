@@ -1,9 +1,9 @@
 """Reads the tensors of a PyTorch `.pth` file without unpickling it, and without PyTorch.
 
-Such a file is a pickle, that is, a program. Here it runs on a machine that knows 30 opcodes and the eight or so names
-which a state dict is made of, none of which it imports: a name outside the list ends the reading, and is named. What is
-left of the program is data: a dict of views (offset, shape, strides) into storages, each checked against the bytes
-that are there.
+Such a file is a pickle, that is, a program. Here it runs on a machine that knows the opcodes and the names which a
+state dict is made of, none of which it imports: a name outside the list ends the reading, and is named. What is left of
+the program is data: a dict of views (offset, shape, strides) into storages, each checked against the bytes that are
+there.
 
     zip format (PyTorch ≥ 1.6)   NAME/data.pkl, and NAME/data/KEY for each storage, stored uncompressed
     legacy format                five pickles (magic, version, system, the dict, the keys), then for each key a count

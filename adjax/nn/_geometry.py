@@ -36,8 +36,8 @@ class Geometry(NamedTuple):
         sh, sw = (s if k % s == 0 else 1 for k, s in zip(self.kernel[:2], self.strides, strict=True))
         return sh, sw
 
-    def _pad(self, x: jax.Array, sign: int) -> jax.Array:
-        border = ((0, 0, 0), *((sign * low, sign * high, 0) for low, high in self.pads), (0, 0, 0))
+    def _pad(self, x: jax.Array) -> jax.Array:
+        border = ((0, 0, 0), *((low, high, 0) for low, high in self.pads), (0, 0, 0))
         return lax.pad(x, jnp.zeros((), x.dtype), border)
 
     def _windows(self):
@@ -54,7 +54,7 @@ class Geometry(NamedTuple):
     def gather(self, x: jax.Array) -> jax.Array:
         """[N, H, W, C] -> [N·h·w, kh·kw·C], the patch of each window."""
         (bh, bw), (n, height, width, channels) = self._block(), self._padded
-        x = self._pad(x, 1)[:, : height // bh * bh, : width // bw * bw]
+        x = self._pad(x)[:, : height // bh * bh, : width // bw * bw]
         x = x.reshape(n, height // bh, bh, width // bw, bw * channels).swapaxes(2, 3)
         rows: dict[int, list[jax.Array]] = {}
         for i, down, across in self._windows():

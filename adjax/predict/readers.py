@@ -9,9 +9,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from adjax.data.io.arrow import import_arrow
 from adjax.data.split import DataError
 from adjax.predict.stream import Prediction
-from adjax.predict.writers import COLUMNS, Part, check, import_arrow
+from adjax.predict.writers import COLUMNS, Part, check
 
 _NAMES = [*COLUMNS]
 _LINES = 512

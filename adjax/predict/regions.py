@@ -120,8 +120,7 @@ def drawn(
       float32[height, width] of the picture's own size, at most `LONGEST_PX`, in the unit of its places, NaN where the
       detector does not look; and uint8[H, W, 3], at least `LEAST_PX`, to look at.
     """
-    scale = min(1.0, LONGEST_PX / max(size))
-    height, width = (max(round(side * scale), 1) for side in size)
+    height, width = map_size(size)
     picture = _shown(source, (height, width, 3), spec)
     scores = full = enlarged(places, (height, width), spec)
     times = max(LEAST_PX // max(height, width), 1)
@@ -129,6 +128,20 @@ def drawn(
         picture = picture.repeat(times, 0).repeat(times, 1)
         full = enlarged(places, picture.shape[:2], spec)
     return scores, overlay(picture, full, level(places, threshold))
+
+
+def map_size(size: tuple[int, int]) -> tuple[int, int]:
+    """The size of a picture's map.
+
+    Args:
+      size: (height px, width px) of the picture.
+
+    Returns:
+      (height px, width px), neither above `LONGEST_PX`.
+    """
+    scale = min(1.0, LONGEST_PX / max(size))
+    height, width = (max(round(side * scale), 1) for side in size)
+    return height, width
 
 
 def _shown(source: upload.Source, shape: tuple[int, int, int], spec: Spec | FunctionSpec) -> np.ndarray:

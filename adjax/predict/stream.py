@@ -16,6 +16,7 @@ from adjax import localise, thresholds
 from adjax.data.io import reading, upload
 from adjax.data.io.depth import Depths
 from adjax.data.io.pixels import unseen
+from adjax.data.io.sources.remote import Unreachable
 from adjax.data.io.sources.types import Source
 from adjax.data.split import DataError
 from adjax.detector import Detector
@@ -82,6 +83,7 @@ def rows(
     interval: thresholds.ThresholdInterval | None = None,
     depths: Depths | None = None,
     maps: Path | None = None,
+    unmade: list[str] | None = None,
 ) -> Generator[list[Prediction]]:
     """Scores files, a batch at a time, in order.
 
@@ -95,6 +97,7 @@ def rows(
       interval: scores that are uncertain.
       depths: told of each picture.
       maps: folder for the maps of pictures that are flagged, see `adjax.predict.regions`; of a detector with maps.
+      unmade: told of each map that can't be made; None: its error is raised.
 
     Yields:
       Rows, `batch_size` of them but for the last time.
@@ -120,10 +123,10 @@ def rows(
                 images[slot] = picture.pixels
             started = batch, headers, predict_batch(state, images, interval)
         if pending is not None:  # fetched one batch late, so that the device works while threads decode
-            yield _rows(detector.spec, level, source, maps, *pending)
+            yield _rows(detector.spec, level, source, maps, *pending, unmade)
         pending = started
     if pending is not None:
-        yield _rows(detector.spec, level, source, maps, *pending)
+        yield _rows(detector.spec, level, source, maps, *pending, unmade)
 
 
 def _decoded(
@@ -158,6 +161,7 @@ def _rows(
     names: list[str],
     headers: list[upload.Header | str],
     judged: Any,
+    unmade: list[str] | None = None,
 ) -> list[Prediction]:
     """The rows of a batch; waits for the device."""
     said = jax.device_get(judged)
@@ -169,9 +173,29 @@ def _rows(
         row = row_of(spec, level, name, header, {key: value[slot] for key, value in said.items()})
         if maps is not None and row.decision == "anomalous":
             size = header.height, header.width
-            regions.write(source.open(name), maps / name, said["places"][slot], level, size, spec)
+            try:
+                regions.write(source.open(name), maps / name, said["places"][slot], level, size, spec)
+            except Unreachable:
+                raise
+            except (DataError, OSError) as error:  # it has gone since it was scored, or no file can be named like it
+                if unmade is None:
+                    raise
+                unmade.append(not_made(name, error))
         found.append(row)
     return found
+
+
+def not_made(name: str, error: Exception) -> str:
+    """Tells in one line of a file that can't be made of a picture, and why.
+
+    Args:
+      name: of the picture.
+      error: what was raised.
+
+    Returns:
+      The line.
+    """
+    return f"{upload.line(name)} ({getattr(error, 'strerror', None) or upload.reason(error)})"
 
 
 def row_of(

@@ -9,7 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from adjax import atomic, distribution
+from adjax import atomic
+from adjax.data.io.arrow import import_arrow
 from adjax.data.io.probabilities import FORMULA
 from adjax.data.io.upload import text
 from adjax.data.split import DataError
@@ -35,6 +36,7 @@ COLUMNS = {
 }
 """Those of a row, and the two that all rows share."""
 ROWS_AT_ONCE = 16_384
+_OTHERWISE = ", or name the table .csv or .jsonl"
 _BOOLS = {True: "true", False: "false"}
 Part = dict[str, list[Any]]
 """Rows as columns: `COLUMNS` → a value for each row."""
@@ -49,7 +51,7 @@ def check(path: Path) -> None:
     if path.suffix.lower() not in WRITERS:
         raise DataError(f"{path}: a table is written as {', '.join(WRITERS)}: name it so")
     if path.suffix.lower() == ".parquet":
-        import_arrow()
+        import_arrow(_OTHERWISE)
 
 
 def write(path: Path, rows: Iterable[Prediction], shared: Mapping[str, Any]) -> None:
@@ -110,27 +112,12 @@ def _jsonl(path: Path, parts: Iterable[Part]) -> None:
 
 
 def _parquet(path: Path, parts: Iterable[Part]) -> None:
-    arrow = import_arrow()
+    arrow = import_arrow(_OTHERWISE)
     kinds = {str: arrow.string(), int: arrow.int32(), bool: arrow.bool_(), float: arrow.float32()}
     schema = arrow.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()])
     with arrow.parquet.ParquetWriter(path, schema) as writer:
         for part in parts:
             writer.write_table(arrow.Table.from_pydict(part, schema))
-
-
-def import_arrow() -> Any:
-    """Imports pyarrow and its `parquet`.
-
-    Raises:
-      DataError: it is not installed.
-    """
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise DataError(
-            f"Parquet needs pyarrow: {distribution.install('parquet')}, or name the table .csv or .jsonl"
-        ) from error
-    return pyarrow
 
 
 WRITERS: dict[str, Callable[[Path, Iterable[Part]], None]] = {

@@ -82,9 +82,11 @@ def speaks_of(directory: str | os.PathLike) -> bool:
     """Tells whether a directory's card names the sums of its detector."""
     try:
         text, sums = (Path(directory) / NAME).read_text(encoding="utf-8"), _sums(Path(directory))
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return False
-    return bool(sums) and all(value in text for value in sums.values())
+    if not isinstance(sums, dict) or not sums:
+        return False
+    return all(isinstance(value, str) and value in text for value in sums.values())
 
 
 def render(card: Card, sums: Mapping[str, str]) -> str:

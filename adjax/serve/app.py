@@ -108,6 +108,8 @@ class Api:
             raise Refusal(422, f"map={drawn}: this detector has no maps, since its scorer has no places")
         files = await bodies.files(request, self._limits)
         answers = await self._scored(model, [file.content for file in files])
+        if drawn is not None:
+            rows.check_maps(answers)
         each = [await rows.of(model, file, found, drawn) for file, found in zip(files, answers, strict=True)]
         body = {"detector": model.loaded.sha256, "threshold": model.threshold, "images": each}
         failed = [one for one in answers if isinstance(one, DataError)]

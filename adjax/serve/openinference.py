@@ -36,6 +36,7 @@ DATATYPES = {
     "nearest": "INT32",
     "places": "FP32",
 }
+_MOST_DIGITS, _MOST_SIDE = 18, 2**31  # numbers of more than 4,300 digits are neither read nor written
 _NUMPY = {"FP32": "<f4", "BOOL": "?", "INT32": "<i4"}
 
 
@@ -100,7 +101,9 @@ def parse(body: bytes, header: str | None, model: Model, limits: Limits) -> Aske
     Raises:
       Refusal: 422, or 413 for too many pictures; says what is wrong.
     """
-    length = len(body) if header is None else int(header) if header.isascii() and header.isdigit() else -1
+    length = len(body)
+    if header is not None:
+        length = int(header) if header.isascii() and header.isdigit() and len(header) <= _MOST_DIGITS else -1
     if not 0 <= length <= len(body):
         raise Refusal(422, f"{HEADER}: must be between 0 and the {len(body):,} bytes of the body, got {header!r:.20}")
     try:
@@ -119,8 +122,12 @@ def parse(body: bytes, header: str | None, model: Model, limits: Limits) -> Aske
     raw = None if size is None else body[length:]
     if raw is not None and len(raw) != size:
         raise Refusal(422, f"input {name!r}: binary_data_size is {size}, and {len(raw):,} bytes follow the JSON")
-    if not shape or min(shape) < 0 or shape[0] < 1:
-        raise Refusal(422, f"input {name!r}: shape {shape} must begin with the number of pictures, at least 1")
+    if not shape or not all(0 <= side < _MOST_SIDE for side in shape) or shape[0] < 1:
+        raise Refusal(
+            422,
+            f"input {name!r}: shape must begin with the number of pictures, at least 1, all below {_MOST_SIDE:,}, got "
+            f"{shape}",
+        )
     if shape[0] > limits.max_pictures:
         raise Refusal(413, f"{shape[0]:,} pictures: at most {limits.max_pictures:,} a request")
     if (name, datatype) == ("images", "UINT8"):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
+import math
+from collections.abc import Sequence
 from typing import Any
 
 from adjax.data.io import upload
@@ -14,9 +16,29 @@ from adjax.predict.stream import Prediction
 from adjax.serve.batching import Scored
 from adjax.serve.bodies import File
 from adjax.serve.model import Model
+from adjax.serve.refusals import Refusal
 
 MAPS = ("png", "array")
 """Kinds of maps: the overlay as a PNG file; the scores of all pixels, float32, little-endian."""
+MOST_MAP_PIXELS = 64 * 2**20
+"""Pixels of all maps of an answer, which is made in memory: 358 MB of base64 as arrays."""
+
+
+def check_maps(answers: Sequence[Scored | DataError]) -> None:
+    """Refuses maps that are too large together, before any is drawn.
+
+    Args:
+      answers: what came of each picture of a request.
+
+    Raises:
+      Refusal: their maps have more than `MOST_MAP_PIXELS`.
+    """
+    headers = [one.header for one in answers if isinstance(one, Scored) and one.header is not None]
+    total = sum(math.prod(regions.map_size((header.height, header.width))) for header in headers)
+    if total > MOST_MAP_PIXELS:
+        raise Refusal(
+            413, f"maps of {total:,} pixels: at most {MOST_MAP_PIXELS:,} a request; send fewer pictures in each"
+        )
 
 
 async def of(model: Model, file: File, found: Scored | DataError, drawn: str | None) -> dict[str, Any]:

@@ -177,7 +177,10 @@ def run_client(command: list[str], folder: Path, stdout: Path | None = None, sho
             code = _watch(process, folder, shown)
         finally:
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
+                if hasattr(os, "killpg"):
+                    os.killpg(process.pid, signal.SIGKILL)
+                else:  # Windows
+                    process.kill()
                 process.wait()
         if code:
             log.seek(0)

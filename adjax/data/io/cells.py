@@ -88,7 +88,8 @@ def read(path: Path, file: str | int | None = None, label: str | int | None = No
     lines = _lines(path)
     header = [cell.strip().lower() for cell in lines[0][1]]
     asked = [column.lower() for column in (file, label) if isinstance(column, str)]
-    named = not header[0] or any(cell in (*FILE_NAMES, *LABEL_NAMES, *asked) or _says_labels(cell) for cell in header)
+    names = not header[0] or any(cell in (*FILE_NAMES, *LABEL_NAMES, *asked) or _says_labels(cell) for cell in header)
+    named = names and not any(_suffix(cell) in SUFFIXES for cell in header)  # "anomaly" is a label, too
     rows = lines[1:] if named else lines
     pictures = [at for at, cell in enumerate(rows[0][1] if rows else ()) if _suffix(cell) in SUFFIXES]
     at = _column(path, header, file, FILE_NAMES if named else ())

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from adjax import distribution
 from adjax.data.io import greys, reading
 from adjax.data.io.greys import Unfit
 from adjax.data.io.opened import Opened
@@ -148,13 +149,14 @@ def open_image(file: BinaryIO, page: int | None = None) -> Slice:
       The frame.
 
     Raises:
-      Unfit: pydicom is missing, or what decodes this file; several frames; or nothing says what it looks like.
+      NoReader: pydicom is missing, or what decodes this file.
+      Unfit: several frames; or nothing says what it looks like.
       DataError: fewer frames than `page`.
     """
     try:
         importlib.import_module("pydicom")
     except ImportError as error:
-        raise Unfit("DICOM, which needs a reader: pip install 'adjax-anomaly[dicom]'") from error
+        raise reading.NoReader(f"DICOM, which needs a reader: {distribution.install('dicom')}") from error
     with _unquoted():
         return _opened(file, page)
 
@@ -221,7 +223,7 @@ def _decoder(syntax: str, bits: int) -> str:
     there = [plugin for plugin in found.available_plugins if not (plugin == "pillow" and _deep(syntax, bits))]
     if not there:
         package = next(package for start, package in _PACKAGES.items() if syntax.startswith(start))
-        raise Unfit(f"DICOM compressed as {name}, which needs a reader: pip install {package}")
+        raise reading.NoReader(f"DICOM compressed as {name}, which needs a reader: pip install {package}")
     return next((plugin for plugin in _PREFERRED if plugin in there), there[0])
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from adjax.data import words
 from adjax.data.io import upload
-from adjax.data.io.pixels import Frame
+from adjax.data.io.pixels import Frame, pixels
 from adjax.data.split import DataError
 
 ENDS = ".png", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg", ".PNG", ".BMP", ".JPG"
@@ -73,19 +73,39 @@ def of_pictures(
 def read(file: Path, shape: tuple[int, ...], frame: Frame) -> np.ndarray:
     """Reads a mask, resized to what a detector sees of its picture.
 
+    A file without loss may number its classes, so that whatever is not 0 is marked. JPEG has noise about black: marked
+    is what is brighter than half of its brightest pixel.
+
     Args:
       file: of the mask.
       shape: (H px, W px, …) of the detector's images.
       frame: see `adjax.data.io.pixels.Frame`.
 
     Returns:
-      bool[H, W]: where the mask is not black.
+      bool[H, W]: where at least half of a pixel is marked.
 
     Raises:
       DataError: a file that can't be read.
     """
-    grey = upload.read(file, (*shape[:2], 1), frame).pixels[..., 0]
-    return grey > min(127, int(grey.max()) // 2)
+    from PIL import Image
+
+    grey, (height, width) = _grey(file), shape[:2]
+    marked = grey > (min(127, int(grey.max()) // 2) if _is_jpeg(file) else 0)
+    return pixels(Image.fromarray(255 * marked.astype(np.uint8)), 1, 1, height, width, frame)[..., 0] > 127
+
+
+def _grey(file: Path) -> np.ndarray:
+    """uint8[H, W] of its own size."""
+    try:
+        found = upload.read(file, (1, 1, 1), "tiles", depth=8)  # 16 bits that number classes
+    except DataError:
+        found = upload.read(file, (1, 1, 1), "tiles")
+    return found.pixels[..., 0]
+
+
+def _is_jpeg(file: Path) -> bool:
+    with open(file, "rb") as opened:
+        return opened.read(2) == b"\xff\xd8"
 
 
 def _folders(folder: Path) -> Iterator[Path]:

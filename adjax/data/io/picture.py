@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any, BinaryIO
 
+from adjax import distribution
 from adjax.data.io import dicom, reading, tiff
 from adjax.data.split import DataError
 
@@ -98,13 +99,13 @@ def _formats(file: BinaryIO) -> tuple[str, ...]:
     file.seek(0)
     if head[4:8] == b"ftyp" and (head[8:12] in (b"avif", b"avis") or b"avif" in head[16:]):
         if not features.check("avif"):
-            raise DataError("AVIF, which this Pillow does not read: pip install --upgrade pillow")
+            raise reading.NoReader("AVIF, which this Pillow does not read: pip install --upgrade pillow")
         return ("AVIF",)
     if head[4:8] == b"ftyp" and head[8:12] in _HEIF:
         try:
             from pillow_heif import register_heif_opener
         except ImportError as error:
-            raise DataError("HEIC or HEIF, which needs a reader: pip install 'adjax-anomaly[heif]'") from error
+            raise reading.NoReader(f"HEIC or HEIF, which needs a reader: {distribution.install('heif')}") from error
         register_heif_opener()
         return ("HEIF",)
     return FORMATS[:-3]

@@ -19,6 +19,10 @@ DEFAULTS: dict[str, Any] = {"depth": 16, "page": None, "limits": None}
 """Arguments of `adjax.data.io.upload.read`, and what they are for a detector that doesn't say."""
 
 
+class NoReader(DataError):
+    """A file of a format that is read, once what the message names is installed."""
+
+
 def of(owner: Any) -> dict[str, Any]:
     """What a spec, a plan or a `Preprocessing` says, as arguments of `adjax.data.io.upload.read`."""
     return {name: getattr(owner, name, default) for name, default in DEFAULTS.items()}

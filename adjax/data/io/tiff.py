@@ -125,11 +125,12 @@ class Page(Opened):
         """Pillow's image, of 8 bits a channel, upright.
 
         Raises:
-          Unfit: it takes imagecodecs, and there is none; it is damaged.
+          NoReader: it takes imagecodecs, and there is none.
+          Unfit: it is damaged.
         """
         try:
             return self._decoded()
-        except Unfit:
+        except DataError:
             raise
         except Exception as error:  # a hostile file makes a decoder fail in any way
             raise Unfit(f"damaged: {error}") from error
@@ -336,7 +337,7 @@ def _samples(page: Any) -> np.ndarray:
     packed = page.compression != 1 or page.bitspersample not in (1, 8, 16, 32, 64)
     if packed and not _codecs():  # tifffile's own decoders don't know how much may come out
         kind = getattr(page.compression, "name", page.compression)
-        raise Unfit(
+        raise reading.NoReader(
             f"{page.bitspersample} bits a sample, compression {kind}: it takes imagecodecs to read such a TIFF; "
             f"{distribution.install('tiff')}, or save it as PNG"
         )

@@ -13,7 +13,9 @@ from io import BytesIO
 from typing import Any, NamedTuple
 
 from adjax.data.io import upload, walk
+from adjax.data.io.arrow import import_arrow
 from adjax.data.io.sources.folder import Folder
+from adjax.data.io.sources.names import check_name
 from adjax.data.io.sources.remote import Remote, Unreachable
 from adjax.data.io.sources.tar import shard_names
 from adjax.data.split import DataError
@@ -98,6 +100,7 @@ class Parquet:
 
     def open(self, name: str) -> BytesIO:
         """A row's picture."""
+        check_name(name)
         shard, _, row = name.rpartition("/")
         with _LOCK, _reading():  # threads that open the first rows of a group wait for one
             layout = _layout(self.shards, shard, self.column)
@@ -111,7 +114,7 @@ class Parquet:
 
 @lru_cache(_KEPT)
 def _layout(shards: Folder | Remote, name: str, column: str) -> _Layout:
-    arrow = _arrow()
+    arrow = import_arrow()
     with shards.stream(name) as file, arrow.parquet.ParquetFile(file) as table:
         found, field = _column(table.schema_arrow, column, name)
         sizes = [table.metadata.row_group(at).num_rows for at in range(table.num_row_groups)]
@@ -122,10 +125,10 @@ def _layout(shards: Folder | Remote, name: str, column: str) -> _Layout:
 def _group(shards: Folder | Remote, name: str, column: str, group: int) -> Any:
     layout = _layout(shards, name, column)
     path = f"{layout.column}.{layout.field}" if layout.field else layout.column
-    with shards.stream(name) as file, _arrow().parquet.ParquetFile(file) as table:
+    with shards.stream(name) as file, import_arrow().parquet.ParquetFile(file) as table:
         cells = table.read_row_group(group, columns=[path]).column(layout.column)
     if layout.field:
-        cells = _arrow().compute.struct_field(cells, layout.field)
+        cells = import_arrow().compute.struct_field(cells, layout.field)
     return cells
 
 
@@ -149,7 +152,7 @@ def _choice(holding: dict[str, str]) -> str:
 
 def _field_of_bytes(kind: Any) -> str | None:
     """ "" for a column of bytes, the field's name for one of structs, None for others."""
-    types = _arrow().types
+    types = import_arrow().types
 
     def holds(of: Any) -> bool:
         return types.is_binary(of) or types.is_large_binary(of) or types.is_binary_view(of)
@@ -159,13 +162,3 @@ def _field_of_bytes(kind: Any) -> str | None:
     if types.is_struct(kind) and kind.get_field_index("bytes") >= 0 and holds(kind.field("bytes").type):
         return "bytes"
     return None
-
-
-def _arrow() -> Any:
-    try:
-        import pyarrow
-        import pyarrow.compute
-        import pyarrow.parquet
-    except ImportError as error:
-        raise DataError("Parquet files need pyarrow: pip install 'adjax-anomaly[parquet]'") from error
-    return pyarrow

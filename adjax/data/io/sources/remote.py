@@ -104,7 +104,7 @@ class Remote:
     def stream(self, name: str) -> RawIOBase:
         """A file, open for reading at any place; raises what `span` does."""
         with self.asking(name) as (system, path):
-            return _Stream(self, name, system.open(path, "rb"))
+            return _Stream(self, name, system, system.open(path, "rb"))
 
     def span(self, name: str, start: int, end: int) -> bytes:
         """Reads a part of a file.
@@ -128,8 +128,7 @@ class Remote:
 
     @contextmanager
     def asking(self, name: str) -> Iterator[tuple[Any, str]]:
-        """A context, of the file system and a path in it, whose errors are told apart. Only what is not there is the
-        file's own fault: without a network or a valid token all would fail alike, and stay so in the journal.
+        """A context, of the file system and a path in it, whose errors are told apart.
 
         Args:
           name: of a file.
@@ -138,12 +137,26 @@ class Remote:
           Both.
 
         Raises:
+          DataError, Unreachable: as of `telling`.
+        """
+        with self.telling(name):
+            system, root = _system(self.url)
+            yield system, f"{root}/{name}" if root else name
+
+    @contextmanager
+    def telling(self, name: str) -> Iterator[None]:
+        """A context whose errors are told apart. Only what is not there is the file's own fault: without a network or
+        a valid token all would fail alike, and stay so in the journal.
+
+        Args:
+          name: of a file.
+
+        Raises:
           DataError: it isn't there any more.
           Unreachable: it can't be had at present.
         """
         try:
-            system, root = _system(self.url)
-            yield system, f"{root}/{name}" if root else name
+            yield
         except FileNotFoundError as error:
             raise DataError("it was listed, and is not there any more") from error
         except Exception as error:  # of each file system its own
@@ -159,8 +172,9 @@ class Unreachable(OSError):
 class _Stream(RawIOBase):
     """A file whose reading may fail for the network's sake at any time."""
 
-    def __init__(self, owner: Remote, name: str, file: Any):
+    def __init__(self, owner: Remote, name: str, system: Any, file: Any):
         self._owner, self._name, self._file = owner, name, file
+        self._system = system  # fsspec forgets that of an archive, which closes its files when it is collected
 
     def readable(self) -> bool:
         return True
@@ -175,7 +189,7 @@ class _Stream(RawIOBase):
         return self._file.seek(offset, whence)
 
     def read(self, size: int = -1) -> bytes:
-        with self._owner.asking(self._name):
+        with self._owner.telling(self._name):
             return self._file.read(size)
 
     def close(self) -> None:
@@ -210,7 +224,7 @@ def _is_flat(system: Any) -> bool:
 
 
 def _system(url: str) -> tuple[Any, str]:
-    """fsspec's file system of a URL, which fsspec itself makes once, and the path in it."""
+    """fsspec's file system of a URL, and the path in it. fsspec makes a bucket's once, an archive's at each call."""
     from fsspec.core import url_to_fs
 
     system, path = url_to_fs(url)
