@@ -373,6 +373,10 @@ def test_a_threshold_that_the_images_cannot_give_is_refused_before_training(opti
             "--scorer-options kk: scorer 'knn' has no option 'kk'; it has k",
         ),
         (["--scorer-options", "k=3"], "--scorer-options k: scorer 'mahalanobis' has no option 'k'; it has covariance"),
+        (
+            ["--scorer", "knn", "--scorer-options", "k=three"],
+            "error: --scorer-options k=three: scorer 'knn' takes a number there, 10 unless another is given",
+        ),
         (["--model-options", "wdth=3"], "--model-options wdth: model 'lenet5' has no option 'wdth'; it has "),
         (["--method-options", "warmup_step=3"], "did you mean warmup_steps?"),
         (["--model", "vgg16"], "--weights FILE"),
