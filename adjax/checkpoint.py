@@ -7,6 +7,7 @@ newest checkpoint whose bytes are whole.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -20,6 +21,7 @@ import numpy as np
 
 from adjax import atomic
 from adjax.sharding import on_all_processes, to_host
+from adjax.surface import words
 from adjax.types import PyTree
 
 KEEP = 2
@@ -55,7 +57,15 @@ class Checkpoints:
         return self
 
     def __exit__(self, *_) -> None:
-        self._orbax.close()
+        # Orbax waits for its clearing away when it saves, not when it closes: of a run that ends before it saved, its
+        # thread would go on as the interpreter shuts down, and print a traceback of its own.
+        clearing = getattr(getattr(self._orbax, "_manager", None), "_cleanup_tmp_directory_future", None)
+        try:
+            if clearing is not None:
+                with contextlib.suppress(Exception):  # what is left there harms no run
+                    clearing.result()
+        finally:
+            self._orbax.close()
 
     def save(self, step: int, state: PyTree) -> None:
         """Writes the state after `step` steps; returns when it is on the disk. An existing step is left as it is.
@@ -126,14 +136,17 @@ class Checkpoints:
         here = {**self.facts, **_describe(abstract)}
         there = {**metadata["facts"], **{k: v.split()[0] for k, v in metadata["leaves"].items()}}
         different = [
-            f"{name} is {_json(here[name]) if name in here else 'unknown'} here, "
-            f"{_json(there[name]) if name in there else 'unknown'} there"
+            f"{name} is {_shown(here, name)} here, {_shown(there, name)} there"
             for name in sorted({*here, *there})
             if name not in here or name not in there or _json(here[name]) != _json(there[name])
         ]
         if different:
+            way = words(
+                "--out FOLDER writes this one elsewhere, --no-resume starts it afresh in place of the other",
+                "name another directory, or delete this one to start afresh",
+            )
             raise MismatchError(
-                f"the checkpoint in {self._orbax.directory} belongs to another run: {'; '.join(different)}"
+                f"the checkpoint in {self._orbax.directory} belongs to another run: {'; '.join(different)}. {way}"
             )
 
 
@@ -148,6 +161,12 @@ def _describe(state: PyTree, digest: bool = False) -> dict[str, str]:
 
     leaves = jax.tree_util.tree_leaves_with_path(to_host(state) if digest else state)
     return {jax.tree_util.keystr(path): describe(leaf) for path, leaf in leaves}
+
+
+def _shown(facts: Mapping[str, Any], name: str) -> str:
+    if name not in facts:
+        return "unknown"
+    return "unset" if facts[name] is None else _json(facts[name])
 
 
 def _brief(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any, TypeVar
@@ -69,6 +70,8 @@ def make(
     named = [x for x in allowed if x.kind not in (x.VAR_KEYWORD, x.VAR_POSITIONAL)]
     if missing := [x.name for x in named if x.default is x.empty and x.name not in options]:
         raise ValueError(f"{kind} {name!r} needs the options {', '.join(missing)}")
+    for parameter in named:
+        _check_number(kind, name, parameter, options.get(parameter.name))
     try:
         return factory(*arguments, **keywords, **options)
     except TypeError as error:
@@ -76,6 +79,18 @@ def make(
             raise
         given = ", ".join(f"{option}={value!r}" for option, value in options.items())
         raise ValueError(f"{words(f'--{kind}-options: ', '')}{kind} {name!r} can't take {given}: {error}") from error
+
+
+def options_of(factory: Callable[..., Any]) -> list[str]:
+    """Lists the parameters of a factory by name.
+
+    Args:
+      factory: a function, a class or a partial call of one.
+
+    Returns:
+      Their names, in order.
+    """
+    return [x.name for x in _parameters(factory)]
 
 
 def near(name: str, known: Iterable[str]) -> str:
@@ -90,6 +105,14 @@ def near(name: str, known: Iterable[str]) -> str:
     """
     found = difflib.get_close_matches(str(name), list(known), 1)
     return f"; did you mean {found[0]}?" if found else ""
+
+
+def _check_number(kind: str, name: str, parameter: inspect.Parameter, value: Any) -> None:
+    """Refuses a text where the default is a number, unless the annotation allows one."""
+    number = isinstance(parameter.default, int | float) and not isinstance(parameter.default, bool)
+    if isinstance(value, str) and number and not re.search(r"\b(str|Literal|Any)\b", str(parameter.annotation)):
+        given = words(f"--{kind}-options {parameter.name}={value}", f"{parameter.name}={value!r}")
+        raise ValueError(f"{given}: {kind} {name!r} takes a number there, {parameter.default} unless another is given")
 
 
 def _parameters(factory: Callable[..., Any]) -> list[inspect.Parameter]:

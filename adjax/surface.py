@@ -41,6 +41,19 @@ def words(command: str, python: str) -> str:
     return command if _ON_COMMAND_LINE.get() else python
 
 
+def named(option: str, value: object) -> str:
+    """Names an option and its value, at the head of a message.
+
+    Args:
+      option: as in Python.
+      value: as given.
+
+    Returns:
+      "--batch-size 3" inside of `command_line`, "batch_size 3" everywhere else.
+    """
+    return f"{words('--' + option.replace('_', '-'), option)} {value}"
+
+
 DEBUG = "--debug"
 
 

@@ -38,6 +38,7 @@ from adjax.members import members as members
 from adjax.methods import _collective
 from adjax.prefetch import HostPrefetcher
 from adjax.sharding import DATA, MEMBER, make_mesh, to_host
+from adjax.surface import named
 from adjax.types import Method, PyTree
 
 MAX_STEPS = 2**31 - 1
@@ -137,7 +138,8 @@ def compile_program(
         share; rows that are not there; hyper-parameters that are not the method's; an unknown layout.
     """
     mesh = make_mesh(len(table.seed)) if mesh is None else mesh
-    _check(method, images, table, mesh, batch_size, augment, steps_per_dispatch)
+    sizes = {"batch_size": batch_size, "steps_per_dispatch": steps_per_dispatch}
+    check(method, images, table, **sizes, augment=augment, mesh=mesh)
     steps_per_epoch = int(table.count.max()) // batch_size
     jitted = functions(
         method,
@@ -215,7 +217,7 @@ def functions(
       The `Functions`, jitted.
     """
     each, method_step = _layout(layout, mesh), method.step
-    assert method_step is not None  # _check
+    assert method_step is not None  # check
 
     def init(table: Members) -> State:
         keys = jax.vmap(lambda s: jax.random.fold_in(jax.random.key(s), _INIT))(table.seed)
@@ -358,7 +360,25 @@ def _platform(mesh: Mesh) -> str:
     return mesh.devices.flat[0].platform
 
 
-def _check(method, images, table, mesh, batch_size, augment, steps_per_dispatch) -> None:
+def check(
+    method: Method,
+    images: np.ndarray,
+    table: Members,
+    *,
+    batch_size: int,
+    augment: Augment = Augment(),  # noqa: B008 (a tuple of constants)
+    steps_per_dispatch: int = 32,
+    mesh: Mesh | None = None,
+) -> None:
+    """Checks what `compile_program` is given, before anything is compiled, opened or written.
+
+    Args:
+      method, images, table, batch_size, augment, steps_per_dispatch, mesh: as of `compile_program`.
+
+    Raises:
+      ValueError: as of `compile_program`, but for the layout.
+    """
+    mesh = make_mesh(len(table.seed)) if mesh is None else mesh
     if method.step is None:
         raise ValueError("this method has no step and trains nothing: take the parameters of its `init`")
     if images.ndim != 4 or images.dtype != np.uint8:
@@ -371,11 +391,12 @@ def _check(method, images, table, mesh, batch_size, augment, steps_per_dispatch)
     shards = mesh.shape[DATA]
     if batch_size < 1 or batch_size % shards:
         raise ValueError(
-            f"batch size {batch_size} can't be shared evenly by {shards} devices: take a multiple of {shards}"
+            f"{named('batch_size', batch_size)} can't be shared evenly by {shards} devices: take a multiple of {shards}"
         )
     if batch_size > table.count.min():
         raise ValueError(
-            f"batch size {batch_size} exceeds the {table.count.min()} training images of the smallest member: lower it"
+            f"{named('batch_size', batch_size)} exceeds the {table.count.min()} training images of the smallest "
+            "member: lower it"
         )
     if len(table.seed) % mesh.shape[MEMBER]:
         raise ValueError(
@@ -391,6 +412,6 @@ def _check(method, images, table, mesh, batch_size, augment, steps_per_dispatch)
     for name, value, least, most in limits:
         if not least <= value <= most:
             of = "" if name == "steps_per_dispatch" else f" for images of {side} px"
-            raise ValueError(f"{name} {value}: must lie between {least} and {most:,}{of}")
+            raise ValueError(f"{named(name, value)}: must lie between {least} and {most:,}{of}")
     if augment.rotate and images.shape[1] != images.shape[2]:
         raise ValueError(f"images of {images.shape[1]}×{images.shape[2]} px can't be rotated: they must be square")

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import json
 import sys
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -22,6 +23,7 @@ from adjax.models import MODELS
 from adjax.scorers import OF_LAYERS, SCORERS
 from adjax.spec import Precision
 from adjax.train import MAX_STEPS
+from experiments import applies
 from experiments.presets import PRESETS, SWEEP_LAMS
 
 EPOCHS, MIN_STEPS = 11, 4000
@@ -48,6 +50,11 @@ LIMITS: dict[str, tuple[float, float]] = {
     "validation": (0, 0.9),
 }
 """Option → (least, most), checked before anything is read."""
+
+DIFFERENT = "normal", "anomalous", "lam", "also", "scorers"
+"""Options of several values, of which a second one that is equal would be the same run again."""
+PAIRS = "method_options", "model_options", "scorer_options", "hparams"
+"""Options of `name=value` pairs."""
 
 RENAMED = {"turn_deg": "rotation_deg", "stretch": "scale", "bend_px": "elastic_px"}
 """Old option → option. config.json has the old names for good; a command line may."""
@@ -140,7 +147,7 @@ class Config:
     ] = 0.0
     elastic_px: Annotated[float, arg(help="augmentation: bent by up to this many pixels both ways")] = 0.0
     validation: Annotated[
-        float, arg(help="share of the training images held out, for conformal thresholds and p-values")
+        float, arg(help="share of the training images held out, for conformal thresholds and p-values; 0: none")
     ] = 0.1
     scorer: Annotated[
         Literal[tuple(SCORERS)] | None, arg(help="features to anomaly score. Unset: the method's own")
@@ -208,6 +215,10 @@ class Config:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise ValueError(f"--{name.replace('_', '-')} {value}: must be between {low:,} and {high:,}")
+        for name in DIFFERENT:
+            _different(f"--{name}", getattr(self, name))
+        for name in PAIRS:
+            _different(f"--{name.replace('_', '-')}", [key for key, _ in self.pairs(name)], getattr(self, name))
         if self.seed + self.seeds > 2**31:
             raise ValueError(f"--seed {self.seed} with --seeds {self.seeds}: the last seed must be below 2³¹")
         if not all(0 <= v < float("inf") for v in self.lam):
@@ -231,8 +242,8 @@ class Config:
 
     def options(self, of: Literal["method", "model", "scorer"]) -> dict[str, Any]:
         """Keyword arguments of the method, the model or the scorer."""
-        given = {name: _value(text) for name, text in _pairs(f"{of}_options", getattr(self, f"{of}_options"))}
-        if of == "scorer" and str(given.get("scorer") or self.scorer).startswith(("mahalanobis", "layers")):
+        given = {name: _value(text) for name, text in self.pairs(f"{of}_options")}
+        if of == "scorer" and applies.shrinks(str(self.scorer), given):
             unset = SHRINKAGE["layers" if self.scorer in OF_LAYERS else "mahalanobis"]
             given = {"shrinkage": unset if self.shrinkage is None else self.shrinkage, **given}
         return given
@@ -245,25 +256,35 @@ class Config:
         """
         values: dict[str, tuple[float, ...]] = {name: (value,) for name, value in defaults.items()}
         given: dict[str, tuple[float, ...]] = {}
-        if self.lam and "lam" in defaults:
-            given["lam"] = self.lam
-        for name in ("learning_rate", "weight_decay"):
-            if (value := getattr(self, name)) is not None:
-                given[name] = (value,)
-        for name, text in _pairs("hparams", self.hparams):
+        options: dict[str, str] = {}
+        for name in applies.HPARAMS:
+            if (value := getattr(self, name)) not in (None, ()):
+                given[name] = value if isinstance(value, tuple) else (value,)
+                options[name] = "--sweep" if name == "lam" and self.sweep else applies.written(self, name)
+        for name, text in self.pairs("hparams"):
+            options[name] = f"--hparams {name}={text}"
             try:
                 given[name] = tuple(float(v) for v in text.split(","))
             except ValueError:
-                raise ValueError(f"--hparams {name}={text}: must be numbers, separated by commas") from None
+                raise ValueError(f"{options[name]}: must be numbers, separated by commas") from None
+            _different(options[name], given[name], ())
         for name, chosen in given.items():
             if name not in values:
-                has = ", ".join(values) + near(name, values)
-                raise ValueError(f"{self.method} has no hyper-parameter {name}: it has {has}")
+                has = (", ".join(values) or "none") + (near(name, values) or "; leave it out")
+                raise ValueError(f"{options[name]}: {self.method} has no hyper-parameter {name}: it has {has}")
             values[name] = chosen
         table: list[dict[str, float]] = [{}]
         for name, several in values.items():
             table = [{**row, name: value} for row in table for value in several]
         return table
+
+    def pairs(self, option: str) -> list[tuple[str, str]]:
+        """(name, value) of an option of `PAIRS`."""
+        pairs = [tuple(text.partition("=")[::2]) for text in getattr(self, option)]
+        for name, value in pairs:
+            if not (name and value):
+                raise ValueError(f"--{option.replace('_', '-')} {name}: must be name=value")
+        return pairs
 
     def json(self) -> dict[str, Any]:
         """As JSON values; without the places of one machine."""
@@ -349,6 +370,7 @@ def parse(argv: list[str] | None = None) -> Config:
     for name in ("--method", "--model", "--scorer"):
         first.add_argument(name)
     given, _ = first.parse_known_args([a for a in argv if a not in ("-h", "--help")])
+    names = applies.named(argv, [x.name for x in dataclasses.fields(Config)])
     try:
         known = given.method in METHODS
         if given.config is not None:
@@ -359,22 +381,30 @@ def parse(argv: list[str] | None = None) -> Config:
             base = of_file(given.config)
         else:
             base = of_method(given.method) if known and not given.preset else of_preset(given.preset or "centerloss")
-        return tyro.cli(
+        config = tyro.cli(
             Config,
             args=argv,
-            default=_without_strays(base, vars(given)),
+            default=_without_strays(base, vars(given), names),
             prog="python -m experiments.run",
             config=(tyro.conf.OmitArgPrefixes,),
         )
+        applies.check(config, names)
+        return config
     except ValueError as error:
         raise SystemExit(f"error: {error}") from None
 
 
-def _without_strays(base: Config, given: dict[str, Any]) -> Config:
-    """The defaults without options of a method, model or scorer that another one is given for."""
+def _without_strays(base: Config, given: dict[str, Any], names: Collection[str]) -> Config:
+    """The defaults without options of a method, model or scorer that another one is given for, and without those that
+    would hide an option that is named."""
     known = entry(base.method)
     chosen = {"method": base.method, "model": base.model or known.model, "scorer": base.scorer or known.scorer}
     strays: dict[str, Any] = {f"{of}_options": () for of, own in chosen.items() if given[of] not in (None, own)}
+    if given["method"] in METHODS and not of_method(given["method"]).lam:
+        strays["lam"] = ()
+    hidden = {*names, "lam"} if "sweep" in names else names
+    for option in {"hparams", "scorer_options"} - strays.keys():
+        strays[option] = tuple(text for text in getattr(base, option) if text.partition("=")[0] not in hidden)
     return dataclasses.replace(base, **strays)
 
 
@@ -391,12 +421,11 @@ def _renamed(argv: list[str]) -> list[str]:
     return arguments
 
 
-def _pairs(option: str, given: Options) -> list[tuple[str, str]]:
-    pairs = [tuple(text.partition("=")[::2]) for text in given]
-    for name, value in pairs:
-        if not (name and value):
-            raise ValueError(f"--{option.replace('_', '-')} {name}: must be name=value")
-    return pairs  # type: ignore[return-value]
+def _different(option: str, values: Sequence[Any], written: Sequence[Any] | None = None) -> None:
+    """Refuses values of which one is there twice."""
+    for value in (value for i, value in enumerate(values) if value in values[:i]):
+        said = " ".join([option, *map(str, values if written is None else written)])
+        raise ValueError(f"{said}: {value} is there twice, name it once")
 
 
 def _value(text: str) -> Any:

@@ -233,6 +233,7 @@ def train_ceiling(config: Config, console: Console, loaded: Loaded, directory: P
     asked, shape = recipe(plain), loaded.benchmark.train.images.shape[1:]
     hparams = dict(asked.build(shape, loaded.classes, steps=10).method.hparams)
     table = members(plain, plain.settings(hparams), loaded.benchmark.trials)
+    plain = dataclasses.replace(plain, batch_size=min(plain.batch_size, int(table.count.min())))
     built = asked.build(shape, loaded.classes, steps=plain.steps(int(table.count.max())))
     normalise = built.normalise(loaded.benchmark.train.images)
     return Ceiling(plain, built, normalise, fit(plain, console, built, normalise, loaded, table, directory / "ceiling"))

@@ -83,6 +83,11 @@ def fit(
         return training.Trained(params, params, 0, 0, 0.0, 0.0, 0.0, {}, None)
     validate = None
     if config.patience is not None:
+        if config.validation == 0:
+            raise ValueError(
+                f"--patience {config.patience} chooses an epoch by held-out images, and --validation 0 holds out none: "
+                "raise --validation, or take --patience None"
+            )
         trials = loaded.benchmark.trials * (len(table.seed) // len(loaded.benchmark.trials))
 
         def score(params: PyTree, m: int) -> np.ndarray:

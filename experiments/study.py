@@ -120,6 +120,10 @@ def _also(config: Config, normal: np.ndarray) -> dict[str, np.ndarray]:
     """The further sets that don't belong, by name, of the shape of the normal images."""
     found: dict[str, np.ndarray] = {}
     for name in config.also:
+        if name in (config.dataset, config.ood):
+            already = "is normal" if name == config.dataset else "is --ood"
+            raise DataError(f"--also {name}: that set {already} already, name another or leave it out")
+    for name in config.also:
         if name == MADE:
             found |= outliers(normal, config.seed)
         else:

@@ -7,7 +7,7 @@ import shutil
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from rich.console import Console
 from safetensors.numpy import load_file, save_file
 
 import adjax
-from adjax import loop, metrics, pipeline
+from adjax import loop, metrics, pipeline, train
 from adjax._trees import by_path
 from adjax.augment import Normalise
 from adjax.checkpoint import Checkpoints
@@ -89,6 +89,8 @@ def run(
         "jax": jax.__version__,
         "adjax": adjax.__version__,
     }
+    sizes: dict[str, Any] = {"batch_size": config.batch_size, "steps_per_dispatch": config.steps_per_dispatch}
+    train.check(built.method, images, table, **sizes, augment=config.augment())  # before anything is opened
     first_process = jax.process_index() == 0
     if first_process and not config.resume:
         shutil.rmtree(directory / "checkpoints", ignore_errors=True)
@@ -147,7 +149,7 @@ def run(
             table,
             normalise,
             steps,
-            batch_size=config.batch_size,
+            **sizes,
             augment=config.augment(),
             checkpoints=checkpoints,
             stop=stop,
@@ -155,7 +157,6 @@ def run(
             report=report,
             resumed=resumed,
             after_epoch=after_epoch,
-            steps_per_dispatch=config.steps_per_dispatch,
             layout=config.layout,
             resident=config.resident,
         )

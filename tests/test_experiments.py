@@ -183,7 +183,9 @@ def test_run_that_does_not_fit_the_checkpoint_is_refused(finished, change, capsy
     before = (finished / "results.json").read_bytes()
     options = [*QUICK, *MEMBERS, "--out", str(finished), *change]
     assert main(options) == 1
-    assert change[0].strip("-").replace("-", "_") in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert change[0].strip("-").replace("-", "_") in error
+    assert "--no-resume" in error
     assert (finished / "results.json").read_bytes() == before
 
 
@@ -258,6 +260,23 @@ def test_every_run_says_what_it_was_made_by(finished):
     assert {"adjax", "jax", "flax", "numpy"} <= where["versions"].keys()
     config = json.loads((finished / "config.json").read_text())
     assert (config["dataset"], config["ood"], config["seed"], config["lam"]) == ("digits", "holdout:0", 3, [0, 0.1])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--validation", "0.2"], "--batch-size 128 exceeds the 106 training images of the smallest member: lower it"),
+        (
+            ["--validation", "0.2", "--batch-size", "64", "--shift-px", "8"],
+            "--shift-px 8: must lie between 0 and 7 for images of 8 px",
+        ),
+    ],
+)
+def test_what_can_not_be_trained_leaves_nothing_behind(options, said, tmp_path, capsys):
+    svdd = "--method deep_svdd --dataset digits --normal 3 --out".split()
+    assert main([*svdd, str(tmp_path / "run"), *options]) == 1
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def _no_mnist(monkeypatch):
@@ -354,6 +373,10 @@ def test_a_threshold_that_the_images_cannot_give_is_refused_before_training(opti
             "--scorer-options kk: scorer 'knn' has no option 'kk'; it has k",
         ),
         (["--scorer-options", "k=3"], "--scorer-options k: scorer 'mahalanobis' has no option 'k'; it has covariance"),
+        (
+            ["--scorer", "knn", "--scorer-options", "k=three"],
+            "error: --scorer-options k=three: scorer 'knn' takes a number there, 10 unless another is given",
+        ),
         (["--model-options", "wdth=3"], "--model-options wdth: model 'lenet5' has no option 'wdth'; it has "),
         (["--method-options", "warmup_step=3"], "did you mean warmup_steps?"),
         (["--model", "vgg16"], "--weights FILE"),

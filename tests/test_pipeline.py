@@ -137,7 +137,7 @@ def test_a_recipe_of_unknown_names_is_none(names, message):
         ({"method_options": {"steps": 3}}, "method 'autoencoder' has no option 'steps'; it has warmup_steps"),
         ({"model_options": {"classes": 3}}, "model 'conv_autoencoder' has no option 'classes'"),
         ({"model_options": {"wdth": 3}}, "model 'conv_autoencoder' has no option 'wdth'; it has .* did you mean width"),
-        ({"scorer": "knn", "scorer_options": {"k": "many"}}, "scorer 'knn' can't take k='many': "),
+        ({"scorer": "knn", "scorer_options": {"k": "many"}}, "k='many': scorer 'knn' takes a number there, 10 unless"),
         ({"scorer": "layers", "scorer_options": {"shrink": 1}}, "scorer 'mahalanobis' has no option 'shrink'"),
     ],
 )

@@ -121,12 +121,18 @@ def test_a_name_that_is_no_preset_gets_the_nearest():
 
 
 def test_settings_are_every_combination():
-    chosen = replace(config.Config(), hparams=("a=1,2", "b=3"))
+    chosen = replace(config.Config(), lam=(), hparams=("a=1,2", "b=3"))
     assert chosen.settings({"a": 0.0, "b": 0.0, "c": 5.0}) == [{"a": a, "b": 3.0, "c": 5.0} for a in (1.0, 2.0)]
     with pytest.raises(ValueError, match="no hyper-parameter learnin: it has learning; did you mean learning"):
         replace(chosen, hparams=("learnin=1",)).settings({"learning": 0.0})
     with pytest.raises(ValueError, match="a=x: must be numbers"):
         replace(chosen, hparams=("a=x",)).settings({"a": 0.0})
+    with pytest.raises(ValueError, match=r"--hparams a=1,1.0: 1.0 is there twice, name it once"):
+        replace(chosen, hparams=("a=1,1.0",)).settings({"a": 0.0})
+    with pytest.raises(ValueError, match="--lam 3: new has no hyper-parameter lam: it has a; leave it out"):
+        replace(chosen, method="new", lam=(3,), hparams=()).settings({"a": 0.0})
+    with pytest.raises(ValueError, match="--sweep: new has no hyper-parameter lam: it has a; leave it out"):
+        replace(chosen, method="new", sweep=True, hparams=()).settings({"a": 0.0})
     with pytest.raises(ValueError, match="--method-options x: must be name=value"):
         replace(chosen, method_options=("x",)).options("method")
 

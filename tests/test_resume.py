@@ -20,7 +20,7 @@ import pytest
 from tiers import daily
 from training import assert_equal, read, start, trained
 
-from adjax import loop, train
+from adjax import loop, surface, train
 from adjax.checkpoint import KEEP, Checkpoints, MismatchError
 from adjax.sharding import to_host
 
@@ -254,6 +254,35 @@ def test_another_state_is_refused_naming_its_leaves(tmp_path, program):
         bare = state._replace(members={**state.members, "extra": jnp.zeros(2)})
         with pytest.raises(MismatchError, match=r"extra'\] is \"float32\[2\]\" here, unknown there"):
             checkpoints.restore(bare)
+
+
+def test_a_refusal_says_how_to_go_on(tmp_path, program):
+    """Each surface in its own words; what was not given is unset."""
+    saved(tmp_path, program, 2)
+    with Checkpoints(tmp_path, {**FACTS, "rate": None}) as checkpoints:
+        state = program.init(program.table)
+        with pytest.raises(MismatchError, match=r"rate is unset here, 0.1 there. name another directory, or delete"):
+            checkpoints.restore(state)
+        with surface.command_line(), pytest.raises(MismatchError, match=r"--out FOLDER .*, --no-resume starts it"):
+            checkpoints.restore(state)
+
+
+def test_closed_before_anything_was_saved_it_has_cleared_away(tmp_path, monkeypatch):
+    """Orbax's thread, going on as the interpreter shut down, had printed a traceback after the error of the run."""
+    from orbax.checkpoint._src.path import temporary_paths
+
+    real, cleared = temporary_paths.all_temporary_paths, threading.Event()
+
+    async def slow(*arguments, **options):
+        time.sleep(0.2)
+        found = await real(*arguments, **options)
+        cleared.set()
+        return found
+
+    monkeypatch.setattr(temporary_paths, "all_temporary_paths", slow)
+    with pytest.raises(ValueError, match="of the run"), Checkpoints(tmp_path, FACTS):
+        raise ValueError("of the run")
+    assert cleared.is_set()
 
 
 def test_facts_that_are_no_json_are_refused(tmp_path):

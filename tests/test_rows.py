@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from adjax import data
 from adjax.models import vgg16
@@ -21,6 +22,7 @@ from experiments import (
     presets,
     readme,
     record,
+    run,
     study,
     vgg16_trunk,
 )
@@ -80,6 +82,24 @@ def test_only_a_method_that_reconstructs_stops_without_anomalies(method, monkeyp
                  loaded.benchmark.trials)  # fmt: skip
     with pytest.raises(ValueError, match="--validation above 0"):
         fit(loaded._replace(benchmark=loaded.benchmark._replace(trials=none)))
+
+
+def test_patience_without_held_out_images_says_so(tmp_path, capsys):
+    line = f"--method classifier --dataset digits --normal 3 --batch-size 32 --threshold logit --out {tmp_path / 'run'}"
+    assert run.main([*line.split(), "--validation", "0"]) == 1
+    assert "--patience 3 chooses an epoch by held-out images, and --validation 0" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+    assert config.parse([*line.split(), "--validation", "0", "--patience", "None"]).patience is None
+
+
+def test_the_ceiling_of_a_small_set_takes_smaller_batches(monkeypatch, tmp_path):
+    """It is trained after the GAN, which would have been for nothing."""
+    chosen = replace(config.of_method("gan"), dataset="digits", protocol="imbalanced", normal=(3,), counts=(60, 30))
+    given = study.images(chosen)
+    monkeypatch.setattr(judging, "fit", lambda plain, *_: plain)
+    ceiling = judging.train_ceiling(chosen, Console(quiet=True), study.load(given, "anomalies"), tmp_path)
+    assert ceiling.config.batch_size == 75
+    assert config.of_preset("classifier_fashion_mnist").batch_size == 128
 
 
 def test_clusters_reach_the_draw_of_anomalies():

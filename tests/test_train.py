@@ -308,8 +308,8 @@ def test_members_refuses_by_value_limit_and_mend(hparams, seeds, rows, labels, m
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"batch_size": 0}, "batch size 0"),
-        ({"batch_size": 49}, "batch size 49 exceeds the 48 training images of the smallest member: lower it"),
+        ({"batch_size": 0}, "batch_size 0"),
+        ({"batch_size": 49}, "batch_size 49 exceeds the 48 training images of the smallest member: lower it"),
         ({"augment": Augment(shift_px=-1)}, "shift_px -1: must lie between 0 and 7 for images of 8 px"),
         ({"augment": Augment(shift_px=8)}, "shift_px 8: must lie between 0 and 7 for images of 8 px"),
         ({"augment": Augment(crop_px=4)}, "crop_px 4: must lie between 0 and 3 for images of 8 px"),
@@ -336,7 +336,7 @@ def test_members_must_fit_the_mesh():
     mesh = jax.sharding.AbstractMesh((2, 4), ("member", "data"))
     for members, batch_size, message in [
         (table((48,) * 3), 16, r"3 members can't be spread evenly over 2 mesh rows: take .*make_mesh\(3\)"),
-        (table((48,) * 2), 18, "batch size 18 can't be shared evenly by 4 devices: take a multiple of 4"),
+        (table((48,) * 2), 18, "batch_size 18 can't be shared evenly by 4 devices: take a multiple of 4"),
     ]:
         with pytest.raises(ValueError, match=message):
             train.compile_program(

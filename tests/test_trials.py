@@ -58,6 +58,12 @@ def test_a_pair_that_learns_from_anomalies_needs_some(digits):
         PROTOCOLS["pair"](*digits, CLASSES, ood=digits[1], supervision="anomalies")
 
 
+def test_a_pair_may_hold_nothing_out(digits):
+    (trial,) = PROTOCOLS["pair"](*digits, CLASSES, ood=digits[1], validation=0).trials
+    assert trial.rows.tolist() == list(range(len(digits[0].images)))
+    assert len(trial.held_out) == len(trial.validation) == len(trial.validation_truth) == 0
+
+
 @pytest.mark.parametrize("supervision", LEARNS)
 @pytest.mark.parametrize("protocol", ONE_CLASS)
 def test_every_protocol_keeps_its_promises(protocol, supervision, digits):

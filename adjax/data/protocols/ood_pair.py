@@ -58,9 +58,9 @@ def ood_pair(
         np.concatenate([test.labels, np.full(len(ood.images), -1, np.int32)]),
     )
     truth = np.repeat([0, 1], [len(test.images), len(ood.images)]).astype(np.int32)
-    trials = []
+    everything, trials = np.arange(len(labels), dtype=np.int32), []
     for seed in seeds:
-        rows, aside = validation_split(labels, validation, seed)
+        rows, aside = validation_split(labels, validation, seed) if validation else (everything, everything[:0])
         seen = (labels[aside] == anomalous).astype(np.int32)
         every = np.arange(len(truth), dtype=np.int32)
         trials.append(Trial({"seed": seed}, seed, rows, labels[rows], aside[seen == 0], aside, seen, every, truth))
