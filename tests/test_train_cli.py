@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -192,6 +193,28 @@ def test_a_hundred_pictures_make_a_detector(tmp_path, capsys):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine.txt").touch()
     assert run(root, "--out", tmp_path / "other", *QUICK) == 1
+
+
+def test_test_pictures_that_are_copies_are_told(tmp_path, capsys):
+    """Learned from and tested on, they flatter; as anomalies they contradict."""
+    root, out = tmp_path / "set", tmp_path / "out"
+    fill(root / "train" / "good", 60)
+    fill(root / "test" / "good", 12)  # the first twelve again
+    fill(root / "test" / "crack", 8, turned=True, seed=1)
+    fill(root / "test" / "dent", 5)
+    assert run(root, "--out", out, *QUICK) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    flattered = "12 of the 12 normal test images are exact copies, as the network sees them, of images to train on"
+    contradicted = "5 of the 13 anomalies are exact copies, as the network sees them, of normal images: the labels"
+    for text in (told, (out / page.NAME).read_text(encoding="utf-8"), (out / card.NAME).read_text(encoding="utf-8")):
+        assert flattered in text
+        assert contradicted in text
+    figures = json.loads((out / record.NAME).read_text())["figures"]
+    assert (figures["copied"], figures["contradicted"]) == (12, 5)
+    shutil.rmtree(root / "test" / "dent")
+    fill(root / "test" / "good", 12, seed=2)
+    assert run(root, "--out", out, *QUICK) == 0
+    assert "exact copies" not in capsys.readouterr().out
 
 
 def test_the_scorer_that_finds_most_is_trained_and_said(tmp_path, monkeypatch, capsys):

@@ -111,7 +111,7 @@ def of_table(
       path: of the table; one beside it whose name begins with "test" is evaluated on, if it has labels.
       given: what the user says of the labels; a sequence: the normal ones.
       one_class: ignore classes of normal pictures.
-      root: folder whose pictures are counted as passed over if no line names them; None: none are looked for.
+      root: folder whose pictures are counted as skipped if no line names them; None: none are looked for.
 
     Returns:
       The `Layout`.
