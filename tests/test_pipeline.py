@@ -257,6 +257,7 @@ def test_it_chooses_as_the_command_does(monkeypatch):
         ),
         (SIXTY, {"method": "hog_ocsvm", "held_out": 0.8}, "give held_out=0.5 at most"),
         (np.zeros((60, 8, 8, 1), np.uint8), {"labels": [-1] * 60}, "labels down to -1: all images are normal here"),
+        (SIXTY, {"labels": [0.5, 0.0] * 30}, "labels hold 0.5: a label is the class of a normal image"),
         (np.zeros((60, 8, 8, 1), np.uint8), {"method": "gan"}, "method 'gan': choose one of"),
     ],
 )

@@ -282,6 +282,13 @@ def test_what_is_passed_over_is_told_and_a_lone_class_is_named_before_decoding(t
     assert sorted(kinds) == [".txt 1", "hidden 1", "masks 1"]
 
 
+def test_steps_of_what_trains_no_network_are_refused(tmp_path, capsys):
+    fill(tmp_path / "few", 12)
+    assert run(tmp_path / "few", "--out", tmp_path / "d", *QUICK, "--steps", 10) == 1
+    assert "--steps 10: hog_ocsvm trains no network, so there are no steps: leave it out" in capsys.readouterr().err
+    assert not (tmp_path / "d").exists()
+
+
 def test_too_few_or_too_broken_is_refused(tmp_path, capsys):
     fill(tmp_path / "few", 49)
     assert run(tmp_path / "few", "--out", tmp_path / "d", "--method", "autoencoder", "--side-px", "8") == 1
