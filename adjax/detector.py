@@ -207,6 +207,8 @@ class Detector:
           ValueError: alpha outside of (0, 1), or too few held-out normal images to promise it; says how many
             it takes.
         """
+        if alpha is None or isinstance(alpha, str | bytes):
+            raise ValueError(f"alpha={alpha!r}: the false positive rate must be a number between 0 and 1")
         return dataclasses.replace(self, threshold=thresholds.conformal(self.calibration_scores, alpha))
 
     def save(self, directory: str | os.PathLike) -> None:

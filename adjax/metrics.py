@@ -57,8 +57,22 @@ class _Ranks(NamedTuple):
     anomalies: Array
 
 
+def _check_lengths(scores: ArrayLike, labels: ArrayLike, mask: Mask, what: str = "scores") -> None:
+    """Refuses rows of other numbers, which are known while it is traced.
+
+    Raises:
+      ValueError: with both.
+    """
+    for name, other in (("labels", labels), ("mask", mask)):
+        if other is not None and jnp.shape(other) != jnp.shape(scores):
+            raise ValueError(
+                f"{what} {list(jnp.shape(scores))} and {name} {list(jnp.shape(other))}: must be [n], one for each image"
+            )
+
+
 def _rank(scores: Scores, labels: Labels, mask: Mask) -> _Ranks:
     scores = jnp.asarray(scores, jnp.float32)
+    _check_lengths(scores, labels, mask)
     group = jnp.asarray(labels).astype(bool).astype(jnp.int32)
     if mask is not None:
         group = jnp.where(jnp.asarray(mask), group, 2)
@@ -197,6 +211,7 @@ def accuracy(pred: Labels, labels: Labels, mask: Mask = None) -> Scalar:
     Returns:
       float32 in [0, 1]; NaN if there is no row.
     """
+    _check_lengths(pred, labels, mask, "pred")
     right = jnp.asarray(pred, jnp.int32) == jnp.asarray(labels, jnp.int32)
     kept = jnp.ones_like(right) if mask is None else jnp.asarray(mask)
     return jnp.sum(right & kept).astype(jnp.float32) / jnp.sum(kept).astype(jnp.float32)
@@ -213,6 +228,7 @@ def f1(pred: Labels, labels: Labels, mask: Mask = None) -> Scalar:
     Returns:
       float32 in [0, 1]; 0 where it is 0 / 0.
     """
+    _check_lengths(pred, labels, mask, "pred")
     return _f1_counts(jnp.asarray(pred).astype(bool), jnp.asarray(labels).astype(bool), mask)[0]
 
 
@@ -233,6 +249,7 @@ def macro_f1(pred: Labels, labels: Labels, classes: int, mask: Mask = None) -> S
     Returns:
       float32 in [0, 1]; NaN if no class is present.
     """
+    _check_lengths(pred, labels, mask, "pred")
     pred, labels = jnp.asarray(pred, jnp.int32), jnp.asarray(labels, jnp.int32)
     each, present = jax.vmap(lambda k: _f1_counts(pred == k, labels == k, mask))(jnp.arange(classes))
     return jnp.sum(each) / jnp.sum(present).astype(jnp.float32)

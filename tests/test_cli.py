@@ -62,6 +62,7 @@ def test_help_and_mistakes_import_no_jax():
         (["train", "f", "--side-px", "1000000"], "must be between 8 and 4,096"),
         (["train", "f", "--false-positive-rate", "1"], "--false-positive-rate: 1: must lie between 0 and 1"),
         (["train", "f", "--false-positive-rate", "nan"], "nan: must lie between 0 and 1"),
+        (["train", "f", "--tiles", "--frame", "letterbox"], "--frame: not allowed with argument --tiles"),
         (["predict", "d", "f", "--out", "o.csv", "--batch-size", "0"], "--batch-size: 0: must be between 1 and"),
         (["predict", "d", "f", "--out", "o.csv", "--threads", "x"], "--threads: 'x': must be a whole number"),
         (["predict", "d", "f", "--out", "o.csv", "--false-positive-rate", "a"], "'a': must be a number"),

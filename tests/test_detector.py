@@ -153,7 +153,7 @@ def test_a_conformal_threshold_that_would_promise_too_much_is_refused(digits):
     n = len(digits.held_out)
     with pytest.raises(ValueError, match=rf"n={n} normal images can't guarantee alpha=0.0001: 9999 are needed"):
         digits.trained.with_false_positive_rate(1e-4)
-    for alpha in (0, 1, -1, float("nan")):
+    for alpha in (0, 1, -1, float("nan"), "0.1", None):
         with pytest.raises(ValueError, match="alpha"):
             digits.trained.with_false_positive_rate(alpha)
 

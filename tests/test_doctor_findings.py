@@ -64,6 +64,9 @@ def test_each_kind_is_found_and_nothing_else(parts, monkeypatch):
         ("learned.png", "leak"),
         ("blurred.png", "blurred"),
         ("again.jpg", "near duplicate"),
+        ("03.png", "exact duplicate"),
+        ("old.psd", "exact duplicate"),
+        ("web.avif", "exact duplicate"),
         ("black.png", "black"),
         ("black too.png", "black"),
         ("twelve.png", "odd depth"),
@@ -111,7 +114,12 @@ def test_a_list_has_all_of_it_with_what_to_do(parts, tmp_path, capsys, monkeypat
     with open(out, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert list(rows[0]) == ["path", "finding", "value", "about", "what to do"]
-    assert len(rows) == 13
+    assert len(rows) == 16
+    assert ("train/good/03.png", "exact duplicate", "as test/good/learned.png") in {
+        (row["path"], row["finding"], row["about"]) for row in rows
+    }
+    same = said[said.index("exact duplicates (SHA-256): 3") :]
+    assert "→ keep one of each: copies count once for a threshold" in same[: same.index("in training and in test")]
     (blurred,) = (row for row in rows if row["finding"] == "blurred")
     assert float(blurred["value"]) > 0
     assert "variance of the Laplacian" in blurred["about"]

@@ -1,5 +1,7 @@
 """Metrics against scikit-learn, SciPy and float64 NumPy; ties, NaN, padding, vmap, jit; hand-made cases."""
 
+import subprocess
+import sys
 from functools import partial
 
 import jax
@@ -324,6 +326,21 @@ def test_shapes_in_signatures_are_checked():
     pytest.importorskip("beartype")
     with pytest.raises(TypeCheckError, match="labels"):
         metrics.auroc(np.zeros(4, np.float32), np.zeros(3, np.int32))
+
+
+def test_lengths_that_differ_are_named():
+    """Where no beartype checks them: in another process."""
+    script = (
+        "import numpy as np\nfrom adjax import metrics as m\n"
+        "k, s = np.zeros(4, np.int32), np.zeros(3, np.float32)\n"
+        "for f in (m.auroc, m.aupr, m.fpr_at_tpr, m.auroc_interval, lambda *p: m.auroc(s, k[:3], k > 0), m.accuracy,"
+        " m.f1, lambda *p: m.macro_f1(*p, 2)):\n"
+        "    try:\n        f(s, k)\n    except ValueError as error:\n        print(error)\n"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=True)
+    of = "{} [3] and {} [4]: must be [n], one for each image".format
+    scores, pred = of("scores", "labels"), of("pred", "labels")
+    assert result.stdout.splitlines() == [*[scores] * 4, of("scores", "mask"), *[pred] * 3]
 
 
 def test_of_no_rows_nothing_is_known():

@@ -103,6 +103,16 @@ def test_the_reason_names_what_is_fitted_and_to_what():
     assert "an UNTRAINED network's features and scorer knn" in why
 
 
+def test_random_weights_that_nobody_asked_for_are_said(published):
+    for asked in (UserChoices("gmm", "lenet5"), UserChoices("hog_ocsvm", "lenet5"), UserChoices(model="lenet5")):
+        (why,) = (w for w in plan.choose(SMALL[:60], 1, asked).why if plan.NO_WEIGHTS in w)
+        assert "for lenet5" in why
+        assert "its weights are random" in why
+        assert "Others have some, by model: " in why
+    for asked in (UserChoices("hog_ocsvm"), UserChoices("gmm"), UserChoices("autoencoder")):
+        assert not any(plan.NO_WEIGHTS in w for w in plan.choose(SMALL[:60], 1, asked).why)
+
+
 def test_pictures_are_taken_whole_in_their_own_proportions(published):
     long = plan.choose([Header(512, 2048, 1, "L")] * 20, 1, UserChoices())
     assert long.shape == (128, 512, 1)

@@ -171,7 +171,21 @@ def test_a_copy_that_can_not_be_made_is_told_and_the_others_are_made(saved, fold
     assert f"1 flagged files can't be copied: {copied[0]} (Is a directory)" in " ".join(capsys.readouterr().out.split())
     assert sorted(path.relative_to(second) for path in second.rglob("*") if path.is_file()) == copied[1:]
     assert run(saved, folder, "--out", out, "--copy-flagged", tmp_path / "third", *rate) == 0
-    assert "copies are made of what is scored now; of all by --fresh" in " ".join(capsys.readouterr().out.split())
+    told = " ".join(capsys.readouterr().out.split())
+    assert "copies are made of what is scored now; of all by --fresh" in told
+    assert f"no files are copied to {tmp_path / 'third'}: nothing is flagged of what was scored now" in told
+    assert "flagged files" not in told
+    assert not (tmp_path / "third").exists()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("--workers", "3"), ("--ray-address", "1.2.3.4:5"), ("--worker-cpus", "2"), ("--worker-gpus", "1")],
+)
+def test_an_option_of_a_cluster_is_refused_without_one(saved, folder, tmp_path, capsys, option, value):
+    assert run(saved, folder, "--out", tmp_path / "s.csv", option, value) == 1
+    assert f"{option} {value}" in (said := capsys.readouterr().err)
+    assert "add --engine ray, or leave it out" in said
 
 
 def test_a_source_without_pictures_is_told_with_what_to_name(saved, folder, tmp_path, capsys):

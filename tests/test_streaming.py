@@ -83,6 +83,28 @@ def test_a_stream_of_nothing_or_of_unlike_lengths_is_refused():
         scorers.fit_stream(scorers.make("center"), batches(), D, K, batch_size=0)
 
 
+@pytest.mark.parametrize(
+    ("name", "batch", "said"),
+    [
+        ("vim", ({"features": X}, Y), "this scorer takes an output 'logits', and there are 'features': add it"),
+        ("center", {"features": X}, "a batch is outputs without labels: must be a pair (outputs, labels)"),
+        ("center", {"features": X, "logits": X}, "a batch is outputs without labels"),
+        ("center", X, "a batch is ndarray: must be a pair"),
+        ("center", ({"features": X}, None), "labels are None: must be int[N]"),
+        ("center", ({"features": X}, Y.astype(np.float32)), "labels are float32: must be int[N]"),
+        ("center", ({"features": X}, ["cat"] * N), "labels are <U3: must be int[N]"),
+    ],
+)
+def test_what_is_missing_from_a_fit_is_named(name, batch, said):
+    scorer = scorers.make(name)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        scorers.fit_stream(scorer, iter([batch]), D, K)
+    if isinstance(batch, tuple):
+        for rows in (None, 100):
+            with pytest.raises(ValueError, match=re.escape(said)):
+                scorers.fit(scorer, *batch, K, batch_size=rows)
+
+
 @functools.cache
 def many():
     """200,000 rows of mean 10,000 and standard deviation about 1; their class means and scatter in float64."""

@@ -137,6 +137,11 @@ def test_what_can_not_be_is_refused_with_what_to_do(scored, detector, tmp_path, 
     assert "is there already: name another, or --overwrite" in says(own, *rate, "--out", tmp_path / "there.csv")
     assert (tmp_path / "there.csv").read_text() == "mine"
     assert "is written as .csv" in says(own, *rate, "--out", tmp_path / "new.jsonl")
+    assert "picture.png is no table: name one that predict wrote, which ends in .csv, .jsonl, .parquet" in says(
+        scored / "picture.png", *rate
+    )
+    sure = says(own, "--threshold", 3, "--confidence", 0.5)
+    assert "--confidence 0.5 with --threshold: a threshold that you choose promises nothing" in sure
     assert "is not there: name a table" in says(tmp_path / "none.csv", *rate)
     assert "is not a table that predict wrote" in says(
         tmp_path / "there.csv", *rate, "--detector", scored / "detector", "--out", tmp_path / "new.csv"

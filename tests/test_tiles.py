@@ -176,16 +176,24 @@ def test_few_pictures_are_scored_by_fits_without_them(monkeypatch):
     assert many.detector.calibration_scores.tolist() == [0, 0]
 
 
-def test_figures_are_of_pictures_that_can_be_read(monkeypatch):
+def test_figures_are_of_pictures_that_can_be_read(tmp_path, monkeypatch):
     """Anomalies against normal test pictures, or against the calibration's scores where there are none."""
+    for name in ("1", "3", "4", "5", "bad"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "learned").write_text("3")  # a copy
+    (tmp_path / "also").write_text("5")
 
     def scores(detector, files):
-        if files[0] == "bad":
+        if files[0].name == "bad":
             raise DataError("damaged")
-        return [float(files[0])]
+        return [float(files[0].name)]
 
     def judge(normal, anomalous):
-        layout = SimpleNamespace(test_normal=normal, test_anomalous=anomalous)
+        layout = SimpleNamespace(
+            files=[tmp_path / "learned", tmp_path / "also"],
+            test_normal=[tmp_path / name for name in normal],
+            test_anomalous=[tmp_path / name for name in anomalous],
+        )
         return train_tiles._judge(Console(quiet=True), detector, layout, None, False, None, None)
 
     monkeypatch.setattr(tiled, "scores", scores)
@@ -193,8 +201,10 @@ def test_figures_are_of_pictures_that_can_be_read(monkeypatch):
     detector = SimpleNamespace(threshold=2.0, calibration_scores=np.array([0.0, 1.0], np.float32))
     found = judge(["1", "3", "bad"], ["4", "5", "bad"])
     assert (found.normal, found.anomalous, found.flagged, found.false_alarms) == (2, 2, 1.0, 0.5)
+    assert (found.copied, found.contradicted) == (1, 1)
     found = judge([], ["1", "4", "bad"])
     assert (found.normal, found.anomalous, found.flagged) == (2, 2, 0.5)
+    assert (found.copied, found.contradicted) == (0, 0)
     assert judge(["1"], []) is judge(["1"], ["bad"]) is judge(["bad"], ["4"]) is judge([], ["bad"]) is None
 
 

@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -206,6 +207,28 @@ def test_a_hundred_pictures_make_a_detector(tmp_path, capsys):
     assert run(root, "--out", tmp_path / "other", *QUICK) == 1
 
 
+def test_test_pictures_that_are_copies_are_told(tmp_path, capsys):
+    """Learned from and tested on, they flatter; as anomalies they contradict."""
+    root, out = tmp_path / "set", tmp_path / "out"
+    fill(root / "train" / "good", 60)
+    fill(root / "test" / "good", 12)  # the first twelve again
+    fill(root / "test" / "crack", 8, turned=True, seed=1)
+    fill(root / "test" / "dent", 5)
+    assert run(root, "--out", out, *QUICK) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    flattered = "12 of the 12 normal test images are exact copies, as the network sees them, of images to train on"
+    contradicted = "5 of the 13 anomalies are exact copies, as the network sees them, of normal images: the labels"
+    for text in (told, (out / page.NAME).read_text(encoding="utf-8"), (out / card.NAME).read_text(encoding="utf-8")):
+        assert flattered in text
+        assert contradicted in text
+    figures = json.loads((out / record.NAME).read_text())["figures"]
+    assert (figures["copied"], figures["contradicted"]) == (12, 5)
+    shutil.rmtree(root / "test" / "dent")
+    fill(root / "test" / "good", 12, seed=2)
+    assert run(root, "--out", out, *QUICK) == 0
+    assert "exact copies" not in capsys.readouterr().out
+
+
 def test_the_scorer_that_finds_most_is_trained_and_said(tmp_path, monkeypatch, capsys):
     """By pictures to learn from alone: those held out set the threshold."""
     fill(tmp_path / "stripes", 100)
@@ -269,6 +292,13 @@ def test_what_is_passed_over_is_told_and_a_lone_class_is_named_before_decoding(t
     line = next(line for line in told.out.splitlines() if line.startswith("skipped: "))
     kinds = line.removeprefix("skipped: ").removesuffix("; masks say where, if anomalies have any").split(", ")
     assert sorted(kinds) == [".txt 1", "hidden 1", "masks 1"]
+
+
+def test_steps_of_what_trains_no_network_are_refused(tmp_path, capsys):
+    fill(tmp_path / "few", 12)
+    assert run(tmp_path / "few", "--out", tmp_path / "d", *QUICK, "--steps", 10) == 1
+    assert "--steps 10: hog_ocsvm trains no network, so there are no steps: leave it out" in capsys.readouterr().err
+    assert not (tmp_path / "d").exists()
 
 
 def test_too_few_or_too_broken_is_refused(tmp_path, capsys):

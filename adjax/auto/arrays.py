@@ -133,6 +133,8 @@ def _classes(labels: Any, n: int) -> tuple[np.ndarray, tuple[str, ...]]:
             f"labels down to {given.min()}: all images are normal here, so a label is a class, at least 0. For methods "
             "that learn from labelled anomalies see adjax.sklearn.ImageOutlierDetector"
         )
+    if np.issubdtype(given.dtype, np.floating) and (odd := given[given != np.floor(given)]).size:
+        raise ValueError(f"labels hold {odd[0]}: a label is the class of a normal image, a whole number or a string")
     if given.dtype == bool or (given.dtype == object and not all(isinstance(x, str) for x in given)):
         raise ValueError(f"labels of dtype {given.dtype}: must be numbers or strings, the class of each normal image")
     names, index = np.unique(given, return_inverse=True)

@@ -283,6 +283,8 @@ class Evaluation(NamedTuple):
       normal, anomalous: how many.
       pixels: of the maps, where masks are known and the scorer has places; None elsewhere.
       baselines: AUROC of each of `adjax.baselines`, on the same images; empty where no normal ones are at hand.
+      copied: how many of the normal images are exact copies of some that were learned from, or calibrate.
+      contradicted: how many of the anomalies are exact copies of normal images.
     """
 
     auroc: tuple[float, float, float]
@@ -294,6 +296,24 @@ class Evaluation(NamedTuple):
     anomalous: int
     pixels: Pixels | None = None
     baselines: Mapping[str, float] = MappingProxyType({})
+    copied: int = 0
+    contradicted: int = 0
+
+    @property
+    def warnings(self) -> list[str]:
+        """What copies make of the figures, for people."""
+        found, exact = [], "exact copies, as the network sees them, of"
+        if self.copied:
+            found.append(
+                f"{self.copied:,} of the {self.normal:,} normal test images are {exact} images to train on: it knows "
+                "them, and the figures are flattered. Take them out of one of the two"
+            )
+        if self.contradicted:
+            found.append(
+                f"{self.contradicted:,} of the {self.anomalous:,} anomalies are {exact} normal images: the labels "
+                "contradict each other, and these can't be found. Take them out of one of the two"
+            )
+        return found
 
     @property
     def beaten_by(self) -> str | None:

@@ -81,6 +81,7 @@ def of_training(
     apart = "these each scored by a fit without it" if crossed and calibrated_on else "none of them was trained on"
     return Report(
         title=about,
+        note=" ".join(f"{warning}." for warning in judged.warnings),
         lead=f"Evaluated on {judged.anomalous:,} known anomalies and {judged.normal:,} {which}; {apart}.{worse}",
         figures=(
             Figure("AUROC", f"{value:.4f}", f"{low:.4f}–{high:.4f}", "95% interval, DeLong"),

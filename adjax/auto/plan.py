@@ -87,6 +87,8 @@ REMEMBERED = 256, 10_000
 """Least and most images that nearest neighbours are looked for among."""
 EPOCHS, MIN_STEPS, MAX_STEPS = 20, 2000, 20_000
 FROZEN = ("gmm", "hog_ocsvm")
+WITHOUT_WEIGHTS = ("hog",)
+"""Models that compute features as they are."""
 FRAMES: Mapping[Frame, str] = {
     "whole": "pictures are brought to it whole",
     "letterbox": "pictures are brought to it whole, in their own proportions between black bars",
@@ -229,6 +231,12 @@ def choose(
     if asked.weights and found is None:
         given = words(f"--weights {asked.weights}", f"weights={asked.weights!r}")
         raise DataError(f"{given}: {method} with {model} takes none; {', '.join(WEIGHTED)} do")
+    if method in FROZEN and model not in (*WEIGHTED, *WITHOUT_WEIGHTS):
+        name = words("--model", "model")
+        why.append(
+            f"{NO_WEIGHTS} for {model}, and {method} trains none: its weights are random. Others have some, by {name}: "
+            f"{', '.join(WEIGHTED)}"
+        )
     if asked.frame == "tiles":
         return _tiled(headers, asked, method, model, found, grey, why)
     side = asked.side_px or (_side(side, model) if shape is None else side)

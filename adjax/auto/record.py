@@ -108,6 +108,7 @@ def _card(training: Training, directory: Path) -> card.Card:
             ("trained on", f"{len(parts.train):,} images, of {', '.join(training.found.classes[:20])}"),
             ("held out", f"{len(parts.held_out):,} images"),
             ("copies of others", parts.told() or "none"),
+            *(("evaluated on", warning) for warning in (training.judged.warnings if training.judged else ())),
             ("left out, unreadable", f"{len(training.unreadable):,} files"),
             ("pixels and labels (SHA-256)", training.sha256),
         ),

@@ -102,13 +102,16 @@ def of_folder(root: Path, one_class: bool = False, given: FolderNames = NO_NAMES
     )
 
 
-def of_table(path: Path, given: FolderNames | Sequence[str] = NO_NAMES, one_class: bool = False) -> Layout:
+def of_table(
+    path: Path, given: FolderNames | Sequence[str] = NO_NAMES, one_class: bool = False, root: Path | None = None
+) -> Layout:
     """Reads a CSV of labels beside its images, see `adjax.data.datasets.table`.
 
     Args:
       path: of the table; one beside it whose name begins with "test" is evaluated on, if it has labels.
       given: what the user says of the labels; a sequence: the normal ones.
       one_class: ignore classes of normal pictures.
+      root: folder whose pictures are counted as skipped if no line names them; None: none are looked for.
 
     Returns:
       The `Layout`.
@@ -120,6 +123,7 @@ def of_table(path: Path, given: FolderNames | Sequence[str] = NO_NAMES, one_clas
     table = read_table(path)
     passed_over: Counter[str] = Counter()
     passed_over["rows of validation"] += len(table.part(words.VALIDATION).names)
+    named = table.files
     table, test = table.training(path), table.part(words.TEST)
     if not test.files and (beside := test_beside(path)) is not None:
         test = read_table(beside)
@@ -127,6 +131,7 @@ def of_table(path: Path, given: FolderNames | Sequence[str] = NO_NAMES, one_clas
         raise table.unlabelled(path)
     known = table.labels + (test.labels or [] if given.normal or given.anomalous else [])
     understood = meanings.understand(path, table.column, known, *given)
+    meanings.refuse_missing(path, test.column, test.labels or (), given.normal, given.anomalous)
     learned, others, left_out = _halves(table, understood)
     if not learned:
         raise DataError(f"{path} has no rows to train on that are labelled {some(understood.classes)}")
@@ -140,6 +145,8 @@ def of_table(path: Path, given: FolderNames | Sequence[str] = NO_NAMES, one_clas
                 anomalous,
             )
     passed_over["in neither --normal nor --anomalous"] += left_out
+    if root is not None and root.is_dir():
+        passed_over += _unnamed(root, {*named, *test.files})
     names = [understood.classes[label] for _, label in learned]
     classes = tuple(name for name in dict.fromkeys(understood.classes.values()) if name in set(names))
     classes = classes if len(classes) > 1 and not one_class else ONE_CLASS
@@ -187,6 +194,19 @@ def _halves(table: Table, understood: meanings.Labels) -> tuple[list[tuple[Path,
     return normal, anomalous, neither
 
 
+def _unnamed(root: Path, named: set[Path]) -> Counter[str]:
+    """Pictures of a folder that no line of a table names, masks apart; `named`: resolved."""
+    base = root.resolve()
+    others = [name for name in walk.find(root).names if base / name not in named]
+    beside = words.mask_files([*others, *(file.relative_to(base).as_posix() for file in named if base in file.parents)])
+    masks = [
+        name
+        for name in others
+        if name in beside or any(words.read(part).verdict == words.MASK for part in name.split("/")[:-1])
+    ]
+    return Counter({"masks": len(masks), "pictures that no line of the table names": len(others) - len(masks)})
+
+
 def chosen_by(chosen: argparse.Namespace) -> Layout:
     """Reads the folder or the table that was chosen.
 
@@ -201,4 +221,4 @@ def chosen_by(chosen: argparse.Namespace) -> Layout:
         raise DataError("--classes says that all are normal: leave out --normal, --anomalous and --one-class")
     if chosen.labels is None:
         return of_folder(chosen.folder, chosen.one_class, given)
-    return of_table(chosen.labels, given, chosen.one_class)
+    return of_table(chosen.labels, given, chosen.one_class, chosen.folder)

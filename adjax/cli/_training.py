@@ -65,6 +65,8 @@ def tell_figures(console: Console, judged: fit.Evaluation, which: str) -> None:
         f"AUPR {judged.aupr:.4f}, FPR95 {judged.fpr95:.2%}; at the threshold {judged.flagged:.1%} of the anomalies are "
         f"flagged, and {judged.false_alarms:.1%} of the normal images"
     )
+    for warning in judged.warnings:
+        console.print(warning, style="bold red")
 
 
 def write_page(

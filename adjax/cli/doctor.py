@@ -106,6 +106,8 @@ def _folder(console: Console, root: Path, examined: folder.Examined, most: int |
     for names in examined.duplicates[:most]:
         shown = names if most is None else names[:4]
         console.print(f"    {' = '.join(map(upload.line, shown))}{' = …' if len(names) > len(shown) else ''}")
+    if copies:
+        console.print(f"    → {findings.KINDS[findings.EXACT][1]}")
     _findings(console, examined.findings, most)
 
 
@@ -113,9 +115,9 @@ def _findings(console: Console, found: list[findings.Finding], most: int | None)
     """Those that have not been told: what can't be read has."""
     for kind, (what, to_do) in findings.KINDS.items():
         own = [(one.path, one.about) for one in found if one.kind == kind]
-        if kind != "unreadable":
+        if kind not in ("unreadable", findings.EXACT):
             _list(console, what, own, most)
-        if own:
+        if own and kind != findings.EXACT:
             console.print(f"    → {to_do}")
 
 

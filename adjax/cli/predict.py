@@ -38,6 +38,7 @@ Engine = Callable[[Path, str], Rows]
 def main(arguments: list[str]) -> int:
     """Runs `python -m adjax predict ARGUMENTS`; returns the exit code: 130 after Ctrl-C, 143 after SIGTERM."""
     chosen = parser().parse_args(arguments)
+    _check_engine(chosen)
     console = start()
     writers.check(chosen.out)
     with _engine(chosen) as engine:
@@ -88,7 +89,7 @@ def _predict(chosen: argparse.Namespace, arguments: list[str], console: Console,
         made = " and ".join(["maps"] * bool(chosen.maps) + ["copies"] * bool(chosen.copy_flagged))
         if made and len(todo) < len(found.names):
             console.print(f"{made} are made of what is scored now; of all by --fresh")
-        unmade: dict[str, list[str]] = {"flagged files can't be copied": [], "maps can't be drawn": []}
+        copied, unmade = 0, dict[str, list[str]]({"flagged files can't be copied": [], "maps can't be drawn": []})
         not_copied, not_drawn = unmade.values()
         depths = depth.Depths()
         work = engine(directory, sha256)(
@@ -106,7 +107,9 @@ def _predict(chosen: argparse.Namespace, arguments: list[str], console: Console,
             for rows in work:
                 if rows:
                     if chosen.copy_flagged:
-                        not_copied += _copy_flagged(rows, source, chosen.copy_flagged)
+                        failed = _copy_flagged(rows, source, chosen.copy_flagged)
+                        copied += sum(row.decision == "anomalous" for row in rows) - len(failed)
+                        not_copied += failed
                     journal.append(rows)
                     progress.advance(len(rows))
                 if stop.received is not None:
@@ -132,10 +135,13 @@ def _predict(chosen: argparse.Namespace, arguments: list[str], console: Console,
             "table": chosen.out,
             "report": report,
             "submission": chosen.submission,
-            "flagged files": chosen.copy_flagged,
+            "flagged files": chosen.copy_flagged if copied else None,
             "maps": chosen.maps,
         }
         _summary(console, journal, rate, written)
+        if chosen.copy_flagged and not copied:
+            why = "" if not_copied else ": nothing is flagged of what was scored now"
+            console.print(f"  no files are copied to {chosen.copy_flagged}{why}")
         _tell_unmade(console, unmade)
         if (drifted := drift.compare(*page.compared(detector, journal))) is not None and drifted.alarm:
             console.print(str(drifted), style="bold red")
@@ -145,6 +151,18 @@ def _predict(chosen: argparse.Namespace, arguments: list[str], console: Console,
         if warning := depths.told(depth.trained(directory), detector.spec.depth):
             console.print(warning, style="bold red")
     return 0
+
+
+def _check_engine(chosen: argparse.Namespace) -> None:
+    """Refuses options of a cluster where this process scores."""
+    if chosen.engine == "ray":
+        return
+    for option in ("ray_address", "workers", "worker_cpus", "worker_gpus"):
+        if value := getattr(chosen, option):
+            raise DataError(
+                f"--{option.replace('_', '-')} {value} is of --engine ray, and this process scores: add --engine ray, "
+                "or leave it out (--threads says how many decode here)"
+            )
 
 
 @contextmanager

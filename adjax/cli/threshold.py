@@ -15,7 +15,7 @@ from rich.console import Console
 
 from adjax import features, manifest, serialization, thresholds
 from adjax.cli._common import start
-from adjax.cli.parsers.threshold import parser
+from adjax.cli.parsers.threshold import CONFIDENCE, parser
 from adjax.data.io import sources, upload
 from adjax.data.io.sources.types import Source
 from adjax.data.split import DataError
@@ -32,8 +32,13 @@ def main(arguments: list[str]) -> int:
     chosen = parser().parse_args(arguments)
     console = start()
     source, out = chosen.scores, chosen.out or _beside(chosen)
-    for path in (source, out):
-        writers.check(path)
+    if chosen.threshold is not None and chosen.confidence is not None:
+        raise DataError(
+            f"--confidence {chosen.confidence:g} with --threshold: a threshold that you choose promises nothing, so "
+            "that nothing is known to be uncertain; leave it out"
+        )
+    readers.check(source)
+    writers.check(out)
     if out.suffix.lower() != source.suffix.lower():
         raise DataError(f"--out {out}: the new table is written as {source.suffix}, as {source.name} is: name it so")
     for path in filter(None, (out, chosen.report)):
@@ -56,7 +61,7 @@ def main(arguments: list[str]) -> int:
     if rate is not None:
         check_rate(len(scores), rate)
         threshold = thresholds.conformal(scores, rate)
-        interval = thresholds.threshold_interval(scores, rate, chosen.confidence)
+        interval = thresholds.threshold_interval(scores, rate, chosen.confidence or CONFIDENCE)
     threshold = float(np.float32(threshold))
     decider = Decider(sha256, threshold, interval, draws)
     if chosen.report or chosen.boxes:

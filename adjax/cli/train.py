@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import os
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,13 @@ import numpy as np
 from rich.console import Console
 
 from adjax import localise, serialization
-from adjax.auto import fit, page, plan, record, scan_folder, select
+from adjax.auto import METHODS, fit, page, plan, record, scan_folder, select
 from adjax.auto.earlier import Earlier
 from adjax.cli import train_tiles
 from adjax.cli._common import start
 from adjax.cli._training import refuse_if_many, tell, tell_figures, tell_next, write_page
 from adjax.cli.parsers.train import parser
+from adjax.data.copies import copied
 from adjax.data.io import depth, framing, gather, masks, pixels, reading, scratch, upload
 from adjax.data.io.scratch import Images
 from adjax.data.split import DataError
@@ -81,6 +83,11 @@ def _run(
     asked = plan.UserChoices(*named)
     planned = plan.choose(readable, len(found.classes), asked)
     planned = dataclasses.replace(planned, **reads)
+    if chosen.steps is not None and planned.frozen and earlier is None:
+        raise DataError(
+            f"--steps {chosen.steps}: {planned.method} trains no network, so there are no steps: leave it out, or name "
+            f"another --method ({', '.join(name for name in METHODS if name not in plan.FROZEN)})"
+        )
     console.print(f"trains {planned.name}")
     for line in planned.why:
         console.print(f"  {line}")
@@ -146,7 +153,7 @@ def _run(
     detector.save(out)
     console.print(f"{detector}\n{parts.promise(chosen.false_positive_rate)}: --false-positive-rate for another")
     aside = None if parts.crossed else (images[parts.held_out], [found.files[rows[i]] for i in parts.held_out])
-    judged = _judge(console, detector, found, planned, aside, images[parts.train], chosen, out, room)
+    judged = _judge(console, detector, found, planned, aside, images, parts.train, chosen, out, room)
     training = record.Training(
         found,
         planned,
@@ -182,7 +189,8 @@ def _judge(
     found: scan_folder.Layout,
     planned: plan.TrainingPlan,
     aside: tuple[Images, list[Path]] | None,
-    train: Images,
+    images: Images,
+    train: np.ndarray,
     chosen: argparse.Namespace,
     out: Path,
     room: scratch.Scratch,
@@ -190,6 +198,7 @@ def _judge(
     """Prints how it does on known anomalies, and writes the report, if there are any.
 
     Beside the anomalies stand normal images for testing, else those held out, `aside`; None: the cross-fitted levels.
+    `images` are the normal ones that were read, and `train` the rows of those learned from.
     """
     shape = planned.shape
     if not found.test_anomalous:
@@ -211,7 +220,9 @@ def _judge(
         return None
     known, unread = masks.of_pictures([found.test_anomalous[i] for i in odd], chosen.folder, shape, planned.frame)
     tell(console, unread)
-    judged = fit.evaluate(detector, normal, anomalous, known, train)
+    judged = fit.evaluate(detector, normal, anomalous, known, images[train])
+    tested = () if normal is None or not found.test_normal else normal
+    judged = judged._replace(copied=copied(tested, images), contradicted=copied(anomalous, chain(images, tested)))
     apart = "cross-fitted normal images" if normal is None else "held-out normal images"
     which = "normal test images" if found.test_normal else apart
     tell_figures(console, judged, which)

@@ -12,6 +12,7 @@ from adjax.auto import fit, page, record, scan_folder, tiled
 from adjax.auto.earlier import Earlier
 from adjax.auto.plan import TrainingPlan
 from adjax.cli._training import refuse_if_many, tell, tell_figures, tell_next, write_page
+from adjax.data.copies import copied_files
 from adjax.data.io import depth
 from adjax.data.io.scratch import Scratch
 from adjax.data.split import DataError
@@ -116,6 +117,9 @@ def _judge(
         return None
     levels = normal if beside else np.asarray(detector.calibration_scores)
     judged = fit.of_scores(float(detector.threshold), levels, anomalous)
+    judged = judged._replace(
+        copied=copied_files(beside, found.files), contradicted=copied_files(odd, [*found.files, *beside])
+    )
     own = "cross-fitted normal images" if crossed else "held-out normal images"
     tell_figures(console, judged, "normal test images" if beside else own)
     files: list[Path | None] = [*beside, *[None] * (len(levels) - len(beside)), *odd]

@@ -11,13 +11,17 @@ Turned, mirrored or shifted copies are not found.
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
 import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from adjax.data.io.scratch import Images, blocks
 from adjax.data.io.thumbnails import thumbnails
-from adjax.data.splitting import copies
+from adjax.data.splitting import copies, digest
 
 THUMBNAIL_PX = 16
 CAP, GAP, NOISE = 4.0, 4.0, 0.25
@@ -53,6 +57,46 @@ def near_copies(images: Images) -> np.ndarray:
     rows = np.concatenate(small).reshape(len(firsts), -1)
     near = _linked(rows - rows.mean(0))
     return firsts[near][np.searchsorted(firsts, exact)]
+
+
+def copied(images: Iterable[np.ndarray], others: Iterable[np.ndarray]) -> int:
+    """Counts images that are exact copies of others.
+
+    Args:
+      images: uint8[N, H, W, C].
+      others: uint8[M, H, W, C].
+
+    Returns:
+      How many of `images` equal one of `others`, byte for byte.
+
+    Example:
+      >>> images = np.arange(12, dtype=np.uint8).reshape(3, 2, 2, 1)
+      >>> copied(images, images[1:])
+      2
+    """
+    known = set(map(digest, others))
+    return sum(digest(image) in known for image in images)
+
+
+def copied_files(files: Sequence[Path], others: Sequence[Path]) -> int:
+    """Counts files that are copies of others; only those of equal size are read.
+
+    Args:
+      files: to look at.
+      others: to compare with.
+
+    Returns:
+      How many of `files` have the same bytes as one of `others`.
+    """
+    sizes, other_sizes = [file.stat().st_size for file in files], [file.stat().st_size for file in others]
+    both = set(sizes) & set(other_sizes)
+    known = {_sha256(file) for file, size in zip(others, other_sizes, strict=True) if size in both}
+    return sum(size in both and _sha256(file) in known for file, size in zip(files, sizes, strict=True))
+
+
+def _sha256(file: Path) -> str:
+    with open(file, "rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 def _linked(rows: np.ndarray) -> np.ndarray:

@@ -10,8 +10,9 @@ from typing import NamedTuple
 from adjax.data import words
 from adjax.data.split import DataError
 
-NONE = frozenset(("none", "nothing", "null", "nan", "na", "n/a", "-"))
-"""What stands for normal in a column of defects."""
+NONE = frozenset(("none", "nothing", "-"))
+"""What stands for normal in a column of defects, if they are words."""
+_ANSWERS = frozenset(("true", "false", "yes", "no"))
 
 
 class Labels(NamedTuple):
@@ -63,6 +64,7 @@ def understand(
       DataError: it is undecidable, or none is normal; a label that isn't there.
     """
     known = sorted(set(labels))
+    refuse_missing(where, column, known, normal, anomalous)
     if classes:
         chosen = [label for label in known if words.read(label, known).verdict != words.ANOMALOUS]
         return Labels({label: label for label in chosen}, None, True)
@@ -89,6 +91,12 @@ def understand(
         if wanted is None:
             return Labels({label: label for label in chosen}, None, False)
     else:
+        said = [label for label in known if _answer(label)]
+        counted = any(number not in (None, -1, 0, 1) for number in numbers.values())
+        if sense is None and said and not counted:
+            others = [label for label in known if label not in said]
+            if all(words.read(label, known).verdict != words.NORMAL for label in others):
+                raise _mixed(about, f"{', '.join(said)} may say it or be classes", f"{others[0]} is neither")
         chosen = _normal_words(known, sense, about)
     if not chosen:
         raise DataError(f"{about}, none of them normal: add normal pictures, or say which are by --normal-label LABEL")
@@ -118,10 +126,50 @@ def check_names(
         raise DataError(f"{', '.join(both)} can't be both --normal and --anomalous: take it out of one")
 
 
+def refuse_missing(
+    where: object, column: str, labels: Iterable[str], normal: Sequence[str], anomalous: Sequence[str]
+) -> None:
+    """Refuses what other programs write for an empty cell, unless the user says what it means.
+
+    Args:
+      where: of the table, for errors.
+      column: its name, "" if it has none.
+      labels: of the table.
+      normal, anomalous: labels that the user names.
+
+    Raises:
+      DataError: such a label.
+    """
+    known = sorted(set(labels))
+    if normal and anomalous:  # the others are left out
+        return
+    of_defects = words.verdict(words.tokens(column)) == words.ANOMALOUS and not any(map(_answer, known))
+    missing = words.MISSING - NONE if of_defects else words.MISSING
+    for label in known:
+        if label.lower() in missing and label not in (*normal, *anomalous):
+            said = shlex.quote(label)
+            raise DataError(
+                f"{where}: some lines have no label, but {label!r}: fill it in, or take these lines out. --normal "
+                f"{said} or --anomalous {said} says that it is one; --normal and --anomalous together leave out what "
+                "neither names"
+            )
+
+
+def _mixed(about: str, some: str, other: str) -> DataError:
+    return DataError(
+        f"{about}, and it is undecidable which are normal: {some}, and {other}. Write --normal LABEL (all others are "
+        "anomalous), that and --anomalous LABEL (those named by neither are left out), or --classes if all are normal"
+    )
+
+
 def _normal_number(values: set[float], sense: str | None, about: str) -> float | None:
     """The number that is normal; None: all are, as classes."""
     if sense is None:
-        return 0 if values == {0, 1} else 1 if values == {-1, 1} else None
+        if values in ({0, 1}, {-1, 1}):
+            return 0 if 0 in values else 1
+        if odd := sorted(value for value in values if value < 0 or not value.is_integer()):
+            raise _mixed(about, "whole numbers from 0 on are classes", f"{odd[0]:g} isn't one")
+        return None
     whole = all(value.is_integer() for value in values)
     if sense == words.NORMAL and (values <= {-1, 1} or values <= {0, 1}):
         return 1
@@ -133,7 +181,7 @@ def _normal_number(values: set[float], sense: str | None, about: str) -> float |
 def _normal_words(known: list[str], sense: str | None, about: str) -> list[str]:
     """Labels that say normal; without such those that say neither."""
     verdicts = {label: words.read(label, known).verdict for label in known}
-    if sense == words.ANOMALOUS:
+    if sense == words.ANOMALOUS and not any(map(_answer, known)):
         verdicts |= {label: words.NORMAL for label in known if label.lower() in NONE}
     normal = [label for label in known if verdicts[label] == words.NORMAL]
     if normal:
@@ -147,6 +195,12 @@ def _normal_words(known: list[str], sense: str | None, about: str) -> list[str]:
     if sense is not None:
         raise DataError(f"{about}, and none says that it is normal: write --normal-label LABEL")
     return [label for label in known if verdicts[label] != words.ANOMALOUS]
+
+
+def _answer(label: str) -> bool:
+    """Whether a label may answer if a picture is normal, or anomalous."""
+    number = _number(label)
+    return label.lower() in _ANSWERS if number is None else number in (-1, 0, 1)
 
 
 def _number(label: str) -> float | None:

@@ -22,8 +22,12 @@ def copies(rows: Iterable[np.ndarray]) -> np.ndarray:
       [0, 1, 0]
     """
     first: dict[bytes, int] = {}
-    digests = (hashlib.blake2b(np.ascontiguousarray(row).data, digest_size=16).digest() for row in rows)
-    return np.array([first.setdefault(digest, i) for i, digest in enumerate(digests)], np.int64)
+    return np.array([first.setdefault(digest(row), i) for i, row in enumerate(rows)], np.int64)
+
+
+def digest(row: np.ndarray) -> bytes:
+    """16 bytes by which a row, an image or features, is told from those that differ."""
+    return hashlib.blake2b(np.ascontiguousarray(row).data, digest_size=16).digest()
 
 
 def folds(labels: np.ndarray, count: int, seed: int, groups: np.ndarray | None = None) -> np.ndarray:

@@ -45,6 +45,8 @@ PAIRS = {
 the body, Yichang a city."""
 BOOLEANS = (("false", "true"), ("no", "yes"), ("n", "y"), ("f", "t"))
 """Answers to a question that only the column's name may tell: (no, yes)."""
+MISSING = frozenset(("nan", "null", "none", "na", "n/a", "?"))
+"""Labels that other programs write for an empty cell, in small letters."""
 NOT = frozenset("no not non without un kein keine nicht niet ohne sans senza sin zonder".split())
 _WITH = frozenset("with has mit avec con met".split())
 _PREFIXES = ("un", "non", "no", "in", "im")

@@ -33,6 +33,7 @@ BLURRED = 0.1
 OTHER = {".jxl", ".jp2", ".svg", ".psd", ".tga", ".ico"}
 RAW = {".cr2", ".cr3", ".nef", ".arw", ".dng", ".raf", ".orf", ".rw2", ".pef", ".srw"}
 
+EXACT = "exact duplicate"
 KINDS = {
     "black": ("all black", "leave them out: a lens cap, a failed exposure, or 16 bits that hold fewer"),
     "white": ("all white", "leave them out, or expose less"),
@@ -43,6 +44,10 @@ KINDS = {
     "blurred": (
         "blurred, against the other pictures",
         "look at them: trained on, they make blur normal",
+    ),
+    EXACT: (
+        "exact duplicates (SHA-256)",
+        "keep one of each: copies count once for a threshold",
     ),
     "near duplicate": ("near duplicates", "keep one of each: copies count once for a threshold"),
     "odd depth": (
@@ -170,12 +175,24 @@ def groups_of(pictures: dict[str, Measured], exact: Sequence[Sequence[str]]) -> 
     return [group for group in groups.values() if len(group) > 1] + same
 
 
+def of_same(exact: Sequence[Sequence[str]]) -> list[Finding]:
+    """Finds exact duplicates.
+
+    Args:
+      exact: groups of files with the same bytes.
+
+    Returns:
+      The findings, one for each file but the first of its group.
+    """
+    return [Finding(name, EXACT, None, f"as {text(first)}") for first, *others in exact for name in others]
+
+
 def of_copies(groups: Sequence[Sequence[str]], exact: Sequence[Sequence[str]]) -> list[Finding]:
     """Finds near duplicates.
 
     Args:
       groups: of copies, exact and near.
-      exact: those with the same bytes, which are told elsewhere.
+      exact: those with the same bytes, which `of_same` tells.
 
     Returns:
       The findings.

@@ -30,7 +30,7 @@ class Examined:
       sizes: (width, height) px → how many.
       modes: Pillow's name → how many.
       classes: first subfolder, or "" → how many that can be read.
-      duplicates: names of files with the same bytes, two or more each.
+      duplicates: names of files with the same bytes, two or more each; of all but masks.
       depths: which part of their range pictures of 16 bits use.
       findings: what to look at, see `adjax.doctor.findings`.
     """
@@ -95,11 +95,13 @@ def examine(
     pictures = {name: one for name, one in pictures.items() if name not in masks}
     for name, one in pictures.items():
         examined.depths.add(one.peak, modes[name])
-    examined.duplicates = [names for names in by_sum.values() if len(names) > 1]
+    kept = ([name for name in names if name not in masks] for names in by_sum.values())
+    examined.duplicates = [names for names in kept if len(names) > 1]
     groups = findings.groups_of(pictures, examined.duplicates)
     examined.findings = [
         *findings.of_leaks(groups, *sides),
         *findings.of_pictures(pictures, examined.depths.fitted()),
+        *findings.of_same(examined.duplicates),
         *findings.of_copies(groups, examined.duplicates),
         *findings.of_formats(examined.unreadable, without, _raw(root)),
     ]

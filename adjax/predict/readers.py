@@ -12,11 +12,23 @@ from typing import Any
 from adjax.data.io.arrow import import_arrow
 from adjax.data.split import DataError
 from adjax.predict.stream import Prediction
-from adjax.predict.writers import COLUMNS, Part, check
+from adjax.predict.writers import COLUMNS, Part
 
 _NAMES = [*COLUMNS]
 _LINES = 512
 """Read at once: few, so that Python's collector of garbage doesn't go through them again and again."""
+
+
+def check(path: Path) -> None:
+    """Refuses what can't be a table of predictions, before any work is done.
+
+    Raises:
+      DataError: another extension than .csv, .jsonl or .parquet; no pyarrow for Parquet.
+    """
+    if path.suffix.lower() not in READERS:
+        raise DataError(f"{path} is no table: name one that predict wrote, which ends in {', '.join(READERS)}")
+    if path.suffix.lower() == ".parquet":
+        import_arrow()
 
 
 def parts(path: Path) -> Iterator[Part]:

@@ -20,6 +20,7 @@ from jax import lax
 
 from adjax import factories
 from adjax.scorers._blocks import blocked
+from adjax.scorers._given import check_labels, naming
 from adjax.scorers._suite import OF_LAYERS, feeds, needed, suite
 from adjax.scorers.adascale import adascale, perturbed_trivially
 from adjax.scorers.ash import ash
@@ -240,8 +241,10 @@ def gather(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, ba
       The scorer's statistics.
 
     Raises:
-      ValueError: no rows, or arrays that differ in how many they have.
+      ValueError: no rows, arrays that differ in how many they have, labels that are no integers, or an output missing
+        that the scorer takes.
     """
+    check_labels(labels)
     n = len(labels)
     if n < 1:
         raise ValueError("no image to fit a scorer to: give at least 1")
@@ -254,7 +257,8 @@ def gather(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, ba
     chunks = -(-n // batch_size)
     if chunks == 1:  # a loop of one pass would take up to twice as long on a CPU
         update = jax.jit(scorer.update)
-        return update(scorer.start(outputs, classes), dict(outputs), jnp.asarray(labels), jnp.ones(n, bool))
+        with naming(outputs):
+            return update(scorer.start(outputs, classes), dict(outputs), jnp.asarray(labels), jnp.ones(n, bool))
     size = -(-n // chunks)
 
     def chunked(x: jax.Array) -> jax.Array:
@@ -266,5 +270,6 @@ def gather(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, ba
         return scorer.update(stats, *chunk), None
 
     parts = (jax.tree.map(chunked, dict(outputs)), chunked(labels), chunked(jnp.ones(n, bool)))
-    stats, _ = lax.scan(body, scorer.start(outputs, classes), parts)
+    with naming(outputs):
+        stats, _ = lax.scan(body, scorer.start(outputs, classes), parts)
     return stats

@@ -11,6 +11,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
+from adjax.scorers._given import naming, pair
 from adjax.types import Outputs, PyTree, Scorer
 
 
@@ -31,7 +32,8 @@ def fit_stream(
       The scorer's state.
 
     Raises:
-      ValueError: no rows at all, arrays of a batch that differ in how many they have, or batch_size < 1.
+      ValueError: no rows at all, a batch that is no such pair or lacks an output that the scorer takes, arrays of a
+        batch that differ in how many rows they have, labels that are no integers, or batch_size < 1.
     """
     stats = statistics(scorer, batches, dim, classes, batch_size)
     if stats is None:
@@ -51,13 +53,14 @@ def statistics(
       The statistics, for `scorer.merge` and then `scorer.finalize`; None if there are no rows at all.
 
     Raises:
-      ValueError: arrays of a batch that differ in how many rows they have, or batch_size < 1.
+      ValueError: as of `fit_stream`, but for no rows.
     """
     if batch_size < 1:
         raise ValueError(f"batch size {batch_size}: must be at least 1")
     update, stats = jax.jit(scorer.update, donate_argnums=0), None
     for outputs, labels, mask in _rebatched(batches, batch_size):
-        stats = update(scorer.init(dim, classes) if stats is None else stats, outputs, labels, mask)
+        with naming(outputs):
+            stats = update(scorer.init(dim, classes) if stats is None else stats, outputs, labels, mask)
     return stats
 
 
@@ -105,7 +108,7 @@ def _rebatched(
     # Copies, since whoever gives the batches may write the next one into the same memory.
     held: list[tuple[dict[str, np.ndarray], np.ndarray]] = []
     waiting = 0
-    for given, classes in batches:
+    for given, classes in map(pair, batches):
         outputs, labels = {name: np.asarray(x) for name, x in given.items()}, np.asarray(classes)
         for name, x in outputs.items():
             if len(x) != len(labels):

@@ -38,9 +38,8 @@ def parser() -> argparse.ArgumentParser:
     add(
         "--confidence",
         type=share,
-        default=CONFIDENCE,
         metavar="C",
-        help="that the rate's threshold lies among the scores that are uncertain (default: %(default)s, predict's)",
+        help=f"that the rate's threshold lies among the scores that are uncertain (default: {CONFIDENCE}, predict's)",
     )
     add("--detector", type=Path, metavar="DIR", help="that scored (default: as SCORES.journal says)")
     add("--out", type=Path, metavar="FILE", help="the new table (default: beside SCORES, named by the rate)")

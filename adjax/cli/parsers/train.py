@@ -79,14 +79,15 @@ def parser() -> argparse.ArgumentParser:
         help="side of the square that pictures are brought to; "
         "for a pre-trained network, of a square of their area in their own proportions, in steps of 16 px",
     )
-    add(
+    frame = options.add_mutually_exclusive_group()
+    frame.add_argument(
         "--frame",
         choices=("whole", "letterbox", "middle"),
         default="whole",
         help="how a picture is brought to that size: whole, stretched if its proportions are others (the default); "
         "whole between black bars; or the middle of it alone, and predict's column unseen says how much is left out",
     )
-    add(
+    frame.add_argument(
         "--tiles",
         action="store_const",
         dest="frame",

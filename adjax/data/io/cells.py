@@ -203,7 +203,12 @@ def _answers(name: str, rows: list[tuple[int, list[str]]], place: int) -> bool:
     """Whether a column asks if a picture is normal, or anomalous, and each of its cells answers."""
     cells = {cells[place].strip().lower() for _, cells in rows if place < len(cells)}
     answers = {"0", "1", "-1", "0.0", "1.0", "-1.0", "true", "false", "yes", "no"}
-    return words.verdict(words.tokens(name)) is not None and _means_labels(name) and bool(cells) and cells <= answers
+    return (
+        words.verdict(words.tokens(name)) is not None
+        and _means_labels(name)
+        and bool(cells & answers)
+        and cells - words.MISSING <= answers
+    )
 
 
 def _means_labels(name: str) -> bool:
