@@ -35,7 +35,7 @@ from adjax.models._read_torch import read_torch
 from adjax.models.weight_maps import MODELS as NAMINGS
 from benchmarks.patch_models import CHOSEN, MODELS
 from benchmarks.picture_sets import SETS
-from experiments.rundir import environment, write_json
+from experiments.rundir import dated, days, earlier_rows, environment, write_json
 
 BACKBONE = "efficientnet_lite0"
 PEER = Path(__file__).parent / "peers" / "patch_models.py"
@@ -148,7 +148,7 @@ def markdown(rows: list[dict[str, Any]], where: dict[str, Any]) -> str:
         cells += [" / ".join(format(side[k]["median"], digits) for side in both) for k, digits in timed]
         lines.append("| " + " | ".join(cells) + " |")
     runs = sorted({r["ours"]["fit_s"]["n"] for r in rows})
-    made = f"`{where['command']}`, {where['date']}, {where['cores']} cores of {where['cpu']}"
+    made = f"`{where['command']}`, {days(rows)}, {where['cores']} cores of {where['cpu']}"
     lines += [
         "",
         f"adjax / anomalib 2.7. Medians of n = {', '.join(map(str, runs))} runs of each side, of pictures/s of the "
@@ -168,8 +168,7 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="run again what the file has")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "anomalib.json")
     args = parser.parse_args()
-    known = args.out.exists() and not args.again
-    rows: list[dict[str, Any]] = json.loads(args.out.read_text())["rows"] if known else []
+    rows = [] if args.again else earlier_rows(args.out)
     done = {(r["model"], r["set"]) for r in rows}
     with tempfile.TemporaryDirectory() as work:
         peer, where = timm_weights(Path(work) / "weights.safetensors"), environment("benchmarks.anomalib")
@@ -177,7 +176,7 @@ def main() -> None:
             if (model, name) not in done and (args.stamps is not None or not name.startswith("stamps")):
                 folder, cache = Path(work) / str(number) / "set", Path(work) / str(number) / "cache"
                 SETS[name](folder, args.stamps)
-                rows.append(found := row(name, model, folder, args, peer, cache))
+                rows.append(found := {**row(name, model, folder, args, peer, cache), "made": dated(where)})
                 print(f"{name}, {model}: {json.dumps({k: v for k, v in found.items() if k != 'set'})}", flush=True)
                 write_json(args.out, {"what": __doc__, "environment": where, "rows": rows})
                 args.out.with_suffix(".md").write_text(markdown(rows, where))

@@ -8,7 +8,6 @@ Each row says how alike the scores rank. What only one of the two has to fit has
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -28,7 +27,7 @@ from benchmarks.harness import Work, compare
 from benchmarks.peers import scorers as peers
 from benchmarks.peers.scorers import Peer
 from benchmarks.run import versions
-from experiments.rundir import environment, write_json
+from experiments.rundir import dated, days, earlier_rows, environment, write_json
 
 RESULTS = Path(__file__).parent / "results" / "posthoc.json"
 ROWS, DIM, CLASSES = 10_000, 512, 100
@@ -193,7 +192,7 @@ def markdown(rows: list[dict[str, Any]], where: dict[str, Any]) -> str:
         f"Fitted to {where['rows']:,} images of {where['features']} features and {where['classes']} classes; "
         "as many are scored. Ratio: the peer's time / ours, median of pairs timed in turn in one "
         "process; above 1 adjax is faster.",
-        f"`{where['command']}`, {where['date']}, {where['pairs']} pairs, {where['cores']} cores of {where['cpu']} "
+        f"`{where['command']}`, {days(rows)}, {where['pairs']} pairs, {where['cores']} cores of {where['cpu']} "
         f"({where['devices']['platform']}), Python {where['python']}, {named}.",
     ]
     return "\n".join(lines) + "\n"
@@ -221,11 +220,10 @@ def main() -> None:
     where = environment("benchmarks.posthoc") | {"peers": versions(), "pairs": pairs}
     where |= {"rows": rows, "features": dim, "classes": classes}
     rest = set(ENTRIES) - set(args.only)
-    known = json.loads(args.out.read_text())["rows"] if rest and args.out.exists() else []
-    found = [row for row in known if row["scorer"] in rest]
+    found = [row for row in earlier_rows(args.out) if row["scorer"] in rest]
     args.out.parent.mkdir(parents=True, exist_ok=True)
     for name in args.only:
-        row = timed(name, ENTRIES[name], g, pairs)
+        row = {**timed(name, ENTRIES[name], g, pairs), "made": dated(where)}
         found = sorted([*found, row], key=lambda row: list(ENTRIES).index(row["scorer"]))
         write_json(args.out, {"what": __doc__, "rows": found, "summary": summary(found), "environment": where})
         args.out.with_suffix(".md").write_text(markdown(found, where))

@@ -10,7 +10,6 @@ synthetic defects, pooled features stand alone. Writes `results/selection.json` 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from adjax.data.io.upload import Header
 from adjax.types import Outputs
 from benchmarks.picture_sets import SETS, stamp
 from experiments.console import spread
-from experiments.rundir import environment, write_json
+from experiments.rundir import dated, days, earlier_rows, environment, write_json
 
 FOLDERS = {**SETS, **{f"stamps: {name}": stamp(name) for name in ("food", "seasonal", "town")}}
 PARTS = {"train": "train/good", "normal": "test/good", "anomalous": "test/anomalous"}
@@ -101,7 +100,7 @@ def markdown(rows: list[dict[str, Any]], where: dict[str, Any]) -> str:
         "",
         f"AUROC, mean ± standard deviation over {seeds} seeds of the split and the synthetic defects, on one set of "
         f"test pictures each. By these sets the rule was chosen, and what is fused and how: it is not blind to them. "
-        f"`{where['command']}`, {where['date']}, {where['cores']} cores of {where['cpu']}, jax "
+        f"`{where['command']}`, {days(rows)}, {where['cores']} cores of {where['cpu']}, jax "
         f"{where['versions']['jax']}.",
     ]
     return "\n".join(lines) + "\n"
@@ -117,16 +116,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "selection.json")
     args = parser.parse_args()
     process.prepare()
-    known = args.out.exists() and not args.again
-    rows: list[dict[str, Any]] = json.loads(args.out.read_text())["rows"] if known else []
+    rows, where = [] if args.again else earlier_rows(args.out), environment("benchmarks.selection")
     with tempfile.TemporaryDirectory() as work:
         for number, name in enumerate(args.sets):
             have = any(row["set"] == name for row in rows)
             if not have and (args.stamps is not None or not name.startswith("stamps")):
                 folder = Path(work) / str(number)
                 FOLDERS[name](folder, args.stamps)
-                rows += rows_of(name, folder, args.seeds)
-                where = environment("benchmarks.selection")
+                rows += [{**row, "made": dated(where)} for row in rows_of(name, folder, args.seeds)]
                 write_json(args.out, {"what": __doc__, "environment": where, "rows": rows})
                 args.out.with_suffix(".md").write_text(markdown(rows, where))
 

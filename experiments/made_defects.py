@@ -12,7 +12,6 @@ The trivial baselines of `adjax.baselines` stand beside it.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from adjax.auto import select
 from adjax.baselines import BASELINES
 from adjax.data.defects import defects
 from experiments.console import spread
-from experiments.rundir import environment, write_json
+from experiments.rundir import dated, earlier_rows, environment, write_json
 
 TEXTURES = ("brick", "grass", "gravel", "immunohistochemistry")
 SIDE_PX, TRAINED, NORMAL, DEFECTS = 192, 80, 40, 48
@@ -104,21 +103,18 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="train again what the file has")
     args = parser.parse_args()
     process.prepare()
-    rows = json.loads(args.out.read_text())["rows"] if args.out.exists() and not args.again else []
+    rows, where = [] if args.again else earlier_rows(args.out), environment("experiments.made_defects")
     for seed in range(args.seeds):
         for name in args.textures:
             if any(row["texture"] == name and row["seed"] == seed for row in rows):
                 continue
-            rows += cell(name, seed)
+            rows += [{**row, "made": dated(where)} for row in cell(name, seed)]
             for row in rows[-len(SHARES) :]:
                 places = f", AUPRO {row['aupro']:.3f}" if "aupro" in row else ""
                 plain = ", ".join(f"{which} {row[f'auroc, {which}']:.3f}" for which in BASELINES)
                 found = f"{row['scorer']}, AUROC {row['auroc, adjax']:.3f} ({plain}){places}"
                 print(f"{name}, seed {seed}, {row['share']:.1%}: {found}", flush=True)
-            write_json(
-                args.out,
-                {"environment": environment("experiments.made_defects"), "rows": rows, "summary": summary(rows)},
-            )
+            write_json(args.out, {"environment": where, "rows": rows, "summary": summary(rows)})
 
 
 if __name__ == "__main__":

@@ -10,7 +10,6 @@ the same draws the weight and the units of `overall`: they are not blind.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from adjax.pipeline import Recipe, member, train_members
 from adjax.types import Outputs
 from experiments.console import spread
 from experiments.made_defects import NORMAL, TEXTURES, TRAINED, parts
-from experiments.rundir import environment, write_json
+from experiments.rundir import dated, earlier_rows, environment, write_json
 
 SHARE, DEFECTS, BATCH_SIZE, BLUR_PX = 0.01, 96, 16, 0.7
 KINDS = "normal", "defects", "foreign"
@@ -137,15 +136,14 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "patch_maps.json")
     args = parser.parse_args()
     process.prepare()
-    rows = json.loads(args.out.read_text())["rows"] if args.out.exists() else []
+    rows, where = earlier_rows(args.out), environment("experiments.patch_maps")
     for seed in range(args.seeds):
         for name in args.textures:
             if any(row["texture"] == name and row["seed"] == seed for row in rows):
                 continue
-            own = list(cell(name, seed))
+            own = [{**row, "made": dated(where)} for row in cell(name, seed)]
             rows += own
             print(f"{name}, seed {seed}: " + ", ".join(f"{r['variant']} {r['auroc']:.3f}" for r in own), flush=True)
-            where = environment("experiments.patch_maps")
             write_json(args.out, {"environment": where, "rows": rows, "summary": summary(rows)})
 
 

@@ -20,6 +20,7 @@ from experiments.console import cells, columns, setting_name, spread
 from experiments.evaluate import PAPER
 from experiments.presets import PRESETS
 from experiments.references import SETTINGS, TUNED_ON_TEST
+from experiments.rundir import days, earlier_rows
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
@@ -227,7 +228,7 @@ def made_defects() -> str:
     for row in found["summary"]:
         cells = [f"{row[name]['mean']:.3f} ± {row[name]['sd']:.3f}" if name in row else "–" for name in figures]
         lines.append(f"| {row['texture']} | {row['share']:.1%} | " + " | ".join(cells) + " |")
-    where, rows = found["environment"], found["rows"]
+    where, rows = found["environment"], earlier_rows(RESULTS / "made_defects.json")
     alarms = sum(row["false_alarms"] for row in rows) / len(rows)
     counts = sorted({row["flagged"]["n"] for row in found["summary"]})
     seeds = " or ".join(map(str, counts))
@@ -236,7 +237,7 @@ def made_defects() -> str:
         "",
         f"Mean ± standard deviation over {seeds} seeds; {alarms:.1%} of normal pictures are flagged. Chosen by "
         f"synthetic defects: {', '.join(chosen)}. {', '.join(BASELINES)}: the AUROC of these alone. "
-        f"`{where['command']}`, {where['date']}, {where['cores']} cores of {where['cpu']}, jax "
+        f"`{where['command']}`, {days(rows)}, {where['cores']} cores of {where['cpu']}, jax "
         f"{where['versions']['jax']}.",
     ]
     return "\n".join(lines)

@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,27 @@ def environment(program: str) -> dict[str, Any]:
         "processes": jax.process_count(),
         "revision": _revision(),
     }
+
+
+def dated(where: dict[str, Any]) -> dict[str, Any]:
+    """What a row of a file keeps of the `environment` that it was measured in: others may be measured later."""
+    return {name: where[name] for name in ("date", "revision")}
+
+
+def earlier_rows(path: Path) -> list[dict[str, Any]]:
+    """The rows of a result file, each with its own `dated` as "made"; none, if there is no file."""
+    if not path.exists():
+        return []
+    found = json.loads(path.read_text())
+    return [{**row, "made": row.get("made") or dated(found["environment"])} for row in found["rows"]]
+
+
+def days(rows: Iterable[dict[str, Any]]) -> str:
+    """When rows were made: a day, or the first and the last, and of how many states of the source."""
+    each = [row["made"] for row in rows]
+    first, last = min(x["date"] for x in each), max(x["date"] for x in each)
+    states = len({x["revision"] for x in each})
+    return (first if first == last else f"{first} to {last}") + (f" ({states} revisions)" if states > 1 else "")
 
 
 def _without_places(arguments: list[str]) -> list[str]:

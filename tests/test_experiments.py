@@ -430,3 +430,17 @@ def test_pages_show_the_committed_results(page):
     )
     assert len(blank) < len(text)
     assert readme.render(blank) == text, f"{page.name} is behind experiments/results: python -m experiments.readme"
+
+
+def test_rows_keep_when_they_were_made(tmp_path):
+    old = {"environment": {"date": "2026-01-02", "revision": "a", "cores": 2}, "rows": [{"n": 1}, {"n": 2}]}
+    rundir.write_json(tmp_path / "rows.json", old)
+    rows = rundir.earlier_rows(tmp_path / "rows.json")
+    assert rows[1] == {"n": 2, "made": {"date": "2026-01-02", "revision": "a"}}
+    assert rundir.days(rows) == "2026-01-02"
+    rows.append({"n": 3, "made": rundir.dated({"date": "2026-03-04", "revision": "b", "cores": 8})})
+    rundir.write_json(tmp_path / "rows.json", {**old, "rows": rows})
+    again = rundir.earlier_rows(tmp_path / "rows.json")
+    assert again == rows
+    assert rundir.days(again) == "2026-01-02 to 2026-03-04 (2 revisions)"
+    assert rundir.earlier_rows(tmp_path / "none.json") == []

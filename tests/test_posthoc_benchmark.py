@@ -50,7 +50,8 @@ def test_fit_and_score_are_timed_and_a_peer_that_fits_nothing_has_no_fit():
     fitted = posthoc.timed("she", posthoc.Entry("SHE", peer(True, [])), GIVEN, 1)
     assert fitted["fit"]["ours_ms"] > 0
     assert fitted["rank"] < 0.999
-    table = posthoc.markdown([row, fitted], where())
+    made = {"made": {"date": "2026-01-02", "revision": "a"}}
+    table = posthoc.markdown([{**row, **made}, {**fitted, **made}], where())
     assert f"| {row['score']['ours_ms']:.1f} | {row['score']['peer_ms']:.1f} |" in table
     assert "| max_logit | pytorch-ood MaxLogit |  |  |  |  | " in table
     assert "To fit, of 1:" in table
