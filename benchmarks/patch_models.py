@@ -27,6 +27,7 @@ from adjax.features import batch_size_for, batches
 from adjax.models._backbone import wanted
 from adjax.predict.batch import predict_batch
 from adjax.predict.regions import enlarged
+from benchmarks.peers.patch_models import running_s
 from benchmarks.streaming import peak_mib
 
 CHOSEN = "chosen"
@@ -74,6 +75,7 @@ def main() -> None:
         if code := command(["train", str(args.folder / "train" / "good"), "--out", f"{work}/run", *named]):
             raise SystemExit(code)
         figures: dict[str, Any] = {"fit_s": time.perf_counter() - started, "fit_cpu_s": time.process_time() - used}
+        figures["from_start_s"] = running_s()
         detector = adjax.load(f"{work}/run")
     state, files, passes = jax.device_put(detector), test_files(args.folder), []
     for _ in range(args.passes):
