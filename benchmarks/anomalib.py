@@ -181,6 +181,7 @@ def main() -> None:
                 folder, cache = Path(work) / str(number) / "set", Path(work) / str(number) / "cache"
                 SETS[name](folder, args.stamps)
                 rows.append(found := {**row(name, model, folder, args, peer, cache), "made": dated(where)})
+                rows.sort(key=lambda row: (MODELS.index(row["model"]), list(SETS).index(row["set"])))
                 print(f"{name}, {model}: {json.dumps({k: v for k, v in found.items() if k != 'set'})}", flush=True)
                 write_json(args.out, {"what": __doc__, "environment": where, "rows": rows})
                 args.out.with_suffix(".md").write_text(markdown(rows, where))
