@@ -124,6 +124,7 @@ def main() -> None:
                 folder = Path(work) / str(number)
                 FOLDERS[name](folder, args.stamps)
                 rows += [{**row, "made": dated(where)} for row in rows_of(name, folder, args.seeds)]
+                rows.sort(key=lambda row: list(FOLDERS).index(row["set"]))
                 write_json(args.out, {"what": __doc__, "environment": where, "rows": rows})
                 args.out.with_suffix(".md").write_text(markdown(rows, where))
 
