@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scorer_cases import CASES, K, images, outputs
 from tiers import daily
 
-from adjax import _numerics, data, scorers, thresholds, train_detector
+from adjax import _numerics, data, detector_from, scorers, thresholds, train_detector
 
 N, BAD = 2100, 3
 SHAPES = {"patches": (4, 4, 6), "features": (12,)}
@@ -94,3 +95,17 @@ def test_an_image_with_a_broken_pixel_never_passes(method, odd):
     assert np.asarray(detector.predict(some))[0]
     assert detector.p_value(some)[0] == detector.p_value(some).min() < 0.05
     assert detector.score(zeros[:2]).tolist() == pytest.approx(detector.score(zeros[:2].astype(np.float32)).tolist())
+
+
+def test_a_network_that_loses_a_nan_does_not_let_it_pass():
+    rng = np.random.default_rng(0)
+    normal = rng.uniform(0, 255, (60, 4, 4, 1)).astype(np.float32)
+
+    def apply(params, x):
+        return {"features": jnp.nan_to_num(x.reshape(len(x), -1))}
+
+    detector = detector_from(apply, {}, "mahalanobis", normal[:40], held_out=normal[40:])
+    broken = normal[:4].copy()
+    broken[2, 1, 1, 0] = np.nan
+    assert np.flatnonzero(np.isnan(detector.score(broken))).tolist() == [2]
+    assert np.asarray(detector.predict(broken))[2]
