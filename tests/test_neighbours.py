@@ -196,7 +196,7 @@ def test_a_mean_that_is_no_number_takes_no_place_among_the_near_ones(sign):
     z = means[:7] + np.float32(1e-3)
     exact = np.square(z[:, None].astype(np.float64) - means[None]).sum(-1)
     means[-5:] = np.copysign(np.float32(np.nan), np.float32(sign))
-    found = np.asarray(jax.jit(_squares)(z, means, np.ones(len(means), bool)))
+    found = np.asarray(jax.jit(_squares)(z, means))
     np.testing.assert_allclose(found[np.arange(7), np.arange(7)], exact[np.arange(7), np.arange(7)], rtol=1e-5)
     assert np.isnan(found[:, -5:]).all()
 
