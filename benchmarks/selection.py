@@ -3,8 +3,8 @@
 Folders of `benchmarks.picture_sets` and three more categories of stamps, on which the rule of `adjax.auto.select` was
 chosen. For each set and seed (of the split and the synthetic defects) there is every candidate's AUROC against
 synthetic defects and unrelated photographs in training pictures, by which one is chosen; and, fitted to all training
-pictures, against the anomalous test pictures, of which the choice knows nothing. Where pictures are too small for
-synthetic defects, pooled features stand alone. Writes `results/selection.json` and a table.
+pictures, against the anomalous test pictures, of which the choice knows nothing. Where pictures are so small that
+nothing is compared, pooled features alone stand beside what is taken. Writes `results/selection.json` and a table.
 """
 
 from __future__ import annotations
@@ -47,11 +47,12 @@ def _header(file: Path) -> Header:
 
 
 def candidates(planned: plan.TrainingPlan, train: np.ndarray, seed: int) -> list[Found]:
-    """What is compared, in the order of `select.compare`."""
-    if planned.selects:
-        return select.compare(planned, train, np.zeros(len(train), np.int32), ("normal",), seed)[0]
+    """What is compared, in the order of `select.compare`; where that is one, pooled features alone after it."""
+    found = select.compare(planned, train, np.zeros(len(train), np.int32), ("normal",), seed)[0]
+    if len(found) > 1:
+        return found
     alone: dict[str, dict[str, Any]] = {"knn": plan.nearest(len(train)), "gmm": {"shrinkage": 0.1}}
-    return [Found(name, name, options, np.nan, np.nan) for name, options in alone.items()]
+    return found + [Found(name, name, options, np.nan, np.nan) for name, options in alone.items()]
 
 
 def evaluated(one: Found, outputs: dict[str, Outputs]) -> float:
@@ -71,9 +72,9 @@ def rows_of(name: str, folder: Path, seeds: int) -> list[dict[str, Any]]:
     planned, pictures = read(folder)
     said = select.seen_by_network(planned, pictures["train"], ("normal",), pictures.values(), 0)
     outputs, rows = dict(zip(pictures, said, strict=True)), []
-    for seed in range(seeds if planned.selects else 1):
+    for seed in range(seeds):
         found = candidates(planned, pictures["train"], seed)
-        chosen = select.best(found).name if planned.selects else found[0].name
+        chosen = select.best([one for one in found if not np.isnan(one.defects)]).name
         each = {one.name: {**_figures(one), "auroc": evaluated(one, outputs)} for one in found}
         rows.append({"set": name, "seed": seed, "chosen": chosen, "candidates": each})
         print(f"{name}, seed {seed}: {chosen}, AUROC {each[chosen]['auroc']:.3f}", flush=True)
