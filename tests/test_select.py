@@ -107,6 +107,8 @@ def test_only_a_network_with_maps_and_no_named_scorer_selects(monkeypatch):
     assert plan.choose([header] * 60, 1, plan.UserChoices()).shape == (224, 288, 3)
     for asked in (plan.UserChoices(scorer="gmm"), plan.UserChoices(side_px=16), plan.UserChoices("hog_ocsvm")):
         assert not plan.choose([header] * 60, 1, asked).selects
+    small = plan.Header(64, 64, 3, "RGB")
+    assert [plan.choose([small] * 60, classes, plan.UserChoices()).selects for classes in (1, 2)] == [True, False]
     named = plan.choose([header] * 60, 1, plan.UserChoices(scorer="padim"))
     assert named.model_options["patch_layers"] == plan.LAYERS
     assert named.scorer_options == plan.ALONE["padim"]

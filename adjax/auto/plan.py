@@ -254,7 +254,8 @@ def choose(
         why.append(f"{width}×{height} px, {colour}: {FRAMES[frame]}")
         shape = (height, width, channels)
     scorer = asked.scorer or _frozen_scorer(method, classes, found)
-    selects = found is not None and method == "gmm" and asked.scorer is None and min(shape[:2]) >= PLACES_PX
+    least = PLACES_PX if classes == 1 else PATCHED_PX  # of classes nothing is taken uncompared
+    selects = found is not None and method == "gmm" and asked.scorer is None and min(shape[:2]) >= least
     sees = _enlarged(shape, asked.side_px)
     common: dict[str, Any] = {
         "shape": shape,
