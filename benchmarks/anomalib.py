@@ -35,7 +35,7 @@ from adjax.models import weights
 from adjax.models._read_torch import read_torch
 from adjax.models.weight_maps import MODELS as NAMINGS
 from benchmarks.patch_models import CHOSEN, MODELS
-from benchmarks.picture_sets import SETS
+from benchmarks.picture_sets import SETS, needs
 from experiments.rundir import dated, days, earlier_rows, environment, write_json
 
 BACKBONE = "efficientnet_lite0"
@@ -165,7 +165,7 @@ def main() -> None:
     """Runs what is asked for and the file lacks; writes after each row."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.anomalib", description=__doc__)
     parser.add_argument("--peer", required=True, metavar="PYTHON", help="of an environment with anomalib")
-    parser.add_argument("--stamps", type=Path, help="…/share/tuxpaint/stamps of tuxpaint-stamps-default; without, none")
+    parser.add_argument("--share", type=Path, help="the usr/share of the packages of `picture_sets`; without, none")
     parser.add_argument("--sets", nargs="+", choices=SETS, default=list(SETS), metavar="NAME")
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS), metavar="NAME")
     parser.add_argument("--rounds", type=int, default=1, help="of both sides in turn (default: %(default)s)")
@@ -177,9 +177,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         peer, where = timm_weights(Path(work) / "weights.safetensors"), environment("benchmarks.anomalib")
         for number, (model, name) in enumerate(itertools.product(args.models, args.sets)):
-            if (model, name) not in done and (args.stamps is not None or not name.startswith("stamps")):
+            if (model, name) not in done and (args.share is not None or needs(name) is None):
                 folder, cache = Path(work) / str(number) / "set", Path(work) / str(number) / "cache"
-                SETS[name](folder, args.stamps)
+                SETS[name](folder, args.share)
                 rows.append(found := {**row(name, model, folder, args, peer, cache), "made": dated(where)})
                 rows.sort(key=lambda row: (MODELS.index(row["model"]), list(SETS).index(row["set"])))
                 print(f"{name}, {model}: {json.dumps({k: v for k, v in found.items() if k != 'set'})}", flush=True)

@@ -32,15 +32,19 @@ SIDE_PX, TRAINED, NORMAL, DEFECTS = 192, 80, 40, 48
 SHARES = (0.003, 0.01, 0.05)
 
 
-def parts(name: str, count: int, rng: np.random.Generator) -> np.ndarray:
-    """uint8[count, 192, 192, 1 or 3] of a texture of scikit-image."""
+def parts(name: str, count: int, rng: np.random.Generator, side_px: int = SIDE_PX) -> np.ndarray:
+    """uint8[count, side_px, side_px, 1 or 3] of a texture of scikit-image."""
     from skimage import data
 
-    texture = np.atleast_3d(getattr(data, name)())
-    corners = rng.integers(0, np.array(texture.shape[:2]) - SIDE_PX + 1, (count, 2))
-    cut = np.stack([texture[y : y + SIDE_PX, x : x + SIDE_PX] for y, x in corners]).astype(float)
-    light = cut * rng.uniform(0.94, 1.06, (count, 1, 1, 1)) + rng.uniform(-4, 4, (count, 1, 1, 1))
-    return np.clip(np.rint(light + rng.normal(0, 2, cut.shape)), 0, 255).astype(np.uint8)
+    return cut(np.atleast_3d(getattr(data, name)()), count, rng, side_px)
+
+
+def cut(texture: np.ndarray, count: int, rng: np.random.Generator, side_px: int = SIDE_PX) -> np.ndarray:
+    """uint8[count, side_px, side_px, C], parts of a texture uint8[H, W, C], each lit a little differently."""
+    corners = rng.integers(0, np.array(texture.shape[:2]) - side_px + 1, (count, 2))
+    each = np.stack([texture[y : y + side_px, x : x + side_px] for y, x in corners]).astype(float)
+    light = each * rng.uniform(0.94, 1.06, (count, 1, 1, 1)) + rng.uniform(-4, 4, (count, 1, 1, 1))
+    return np.clip(np.rint(light + rng.normal(0, 2, each.shape)), 0, 255).astype(np.uint8)
 
 
 def cell(name: str, seed: int) -> list[dict[str, Any]]:

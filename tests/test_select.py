@@ -11,6 +11,8 @@ from adjax.models import weights
 from adjax.models._statistics import statistics
 from adjax.spec import Spec
 
+LOCAL, BOTH = "patchcore with overall", "patchcore with overall and knn"
+
 
 def stripes(n, side=96):
     """Pictures of one thing: stripes, shifted and lit a little differently."""
@@ -39,11 +41,12 @@ def test_all_candidates_are_compared_by_made_defects(monkeypatch):
     found, outputs = select.compare(planned(), images, labels, ("normal",), 0)
     names = [one.name for one in found]
     local, all_three = "patchcore with overall", "patchcore with overall and knn"
-    assert names == [local, all_three, "padim with knn", "knn", "gmm"]
+    assert names == [local, all_three, "knn with patchcore and overall", "knn", "gmm"]
+    assert set(select.LEAST) == set(names[:2])
     by = {one.name: one for one in found}
     assert by[local].defects > by["gmm"].defects > 0.5
     assert all(0 <= one.defects <= 1 and one.foreign > 0.9 for one in found)
-    assert by["padim with knn"].options["names"] == ("padim", "knn")
+    assert by["knn with patchcore and overall"].options["names"] == ("knn", "patchcore", "patchcore")
     assert by[local].options["names"] == ("patchcore", "patchcore")
     places, whole = (dict(options) for options in by[local].options["options"])
     assert (places, whole) == ({**plan.PATCHES["patchcore"], "centred": True}, select.OVERALL)
@@ -63,6 +66,11 @@ def test_all_candidates_are_compared_by_made_defects(monkeypatch):
         ({"patchcore": (0.77, 0.99), "padim with gmm": (0.78, 0.98), "gmm": (0.6, 1.0)}, "patchcore"),  # as good
         ({"patchcore": (0.9, 0.9), "padim with gmm": (0.7, 0.99), "gmm": (0.6, 1.0)}, "padim with gmm"),  # sees both
         ({"patchcore": (0.9, 0.9), "padim with gmm": (0.6, 0.99), "gmm": (0.7, 1.0)}, "gmm"),
+        ({LOCAL: (0.86, 1.0), BOTH: (0.8, 1.0), "knn": (0.6, 1.0)}, LOCAL),
+        ({LOCAL: (0.84, 1.0), BOTH: (0.71, 1.0), "knn": (0.6, 1.0)}, BOTH),  # not enough of them for places alone
+        ({LOCAL: (0.69, 1.0), BOTH: (0.69, 1.0), "knn": (0.6, 1.0)}, "knn"),  # nor to lead
+        ({LOCAL: (0.6, 1.0), BOTH: (0.6, 0.9), "knn": (0.5, 0.9)}, "knn"),  # whatever those see that can't be chosen
+        ({LOCAL: (0.6, 1.0), BOTH: (0.5, 1.0)}, LOCAL),  # nothing else there
     ],
 )
 def test_of_what_sees_unrelated_pictures_the_plan_takes_what_finds_most_defects_and_says_why(
@@ -76,6 +84,9 @@ def test_of_what_sees_unrelated_pictures_the_plan_takes_what_finds_most_defects_
     assert refined.why[-1].startswith(f"{chosen} tells unrelated pictures")
     told = [f"{name} {defects:.3f} and {foreign:.3f}" for name, (defects, foreign) in values.items()]
     assert all(one in refined.why[-1] for one in told)
+    short = [name for name, (defects, _) in values.items() if defects < select.LEAST.get(name, 0)]
+    assert refined.why[-1].count("would need") == len(short)
+    assert all(f"{name} would need {select.LEAST[name]:g}" in refined.why[-1] for name in short)
 
 
 @pytest.mark.parametrize(("planned_scorer", "fitted"), [("knn", "fused"), ("gmm", "gmm")])
@@ -108,7 +119,8 @@ def test_only_a_network_with_maps_and_no_named_scorer_selects(monkeypatch):
     for asked in (plan.UserChoices(scorer="gmm"), plan.UserChoices(side_px=16), plan.UserChoices("hog_ocsvm")):
         assert not plan.choose([header] * 60, 1, asked).selects
     small = plan.Header(64, 64, 3, "RGB")
-    assert [plan.choose([small] * 60, classes, plan.UserChoices()).selects for classes in (1, 2)] == [True, False]
+    assert [plan.choose([small] * 60, classes, plan.UserChoices()).selects for classes in (1, 2)] == [True, True]
+    assert not plan.choose([plan.Header(23, 64, 3, "RGB")] * 60, 1, plan.UserChoices()).selects
     named = plan.choose([header] * 60, 1, plan.UserChoices(scorer="padim"))
     assert named.model_options["patch_layers"] == plan.LAYERS
     assert named.scorer_options == plan.ALONE["padim"]
@@ -124,6 +136,10 @@ def test_in_a_fusion_the_pooled_feature_weighs_more_than_places_and_the_picture_
     assert whole > places > pooled
     assert fused.options["offsets"] == (1.5, 1.5, 1.5)
     assert fused.name == "padim with overall and knn"
+    led = select.fused([Found(name, name, {}, 1, 1) for name in ("knn", "padim")], values)
+    pooled, places = led.options["scales"]
+    assert places / pooled == pytest.approx(select.LEADING)
+    assert select.WEIGHTS["knn"] < select.LEADING
 
 
 def test_a_detector_is_named_by_what_it_was_fitted_as():
@@ -145,9 +161,9 @@ def test_maps_are_centred_where_a_map_is_of_a_whole_picture(frame):
     assert "centred" not in select._part("padim", of, 60)[1]
 
 
-@pytest.mark.parametrize(("px", "n", "several"), [(96, 60, True), (95, 60, False), (96, 20, False)])
-def test_what_defects_do_not_tell_is_not_compared(px, n, several):
-    of = dataclasses.replace(planned(), shape=(px, 128, 3), scorer="knn")
+@pytest.mark.parametrize(("n", "several"), [(24, True), (23, False)])
+def test_by_few_pictures_nothing_is_compared(n, several):
+    of = dataclasses.replace(planned(), scorer="knn")
     assert (select.candidates(of, n) == (("patchcore", "overall", "knn"),)) != several
     classes = dataclasses.replace(of, scorer="mahalanobis")
     assert (select.candidates(classes, n) == (("mahalanobis",),)) != several

@@ -3,8 +3,8 @@
 | what there is | what is trained |
 |---|---|
 | fewer than 1,000 images, or images above 64 px | a pre-trained network's features and the nearest of them (of \
-several classes a Gaussian each); from 24 px on with scorers of patches, from 96 px on if these find synthetic \
-defects (`adjax.auto.select`) |
+several classes a Gaussian each); from 24 px on with scorers of patches, as far as these find synthetic defects \
+(`adjax.auto.select`) |
 | the same, and no weights available | HOG and a one-class SVM; from 1,000 images on as below, shrunk |
 | 1,000 small images or more, of classes | LeNet-5 with center loss, Mahalanobis distance to the classes |
 | 1,000 small images or more | a convolutional autoencoder's error |
@@ -45,9 +45,9 @@ SEEN_PX = 128
 """Side that a pre-trained network enlarges smaller images to, unless the user named a side: things are as large as it
 knows them. Larger images keep their size."""
 PATCHED_PX = 96
-"""Least side of images by which scorers are compared, of tiles, and of what a pre-trained network sees."""
+"""Least side of tiles, and of what a pre-trained network sees."""
 PLACES_PX = 24
-"""Least side of images in which scorers of patches look for defects."""
+"""Least side of images in which scorers of patches look for defects, and by which scorers are compared."""
 SMALLEST_PX = 8
 LAYERS = ("layer1", "layer2")
 """Maps whose features lie side by side in `patches`, at the places of the first, a quarter of the side: at an eighth,
@@ -254,8 +254,7 @@ def choose(
         why.append(f"{width}×{height} px, {colour}: {FRAMES[frame]}")
         shape = (height, width, channels)
     scorer = asked.scorer or _frozen_scorer(method, classes, found)
-    least = PLACES_PX if classes == 1 else PATCHED_PX  # of classes nothing is taken uncompared
-    selects = found is not None and method == "gmm" and asked.scorer is None and min(shape[:2]) >= least
+    selects = found is not None and method == "gmm" and asked.scorer is None and min(shape[:2]) >= PLACES_PX
     sees = _enlarged(shape, asked.side_px)
     common: dict[str, Any] = {
         "shape": shape,

@@ -4,9 +4,10 @@ No scorer is best on all pictures. A pooled feature sees that a picture shows so
 scratch, and fused with a pooled feature that knows nothing of scratches it sees fewer. All candidates are fitted to a
 part of the training pictures and asked to tell the rest of them from the same with a made defect
 (`adjax.data.defects`: eight kinds, 0.5 % to 5 % of the area) and from photographs of something else. Among the
-candidates that see the photographs as well as any does, the one that finds most defects is chosen. Held-out pictures
-that set a threshold are not touched, and nothing that is known to be anomalous is: the choice can still be evaluated on
-it.
+candidates that see the photographs as well as any does, the one that finds most defects is chosen. Where things are
+shown, each unlike the next, defects are hardly found by anything, and tell little: candidates that hear places more
+than the picture as a whole have to find more of them (`LEAST`). Held-out pictures that set a threshold are not touched,
+and nothing that is known to be anomalous is: the choice can still be evaluated on it.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from adjax import methods, metrics, scorers
-from adjax.auto.plan import LAYERS, PATCHED_PX, PATCHES, TrainingPlan, nearest
+from adjax.auto.plan import LAYERS, PATCHES, TrainingPlan, nearest
 from adjax.data.defects import defects, foreign
 from adjax.data.io.scratch import Images
 from adjax.detector import extract
@@ -39,13 +40,17 @@ LOCAL: tuple[str, ...] = ("patchcore", "overall")
 differs from picture to picture no longer hides what differs in one."""
 OVERALL = {"feature": "overall", "shrinkage": 1.0, "coreset": 256, "capacity": 2048}
 """Options of `patchcore`: the nearest of 256 pictures that are unlike each other, each channel in its unit."""
-WHOLE: tuple[tuple[str, ...], ...] = (LOCAL, (*LOCAL, POOLED), ("padim", POOLED), (POOLED,))
+WHOLE: tuple[tuple[str, ...], ...] = (LOCAL, (*LOCAL, POOLED), (POOLED, *LOCAL), (POOLED,))
 CUT: tuple[tuple[str, ...], ...] = (("patchcore",), ("subspace",))
-"""What is compared, by the scorers that are fused: of whole pictures, and of tiles. The first is preferred."""
+"""What is compared, by the scorers that are fused: of whole pictures, and of tiles. The first is preferred; of two that
+are fused of the same, each gives most weight to another."""
+LEAST = {"patchcore with overall": 0.85, "patchcore with overall and knn": 0.7}
+"""AUROC of synthetic defects that a candidate has to reach, by its name. Of textures, and of parts that lie alike, 0.9
+to 1 is reached; of drawings and photographs of different things 0.5 to 0.65, and there places hide what the nearest
+picture knows."""
 FEWEST = 24
 """Least number of training pictures that tell which candidate is better. With fewer, PatchCore is fused with
-what sees the picture as a whole and with the nearest picture, and nothing is compared. Nor is it of pictures below
-`PATCHED_PX`: most show a thing, and a defect tells less than another thing does which scorer sees those."""
+what sees the picture as a whole and with the nearest picture, and nothing is compared."""
 FITTED, JUDGED, MADE = 120, 48, 32
 """Most pictures to fit to, most to evaluate on, and least number of defects."""
 BATCH_SIZE = 16
@@ -56,6 +61,8 @@ WEIGHTS = {POOLED: 1.5, "overall": 0.25}
 """Of deviations in a fusion, 1 for others. Those of the highest of many places reach further up in normal pictures than
 those of the pooled feature, and it would go unheard; a picture that is too dark lies so far out that a quarter will do,
 and normal ones are left to the places."""
+LEADING = 4.0
+"""Of the pooled feature's deviations where it is named first: places are heard if they are far out alone."""
 
 
 class Found(NamedTuple):
@@ -92,18 +99,15 @@ def refined(plan: TrainingPlan, images: Images, labels: np.ndarray, classes: tup
     found, outputs = compare(plan, images, labels, classes, seed)
     chosen = best(found)
     each = ", ".join(f"{one.name} {one.defects:.3f} and {one.foreign:.3f}" for one in found)
-    if len(found) > 1:
+    short = [f"{one.name} would need {LEAST[one.name]:g}" for one in found if not _able(one)]
+    if len(found) == 1:
+        why = f"{len(images)} pictures don't tell which scorer is best (AUROC of defects, of unrelated ones): {each}"
+    else:
+        rest = f", of those that find enough ({', '.join(short)})" if short else ""
         why = (
             f"{chosen.name} tells unrelated pictures from held-out normal ones as well as any, and then finds most "
-            f"synthetic defects, or as good as most (AUROC of defects, of unrelated ones): {each}"
+            f"synthetic defects, or as good as most{rest} (AUROC of defects, of unrelated ones): {each}"
         )
-    else:
-        few = (
-            f"{len(images)} pictures"
-            if len(images) < FEWEST
-            else f"synthetic defects in pictures below {PATCHED_PX} px"
-        )
-        why = f"{few} don't tell which scorer is best (AUROC of defects, of unrelated ones): {each}"
     options = {**plan.model_options, "patch_layers": LAYERS}
     changed = replace(
         plan,
@@ -120,13 +124,18 @@ def refined(plan: TrainingPlan, images: Images, labels: np.ndarray, classes: tup
 
 
 def best(found: list[Found]) -> Found:
-    """Of the candidates that see unrelated photographs as well as any, the one that finds most defects; the first of
-    several as good.
+    """Of the candidates that find defects enough, and see unrelated photographs as well as any of these, the one that
+    finds most defects; the first of several as good.
     """
-    seen = max(one.foreign for one in found)
-    able = [one for one in found if one.foreign >= seen - MARGIN]
+    enough = [one for one in found if _able(one)] or found
+    seen = max(one.foreign for one in enough)
+    able = [one for one in enough if one.foreign >= seen - MARGIN]
     most = max(one.defects for one in able)
     return next(one for one in able if one.defects >= most - MARGIN)
+
+
+def _able(one: Found) -> bool:
+    return one.defects >= LEAST.get(one.name, 0)
 
 
 def compare(
@@ -181,7 +190,7 @@ def candidates(plan: TrainingPlan, n: int) -> tuple[tuple[str, ...], ...]:
     planned = plan.scorer or methods.entry(plan.method).scorer
     if plan.tiled:
         return CUT
-    if n < FEWEST or min(plan.shape[:2]) < PATCHED_PX:
+    if n < FEWEST:
         return ((*LOCAL, POOLED) if planned == POOLED else (planned,),)
     return tuple(dict.fromkeys((*WHOLE, (planned,))))
 
@@ -200,7 +209,7 @@ def fused(each: list[Found], values: Mapping[str, Mapping[str, np.ndarray]]) -> 
     """Fuses candidates, made alike by their scores of normal pictures.
 
     Args:
-      each: the candidates, with weights by `WEIGHTS`.
+      each: the candidates, with weights by `WEIGHTS` and `LEADING`.
       values: scores by the name of a candidate and by what is scored: "normal", "defects", "foreign".
 
     Returns:
@@ -208,6 +217,8 @@ def fused(each: list[Found], values: Mapping[str, Mapping[str, np.ndarray]]) -> 
     """
     normal = [values[one.name]["normal"] for one in each]
     weights = [WEIGHTS.get(one.name, 1) for one in each]
+    if each[0].name == POOLED:
+        weights[0] = LEADING
     offsets = [float(x.mean()) for x in normal]
     scales = [max(float(x.std()), 1e-6) / weight for x, weight in zip(normal, weights, strict=True)]
     alike = [

@@ -23,10 +23,9 @@ normal pictures it flags; with anomalous/ or test/ it prints metrics. A network 
 hog_ocsvm) takes 10 or more: of fewer than 100 none is held out, and each calibrates by a fit without it. n pictures
 that calibrate can promise a rate of 1/(n + 1): 19 the default of 5 %, 10 no less than --false-positive-rate 0.091.
 
-Pictures are taken whole, see --frame. With a pre-trained network and pictures of 96 px or more, a few scorers are
-compared on defects that are made in your normal pictures, and those that find most are taken, together with the
-nearest normal picture, which tells what shows something else; of smaller ones, from 24 px on, places, the picture as a
-whole and the nearest picture have their say together. --scorer NAME takes another. Then:
+Pictures are taken whole, see --frame. With a pre-trained network and 24 pictures or more, of 24 px or more, a few
+scorers are compared on defects that are made in your normal pictures: those that find most of them are taken, or,
+where nothing finds many, the nearest normal picture leads. --scorer NAME takes another. Then:
   python -m adjax predict runs/photos photos/ --out scores.csv      (--maps DIR shows where, if the scorer has places)
 
 Folders and labels are understood by common words, in any case: normal, good, OK; anomalous, defect, NG; mask,
