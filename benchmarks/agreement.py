@@ -293,7 +293,7 @@ def trained(epochs: int = 2) -> tuple[Given, np.ndarray]:
     digits, strange = data.load("mnist", "train"), data.load("fashion_mnist", "test").images[:SCORED]
     shape, batch_size = digits.images.shape[1:], 128
     steps = epochs * (len(digits.images) // batch_size)
-    built = Recipe("centerloss").build(shape, tuple("0123456789"), steps=steps)
+    built = Recipe("centerloss", method_options={"optimizer": "adamw"}).build(shape, tuple("0123456789"), steps=steps)
     method, normalise = built.method, built.normalise(digits.images)
     table = built.members([np.arange(len(digits.images))], [digits.labels])
     params = member(

@@ -13,7 +13,7 @@ import numpy as np
 from adjax import data, loop, metrics, train
 from adjax.pipeline import Recipe, member
 from benchmarks.harness import Timing, compare
-from benchmarks.training import EAGER
+from benchmarks.training import ADAMW, EAGER
 
 BATCH = 128
 
@@ -27,7 +27,9 @@ def centerloss(n: int, quick: bool) -> Timing:
     known, odd = (split.images[: 256 if quick else None] for split in (fits, strange))
     truth = np.repeat([0, 1], [len(known), len(odd)])
     shape, steps = images.shape[1:], len(images) // BATCH
-    built = Recipe("centerloss", scorer="mahalanobis").build(shape, tuple("0123456789"), steps=steps)
+    built = Recipe("centerloss", scorer="mahalanobis", method_options=ADAMW).build(
+        shape, tuple("0123456789"), steps=steps
+    )
     normalise = built.normalise(images)
     table = built.members([np.arange(len(images))], [labels])
     program = train.compile_program(built.method, images, table, normalise, batch_size=BATCH)

@@ -57,7 +57,9 @@ def train_on(devices: int) -> dict[str, Any]:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (STEPS * BATCH, 28, 28, 1), np.uint8)
     labels = rng.integers(0, 10, len(images)).astype(np.int32)
-    built = Recipe("centerloss").build(images.shape[1:], tuple("0123456789"), steps=STEPS)
+    built = Recipe("centerloss", method_options={"optimizer": "adamw"}).build(
+        images.shape[1:], tuple("0123456789"), steps=STEPS
+    )
     trained = train_members(
         built,
         images,

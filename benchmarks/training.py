@@ -105,10 +105,12 @@ def step_flop(setting: Setting, batch_size: int) -> float:
     return flops(jax.jit(method.step), one, batch, key)
 
 
-LENET = Setting("centerloss", "lenet5")
+ADAMW = {"optimizer": "adamw"}
+"""As the peers have it."""
+LENET = Setting("centerloss", "lenet5", method_options=ADAMW)
 AUTOENCODER = Setting("autoencoder", "conv_autoencoder", model_options={"latent": None}, method_options={"blur_px": 0})
 CNN = Setting("classifier", "cnn")
-EFFICIENTNET = Setting("centerloss", "efficientnet_b0", (128, 128, 3), weights="random")
+EFFICIENTNET = Setting("centerloss", "efficientnet_b0", (128, 128, 3), weights="random", method_options=ADAMW)
 
 
 def gan(compute: str | None) -> Setting:

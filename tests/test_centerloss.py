@@ -76,14 +76,15 @@ def reference_centers(centers, features, labels, rate):
 
 @lru_cache
 def centerloss(**options) -> Method:
-    return METHODS["centerloss"](NETWORK, SHAPE, CLASSES, **{"steps": STEPS, "warmup_steps": 0, **options})
+    given = {"steps": STEPS, "warmup_steps": 0, "optimizer": "adamw", **options}
+    return METHODS["centerloss"](NETWORK, SHAPE, CLASSES, **given)
 
 
 def descent(method: Method, **hparams):
     """The gradient that one step follows: Adam's first moment after it is (1 − 0.9) times it."""
     state = state_of(method, **hparams)
     after, metrics = jitted(method.step)(state, batch(20), jax.random.key(0))
-    gradient = jax.tree.map(lambda mu: np.asarray(mu, np.float64) / 0.1, after["optimizer"].mu)
+    gradient = jax.tree.map(lambda mu: np.asarray(mu, np.float64) / 0.1, after["optimizer"].moments.mu)
     return state, gradient, metrics
 
 
@@ -147,7 +148,7 @@ def test_the_update_is_adamw_with_warm_up_and_cosine():
     """Against optax's own AdamW on the same gradients."""
     import optax
 
-    method = centerloss(warmup_steps=4)
+    method = centerloss(warmup_steps=4, optimizer="adamw")
     hparams = {"lam": 0.1, "learning_rate": 0.01, "weight_decay": 0.1}
     state = state_of(method, **hparams)
     schedule = optax.warmup_cosine_decay_schedule(0.0, 0.01, 4, STEPS)
@@ -182,6 +183,7 @@ def test_the_update_is_adamw_with_warm_up_and_cosine():
     [
         ({"classes": 1}, "at least 2, not 1: use a one-class method"),
         ({"steps": 0}, "0 steps: must be at least 1"),
+        ({"optimizer": "sgd"}, "optimizer 'sgd': choose muon or adamw"),
         ({"center_rate": 0.0}, r"center rate 0.0: must lie in \(0, 1\]"),
         ({"center_rate": 1.5}, r"center rate 1.5: must lie in \(0, 1\]"),
         ({"warmup_steps": -1}, "-1 warm-up steps: must be at least 0"),

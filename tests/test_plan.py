@@ -152,3 +152,19 @@ def test_one_coloured_picture_makes_the_detector_see_colours(published):
     mixed = [*SMALL[:80], Header(28, 28, 3, "RGB")]
     assert any("80 of 81 pictures are grey, and become RGB" in why for why in plan.choose(mixed, 1, UserChoices()).why)
     assert plan.choose(mixed, 1, UserChoices()).shape == (28, 28, 3)
+
+
+@pytest.mark.parametrize(
+    ("method", "images", "asked", "steps"),
+    [
+        ("autoencoder", 40_000, None, 12_500),  # 20 epochs
+        ("centerloss", 100_000, None, 7810),  # 5, of batches of 64
+        ("centerloss", 1000, None, 500),
+        ("autoencoder", 1000, None, 2000),
+        ("autoencoder", 1_000_000, None, 20_000),
+        ("autoencoder", 1000, 7, 7),
+        ("gmm", 40_000, None, 0),
+    ],
+)
+def test_the_length_of_a_training_follows_the_number_of_images(method, images, asked, steps):
+    assert plan.steps(method, images, 64, asked) == steps

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache, partial
 
 import jax
@@ -16,8 +17,8 @@ from adjax import models
 from adjax.losses.blur import blur
 from adjax.losses.ssim import ssim
 from adjax.methods import METHODS
-from adjax.methods._adamw import adamw
 from adjax.methods._contrast import contrast_normalised
+from adjax.methods._optimizer import adamw, muon
 from adjax.methods.classifier import class_weights
 from adjax.methods.regressor import r2
 
@@ -134,7 +135,7 @@ def test_loss_and_gradient_are_those_of_float64(kind):
     weights = float64(state["params"]["network"])
     after, metrics = jax.jit(made.step)(state, {"images": IMAGES, "labels": LABELS}, jax.random.key(0))
     np.testing.assert_allclose(metrics["loss"], reference(weights), rtol=1e-5)
-    gradient = jax.tree.map(lambda mu: np.asarray(mu, np.float64) / 0.1, after["optimizer"].mu)
+    gradient = jax.tree.map(lambda mu: np.asarray(mu, np.float64) / 0.1, after["optimizer"].moments.mu)
     assert_slope(reference, weights, gradient)
 
 
@@ -288,7 +289,7 @@ def test_deep_svdds_center_is_the_untrained_networks_mean_and_then_frozen():
     def loss(weights):
         return ((forward(weights, X[:4])[0] - expected) ** 2).sum(1).mean()
 
-    gradient = jax.tree.map(lambda mu: np.asarray(mu, np.float64) / 0.1, trained["optimizer"]["moments"].mu)
+    gradient = jax.tree.map(lambda mu: np.asarray(mu, np.float64) / 0.1, trained["optimizer"]["moments"].moments.mu)
     assert_slope(loss, float64(start["params"]["network"]), gradient)
 
 
@@ -352,6 +353,30 @@ def test_the_optimiser_is_optaxs_adamw():
     for i in range(5):
         ours, mine, expected, other = both(ours, mine, expected, other, np.float32(i))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), ours, expected)
+
+
+def test_muon_moves_each_hidden_matrix_along_its_singular_directions_alike():
+    net = network()
+    weights = drawn(jax.eval_shape(net.init, jax.random.key(0)))
+    grads = jax.tree.map(lambda w: jnp.cos(7 * w), weights)
+    hparams = {"learning_rate": np.float32(0.01), "weight_decay": np.float32(0.0)}
+    each = {}
+    for name, optimizer in (("muon", muon(net, 20, 0, classes=1)), ("adamw", adamw(net, 20, 0))):
+        after, state = jax.jit(optimizer.update)(grads, optimizer.init(weights), weights, hparams)
+        assert int(state.step) == 1
+        each[name] = jax.tree.map(lambda w, to: np.asarray(w - to) / 0.01, weights, after)
+    found = {"hidden": 0, "others": 0}
+    for w, moved, plain in zip(*map(jax.tree.leaves, (weights, each["muon"], each["adamw"])), strict=True):
+        if w.ndim not in (2, 4) or w.shape[-1] == 1:  # biases, and the layer of logits
+            np.testing.assert_allclose(moved, plain, rtol=1e-5, atol=1e-6)
+            found["others"] += 1
+            continue
+        matrix, own = moved.reshape(-1, moved.shape[-1]), max(math.prod(w.shape[:-1]), w.shape[-1]) ** 0.5
+        values = np.linalg.svd(matrix, compute_uv=False) / (0.2 * own)
+        assert values.min() > 0.3  # Newton–Schulz steps end near 1, and not at it
+        assert values.max() < 1.3
+        found["hidden"] += 1
+    assert min(found.values()) >= 1
 
 
 @pytest.mark.parametrize(

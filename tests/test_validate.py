@@ -90,14 +90,21 @@ def test_defaults_are_those_that_validation_chose():
     assert (chosen["scale"], chosen["seeds"]) == (defaults.scale, 5)
 
 
+def lines_of(before, *figures):
+    """Settings to choose from, the first of which is the one before."""
+    names = "f1", "mean_auroc", "schedule"
+    others = [{**validate.BEFORE, "gain": 2.0, **dict(zip(names, each, strict=True))} for each in figures]
+    return [{**validate.BEFORE, "f1": before[0], "mean_auroc": before[1]}, *others]
+
+
 def test_a_setting_without_a_number_is_never_chosen():
-    """`max` keeps a NaN that comes first, since nothing is larger."""
-    nan, good = float("nan"), {"f1": 0.9, "mean_auroc": 0.8}
-    for name in ("f1", "mean_auroc"):
-        for order in (1, -1):
-            assert validate.choose([{**good, name: nan}, good, {**good, "mean_auroc": 0.7}][::order]) is good
+    nan = float("nan")
+    lines = lines_of((0.9, 0.8), (nan, 0.9, "1x128"), (0.9, nan, "1x128"), (0.91, 0.8, "4x128"))
+    assert all(validate.choose(order) is lines[3] for order in (lines, lines[::-1]))
 
 
-def test_the_best_detector_of_those_that_classify_as_well_is_chosen():
-    lines = [{"f1": f1, "mean_auroc": auroc} for f1, auroc in ((0.994, 0.97), (0.9936, 0.98), (0.9934, 0.99))]
-    assert validate.choose(lines) is lines[1]
+def test_the_shortest_training_that_is_no_worse_than_before_is_chosen():
+    worse = (0.9939, 0.99, "1x128"), (0.995, 0.979, "1x128")
+    lines = lines_of((0.994, 0.98), *worse, (0.994, 0.981, "4x128"), (0.994, 0.982, "4x128"), (1.0, 1.0, "6x128"))
+    assert validate.choose(lines) is lines[4]
+    assert validate.choose(lines[:3]) is lines[0]  # nothing better: it stays

@@ -86,6 +86,9 @@ TILED = ("patchcore", "subspace", "patchwise")
 REMEMBERED = 256, 10_000
 """Least and most images that nearest neighbours are looked for among."""
 EPOCHS, MIN_STEPS, MAX_STEPS = 20, 2000, 20_000
+FEWER = {"centerloss": (5, 500)}
+"""Epochs and least steps of methods that learn in fewer, by `experiments.validate`, and of 1,000 to 5,000 images that
+classify and reject no better after more."""
 FROZEN = ("gmm", "hog_ocsvm")
 WITHOUT_WEIGHTS = ("hog",)
 """Models that compute features as they are."""
@@ -309,7 +312,7 @@ def _tiled(
 
 
 def steps(method: str, images: int, batch_size: int, asked: int | None = None) -> int:
-    """Chooses the number of training steps: 20 epochs, but at least 2,000 steps and at most 20,000.
+    """Chooses the number of training steps: 20 epochs, but at least 2,000 steps and at most 20,000; or as `FEWER` says.
 
     Args:
       method: its name.
@@ -322,7 +325,8 @@ def steps(method: str, images: int, batch_size: int, asked: int | None = None) -
     """
     if method in FROZEN:
         return 0
-    return asked or min(max(EPOCHS * max(images // batch_size, 1), MIN_STEPS), MAX_STEPS)
+    epochs, least = FEWER.get(method, (EPOCHS, MIN_STEPS))
+    return asked or min(max(epochs * max(images // batch_size, 1), least), MAX_STEPS)
 
 
 def _scratch(classes: int) -> str:

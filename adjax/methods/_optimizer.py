@@ -1,24 +1,34 @@
-"""The optimiser of most methods: AdamW with a linear warm-up and a cosine decay to zero.
+"""The optimisers of most methods: AdamW or Muon, with a linear warm-up and a cosine decay to zero.
 
-Loshchilov and Hutter, "Decoupled weight decay regularization" (ICLR 2019). The learning rate's shape is fixed when a
-method is made; its peak and the weight decay are hyper-parameters, arrays, so that members may differ.
+The learning rate's shape is fixed when a method is made; its peak and the weight decay, which is decoupled, are
+hyper-parameters, arrays, so that members may differ.
+
+* AdamW: Loshchilov and Hutter, "Decoupled weight decay regularization" (ICLR 2019).
+* Muon: Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024). The momentum of each matrix is
+  brought to singular values near 1, so that directions that few gradients point to are learned as fast as the others.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
+from optax import contrib
 
 from adjax.methods._descent import apply_updates
 from adjax.models import Network
 from adjax.types import PyTree
 
+_RMS = 0.2
+"""Of Muon's updates, as of AdamW's: Liu et al., "Muon is scalable for LLM training" (2025), section 2.2."""
 
-class AdamW(NamedTuple):
+
+class Optimizer(NamedTuple):
     """An optimiser of a network's weights.
 
     Attributes:
@@ -31,8 +41,15 @@ class AdamW(NamedTuple):
     update: Callable[[PyTree, PyTree, PyTree, Mapping[str, jax.Array]], tuple[PyTree, PyTree]]
 
 
-def adamw(network: Network, steps: int, warmup_steps: int = 200) -> AdamW:
-    """Builds the optimiser.
+class State(NamedTuple):
+    """Steps done, int32[], and the moments of the gradients."""
+
+    step: jax.Array
+    moments: PyTree
+
+
+def adamw(network: Network, steps: int, warmup_steps: int = 200) -> Optimizer:
+    """Builds AdamW.
 
     Args:
       network: whose weights it moves.
@@ -40,28 +57,68 @@ def adamw(network: Network, steps: int, warmup_steps: int = 200) -> AdamW:
       warmup_steps: over which it rises from zero; at most a tenth of `steps` is taken.
 
     Returns:
-      An `AdamW`: `init` and `update`.
+      An `Optimizer`.
 
     Raises:
       ValueError: no steps, or a negative warm-up.
     """
+    return _scheduled(network, optax.scale_by_adam(), steps, warmup_steps)
+
+
+def muon(network: Network, steps: int, warmup_steps: int = 200, *, classes: int) -> Optimizer:
+    """Builds Muon for the kernels of dense and convolutional layers, with AdamW for the rest.
+
+    Args:
+      network, steps, warmup_steps: as of `adamw`.
+      classes: width of the layer of logits, which is left to AdamW, as its authors do.
+
+    Returns:
+      An `Optimizer`; a learning rate that suits AdamW is too low.
+
+    Raises:
+      ValueError: as of `adamw`.
+    """
+
+    def kind(w: jax.Array) -> str:
+        return "matrix" if w.ndim in (2, 4) and w.shape[-1] != classes else "other"
+
+    matrix = optax.chain(contrib.scale_by_muon(weight_dimension_numbers=_axes), optax.stateless(_alike))
+    descent = optax.partition({"matrix": matrix, "other": optax.scale_by_adam()}, partial(jax.tree.map, kind))
+    return _scheduled(network, descent, steps, warmup_steps)
+
+
+def _axes(weights: PyTree) -> PyTree:
+    """A kernel is a matrix from all of its inputs to its channels."""
+    return jax.tree.map(lambda w: contrib.MuonDimensionNumbers(tuple(range(w.ndim - 1)), w.ndim - 1), weights)
+
+
+def _alike(updates: PyTree, weights: PyTree | None) -> PyTree:
+    """Brings matrices with singular values near 1 to the same size an entry, whatever their shape."""
+    return jax.tree.map(lambda w: _RMS * max(math.prod(w.shape[:-1]), w.shape[-1]) ** 0.5 * w, updates)
+
+
+def _scheduled(network: Network, transform: optax.GradientTransformation, steps: int, warmup_steps: int) -> Optimizer:
+    """Descent along what a transformation makes of the gradients."""
     if steps < 1:
         raise ValueError(f"{steps} steps: must be at least 1")
     if warmup_steps < 0:
         raise ValueError(f"{warmup_steps} warm-up steps: must be at least 0")
     schedule = optax.warmup_cosine_decay_schedule(0.0, 1.0, min(warmup_steps, steps // 10), steps)
-    adam = optax.scale_by_adam()
 
-    def update(grads, optimizer, moved, hparams):
-        rate = hparams["learning_rate"] * schedule(optimizer.count)
-        updates, optimizer = adam.update(grads, optimizer)
-        return apply_updates(network, moved, updates, rate, hparams["weight_decay"]), optimizer
+    def init(weights: PyTree) -> State:
+        return State(jnp.zeros((), jnp.int32), transform.init(weights))
 
-    return AdamW(adam.init, update)
+    def update(grads, state, moved, hparams):
+        rate = hparams["learning_rate"] * schedule(state.step)
+        updates, moments = transform.update(grads, state.moments, moved)
+        weights = apply_updates(network, moved, updates, rate, hparams["weight_decay"])
+        return weights, State(state.step + 1, moments)
+
+    return Optimizer(init, update)
 
 
 def initial(
-    network: Network, optimizer: AdamW, names: Iterable[str]
+    network: Network, optimizer: Optimizer, names: Iterable[str]
 ) -> Callable[[jax.Array, Mapping[str, jax.Array]], PyTree]:
     """Builds the `init` of a method that trains one network and nothing else.
 

@@ -20,9 +20,9 @@ import jax.numpy as jnp
 
 from adjax.losses.blur import blur
 from adjax.losses.ssim import ssim
-from adjax.methods._adamw import adamw, initial
 from adjax.methods._contrast import powered
 from adjax.methods._gradient import gradient
+from adjax.methods._optimizer import adamw, initial
 from adjax.models import Network
 from adjax.types import Method
 

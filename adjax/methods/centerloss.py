@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import optax
 
 from adjax.methods import _collective
-from adjax.methods._adamw import adamw
 from adjax.methods._gradient import Gradient, gradient
+from adjax.methods._optimizer import adamw, muon
 from adjax.models import Network
 from adjax.types import Method, PyTree
 
@@ -33,8 +33,9 @@ def centerloss(
     steps: int,
     warmup_steps: int = 200,
     center_rate: float = 0.5,
+    optimizer: str = "muon",
 ) -> Method:
-    """Trains `network` as a classifier with center loss, by AdamW with a warm-up and a cosine decay to zero.
+    """Trains `network` as a classifier with center loss, with a warm-up and a cosine decay to zero.
 
     Args:
       network: gives `features` [N, D] and `logits` [N, classes].
@@ -43,6 +44,7 @@ def centerloss(
       steps: optimiser steps of the whole training, over which the learning rate decays.
       warmup_steps: steps over which the learning rate rises from zero; at most a tenth of `steps` is taken.
       center_rate: α above, in (0, 1].
+      optimizer: "muon", or "adamw", which takes lower learning rates and more steps.
 
     Hyper-parameters (arrays, per member): `lam`, the weight λ ≥ 0 of the center loss; `learning_rate` > 0, its peak;
     `weight_decay` ≥ 0, decoupled, of weights and biases.
@@ -51,20 +53,26 @@ def centerloss(
       A `Method` whose params hold `network` and `centers` float32[K, D].
 
     Raises:
-      ValueError: fewer than two classes; no steps; a rate outside of (0, 1].
+      ValueError: fewer than two classes; no steps; a rate outside of (0, 1]; another optimiser.
     """
     if classes < 2:
         raise ValueError(f"center loss separates classes and needs at least 2, not {classes}: use a one-class method")
     if not 0 < center_rate <= 1:
         raise ValueError(f"center rate {center_rate}: must lie in (0, 1]")
-    optimizer = adamw(network, steps, warmup_steps)
+    if optimizer not in ("muon", "adamw"):
+        raise ValueError(f"optimizer {optimizer!r}: choose muon or adamw")
+    mover = (
+        muon(network, steps, warmup_steps, classes=classes)
+        if optimizer == "muon"
+        else adamw(network, steps, warmup_steps)
+    )
 
     def init(key, hparams):
         weights = network.init(key)
         dim = jax.eval_shape(network.apply, weights, jnp.zeros((1, *image_shape)))["features"].shape[-1]
         return {
             "params": {"network": weights, "centers": jnp.zeros((classes, dim))},
-            "optimizer": optimizer.init(weights),
+            "optimizer": mover.init(weights),
             "hparams": {name: jnp.asarray(hparams[name], jnp.float32) for name in HPARAMS},
         }
 
@@ -72,7 +80,7 @@ def centerloss(
         labels, hparams = batch["labels"], state["hparams"]
         weights, centers = state["params"]["network"], state["params"]["centers"]
         found = center_loss_gradients(network, weights, centers, hparams["lam"], batch, key, axis_name)
-        weights, moments = optimizer.update(found.of, state["optimizer"], found.weights, hparams)
+        weights, moments = mover.update(found.of, state["optimizer"], found.weights, hparams)
         centers = moved_centers(centers, found.kept, labels, center_rate, axis_name)
         params = {"network": weights, "centers": centers}
         return {"params": params, "optimizer": moments, "hparams": hparams}, found.metrics
@@ -83,7 +91,7 @@ def centerloss(
     return Method(init, step, outputs, HPARAMS, scorer="layers_partial")
 
 
-HPARAMS = {"lam": 0.1, "learning_rate": 3e-3, "weight_decay": 0.3}
+HPARAMS = {"lam": 0.1, "learning_rate": 5e-3, "weight_decay": 0.3}
 """Defaults; chosen on validation data, see `experiments/results/centerloss_validation.json`."""
 
 _LEAST = 1e-6

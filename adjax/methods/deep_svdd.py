@@ -17,9 +17,9 @@ import jax.numpy as jnp
 
 from adjax.losses.blur import blur
 from adjax.methods import _collective
-from adjax.methods._adamw import adamw
 from adjax.methods._contrast import contrast_normalised, powered
 from adjax.methods._gradient import gradient
+from adjax.methods._optimizer import adamw
 from adjax.models import Network
 from adjax.types import Method
 

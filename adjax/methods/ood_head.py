@@ -20,8 +20,8 @@ from flax import nnx
 from jax import lax
 
 from adjax import models
-from adjax.methods._adamw import adamw
 from adjax.methods._gradient import gradient
+from adjax.methods._optimizer import adamw
 from adjax.methods.centerloss import center_loss_gradients, moved_centers
 from adjax.models import Network
 from adjax.types import Method
@@ -133,7 +133,7 @@ def ood_head(
 
     def step(state, batch, key, axis_name=None):
         return lax.cond(
-            state["optimizer"]["body"].count < body_steps,
+            state["optimizer"]["body"].step < body_steps,
             lambda state: train_body(state, batch, key, axis_name),
             lambda state: train_head(state, batch, key, axis_name),
             state,

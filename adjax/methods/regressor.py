@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from adjax.methods import _collective
-from adjax.methods._adamw import adamw, initial
 from adjax.methods._gradient import gradient
+from adjax.methods._optimizer import adamw, initial
 from adjax.models import Network
 from adjax.types import Method
 
