@@ -57,7 +57,7 @@ def line(row: dict[str, Any]) -> str:
 def main() -> None:
     """Trains, scores, splits, writes the table."""
     parser = argparse.ArgumentParser(prog="python -m experiments.calibration", description=__doc__)
-    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=20)
     parser.add_argument("--held-out", type=int, nargs="+", default=[200, 1000, 15_000])
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "calibration_mnist.json")
@@ -77,7 +77,6 @@ def main() -> None:
         np.zeros(0, int),
         steps=args.epochs * (TRAINED // 128),
         batch_size=128,
-        hparams={"lam": 0.1, "learning_rate": 3e-3, "weight_decay": 0.3},
         augment=Augment(shift_px=1),
     )
     scores = np.asarray(fitted.score(images[TRAINED:]))

@@ -86,9 +86,8 @@ TILED = ("patchcore", "subspace", "patchwise")
 REMEMBERED = 256, 10_000
 """Least and most images that nearest neighbours are looked for among."""
 EPOCHS, MIN_STEPS, MAX_STEPS = 20, 2000, 20_000
-FEWER = {"centerloss": (5, 500)}
-"""Epochs and least steps of methods that learn in fewer, by `experiments.validate`, and of 1,000 to 5,000 images that
-classify and reject no better after more."""
+FEWER = {"centerloss": (5, 1000)}
+"""Epochs and least steps of methods that learn in fewer, by `experiments.validate`."""
 FROZEN = ("gmm", "hog_ocsvm")
 WITHOUT_WEIGHTS = ("hog",)
 """Models that compute features as they are."""
