@@ -380,7 +380,8 @@ def ocsvm(g: Given) -> np.ndarray:
     from sklearn.svm import OneClassSVM
 
     g = double(g)
-    return -OneClassSVM(tol=1e-9).fit(g.x).decision_function(g.query)
+    machine = OneClassSVM(tol=1e-9).fit(g.x)
+    return -np.log(machine.score_samples(g.query) / machine.offset_)
 
 
 def odin(g: Given) -> np.ndarray:

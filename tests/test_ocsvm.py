@@ -1,6 +1,7 @@
 """The one-class SVM against scikit-learn's, and the sample that it is fitted to."""
 
 import functools
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ import pytest
 from scipy.stats import kstest
 from sklearn.svm import OneClassSVM
 
-from adjax import scorers
+from adjax import crossfit, scorers, thresholds
 from adjax.scorers import _reservoir
 
 RNG = np.random.default_rng(0)
@@ -27,20 +28,56 @@ def tools(**options):
     return jax.jit(fit), jax.jit(lambda state, x: scorer.score(state, {"features": x}))
 
 
+@functools.cache
+def machine(nu=0.5, gamma="scale"):
+    return OneClassSVM(nu=nu, gamma=gamma, tol=1e-6).fit(X.astype(np.float64))
+
+
 @pytest.mark.parametrize(("nu", "gamma"), [(0.5, "scale"), (0.05, "scale"), (0.1, 0.3)])
-def test_scores_are_minus_the_decision_function_of_scikit_learn(nu, gamma):
+def test_scores_are_minus_the_logarithm_of_the_samples_scores_of_scikit_learn(nu, gamma):
     fit, score = tools(nu=nu, gamma=gamma, capacity=400)
     state = fit(X)
-    machine = OneClassSVM(nu=nu, gamma=gamma, tol=1e-6).fit(X.astype(np.float64))
-    expected = -machine.decision_function(QUERIES)
-    np.testing.assert_allclose(score(state, QUERIES), expected, atol=1e-4 * np.abs(expected).max())
+    theirs = machine(nu, gamma)
+    samples = theirs.score_samples(QUERIES)
+    reached = samples > 1e-9  # below, a difference from ρ has no digits
+    assert reached.mean() > 0.9
+    expected = -np.log(samples[reached] / theirs.offset_)
+    np.testing.assert_allclose(score(state, QUERIES)[reached], expected, atol=1e-4 * np.abs(expected).max())
     assert np.count_nonzero(state.weights) >= nu * len(X)
 
 
-def test_far_away_the_score_is_rho_and_no_more():
+def test_detectors_of_earlier_files_score_minus_the_decision_function():
+    fit, score = tools(capacity=400)
+    state, rho = fit(X), machine().offset_
+    earlier = state._replace(weights=state.weights * rho, rho=jnp.float32(rho))
+    expected = -machine().decision_function(QUERIES)
+    np.testing.assert_allclose(score(earlier, QUERIES), expected, atol=1e-4 * np.abs(expected).max())
+    nothing = state._replace(weights=jnp.zeros(400), rho=jnp.float32(np.inf))
+    assert np.all(np.asarray(score(nothing, X)) == np.inf)
+
+
+def test_far_away_the_score_goes_on_growing():
+    """It had ended at ρ, so that images beyond the kernel's reach were alike."""
     fit, score = tools(capacity=400)
     state = fit(X)
-    np.testing.assert_allclose(score(state, X + 1e4), state.rho, rtol=1e-6)
+    far = [np.asarray(score(state, X + shift)) for shift in (0, 30, 300, 3e3, 3e4)]
+    for near, further in itertools.pairwise(far):
+        assert near.max() < further.min() < np.inf
+
+
+@pytest.mark.parametrize("gamma", [0.5, 5.0, 500.0])
+def test_a_cross_fitted_threshold_is_exceeded_however_narrow_the_kernel(gamma):
+    """Each fit has a ρ of its own, and scores had ended there: the highest ρ of all lay above every score of one."""
+    scorer, rows = scorers.make("ocsvm", nu=0.1, gamma=gamma, capacity=60), X[:60] / X[:60].std(0)
+    fitted = crossfit.fit(scorer, {"features": jnp.asarray(rows)}, np.zeros(60, np.int32), 1, np.arange(60))
+    limit = thresholds.conformal(fitted.scores, 0.05)
+
+    def flagged(x):
+        levels = thresholds.classwise_quantile(fitted.calibration, scorer.distances(fitted.state, {"features": x}))
+        return float((levels > limit).mean())
+
+    assert flagged(X[60:] / X[:60].std(0)) < 0.15
+    assert flagged(4 * rows[np.linalg.norm(rows - rows.mean(0), axis=1) > 2]) > 0.9
 
 
 def test_a_common_offset_costs_no_digits():

@@ -179,6 +179,16 @@ def test_an_array_becomes_a_detector():
     np.testing.assert_array_equal(scores, same.score(images[:600]))
 
 
+def test_few_images_have_a_threshold_that_others_exceed():
+    """Others are beyond the kernel's reach: they had scored the same, and nothing was flagged."""
+    images, labels = digits()
+    larger = np.kron(images[:600], np.ones((1, 2, 2, 1), np.uint8))
+    normal, others = larger[labels[:600] == 0], larger[labels[:600] != 0]
+    detector = adjax.train_detector(normal[:25], method="hog_ocsvm")
+    assert detector.predict(others).mean() > 0.9
+    assert detector.predict(normal[25:]).mean() < 0.3
+
+
 def test_words_are_classes_in_the_order_of_the_alphabet(monkeypatch):
     """Nothing is trained; the slow test does."""
     images, labels = digits()

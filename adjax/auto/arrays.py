@@ -71,7 +71,7 @@ def train_detector(
       >>> zeros = digits.images[digits.labels == 0]
       >>> detector = train_detector(zeros, method="hog_ocsvm")
       >>> detector
-      Detector(hog_ocsvm, hog, ocsvm; 8×8×1 px, 1 classes; threshold 7.913, calibrated by 26 images)
+      Detector(hog_ocsvm, hog, ocsvm; 8×8×1 px, 1 classes; threshold 10.96, calibrated by 26 images)
       >>> bool(detector.predict(digits.images[digits.labels != 0]).mean() > 0.9)
       True
     """

@@ -1,10 +1,14 @@
 """One-class SVM: scikit-learn fits it to a bounded sample, JAX scores.
 
-    score(f) = ρ − Σ_i α_i exp(−γ ‖f − v_i‖²)
+    score(f) = log ρ − log Σ_i α_i exp(−γ ‖f − v_i‖²)
 
 Schölkopf et al., "Estimating the support of a high-dimensional distribution" (Neural Computation, 2001): the smallest
-region of feature space, in the kernel's sense, that leaves out a share ν of the images. The score is scikit-learn's
-−decision_function. It never exceeds ρ: images so far out that no support vector is near score the same.
+region of feature space, in the kernel's sense, that leaves out a share ν of the images. The score is
+−log(1 + d/ρ) of scikit-learn's decision_function d, so it ranks images as −d does, and 0 is the same boundary.
+
+Why not −d itself: it ends at ρ. Where γ is large for the features, nearly all images lie there, to the last bit of
+float32; and each fit of a cross-fit has a ρ of its own, so a threshold from one could lie above every score of another.
+The logarithm grows as the squared distance to the nearest support vector, and is in the same unit in every fit.
 
 libsvm's time grows as the square of the rows, so rows beyond `capacity` are sampled (`adjax.scorers._reservoir`). It
 runs on the host, by a callback: fitting works inside `jit` like any other scorer's, only not where there is no host
@@ -37,8 +41,8 @@ class State(NamedTuple):
       origin: float32[D], subtracted first, so that large common offsets cost no digits.
       scale: float32[], √γ.
       vectors: float32[capacity, D], √γ (v_i − origin); of the sampled rows, support vectors or not.
-      weights: float32[capacity], α_i; 0 for rows that are no support vectors.
-      rho: float32[], ρ.
+      weights: float32[capacity], α_i/ρ; 0 for rows that are no support vectors.
+      rho: float32[], 0. In detectors of earlier files it is ρ, and `weights` are α_i: these score −d, as they did.
     """
 
     origin: jax.Array
@@ -93,9 +97,9 @@ def ocsvm(
         else:
             scale = jnp.float32(gamma**0.5)
         rows = rows * scale
-        shapes = jax.ShapeDtypeStruct((capacity,), jnp.float32), jax.ShapeDtypeStruct((), jnp.float32)
-        weights, rho = jax.pure_callback(_fit, shapes, rows, known, nu, vmap_method="sequential")
-        return State(origin, scale, rows, weights, rho)
+        shape = jax.ShapeDtypeStruct((capacity,), jnp.float32)
+        weights = jax.pure_callback(_fit, shape, rows, known, nu, vmap_method="sequential")
+        return State(origin, scale, rows, weights, jnp.float32(0))
 
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         x = clipped(outputs[feature].astype(jnp.float32), _LIMIT)
@@ -103,24 +107,24 @@ def ocsvm(
         # The expanded square: what it loses of a distance, the kernel does not feel.
         inner = jnp.matmul(x, state.vectors.T, precision=EXACT)
         square = jnp.square(x).sum(-1)[:, None] - 2 * inner + jnp.square(state.vectors).sum(-1)[None]
-        kernel = jnp.exp(-at_least(square, 0))
-        return state.rho - jnp.matmul(kernel, state.weights[:, None], precision=EXACT)[:, 0]
+        far = -jax.nn.logsumexp(jnp.log(state.weights)[None] - at_least(square, 0), -1)
+        return jnp.where(state.rho > 0, state.rho - jnp.exp(-far), far)
 
     return Scorer.single(init, update, _reservoir.merge, finalize, score)
 
 
-def _fit(given: ArrayLike, known: ArrayLike, nu: ArrayLike) -> tuple[np.ndarray, np.float32]:
-    """On the host: α of each row and ρ, with γ = 1."""
+def _fit(given: ArrayLike, known: ArrayLike, nu: ArrayLike) -> np.ndarray:
+    """On the host: α/ρ of each row, with γ = 1."""
     from sklearn.svm import OneClassSVM  # when called: scoring needs no scikit-learn
 
     rows, places = np.asarray(given), np.flatnonzero(np.asarray(known))
     weights = np.zeros(len(rows), np.float32)
     if len(places) == 0:
-        return weights, np.float32(np.inf)
+        return weights
     kept = rows[places].astype(np.float64)
     inner = kept @ kept.T
     square = np.diag(inner)
     kernel = np.exp(-np.maximum(square[:, None] - 2 * inner + square[None], 0))
     machine = OneClassSVM(kernel="precomputed", nu=float(np.asarray(nu)), tol=1e-5).fit(kernel)
-    weights[places[machine.support_]] = machine.dual_coef_[0]
-    return weights, np.float32(-machine.intercept_[0])
+    weights[places[machine.support_]] = machine.dual_coef_[0] / -machine.intercept_[0]
+    return weights

@@ -258,4 +258,5 @@ def pca(g: Given) -> np.ndarray:
 def ocsvm(g: Given) -> np.ndarray:
     from sklearn.svm import OneClassSVM
 
-    return -OneClassSVM().fit(g.x).decision_function(g.query)
+    machine = OneClassSVM().fit(g.x)
+    return -np.log(machine.score_samples(g.query) / machine.offset_)
