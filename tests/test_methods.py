@@ -240,10 +240,11 @@ def test_what_a_method_says_of_itself_is_so(name):
 @names
 def test_an_entry_says_what_its_method_is(name):
     known, method = entry(method_of(name)), built(name)
-    assert (known.supervision, known.input_range, known.scorer) == (
+    assert (known.supervision, known.input_range, known.scorer, known.trains) == (
         method.supervision,
         method.input_range,
         method.scorer,
+        method.step is not None,
     )
     assert known.model in models.MODELS
 

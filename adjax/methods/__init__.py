@@ -30,10 +30,12 @@ METHODS: dict[str, Callable[..., Method]] = {
     "deep_svdd": MethodEntry(deep_svdd, "normal", "unit", "svdd_lenet"),
     "gan": MethodEntry(gan, "anomalies", "signed", "unet"),
     "ood_head": MethodEntry(ood_head, "classes and anomalies", "standard", "lenet5"),
-    "random": MethodEntry(random, "normal", "unit", "lenet5"),
+    "random": MethodEntry(random, "normal", "unit", "lenet5", trains=False),
     "regressor": MethodEntry(regressor, "anomalies", "standard", "cnn"),
-    "gmm": MethodEntry(partial(feature_extractor, scorer="gmm"), "normal", "unit", "hog", scorer="gmm"),
-    "hog_ocsvm": MethodEntry(partial(feature_extractor, scorer="ocsvm"), "normal", "unit", "hog", scorer="ocsvm"),
+    "gmm": MethodEntry(partial(feature_extractor, scorer="gmm"), "normal", "unit", "hog", scorer="gmm", trains=False),
+    "hog_ocsvm": MethodEntry(
+        partial(feature_extractor, scorer="ocsvm"), "normal", "unit", "hog", scorer="ocsvm", trains=False
+    ),
 }
 """Name -> factory, called as `(network, image_shape, classes, *, steps, **options)`; what it makes stands beside it."""
 

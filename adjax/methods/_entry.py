@@ -18,6 +18,7 @@ class MethodEntry:
       input_range: of its images, as `Method.input_range`; None: unknown until it is made.
       model: name in `adjax.models.MODELS` of the network that it takes if none is named; None: one must be named.
       scorer: name in `adjax.scorers.SCORERS` of the scorer that it takes if none is named.
+      trains: whether it has a step; without one, options of training have no effect.
     """
 
     factory: Callable[..., Method]
@@ -25,6 +26,7 @@ class MethodEntry:
     input_range: str | None = None
     model: str | None = None
     scorer: str = "score"
+    trains: bool = True
 
     def __call__(self, *args, **options) -> Method:
         """As the factory."""
