@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import threading
 
 import jax
@@ -15,6 +16,7 @@ from training import digits
 import adjax
 from adjax import methods, models, pipeline, surface
 from adjax.auto import plan
+from adjax.data import DataError
 from adjax.models import weights
 from adjax.pipeline import Recipe, member
 
@@ -177,6 +179,20 @@ def test_an_array_becomes_a_detector():
     assert 0 < held_out_flagged < 0.3
     same = adjax.train_detector(zeros(), method="hog_ocsvm", held_out=0.3, false_positive_rate=0.1)
     np.testing.assert_array_equal(scores, same.score(images[:600]))
+
+
+@pytest.mark.parametrize("method", ["gmm", "hog_ocsvm"])
+def test_steps_of_what_trains_no_network_are_refused(method):
+    """They had been ignored."""
+    told = f"steps=100: {method} trains no network, so there are no steps: leave it out, or name another method"
+    with pytest.raises(DataError, match=re.escape(f"{told} (centerloss, autoencoder, deep_svdd)")):
+        adjax.train_detector(zeros(), method=method, weights="random" if method == "gmm" else None, steps=100)
+
+
+def test_steps_are_refused_where_such_a_method_is_chosen():
+    told = "steps=100: gmm, chosen for these images, trains no network, so there are no steps: leave it out, or name"
+    with pytest.raises(DataError, match=told):
+        adjax.train_detector(zeros()[:60], weights="random", steps=100)
 
 
 def test_few_images_have_a_threshold_that_others_exceed():

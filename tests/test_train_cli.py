@@ -298,6 +298,13 @@ def test_steps_of_what_trains_no_network_are_refused(tmp_path, capsys):
     fill(tmp_path / "few", 12)
     assert run(tmp_path / "few", "--out", tmp_path / "d", *QUICK, "--steps", 10) == 1
     assert "--steps 10: hog_ocsvm trains no network, so there are no steps: leave it out" in capsys.readouterr().err
+    chosen = QUICK[: QUICK.index("--method")] + QUICK[QUICK.index("--method") + 2 :]
+    assert run(tmp_path / "few", "--out", tmp_path / "d", *chosen, "--weights", "random", "--steps", 10) == 1
+    told = capsys.readouterr().err
+    assert (
+        "--steps 10: gmm, chosen for these images, trains no network, so there are no steps: leave it out, or" in told
+    )
+    assert "or name another --method (centerloss, autoencoder, deep_svdd)" in told
     assert not (tmp_path / "d").exists()
 
 

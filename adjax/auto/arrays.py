@@ -49,7 +49,7 @@ def train_detector(
         takes more. Where too few can be kept, and the network is not trained, the scorer is cross-fitted to all of them
         instead (`adjax.crossfit`). None: a fifth; of fewer than 100, to a network that is not trained, none.
       false_positive_rate: share of normal images, in (0, 1), that the threshold may flag on average (conformal).
-      steps: of the optimiser, at least 1; None: by the number of images.
+      steps: of the optimiser, at least 1, for a network that is trained; None: by the number of images.
       seed: of all draws, 0 … 2³¹ − 1.
       precision: of the detector's network: "highest" computes it in float32 on every device, so that scores are the
         same on all; "default" lets accelerators round, which is faster there. On a CPU there is no difference.
@@ -62,7 +62,8 @@ def train_detector(
       UserWarning: images that are copies of others; published weights that can't be had.
 
     Raises:
-      ValueError: an argument out of its range, too few images, or a method that can't do with them.
+      ValueError: an argument out of its range, too few images, a method that can't do with them, or steps of one that
+        trains no network, named or chosen.
       WeightsError: weights that were named and are not to be found.
 
     Example:
@@ -96,6 +97,7 @@ def train_detector(
     asked = plan.UserChoices(method, model, scorer, None, weights, precision=precision)
     header = Header(height, width, channels, "")
     planned = plan.choose([header] * len(images), len(classes), asked, (height, width, channels))
+    plan.check_steps(planned, asked, steps)
     for why in planned.why:
         if plan.NO_WEIGHTS in why:
             warnings.warn(why, stacklevel=2)

@@ -27,6 +27,7 @@ from adjax.data.io import reading
 from adjax.data.io.pixels import Frame
 from adjax.data.io.upload import Header
 from adjax.data.split import DataError
+from adjax.methods import entry
 from adjax.models import weights
 from adjax.models.hog import coarse
 from adjax.models.weight_maps import MODELS as WEIGHTED
@@ -88,7 +89,7 @@ REMEMBERED = 256, 10_000
 EPOCHS, MIN_STEPS, MAX_STEPS = 20, 2000, 20_000
 FEWER = {"centerloss": (5, 1000)}
 """Epochs and least steps of methods that learn in fewer, by `experiments.validate`."""
-FROZEN = ("gmm", "hog_ocsvm")
+FROZEN = tuple(name for name in METHODS if not entry(name).trains)
 WITHOUT_WEIGHTS = ("hog",)
 """Models that compute features as they are."""
 FRAMES: Mapping[Frame, str] = {
@@ -326,6 +327,28 @@ def steps(method: str, images: int, batch_size: int, asked: int | None = None) -
         return 0
     epochs, least = FEWER.get(method, (EPOCHS, MIN_STEPS))
     return asked or min(max(epochs * max(images // batch_size, 1), least), MAX_STEPS)
+
+
+def check_steps(planned: TrainingPlan, asked: UserChoices, steps: int | None) -> None:
+    """Refuses steps of a method that trains no network, whether the user named it or it was chosen.
+
+    Args:
+      planned: what `choose` made of `asked`.
+      asked: what the user chose.
+      steps: the user's number; None: none was given.
+
+    Raises:
+      DataError: with what to do.
+    """
+    if steps is None or not planned.frozen:
+        return
+    given, option = words(f"--steps {steps}", f"steps={steps}"), words("--method", "method")
+    chosen = "" if asked.method else ", chosen for these images,"
+    trained = ", ".join(name for name in METHODS if name not in FROZEN)
+    raise DataError(
+        f"{given}: {planned.method}{chosen} trains no network, so there are no steps: leave it out, or name another "
+        f"{option} ({trained})"
+    )
 
 
 def _scratch(classes: int) -> str:

@@ -14,7 +14,7 @@ import numpy as np
 from rich.console import Console
 
 from adjax import localise, serialization
-from adjax.auto import METHODS, fit, page, plan, record, scan_folder, select
+from adjax.auto import fit, page, plan, record, scan_folder, select
 from adjax.auto.earlier import Earlier
 from adjax.cli import train_tiles
 from adjax.cli._common import start
@@ -83,11 +83,8 @@ def _run(
     asked = plan.UserChoices(*named)
     planned = plan.choose(readable, len(found.classes), asked)
     planned = dataclasses.replace(planned, **reads)
-    if chosen.steps is not None and planned.frozen and earlier is None:
-        raise DataError(
-            f"--steps {chosen.steps}: {planned.method} trains no network, so there are no steps: leave it out, or name "
-            f"another --method ({', '.join(name for name in METHODS if name not in plan.FROZEN)})"
-        )
+    if earlier is None:
+        plan.check_steps(planned, asked, chosen.steps)
     console.print(f"trains {planned.name}")
     for line in planned.why:
         console.print(f"  {line}")

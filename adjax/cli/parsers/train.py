@@ -115,7 +115,12 @@ def parser() -> argparse.ArgumentParser:
         help="of the network's matrix products when it scores: highest, float32 on every device, so that scores are "
         "the same on all; default, as accelerators like it, which is faster there (on a CPU there is no difference)",
     )
-    add("--steps", type=whole(1, 2**31 - 1), metavar="N", help="of training (default: by the number of pictures)")
+    add(
+        "--steps",
+        type=whole(1, 2**31 - 1),
+        metavar="N",
+        help="of training, if a network is trained (default: by the number of pictures)",
+    )
     add(
         "--false-positive-rate",
         type=share,
