@@ -36,6 +36,8 @@ FALSE_POSITIVE_RATE = 0.05
 """What `contamination="auto"` asks of fresh normal rows, as `python -m adjax train` does."""
 FINE_PX = 32
 """Images up to this side have HOG's cells of 4 px, larger ones eight cells a side."""
+EPOCHS, BATCH_SIZE = 50, 32
+"""Of a training, unless told."""
 _FEWEST = math.ceil(1 / FALSE_POSITIVE_RATE) - 1
 """Normal rows that can promise it: n ≥ 1/α − 1."""
 
@@ -199,8 +201,9 @@ class ImageOutlierDetector(_Outliers):
       pixel_max: the value of white: 255, or 1, or 16 for scikit-learn's digits. Black is 0.
       model: a name in `adjax.models.MODELS`; None: the one in the method's entry.
       scorer: a name in `adjax.scorers.SCORERS`; None: the one that the method is published with.
-      epochs: passes through the training images.
-      batch_size: images a step, at most as many as there are.
+      epochs: passes through the training images; None: 50. A method that trains nothing takes neither this nor the two
+        that follow.
+      batch_size: images a step, at most as many as there are; None: 32.
       hparams: hyper-parameters that differ from the method's own, such as `{"learning_rate": 0.002}`.
       method_options, model_options, scorer_options: keyword arguments, dicts. Without `model_options` HOG has cells of
         4 px for images of up to 32 px, and eight cells a side for larger ones: a Gaussian of D features costs D³.
@@ -230,8 +233,8 @@ class ImageOutlierDetector(_Outliers):
         pixel_max: float = 255.0,
         model: str | None = None,
         scorer: str | None = None,
-        epochs: int = 50,
-        batch_size: int = 32,
+        epochs: int | None = None,
+        batch_size: int | None = None,
         hparams: Mapping[str, float] | None = None,
         method_options: Mapping[str, Any] | None = None,
         model_options: Mapping[str, Any] | None = None,
@@ -269,14 +272,13 @@ class ImageOutlierDetector(_Outliers):
           The estimator itself.
 
         Raises:
-          ValueError: an option out of range; images that don't fit, or floats in 0 … 1 where `pixel_max` is 255; a
-            method that learns from labels, without them.
+          ValueError: an option out of range, or of training for a method that trains nothing; images that don't fit, or
+            floats in 0 … 1 where `pixel_max` is 255; a method that learns from labels, without them.
         """
         self._check_contamination()
         if not 0 <= self.held_out < 1:
             raise ValueError(f"held_out={self.held_out}: must be a share in [0, 1)")
-        if self.epochs < 1 or self.batch_size < 1:
-            raise ValueError(f"epochs={self.epochs}, batch_size={self.batch_size}: must be at least 1 each")
+        epochs, batch_size = self._training()
         images = self._images(X, reset=True)
         shape = images.shape[1:]
         recipe = Recipe(
@@ -297,7 +299,7 @@ class ImageOutlierDetector(_Outliers):
             share = max(self.held_out, min(_FEWEST, count // 2) / count if self._auto else 0)
             aside = normal[validation_split(labels[normal], share, self.seed, groups)[1]]
         rows = np.setdiff1d(np.flatnonzero(labels >= 0), aside)
-        batch_size = min(self.batch_size, len(rows))
+        batch_size = min(batch_size, len(rows))
         fitted, _ = train_one(
             recipe,
             images,
@@ -305,7 +307,7 @@ class ImageOutlierDetector(_Outliers):
             classes,
             rows,
             aside,
-            steps=self.epochs * (len(rows) // batch_size),
+            steps=epochs * (len(rows) // batch_size),
             batch_size=batch_size,
             hparams=self.hparams,
             seed=self.seed,
@@ -313,6 +315,21 @@ class ImageOutlierDetector(_Outliers):
         )
         self._decide(fitted, X)
         return self
+
+    def _training(self) -> tuple[int, int]:
+        """Epochs and batch size; options of training are refused where nothing is trained."""
+        epochs = EPOCHS if self.epochs is None else self.epochs
+        batch_size = BATCH_SIZE if self.batch_size is None else self.batch_size
+        if epochs < 1 or batch_size < 1:
+            raise ValueError(f"epochs={epochs}, batch_size={batch_size}: must be at least 1 each")
+        if not methods.entry(self.method).trains:
+            for name in ("epochs", "batch_size", "hparams"):
+                if value := getattr(self, name):
+                    raise ValueError(
+                        f"{name}={value!r} does nothing with method {self.method!r}, which trains nothing: leave it "
+                        "out, or take a method that trains, as 'deep_svdd' or 'autoencoder'"
+                    )
+        return epochs, batch_size
 
     def _model_options(self, shape: tuple[int, ...]) -> Mapping[str, Any]:
         """Those given; without any, of HOG for large images those that `python -m adjax train` takes."""

@@ -2,6 +2,7 @@
 
 import doctest
 import pickle
+import re
 import subprocess
 import sys
 from fractions import Fraction
@@ -250,6 +251,16 @@ def test_copies_of_images_promise_nothing_more():
         made = ImageOutlierDetector("hog_ocsvm", pixel_max=16, **SMALL_CELLS).fit(images)
     assert len(made.detector_.calibration_scores) == 8
     assert made.false_positive_rate_ == pytest.approx(1 / 9)
+
+
+@pytest.mark.parametrize("options", [{"epochs": 5}, {"batch_size": 32}, {"hparams": {"learning_rate": 0.1}}])
+@pytest.mark.parametrize("method", [name for name in METHODS if not entry(name).trains])
+def test_options_of_training_are_refused_where_nothing_is_trained(method, options):
+    """They had been ignored."""
+    ((name, value),) = options.items()
+    told = f"{name}={value!r} does nothing with method {method!r}, which trains nothing: leave it out, or take a method"
+    with pytest.raises(ValueError, match=re.escape(told)):
+        ImageOutlierDetector(method, pixel_max=16, **options).fit(ZEROS)
 
 
 def test_classes_have_thresholds_of_their_own_if_asked_to():
