@@ -7,11 +7,13 @@ that mean nothing beside the protocol or method that the command line names.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from adjax.augment import Augment
 from adjax.data.protocols import PROTOCOLS
 from adjax.factories import options_of
-from adjax.methods import entry
+from adjax.methods import METHODS, entry
 from adjax.scorers import SCORERS
 
 if TYPE_CHECKING:
@@ -32,6 +34,12 @@ OF_PROTOCOL: dict[str, tuple[str, ...]] = {
 
 SHRUNK = "mahalanobis", "layers"
 """How the scorers begin whose shrinkage is `--shrinkage`."""
+
+TRAINING = (
+    *"epochs patience batch_size learning_rate weight_decay steps_per_dispatch layout tensorboard".split(),
+    *Augment._fields,
+)
+"""Options that training alone reads, but for `--resume` and `--resident`, whose wish a method without it fulfils."""
 
 HPARAMS = "lam", "learning_rate", "weight_decay"
 """Hyper-parameters with an option of their own, beside `--hparams`."""
@@ -58,7 +66,8 @@ def check(config: Config, names: Collection[str]) -> None:
     Raises:
       ValueError: with the option, why it means nothing here, and what to do.
     """
-    for message in (*_of_protocol(config, names), *_of_method(config, names), *_of_scorer(config, names)):
+    messages = _of_protocol, _of_training, _of_method, _of_scorer
+    for message in chain.from_iterable(of(config, names) for of in messages):
         raise ValueError(message)
 
 
@@ -82,6 +91,20 @@ def _of_protocol(config: Config, names: Collection[str]) -> Iterator[str]:
             f"{written(config, 'clusters')} does nothing with --method {config.method}, which sees no labelled "
             "anomalies: leave it out"
         )
+
+
+def _of_training(config: Config, names: Collection[str]) -> Iterator[str]:
+    """An option that asks for nothing, as `--shift-px 0`, is taken."""
+    known = entry(config.method)
+    if known.trains:
+        return
+    others = tuple(name for name in METHODS if entry(name).trains and entry(name).supervision == known.supervision)
+    for option in TRAINING:
+        if option in names and getattr(config, option):
+            yield (
+                f"{written(config, option)} does nothing with --method {config.method}, which trains nothing: leave it "
+                f"out, or choose --method {_either(others)}"
+            )
 
 
 def _of_method(config: Config, names: Collection[str]) -> Iterator[str]:

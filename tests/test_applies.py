@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
+from rich.console import Console
 
+from adjax.augment import Augment
 from adjax.data import DataError
 from experiments import applies, config, presets, study, textures
 from experiments.config import parse
-from experiments.run import main
+from experiments.run import main, run
 
 RESULTS = Path(config.__file__).parent / "results"
 NOT_PAIR = "--protocol one_vs_rest, one_vs_other, imbalanced, holdout_fraction or folds"
@@ -38,6 +42,22 @@ NOT_PAIR = "--protocol one_vs_rest, one_vs_other, imbalanced, holdout_fraction o
         ("--hparams lam=0.1,0.2 --sweep", "--sweep and --hparams lam=0.1,0.2 both say what lam is"),
         ("--hparams weight_decay=0 --weight_decay 1", "--weight-decay 1.0 and --hparams weight_decay=0 both say"),
         ("--lam", "--lam has no value: name one or more, --lam 0.1, or leave it out"),
+        (
+            "--method gmm --epochs 5",
+            "--epochs 5 does nothing with --method gmm, which trains nothing: leave it out, or",
+        ),
+        ("--method gmm --epochs 5", "leave it out, or choose --method autoencoder or deep_svdd"),
+        (
+            "--preset hog_ocsvm_fashion_mnist --patience=3",
+            "--patience 3 does nothing with --method hog_ocsvm, which tr",
+        ),
+        ("--method random --batch-size 32", "--batch-size 32 does nothing with --method random"),
+        ("--method gmm --learning-rate 0.1", "--learning-rate 0.1 does nothing with --method gmm"),
+        ("--method gmm --weight-decay 0.1", "--weight-decay 0.1 does nothing with --method gmm"),
+        ("--method gmm --turn-deg 5", "--rotation-deg 5.0 does nothing with --method gmm"),
+        ("--method gmm --flip-horizontal", "--flip-horizontal does nothing with --method gmm"),
+        ("--method gmm --layout vmap", "--layout vmap does nothing with --method gmm"),
+        ("--method gmm --tensorboard", "--tensorboard does nothing with --method gmm"),
     ],
 )
 def test_what_would_be_ignored_is_refused_in_a_line(line, said):
@@ -77,6 +97,9 @@ def test_the_same_twice_is_refused(line, said, monkeypatch, capsys):
         "--preset gan_random_sampling --protocol imbalanced",  # its clusters are a default
         "--preset ood_head_mnist --protocol pair --also",
         "--sweep",
+        "--preset autoencoder_fashion_mnist --method random",  # its epochs are a default
+        "--method gmm --shift-px 0 --patience None",  # so it is
+        "--method gmm --scorer knn --seeds 2 --validation 0.2 --no-resume --no-resident",
     ],
 )
 def test_what_means_something_is_taken(line):
@@ -120,6 +143,25 @@ def test_a_further_set_is_another_one(name, why):
     chosen = config.Config(dataset="digits", also=("made", name))
     with pytest.raises(DataError, match=f"--also {name}: that set {why}, name another or leave it out"):
         study.load(study.images(chosen), "classes")
+
+
+def test_options_of_training_change_nothing_where_nothing_is_trained(tmp_path):
+    """Else it would be wrong to refuse them."""
+    line = "--method hog_ocsvm --dataset digits --normal 0 --validation 0.3 --quantile 0.9"
+    one = parse([*line.split(), "--out", str(tmp_path / "one")])
+    values: dict[str, Any] = dict.fromkeys(Augment._fields, True) | {"epochs": 3, "patience": 2, "batch_size": 7}
+    values |= {"steps_per_dispatch": 2, "layout": "vmap"}
+    unlike = {"learning_rate", "weight_decay", "tensorboard"}  # two are hyper-parameters, refused; one adds a file
+    assert values.keys() == set(applies.TRAINING) - unlike
+    other = dataclasses.replace(one, **values, out=tmp_path / "other")
+    results = []
+    for chosen in (one, other):
+        assert run(chosen, Console(quiet=True)) == 0
+        found = json.loads((chosen.directory() / "results.json").read_text())
+        results.append({k: found[k] for k in ("members", "groups", "summary", "comparisons")})
+    assert results[0] == results[1]
+    manifests = [next(chosen.directory().rglob("manifest.json")).read_bytes() for chosen in (one, other)]
+    assert manifests[0] == manifests[1]
 
 
 def test_every_option_of_a_protocol_is_one_of_the_command():

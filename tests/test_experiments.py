@@ -357,12 +357,12 @@ def test_a_threshold_that_the_images_cannot_give_is_refused_before_training(opti
 
     monkeypatch.setattr(train, "compile_program", compiled)
     monkeypatch.setattr(judging, "judge", compiled)  # of what trains nothing
-    assert main(["--dataset", "digits", "--epochs", "1", *options]) == 1
+    assert main(["--dataset", "digits", *options]) == 1
     said = capsys.readouterr().err.replace("\n", " ")
     assert message in said
     if enough := re.search(r"--validation ([\d.]+) will do", said):
         with pytest.raises(AssertionError, match="compiled"):  # as far as training
-            main(["--dataset", "digits", "--epochs", "1", *options, "--validation", enough[1], "--debug"])
+            main(["--dataset", "digits", *options, "--validation", enough[1], "--debug"])
 
 
 @pytest.mark.parametrize(
