@@ -152,7 +152,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=5, help="of each setting: split, weights, order, made images")
     parser.add_argument("--optimizer", nargs="+", default=["adamw", "muon"])
     parser.add_argument("--gain", type=float, nargs="+", default=[1 / 3], help="of LeNet's first weights")
-    parser.add_argument("--schedule", nargs="+", default=["4x128", "5x128", "6x128", "11x128"], help="epochs x batch size")
+    parser.add_argument(
+        "--schedule", nargs="+", default=["4x128", "5x128", "6x128", "11x128"], help="epochs x batch size"
+    )
     parser.add_argument("--scale", type=float, nargs="+", default=[0.0], help="augmentation, beside shifts of 1 px")
     parser.add_argument("--lam", type=float, nargs="+", default=[0.1])
     parser.add_argument("--weight-decay", type=float, nargs="+", default=[0.3])
