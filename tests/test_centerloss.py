@@ -84,7 +84,7 @@ def descent(method: Method, **hparams):
     """The gradient that one step follows: Adam's first moment after it is (1 − 0.9) times it."""
     state = state_of(method, **hparams)
     after, metrics = jitted(method.step)(state, batch(20), jax.random.key(0))
-    gradient = jax.tree.map(lambda mu: np.asarray(mu, np.float64) / 0.1, after["optimizer"].moments.mu)
+    gradient = jax.tree.map(lambda mu: np.asarray(mu, np.float64) / 0.1, after["optimizer"].mu)
     return state, gradient, metrics
 
 

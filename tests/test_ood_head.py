@@ -122,7 +122,7 @@ def test_stage_1_is_center_loss_on_what_belongs():
     twin = {**blank(alone, **hparams), "params": params}
     belongs = both["labels"] < CLASSES
     twin, expected = jax.jit(alone.step)(twin, {k: v[belongs] for k, v in both.items()}, jax.random.key(1))
-    assert_close(after["optimizer"]["body"].moments.mu, twin["optimizer"].moments.mu, atol=1e-6)
+    assert_close(after["optimizer"]["body"].mu, twin["optimizer"].mu, atol=1e-6)
     assert_close(after["params"]["centers"], twin["params"]["centers"], atol=1e-6)
     assert_close([figures[k] for k in ("loss", "accuracy")], [expected[k] for k in ("loss", "accuracy")])
     assert figures["stage"] == 1
@@ -181,7 +181,7 @@ def test_the_gradient_of_the_head_is_the_slope_of_cross_entropy():
     np.testing.assert_allclose(figures["loss"], head_loss(head, features, is_ood), rtol=1e-5)
     accuracy = ((head_logit(head, features) > 0) == is_ood).mean()
     np.testing.assert_allclose(figures["accuracy"], accuracy, rtol=1e-6)
-    slopes = [np.asarray(mu, np.float64) / 0.1 for mu in jax.tree.leaves(after["optimizer"]["head"].moments.mu)]
+    slopes = [np.asarray(mu, np.float64) / 0.1 for mu in jax.tree.leaves(after["optimizer"]["head"].mu)]
     rng, h = np.random.default_rng(1), 1e-6
     leaves, tree = jax.tree.flatten(head)
     for i, (leaf, slope) in enumerate(zip(leaves, slopes, strict=True)):
@@ -240,7 +240,7 @@ def test_a_batch_without_anything_that_belongs_teaches_the_body_nothing():
     after, figures = step_of()(state, {**both, "labels": np.full_like(both["labels"], CLASSES)}, jax.random.key(1))
     after = jax.device_get(after)
     assert figures["loss"] == 0
-    assert all(np.all(mu == 0) for mu in jax.tree.leaves(after["optimizer"]["body"].moments.mu))
+    assert all(np.all(mu == 0) for mu in jax.tree.leaves(after["optimizer"]["body"].mu))
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(after))
     assert_equal(after["params"]["centers"], state["params"]["centers"])
 

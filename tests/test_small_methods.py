@@ -135,7 +135,7 @@ def test_loss_and_gradient_are_those_of_float64(kind):
     weights = float64(state["params"]["network"])
     after, metrics = jax.jit(made.step)(state, {"images": IMAGES, "labels": LABELS}, jax.random.key(0))
     np.testing.assert_allclose(metrics["loss"], reference(weights), rtol=1e-5)
-    gradient = jax.tree.map(lambda mu: np.asarray(mu, np.float64) / 0.1, after["optimizer"].moments.mu)
+    gradient = jax.tree.map(lambda mu: np.asarray(mu, np.float64) / 0.1, after["optimizer"].mu)
     assert_slope(reference, weights, gradient)
 
 
@@ -289,7 +289,7 @@ def test_deep_svdds_center_is_the_untrained_networks_mean_and_then_frozen():
     def loss(weights):
         return ((forward(weights, X[:4])[0] - expected) ** 2).sum(1).mean()
 
-    gradient = jax.tree.map(lambda mu: np.asarray(mu, np.float64) / 0.1, trained["optimizer"]["moments"].moments.mu)
+    gradient = jax.tree.map(lambda mu: np.asarray(mu, np.float64) / 0.1, trained["optimizer"]["moments"].mu)
     assert_slope(loss, float64(start["params"]["network"]), gradient)
 
 
@@ -362,8 +362,7 @@ def test_muon_moves_each_hidden_matrix_along_its_singular_directions_alike():
     hparams = {"learning_rate": np.float32(0.01), "weight_decay": np.float32(0.0)}
     each = {}
     for name, optimizer in (("muon", muon(net, 20, 0, classes=1)), ("adamw", adamw(net, 20, 0))):
-        after, state = jax.jit(optimizer.update)(grads, optimizer.init(weights), weights, hparams)
-        assert int(state.step) == 1
+        after, _ = jax.jit(optimizer.update)(grads, optimizer.init(weights), weights, hparams)
         each[name] = jax.tree.map(lambda w, to: np.asarray(w - to) / 0.01, weights, after)
     found = {"hidden": 0, "others": 0}
     for w, moved, plain in zip(*map(jax.tree.leaves, (weights, each["muon"], each["adamw"])), strict=True):

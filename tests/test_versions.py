@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from training import compiled, table
+from training import compiled, small_method, table
 
 import adjax
 from adjax import export
@@ -52,7 +52,7 @@ def test_a_program_scores_as_it_did(expected):
 
 
 def test_a_checkpoint_is_the_state_that_it_was(expected, read_only):
-    program = compiled(table((48,)))
+    program = compiled(table((48,)), method=small_method(optimizer="adamw"))
     with Checkpoints(read_only("checkpoints"), FACTS) as checkpoints:
         state = checkpoints.restore(program.init(program.table))
     assert int(state.step) == STEPS

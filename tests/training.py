@@ -42,8 +42,8 @@ def digits() -> tuple[np.ndarray, np.ndarray]:
 
 
 @lru_cache
-def small_method(name: str = "centerloss"):
-    return METHODS[name](models.network(Small), SHAPE, CLASSES, steps=STEPS)
+def small_method(name: str = "centerloss", **options):
+    return METHODS[name](models.network(Small), SHAPE, CLASSES, steps=STEPS, **options)
 
 
 def table(counts=(48,), seeds=None, first=0, **hparams) -> train.Members:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -41,13 +41,6 @@ class Optimizer(NamedTuple):
     update: Callable[[PyTree, PyTree, PyTree, Mapping[str, jax.Array]], tuple[PyTree, PyTree]]
 
 
-class State(NamedTuple):
-    """Steps done, int32[], and the moments of the gradients."""
-
-    step: jax.Array
-    moments: PyTree
-
-
 def adamw(network: Network, steps: int, warmup_steps: int = 200) -> Optimizer:
     """Builds AdamW.
 
@@ -62,7 +55,7 @@ def adamw(network: Network, steps: int, warmup_steps: int = 200) -> Optimizer:
     Raises:
       ValueError: no steps, or a negative warm-up.
     """
-    return _scheduled(network, optax.scale_by_adam(), steps, warmup_steps)
+    return _scheduled(network, optax.scale_by_adam(), lambda state: state.count, steps, warmup_steps)
 
 
 def muon(network: Network, steps: int, warmup_steps: int = 200, *, classes: int) -> Optimizer:
@@ -84,7 +77,9 @@ def muon(network: Network, steps: int, warmup_steps: int = 200, *, classes: int)
 
     matrix = optax.chain(contrib.scale_by_muon(weight_dimension_numbers=_axes), optax.stateless(_alike))
     descent = optax.partition({"matrix": matrix, "other": optax.scale_by_adam()}, partial(jax.tree.map, kind))
-    return _scheduled(network, descent, steps, warmup_steps)
+    return _scheduled(
+        network, descent, lambda state: state.inner_states["other"].inner_state.count, steps, warmup_steps
+    )
 
 
 def _axes(weights: PyTree) -> PyTree:
@@ -97,24 +92,26 @@ def _alike(updates: PyTree, weights: PyTree | None) -> PyTree:
     return jax.tree.map(lambda w: _RMS * max(math.prod(w.shape[:-1]), w.shape[-1]) ** 0.5 * w, updates)
 
 
-def _scheduled(network: Network, transform: optax.GradientTransformation, steps: int, warmup_steps: int) -> Optimizer:
-    """Descent along what a transformation makes of the gradients."""
+def _scheduled(
+    network: Network,
+    transform: optax.GradientTransformation,
+    done: Callable[[Any], jax.Array],
+    steps: int,
+    warmup_steps: int,
+) -> Optimizer:
+    """Descent along what a transformation makes of the gradients; its state tells the steps done."""
     if steps < 1:
         raise ValueError(f"{steps} steps: must be at least 1")
     if warmup_steps < 0:
         raise ValueError(f"{warmup_steps} warm-up steps: must be at least 0")
     schedule = optax.warmup_cosine_decay_schedule(0.0, 1.0, min(warmup_steps, steps // 10), steps)
 
-    def init(weights: PyTree) -> State:
-        return State(jnp.zeros((), jnp.int32), transform.init(weights))
-
     def update(grads, state, moved, hparams):
-        rate = hparams["learning_rate"] * schedule(state.step)
-        updates, moments = transform.update(grads, state.moments, moved)
-        weights = apply_updates(network, moved, updates, rate, hparams["weight_decay"])
-        return weights, State(state.step + 1, moments)
+        rate = hparams["learning_rate"] * schedule(done(state))
+        updates, state = transform.update(grads, state, moved)
+        return apply_updates(network, moved, updates, rate, hparams["weight_decay"]), state
 
-    return Optimizer(init, update)
+    return Optimizer(transform.init, update)
 
 
 def initial(

@@ -133,7 +133,7 @@ def ood_head(
 
     def step(state, batch, key, axis_name=None):
         return lax.cond(
-            state["optimizer"]["body"].step < body_steps,
+            state["optimizer"]["body"].count < body_steps,
             lambda state: train_body(state, batch, key, axis_name),
             lambda state: train_head(state, batch, key, axis_name),
             state,
