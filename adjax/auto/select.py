@@ -45,9 +45,9 @@ CUT: tuple[tuple[str, ...], ...] = (("patchcore",), ("subspace",))
 """What is compared, by the scorers that are fused: of whole pictures, and of tiles. The first is preferred; of two that
 are fused of the same, each gives most weight to another."""
 LEAST = {"patchcore with overall": 0.85, "patchcore with overall and knn": 0.7}
-"""AUROC of synthetic defects that a candidate has to reach, by its name. Textures, and parts that lie alike, let 0.9 to 1
-be reached; drawings and photographs of different things 0.5 to 0.65, and there places hide what the nearest picture
-knows."""
+"""AUROC of synthetic defects that a candidate has to reach, by its name. Textures, and parts that lie alike, let 0.9
+to 1 be reached; drawings and photographs of different things 0.5 to 0.65, and there places hide what the nearest
+picture knows."""
 FEWEST = 24
 """Least number of training pictures that tell which candidate is better. With fewer, PatchCore is fused with
 what sees the picture as a whole and with the nearest picture, and nothing is compared."""
