@@ -137,19 +137,20 @@ def markdown(rows: list[dict[str, Any]], where: dict[str, Any]) -> str:
 
 
 def table(rows: list[dict[str, Any]]) -> list[str]:
-    """A line for each set, and their mean."""
+    """A line for each set, and the mean of those for which every candidate was compared."""
     lines, means = [f"| set | chosen | {' | '.join(SHOWN)} | best of all |", "|---" * (3 + len(SHOWN)) + "|"], []
     for name in dict.fromkeys(row["set"] for row in rows):
         own = [{which: one["auroc"] for which, one in row["candidates"].items()} for row in rows if row["set"] == name]
         chosen = [row["chosen"] for row in rows if row["set"] == name]
         figures = [[each[which] for each, which in zip(own, chosen, strict=True)]]
-        figures += [[each[which] for each in own] for which in SHOWN]
+        figures += [[each[which] for each in own if which in each] for which in SHOWN]
         figures += [[max(each.values()) for each in own]]
-        each = list(map(spread, figures))
-        means.append([x["mean"] for x in each])
-        cells = [f"{x['mean']:.3f} ± {x['sd']:.3f}" for x in each]
+        each = [spread(x) if x else None for x in figures]
+        compared = [x["mean"] for x in each if x is not None]
+        means += [compared] if len(compared) == len(each) else []
+        cells = ["–" if x is None else f"{x['mean']:.3f} ± {x['sd']:.3f}" for x in each]
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    lines.append(f"| *mean of {len(means)}* | {' | '.join(f'{x:.3f}' for x in np.mean(means, 0))} |")
+    lines.append(f"| *mean of {len(means)} with all* | {' | '.join(f'{x:.3f}' for x in np.mean(means, 0))} |")
     return lines
 
 

@@ -58,7 +58,7 @@ def test_the_table_tells_what_was_seen_from_what_was_not():
             rows.append(row(name, seed, last, **{**dict.fromkeys(selection.SHOWN, 0.5), first: 1.0, last: value}))
     lines = selection.table(rows)
     assert lines[2].startswith("| brick | 0.850 ± 0.071 | 1.000 ± 0.000 | 0.500 ± 0.000")
-    assert lines[-1] == "| *mean of 2* | 0.850 | 1.000 | 0.500 | 0.500 | 0.850 | 1.000 |"
+    assert lines[-1] == "| *mean of 2 with all* | 0.850 | 1.000 | 0.500 | 0.500 | 0.850 | 1.000 |"
     where = {"command": "c", "cores": 2, "cpu": "x", "versions": {"jax": "1"}, "date": "2026-01-01", "revision": "r"}
     text = selection.markdown([{**r, "made": {"date": "2026-01-01", "revision": "r"}} for r in rows], where)
     assert (

@@ -161,6 +161,13 @@ def test_maps_are_centred_where_a_map_is_of_a_whole_picture(frame):
     assert "centred" not in select._part("padim", of, 60)[1]
 
 
+@pytest.mark.parametrize("px", [95, 96])
+def test_of_small_pictures_places_are_never_alone(px):
+    of = dataclasses.replace(planned(), shape=(px, 128, 3))
+    assert (select.LOCAL in select.candidates(of, 60)) == (px == 96)
+    assert (*select.LOCAL, "knn") in select.candidates(of, 60)
+
+
 @pytest.mark.parametrize(("n", "several"), [(24, True), (23, False)])
 def test_by_few_pictures_nothing_is_compared(n, several):
     of = dataclasses.replace(planned(), scorer="knn")

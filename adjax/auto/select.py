@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from adjax import methods, metrics, scorers
-from adjax.auto.plan import LAYERS, PATCHES, TrainingPlan, nearest
+from adjax.auto.plan import LAYERS, PATCHED_PX, PATCHES, TrainingPlan, nearest
 from adjax.data.defects import defects, foreign
 from adjax.data.io.scratch import Images
 from adjax.detector import extract
@@ -43,7 +43,8 @@ OVERALL = {"feature": "overall", "shrinkage": 1.0, "coreset": 256, "capacity": 2
 WHOLE: tuple[tuple[str, ...], ...] = (LOCAL, (*LOCAL, POOLED), (POOLED, *LOCAL), (POOLED,))
 CUT: tuple[tuple[str, ...], ...] = (("patchcore",), ("subspace",))
 """What is compared, by the scorers that are fused: of whole pictures, and of tiles. The first is preferred; of two that
-are fused of the same, each gives most weight to another."""
+are fused of the same, each gives most weight to another. The first is left out of pictures below `PATCHED_PX`, of which
+most show a thing."""
 LEAST = {"patchcore with overall": 0.85, "patchcore with overall and knn": 0.7}
 """AUROC of synthetic defects that a candidate has to reach, by its name. Textures, and parts that lie alike, let 0.9
 to 1 be reached; drawings and photographs of different things 0.5 to 0.65, and there places hide what the nearest
@@ -192,7 +193,8 @@ def candidates(plan: TrainingPlan, n: int) -> tuple[tuple[str, ...], ...]:
         return CUT
     if n < FEWEST:
         return ((*LOCAL, POOLED) if planned == POOLED else (planned,),)
-    return tuple(dict.fromkeys((*WHOLE, (planned,))))
+    small = min(plan.shape[:2]) < PATCHED_PX
+    return tuple(dict.fromkeys((*WHOLE[small:], (planned,))))
 
 
 def _part(name: str, plan: TrainingPlan, n: int) -> tuple[str, Mapping[str, Any]]:
