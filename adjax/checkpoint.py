@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import shutil
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,6 +48,7 @@ class Checkpoints:
         logging.getLogger("absl").setLevel(logging.ERROR)  # orbax tells each step of each save
         self.facts = json.loads(_json(facts))  # as they will be read back: tuples are lists
         self._damaged: list[int] = []
+        self._aside = _set_aside(Path(directory).absolute())
         self._orbax = ocp.training.Checkpointer(
             Path(directory).absolute(),
             preservation_policy=ocp.training.preservation_policies.LatestN(KEEP),
@@ -79,6 +81,9 @@ class Checkpoints:
         for damaged in self._damaged:
             self._orbax.delete(damaged)
         self._damaged.clear()
+        for folder in self._aside:
+            shutil.rmtree(folder, ignore_errors=True)  # another process may be faster
+        self._aside.clear()
         if step in [c.step for c in self._orbax.checkpoints]:
             return
         metadata = {"facts": self.facts, "leaves": _describe(state, digest=True)}
@@ -97,15 +102,18 @@ class Checkpoints:
           ValueError: every checkpoint there is damaged.
         """
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), template)
+        for folder, trouble in self._aside.items():
+            _warn(folder.stem, trouble)
         found = sorted((c.step for c in self._orbax.checkpoints), reverse=True)
         for step in found:
             state = self._load(step, abstract)
             if state is not None:
                 return state
             self._damaged.append(step)
-        if found:
+        if found or self._aside:
+            steps = sorted([*found, *(int(folder.stem) for folder in self._aside)], reverse=True)
             raise ValueError(
-                f"all checkpoints in {self._orbax.directory} are damaged (steps {found}): delete it to start afresh"
+                f"all checkpoints in {self._orbax.directory} are damaged (steps {steps}): delete it to start afresh"
             )
         return None
 
@@ -128,7 +136,7 @@ class Checkpoints:
                 if on_all_processes(_describe(state, digest=True) == metadata["leaves"]):
                     return state
                 trouble = "its SHA-256 differs"
-        warnings.warn(f"checkpoint of step {step} is damaged, {trouble}; trying the one before", stacklevel=3)
+        _warn(str(step), trouble)
         return None
 
     def _check(self, metadata: Mapping[str, Any], abstract: PyTree) -> None:
@@ -148,6 +156,37 @@ class Checkpoints:
             raise MismatchError(
                 f"the checkpoint in {self._orbax.directory} belongs to another run: {'; '.join(different)}. {way}"
             )
+
+
+def _set_aside(directory: Path) -> dict[Path, str]:
+    """Renames checkpoints whose description can't be read: orbax would open none of the others.
+
+    Args:
+      directory: of all checkpoints of a run.
+
+    Returns:
+      Where they are now, and what is wrong with each.
+    """
+    from orbax.checkpoint.path import step as steps
+
+    aside = dict.fromkeys(directory.glob("*.damaged"), "as was found before")
+    before = set(aside)
+    folders = sorted(path for path in directory.glob("*") if path.name.isdigit())
+    for folder in folders:
+        try:
+            _ = steps.Metadata(step=int(folder.name), path=folder).commit_timestamp_nsecs
+        except Exception as error:  # orbax has its own for each kind of damage
+            aside[folder.with_name(folder.name + ".damaged")] = f"its facts can't be read: {_brief(error)}"
+    on_all_processes(True)  # all have read
+    if jax.process_index() == 0:
+        for to in set(aside) - before:
+            to.with_suffix("").rename(to)
+    on_all_processes(True)  # all are renamed
+    return aside
+
+
+def _warn(step: str, trouble: str) -> None:
+    warnings.warn(f"checkpoint of step {step} is damaged, {trouble}; trying the one before", stacklevel=4)
 
 
 def _describe(state: PyTree, digest: bool = False) -> dict[str, str]:

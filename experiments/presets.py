@@ -84,7 +84,14 @@ _MSE, _BCE = ("loss=mse", "score=mse", *_PLAIN), ("loss=bce", "score=bce", *_PLA
 _ONE_OR_SEVEN: dict[str, Any] = {"dataset": "mnist", "protocol": "one_vs_other", "normal": (1,), "anomalous": (7,)}
 _GMM: dict[str, Any] = {**_ONE_OR_SEVEN, "lam": (), "scorer": "gmm", "threshold": "mean_sigma"}
 
-_IMAGENET30: dict[str, Any] = {"dataset": "imagenet30", "model": "efficientnet_b0", "batch_size": 64, "epochs": 20}
+_IMAGENET30: dict[str, Any] = {
+    "dataset": "imagenet30",
+    "model": "efficientnet_b0",
+    "method_options": ("optimizer=adamw",),
+    "learning_rate": 0.003,
+    "batch_size": 64,
+    "epochs": 20,
+}
 """A third of its classes is normal. Pre-trained weights are the user's own file: `--weights FILE`."""
 
 _OOD_HEAD: dict[str, Any] = {

@@ -341,6 +341,28 @@ def test_a_flipped_bit_is_never_trained_on(two, tmp_path, program, bits):
     assert any(fell_back[largest.name]), fell_back
 
 
+def test_a_description_that_orbax_refuses_is_damage(two, tmp_path, program):
+    """A key of which a bit is another: orbax would open no checkpoint of the run."""
+
+    def harm(folder):
+        path = folder / "_CHECKPOINT_METADATA"
+        path.write_bytes(path.read_bytes().replace(b"init_timestamp_nsecs", b"init_timestamp_nsec{"))
+
+    state, messages = damage_and_restore(two, tmp_path, program, harm)
+    assert_equal(state, two[1][2])
+    assert "checkpoint of step 5 is damaged, its facts can't be read" in messages[0]
+    folder = tmp_path / "copy"
+    harm(folder / "2")
+    for _ in range(2):  # what is put aside is not forgotten
+        with Checkpoints(folder, FACTS) as checkpoints, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with pytest.raises(ValueError, match=r"are damaged \(steps \[5, 2\]\)"):
+                checkpoints.restore(program.init(program.table))
+    with Checkpoints(folder, FACTS) as checkpoints:
+        checkpoints.save(1, program.init(program.table))
+    assert {path.name for path in folder.iterdir() if "damaged" in path.name} == set()
+
+
 @pytest.mark.parametrize("name", ["facts", "seal"])
 def test_changed_facts_are_damage_not_a_mismatch(two, tmp_path, program, name):
     def harm(path):
