@@ -46,7 +46,7 @@ SEEN_PX = 128
 """Side that a pre-trained network enlarges smaller images to, unless the user named a side: things are as large as it
 knows them. Larger images keep their size."""
 PATCHED_PX = 96
-"""Least side of tiles, and of what a pre-trained network sees."""
+"""Least side of tiles, of what a pre-trained network sees, and of pictures in which places may be heard alone."""
 PLACES_PX = 24
 """Least side of images in which scorers of patches look for defects, and by which scorers are compared."""
 SMALLEST_PX = 8
