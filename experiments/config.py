@@ -26,7 +26,7 @@ from adjax.train import MAX_STEPS
 from experiments import applies
 from experiments.presets import PRESETS, SWEEP_LAMS
 
-EPOCHS, MIN_STEPS = 5, 1000
+EPOCHS, MIN_STEPS = 5, 500
 """The default length of a training: `EPOCHS`, or `MIN_STEPS` for a small set, whichever is longer."""
 SHRINKAGE = {"layers": 0.0, "mahalanobis": 0.3}
 """Of several layers, and of the features alone: by `experiments.validate`, as the epochs."""

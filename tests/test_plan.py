@@ -159,7 +159,7 @@ def test_one_coloured_picture_makes_the_detector_see_colours(published):
     [
         ("autoencoder", 40_000, None, 12_500),  # 20 epochs
         ("centerloss", 100_000, None, 7810),  # 5, of batches of 64
-        ("centerloss", 1000, None, 1000),
+        ("centerloss", 1000, None, 500),
         ("autoencoder", 1000, None, 2000),
         ("autoencoder", 1_000_000, None, 20_000),
         ("autoencoder", 1000, 7, 7),

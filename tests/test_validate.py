@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from adjax import methods
+from adjax.auto import plan
 from adjax.methods.centerloss import HPARAMS
 from adjax.models.lenet import LeNet5
 from adjax.pipeline import Recipe
-from experiments import config, readme, validate
+from experiments import config, readme, validate, validate_steps
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +62,14 @@ def test_a_digit_is_left_out_and_never_the_zero(seed, left_out):
     assert [int(part.labels[digits == d][0]) for d in range(10) if d != left_out] == list(range(9))
 
 
-def test_validation_loads_no_test_split():
+@pytest.mark.parametrize(("module", "name"), [(validate, "'mnist'"), (validate_steps, "dataset")])
+def test_validation_loads_no_test_split(module, name):
     loads = [
         node
-        for node in ast.walk(ast.parse(inspect.getsource(validate)))
+        for node in ast.walk(ast.parse(inspect.getsource(module)))
         if isinstance(node, ast.Call) and ast.unparse(node.func) == "data.load"
     ]
-    assert [ast.literal_eval(argument) for argument in loads[0].args] == ["mnist", "train"]
+    assert [ast.unparse(argument) for argument in loads[0].args] == [name, "'train'"]
     assert len(loads) == 1
 
 
@@ -108,3 +110,14 @@ def test_the_shortest_training_that_is_no_worse_than_before_is_chosen():
     lines = lines_of((0.994, 0.98), *worse, (0.994, 0.981, "4x128"), (0.994, 0.982, "4x128"), (1.0, 1.0, "6x128"))
     assert validate.choose(lines) is lines[4]
     assert validate.choose(lines[:3]) is lines[0]  # nothing better: it stays
+
+
+def test_the_least_steps_are_those_that_validation_chose():
+    result = json.loads((readme.RESULTS / "centerloss_steps.json").read_text())
+    assert result["chosen"] == validate_steps.choose(result["cells"])
+    assert result["chosen"] == config.MIN_STEPS == plan.FEWER["centerloss"][1]
+
+
+def test_steps_are_chosen_by_the_mean_over_the_sets():
+    figures = ("a", 250, 0.9), ("b", 250, 0.7), ("a", 500, 0.8), ("b", 500, 0.85)
+    assert validate_steps.choose([{"set": s, "steps": n, "auroc": {"mean": x}} for s, n, x in figures]) == 500

@@ -87,8 +87,8 @@ TILED = ("patchcore", "subspace", "patchwise")
 REMEMBERED = 256, 10_000
 """Least and most images that nearest neighbours are looked for among."""
 EPOCHS, MIN_STEPS, MAX_STEPS = 20, 2000, 20_000
-FEWER = {"centerloss": (5, 1000)}
-"""Epochs and least steps of methods that learn in fewer, by `experiments.validate`."""
+FEWER = {"centerloss": (5, 500)}
+"""Epochs and least steps of methods that learn in fewer, by `experiments.validate` and `experiments.validate_steps`."""
 FROZEN = tuple(name for name in METHODS if not entry(name).trains)
 WITHOUT_WEIGHTS = ("hog",)
 """Models that compute features as they are."""
