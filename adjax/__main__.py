@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from typing import NoReturn
 
 from adjax import surface
 
@@ -33,6 +34,11 @@ def main(arguments: list[str] | None = None) -> int:
     return surface.run(_command, sys.argv[1:] if arguments is None else arguments)
 
 
+def script() -> NoReturn:
+    """Runs one command, and ends the process."""
+    surface.leave(main())
+
+
 def _command(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
@@ -52,4 +58,4 @@ def usage() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    script()

@@ -15,7 +15,7 @@ from adjax import features, scorers, thresholds
 from adjax.augment import Normalise
 from adjax.data.io.scratch import Images
 from adjax.data.splitting import copies
-from adjax.extraction import extractor
+from adjax.extraction import extractor, pooled_by
 from adjax.spec import FunctionSpec, Spec, resolve
 from adjax.types import Outputs, PyTree, Scorer
 
@@ -78,9 +78,8 @@ def fit_streamed(
     evenly spaced in each class, for the class thresholds."""
     scorer, classes = resolve(spec).scorer, len(spec.classes)
     size = features.batch_size_for(spec.seen_shape)
-    shapes = jax.eval_shape(
-        extractor(spec), (params, normalise), jax.ShapeDtypeStruct((size, *spec.image_shape), spec.dtype)
-    )
+    extract = extractor(spec, means=pooled_by(spec))
+    shapes = jax.eval_shape(extract, (params, normalise), jax.ShapeDtypeStruct((size, *spec.image_shape), spec.dtype))
     on_device = jax.device_put((params, normalise))
     each = sum(math.prod(x.shape[1:]) * x.dtype.itemsize for x in shapes.values())
     keep, kept = outputs is None and len(images) * each <= KEPT_BYTES, list[tuple[Outputs, int]]()
@@ -92,7 +91,7 @@ def fit_streamed(
             yield from kept
         else:
             for batch, real in features.batches(images, size):
-                found = extractor(spec)(on_device, batch), real
+                found = extract(on_device, batch), real
                 if keep:
                     kept.append(found)
                 yield found

@@ -75,6 +75,11 @@ def place_of_highest(x: jax.Array) -> jax.Array:
     return jnp.where(x >= x.max(-1, keepdims=True), jnp.arange(last + 1, dtype=jnp.int32), last).min(-1)
 
 
+def over_places(x: jax.Array) -> jax.Array:
+    """Averages maps float[N, h, w, D] over all places, to [N, D]; rows [N, D] are returned as they are."""
+    return x.mean(tuple(range(1, x.ndim - 1)))
+
+
 def top_mean(maps: jax.Array, share: float) -> jax.Array:
     """Averages the highest share of each map, at least one value.
 

@@ -28,7 +28,7 @@ from adjax.data.io import preprocessing, reading
 from adjax.data.io.preprocessing import Preprocessing
 from adjax.data.io.scratch import Images, StoredImages, held
 from adjax.data.splitting import copies
-from adjax.extraction import check, seen
+from adjax.extraction import check, pooled_by, seen
 from adjax.extraction import extract as extract
 from adjax.extraction import read_by as read_by
 from adjax.scorers._logits import answer
@@ -313,7 +313,7 @@ def fit(
     none = jnp.zeros(0, jnp.float32)
     streams = resolve(spec).scorer.maps is not None or isinstance(images, StoredImages)
     if outputs is None and (folds is not None or not streams):
-        outputs = extract(spec, params, normalise, images)
+        outputs = extract(spec, params, normalise, images, means=pooled_by(spec))
     if folds is None and streams:
         state, calibration, distances = fit_streamed(spec, params, normalise, images, labels, outputs)
         normal = none

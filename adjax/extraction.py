@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from adjax import features, scorers
+from adjax._numerics import over_places
 from adjax.augment import Normalise
 from adjax.data.io.scratch import Images
 from adjax.models._backbone import CHANNELS
@@ -26,6 +27,7 @@ def extract(
     normalise: Normalise | None,
     images: Images,
     also: Set[str] = frozenset(),
+    means: Set[str] = frozenset(),
 ) -> Outputs:
     """Extracts a network's outputs of all images, to the host: extract once, score with many.
 
@@ -35,6 +37,7 @@ def extract(
       normalise: pixel values to network input; None: images as they are.
       images: [N, H, W, C] as `spec` takes them, uint8 or float.
       also: further outputs to keep.
+      means: of those kept, the maps [N, h, w, D] to keep the means over all places of alone, float32[N, D].
 
     Returns:
       NumPy arrays of N rows by name: `features`, `logits`, `score` and what the scorer reads, as far as the network
@@ -45,27 +48,29 @@ def extract(
     """
     check(images, spec)
     size = features.batch_size_for(spec.seen_shape)
-    return features.apply(extractor(spec, frozenset(also)), (params, normalise), images, size)
+    return features.apply(extractor(spec, frozenset(also), frozenset(means)), (params, normalise), images, size)
 
 
 @functools.lru_cache
-def extractor(spec: Spec | FunctionSpec, also: frozenset[str] = frozenset()) -> Callable:
+def extractor(
+    spec: Spec | FunctionSpec, also: frozenset[str] = frozenset(), means: frozenset[str] = frozenset()
+) -> Callable:
     """Compiles the extraction of one batch: one program for all scorers of a network that read the same outputs.
 
     Args:
       spec: names the network and its scorer.
-      also: further outputs to keep.
+      also, means: as of `extract`.
 
     Returns:
       `((params, normalise), images) -> outputs`, the outputs of `extract`.
     """
     if isinstance(spec, FunctionSpec):
-        return _extractor(spec, also, True)
-    return _extractor(_without_scorer(spec), also | traced(spec).reads, False)
+        return _extractor(spec, also, means, True)
+    return _extractor(_without_scorer(spec), also | traced(spec).reads, means, False)
 
 
 @functools.lru_cache
-def _extractor(spec: Spec | FunctionSpec, also: frozenset[str], scored: bool) -> Callable:
+def _extractor(spec: Spec | FunctionSpec, also: frozenset[str], means: frozenset[str], scored: bool) -> Callable:
     """`scored`: what the scorer reads is kept, too."""
 
     def function(state, images):
@@ -74,9 +79,17 @@ def _extractor(spec: Spec | FunctionSpec, also: frozenset[str], scored: bool) ->
         outputs = method.outputs(params, seen(normalise, images))
         kept = {"features", "logits", "score"} | also
         kept = kept | read_by(scorer, outputs, len(spec.classes)) if scored else kept
-        return {name: x for name, x in outputs.items() if name in kept}
+        found = {name: x for name, x in outputs.items() if name in kept}
+        return {name: over_places(x.astype(jnp.float32)) if name in means else x for name, x in found.items()}
 
     return jax.jit(function)
+
+
+def pooled_by(spec: Spec | FunctionSpec) -> frozenset[str]:
+    """The outputs of which the spec's scorer takes the mean over all places: `means` of an extraction for it alone."""
+    if isinstance(spec, FunctionSpec) or not resolve(spec).scorer.pools:
+        return frozenset()
+    return traced(spec).reads
 
 
 def shapes(spec: Spec, channels: int | None = None) -> Outputs:

@@ -309,9 +309,10 @@ def bootstrap(
     """Percentile bootstrap of any metric of this page, stratified: each label keeps its number of images.
 
     Args:
-      metric: `(scores, labels)` or, where a mask is given, `(scores, labels, mask)` -> scalar.
+      metric: `(scores, labels)` or, where a mask is given, `(scores, labels, mask)` -> scalar, or an array of several
+        figures.
       key: random key; the same key gives the same interval.
-      scores: [n], or predictions: whatever `metric` takes first.
+      scores: [n, ...], or predictions: whatever `metric` takes first.
       labels: int or bool [n]; resampling is within equal labels, so both classes stay present.
       mask: bool[n], False for padding.
       level: coverage, in (0, 1).
@@ -319,7 +320,7 @@ def bootstrap(
       at_once: draws held in memory at a time; 1 is flat memory, more is faster on accelerators.
 
     Returns:
-      `Interval(value, low, high)`, the value being that of the data themselves.
+      `Interval(value, low, high)`, the value being that of the data themselves; each of the shape of `metric`.
     """
     data = tuple(jnp.asarray(x) for x in (scores, labels, mask) if x is not None)
     strata = data[1].astype(jnp.int32)
@@ -338,5 +339,6 @@ def bootstrap(
     # Whole batches only: a remainder would be compiled once more. fold_in: the draws don't depend on at_once.
     number = jnp.arange(-(-resamples // at_once) * at_once).reshape(-1, at_once)
     values = lax.map(jax.vmap(lambda i: draw(jax.random.fold_in(key, i))), number)
-    low, high = jnp.quantile(values.ravel()[:resamples], jnp.array([0.5 - level / 2, 0.5 + level / 2]))
+    values = values.reshape(-1, *values.shape[2:])[:resamples]
+    low, high = jnp.quantile(values, jnp.array([0.5 - level / 2, 0.5 + level / 2]), axis=0)
     return Interval(metric(*data), low, high)

@@ -1,10 +1,13 @@
-"""Names of options in messages: `--side-px` on a command line, `side_px=` in Python."""
+"""Names of options in messages, `--side-px` on a command line, `side_px=` in Python; and how a command ends."""
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import NoReturn
 
@@ -86,6 +89,25 @@ def run(command: Callable[[list[str]], int], arguments: list[str]) -> int:
                 file=sys.stderr,
             )
         return 1
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process as `sys.exit` does, but gives its memory back whole: freed one by one, objects took 0.7 s of the
+    main job. Where another thread is to be awaited, or what was printed can't be written, it is the ordinary way.
+
+    Args:
+      code: the exit code.
+
+    Raises:
+      SystemExit: in the ordinary way, with the code.
+    """
+    if all(thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        atexit._run_exitfuncs()
+        with suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+    sys.exit(code)
 
 
 def script(main: Callable[[], int | None]) -> NoReturn:

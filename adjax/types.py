@@ -84,6 +84,7 @@ class Scorer(NamedTuple):
       sized_by: name of the output that `init` takes the shape of; several, and it takes a tuple of theirs,
         nested as the names are.
       fewest: different images that a fit takes at least.
+      pools: whether it takes any map [N, h, w, D] as its mean over all places, so that this, [N, D], will do.
     """
 
     init: Callable[[Any, int], PyTree]
@@ -97,6 +98,7 @@ class Scorer(NamedTuple):
     unseen_maps: Callable[[PyTree, PyTree, Outputs, jax.Array], jax.Array] | None = None
     sized_by: SizedBy = "features"
     fewest: int = 1
+    pools: bool = False
 
     def start(self, outputs: Outputs, classes: int) -> PyTree:
         """Makes the statistics before any image.
@@ -135,12 +137,13 @@ class Scorer(NamedTuple):
         unseen_maps: Callable[[PyTree, PyTree, Outputs, jax.Array], jax.Array] | None = None,
         sized_by: SizedBy = "features",
         fewest: int = 1,
+        pools: bool = False,
     ) -> Scorer:
         """Builds a scorer without classes: the score is its only distance.
 
         Args:
           init, update, merge, finalize, score: as of `Scorer`.
-          unseen, maps, unseen_maps, sized_by, fewest: as of `Scorer`.
+          unseen, maps, unseen_maps, sized_by, fewest, pools: as of `Scorer`.
 
         Returns:
           The `Scorer`.
@@ -149,4 +152,4 @@ class Scorer(NamedTuple):
         def distances(state: PyTree, outputs: Outputs) -> jax.Array:
             return score(state, outputs)[:, None]
 
-        return cls(init, update, merge, finalize, score, distances, unseen, maps, unseen_maps, sized_by, fewest)
+        return cls(init, update, merge, finalize, score, distances, unseen, maps, unseen_maps, sized_by, fewest, pools)

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from sklearn.metrics import r2_score
 
 from adjax import baselines, features, metrics, scorers, thresholds
 from adjax import detector as detectors
@@ -30,6 +29,9 @@ OF_FEATURES = {
     PAPER: ("mahalanobis_perclass", (("shrinkage", 0.0),)),
 }
 """What center loss shapes, scored alone; the last is its paper's scorer, each class's plain covariance."""
+
+BATCH = 4096
+"""Images whose outputs are scored at a time."""
 
 HELD_GIB = 4
 """Outputs that are kept in memory, at most, for the sake of one scorer that nobody asked for by name."""
@@ -135,25 +137,31 @@ def judge(
     """
     classes = len(spec.classes)
     normal = trial.labels < max(classes, 1)
-    rows = {"train": trial.rows[normal], "held_out": trial.held_out, "validation": trial.validation}
+    rows = {"train": trial.rows[normal], "validation": trial.validation}
     images, labels = benchmark.train.images[rows["train"]], trial.labels[normal]
     specs = {
         name: dataclasses.replace(spec, scorer=scorer, scorer_options=options)
         for name, (scorer, options) in others.items()
     }
     said = shapes(spec)
-    reads = {one: read_by(resolve(one).scorer, said, classes) for one in (spec, *specs.values())}
+    parts = {one: resolve(one).scorer for one in (spec, *specs.values())}
+    reads = {one: read_by(scorer, said, classes) for one, scorer in parts.items()}
     count = sum(map(len, rows.values())) + len(trial.test)
     passed_over = {
         name: why
         for name, one in specs.items()
-        if name in optional and (why := _too_large({key: said[key] for key in reads[one]}, count))
+        if name in optional and (why := _too_large({k: said[k] for k in reads[one]}, parts[one].pools, count))
     }
     for name in passed_over:
         del reads[specs.pop(name)]
     also = frozenset().union(*reads.values())
-    outputs = {k: detectors.extract(spec, params, normalise, benchmark.train.images[v], also) for k, v in rows.items()}
-    outputs["test"] = detectors.extract(spec, params, normalise, benchmark.test.images[trial.test], also)
+    means = also.difference(*(names for one, names in reads.items() if not parts[one].pools))
+
+    def extract(images: np.ndarray) -> Outputs:
+        return detectors.extract(spec, params, normalise, images, also, means)
+
+    outputs = {k: extract(benchmark.train.images[v]) for k, v in rows.items()}
+    outputs["test"] = extract(benchmark.test.images[trial.test])
 
     def judged(one: Spec) -> tuple[Detector, dict[str, float], np.ndarray]:
         sigma = 3.0 if rule.name == "mean_sigma" else None
@@ -161,7 +169,8 @@ def judge(
         fitted = detectors.fit(
             one, params, normalise, images, labels, quantile=rule.quantile, sigma=sigma, outputs=own["train"]
         )
-        level = {k: np.asarray(score_outputs(fitted, v)) for k, v in own.items() if k != "train"}
+        level = {k: _scores(fitted, v) for k, v in own.items() if k != "train"}
+        level["held_out"] = level["validation"][: len(trial.held_out)]
         fitted = dataclasses.replace(fitted, calibration_scores=jnp.sort(jnp.asarray(level["held_out"])))
         answers = one is spec or rule.name not in ("logit", "half")  # a distance is no logit: its quantile stays
         if answers:
@@ -171,8 +180,8 @@ def judge(
     detector, own, scores = judged(spec)
     if "logits" in outputs["test"] and classes > 1:
         own |= classification(outputs["test"], benchmark.test.labels[trial.test], trial.truth, classes)
-    if spec.method == "regressor":  # its own measure: the share of the labels' variance that it explains
-        own["r2"] = float(r2_score(trial.truth, np.asarray(outputs["test"]["score"])))
+    if spec.method == "regressor":
+        own["r2"] = explained(np.asarray(outputs["test"]["score"]), trial.truth)
     further, scored = {}, {}
     for name, one in specs.items():
         try:
@@ -184,9 +193,16 @@ def judge(
     return Judged(detector, own, further, outputs["test"], scores, trial.truth, passed_over, scored)
 
 
-def _too_large(said: Outputs, count: int) -> str | None:
-    """Why outputs of such shapes are too large to keep; None if they are not."""
-    gib = count * sum(math.prod(x.shape[1:]) * x.dtype.itemsize for x in said.values()) / 2**30
+def _scores(detector: Detector, outputs: Outputs) -> np.ndarray:
+    """Scores a few thousand images at a time, so that one program does for any number."""
+    found = [score_outputs(detector, part)[:real] for part, real in features.outputs_in_batches(outputs, BATCH)]
+    return np.concatenate([np.zeros(0, np.float32), *map(np.asarray, found)])
+
+
+def _too_large(said: Outputs, pooled: bool, count: int) -> str | None:
+    """Why outputs of such shapes, or their means over all places, are too large to keep; None if they are not."""
+    each = (math.prod(x.shape[1:][-1:] if pooled else x.shape[1:]) * x.dtype.itemsize for x in said.values())
+    gib = count * sum(each) / 2**30
     if gib <= HELD_GIB:
         return None
     what = ", ".join(sorted(said))
@@ -280,6 +296,13 @@ def classification(outputs: Outputs, labels: np.ndarray, truth: np.ndarray, clas
         "accuracy": float(metrics.accuracy(predicted, labels, normal)),
         "f1": float(metrics.macro_f1(predicted, labels, classes, normal)),
     }
+
+
+def explained(score: np.ndarray, truth: np.ndarray) -> float:
+    """R², a regressor's own measure: the share of the labels' variance that it explains."""
+    from sklearn.metrics import r2_score  # when called: it takes half a second
+
+    return float(r2_score(truth, score))
 
 
 def ranking(normal: np.ndarray, anomalous: np.ndarray, prefix: str = "") -> dict[str, float]:

@@ -13,6 +13,7 @@ import jax
 from rich.console import Console
 
 from adjax import extraction, process, surface
+from adjax.features import batch_size_for
 from adjax.report import write as write_report
 from experiments import evaluate, figures, hosts, judging, members, record, report, study, tensorboard, views
 from experiments.config import Config, parse
@@ -80,6 +81,7 @@ def run(config: Config, console: Console) -> int:
     outcome = judging.compare(done, judging.judge(done, console), console)
     detector = outcome.judged[outcome.first].detector
     test_images = loaded.benchmark.test.images[loaded.benchmark.trials[0].test]
+    detector.score(test_images[: batch_size_for(built.spec.seen_shape)])  # compiled apart from the rate
     clock = time.perf_counter()
     detector.score(test_images)
     rate = len(test_images) / (time.perf_counter() - clock)
@@ -147,4 +149,4 @@ def show(console: Console, config: Config, directory: Path, results: dict[str, A
 
 if __name__ == "__main__":
     process.prepare()
-    sys.exit(main())
+    surface.leave(main())

@@ -65,7 +65,9 @@ def test_thumbnails_are_means_over_cells():
     for i, j in [(0, 0), (3, 5), (7, 7)]:
         part = images[:, rows[i] : rows[i + 1], columns[j] : columns[j + 1]].astype(float)
         np.testing.assert_allclose(found[:, i, j], part.mean((1, 2)), rtol=1e-5)
-    np.testing.assert_array_equal(thumbnails(images, 64), images)
+    small = thumbnails(images, 64)
+    assert small.dtype == np.float32
+    np.testing.assert_array_equal(small, images)
 
 
 class _Constant:

@@ -309,6 +309,18 @@ def test_bootstrap_is_stratified_and_leaves_padding_alone():
     assert float(low) == float(high) == float(value) == np.sum(10.0 ** labels[mask])
 
 
+def test_several_figures_of_the_same_draws():
+    scores, labels = sample("continuous", 200)
+
+    def both(scores, labels):
+        return jnp.stack([metrics.auroc(scores, labels), metrics.aupr(scores, labels)])
+
+    draw = partial(metrics.bootstrap, key=jax.random.key(0), scores=scores, labels=labels, resamples=30, at_once=7)
+    apart = zip(draw(metrics.auroc), draw(metrics.aupr), strict=True)
+    for found, each in zip(draw(both), apart, strict=True):
+        np.testing.assert_allclose(found, each, rtol=1e-6)
+
+
 @pytest.mark.slow
 def test_bootstrap_draws_uniformly_and_with_replacement():
     scores, labels = np.arange(40, dtype=np.float32), np.repeat([0, 1], 20)

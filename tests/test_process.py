@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import platform
 import subprocess
@@ -124,8 +125,21 @@ def test_the_library_that_decompositions_go_to_has_one_thread():
 
 
 def test_an_import_does_nothing_of_this():
-    code = "import adjax, jax; print(jax.config.values['jax_compilation_cache_dir'])"
-    env = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env).stdout.strip() == "None"
+    code = (
+        "import gc; before = gc.get_threshold(); import adjax, jax; "
+        "print(jax.config.values['jax_compilation_cache_dir'], gc.get_threshold() == before)"
     )
+    env = {name: value for name, value in os.environ.items() if name != "JAX_COMPILATION_CACHE_DIR"}
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env).stdout
+    assert said.strip() == "None True"
+
+
+def test_a_command_collects_garbage_less_often():
+    before = gc.get_threshold()
+    try:
+        gc.set_threshold(700, 10, 10)
+        process.collect_less_often()
+        assert gc.get_threshold()[0] > 7000
+        assert gc.isenabled()
+    finally:
+        gc.set_threshold(*before)

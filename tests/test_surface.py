@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -38,3 +39,28 @@ def test_every_command_ends_so(monkeypatch, capsys):
     for path in (p for folder in ("experiments", "benchmarks") for p in (ROOT / folder).glob("*.py")):
         ends = path.read_text().partition('if __name__ == "__main__":')[2]
         assert "\n    main()" not in ends, path
+
+
+ENDS = """
+import atexit, sys, threading, time
+from adjax import surface
+
+class Late:
+    def __del__(self):
+        print("freed")
+
+kept = Late()
+atexit.register(print, "registered")
+if "thread" in sys.argv:
+    threading.Thread(target=lambda: (time.sleep(0.3), print("awaited"))).start()
+print("printed")
+surface.leave(3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("given", "printed"), [((), "printed registered"), (("thread",), "printed awaited registered freed")]
+)
+def test_the_end_waits_for_all_but_the_freeing_of_objects(given, printed):
+    done = subprocess.run([sys.executable, "-c", ENDS, *given], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stdout.split(), done.stderr) == (3, printed.split(), "")

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from adjax._numerics import lowest
+from adjax._numerics import lowest, over_places
 from adjax.scorers import _reservoir
 from adjax.scorers._reservoir import Sample
 from adjax.scorers._vectors import LIMIT
@@ -87,8 +87,7 @@ def layers(
     factors = np.ones(len(names), np.float32) if weights is None else np.asarray(weights, np.float32)
 
     def pooled(outputs: Outputs) -> dict[str, jax.Array]:
-        layer = {name: outputs[name].astype(jnp.float32) for name in names}
-        return {name: x.mean(tuple(range(1, x.ndim - 1))) for name, x in layer.items()}
+        return {name: over_places(outputs[name].astype(jnp.float32)) for name in names}
 
     def init(dim: int, classes: int) -> Stats:
         wide = dims or [dim] * len(names)
@@ -139,4 +138,5 @@ def layers(
         return summed(state, jnp.stack(each))[:, None]
 
     left_out = [part.unseen for part in parts if part.unseen is not None]
-    return Scorer.single(init, update, merge, finalize, score, unseen if len(left_out) == len(parts) else None)
+    out = unseen if len(left_out) == len(parts) else None
+    return Scorer.single(init, update, merge, finalize, score, out, pools=True)

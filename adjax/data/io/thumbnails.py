@@ -22,7 +22,9 @@ def thumbnails(images: np.ndarray, side_px: int) -> np.ndarray:
     small = images
     for axis in (1, 2):
         size = images.shape[axis]
+        if size <= side_px:
+            continue
         edges = np.linspace(0, size, min(size, side_px) + 1).round().astype(int)
         small = np.add.reduceat(small, edges[:-1], axis=axis, dtype=np.float32)
         small /= np.diff(edges).astype(np.float32).reshape([-1 if a == axis else 1 for a in range(4)])
-    return small
+    return small.astype(np.float32, copy=False)
