@@ -51,6 +51,8 @@ from benchmarks.training import AUTOENCODER, CNN, EFFICIENTNET, LENET, Setting, 
 from experiments.rundir import environment, write_json
 
 RESULTS = Path(__file__).parent / "results"
+MUON = Setting("centerloss", "lenet5")
+"""As `experiments.run` trains it; `LENET` by AdamW, as the peers have it."""
 STEPS = 32
 """Optimiser steps a dispatch."""
 
@@ -189,6 +191,8 @@ PROGRAMS: dict[str, Callable[[Any], Compiled]] = {
     "epoch order, 60,000 images": lambda chip: training(chip, LENET, 128, "epoch_order"),
     "LeNet + center loss, batch 128": lambda chip: training(chip, LENET, 128),
     "LeNet + center loss, batch 128, 15 members": lambda chip: training(chip, LENET, 128, members=15),
+    "LeNet + center loss by Muon, batch 128": lambda chip: training(chip, MUON, 128),
+    "LeNet + center loss by Muon, batch 128, 15 members": lambda chip: training(chip, MUON, 128, members=15),
     "LeNet in plain JAX, a step of 128": lambda _: Compiled(
         plain.step, plain.arguments(128), step_flop(LENET, 128), exact=False
     ),
