@@ -38,6 +38,10 @@ from adjax.surface import words
 from adjax.train import Members, Program, State
 from adjax.types import Method, Outputs, PyTree
 
+EPOCHS, MIN_STEPS, MOST_STEPS = 20, 2000, 20_000
+FEWER = {"centerloss": (5, 500)}
+"""Epochs and least steps of methods that learn in fewer, by `experiments.validate` and `experiments.validate_steps`."""
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -299,6 +303,24 @@ class One(NamedTuple):
 
     detector: Detector
     steps: int
+
+
+def training_steps(method: str, images: int, batch_size: int, asked: int | None = None) -> int:
+    """Chooses the number of training steps: 20 epochs, but at least 2,000 steps and at most 20,000; or as `FEWER` says.
+
+    Args:
+      method: its name.
+      images: trained on, ≥ 1.
+      batch_size: images per step.
+      asked: the user's number; None: choose.
+
+    Returns:
+      Optimiser steps; 0 if nothing is trained.
+    """
+    if not methods.entry(method).trains:
+        return 0
+    epochs, least = FEWER.get(method, (EPOCHS, MIN_STEPS))
+    return asked or min(max(epochs * max(images // batch_size, 1), least), MOST_STEPS)
 
 
 def train_one(

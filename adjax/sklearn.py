@@ -28,7 +28,7 @@ from adjax.custom import detector_from
 from adjax.data.splitting import copies, validation_split
 from adjax.detector import Detector
 from adjax.models.hog import coarse
-from adjax.pipeline import Recipe, train_one
+from adjax.pipeline import Recipe, train_one, training_steps
 
 ANOMALOUS = -1
 """The label of an anomaly, in `y` as in what `predict` says."""
@@ -36,7 +36,7 @@ FALSE_POSITIVE_RATE = 0.05
 """What `contamination="auto"` asks of fresh normal rows, as `python -m adjax train` does."""
 FINE_PX = 32
 """Images up to this side have HOG's cells of 4 px, larger ones eight cells a side."""
-EPOCHS, BATCH_SIZE = 50, 32
+BATCH_SIZE = 32
 """Of a training, unless told."""
 _FEWEST = math.ceil(1 / FALSE_POSITIVE_RATE) - 1
 """Normal rows that can promise it: n ≥ 1/α − 1."""
@@ -201,8 +201,8 @@ class ImageOutlierDetector(_Outliers):
       pixel_max: the value of white: 255, or 1, or 16 for scikit-learn's digits. Black is 0.
       model: a name in `adjax.models.MODELS`; None: the one in the method's entry.
       scorer: a name in `adjax.scorers.SCORERS`; None: the one that the method is published with.
-      epochs: passes through the training images; None: 50. A method that trains nothing takes neither this nor the two
-        that follow.
+      epochs: passes through the training images; None: by their number, as `adjax.pipeline.training_steps` has it. A
+        method that trains nothing takes neither this nor the two that follow.
       batch_size: images a step, at most as many as there are; None: 32.
       hparams: hyper-parameters that differ from the method's own, such as `{"learning_rate": 0.002}`.
       method_options, model_options, scorer_options: keyword arguments, dicts. Without `model_options` HOG has cells of
@@ -278,7 +278,7 @@ class ImageOutlierDetector(_Outliers):
         self._check_contamination()
         if not 0 <= self.held_out < 1:
             raise ValueError(f"held_out={self.held_out}: must be a share in [0, 1)")
-        epochs, batch_size = self._training()
+        batch_size = self._batch_size()
         images = self._images(X, reset=True)
         shape = images.shape[1:]
         recipe = Recipe(
@@ -300,6 +300,7 @@ class ImageOutlierDetector(_Outliers):
             aside = normal[validation_split(labels[normal], share, self.seed, groups)[1]]
         rows = np.setdiff1d(np.flatnonzero(labels >= 0), aside)
         batch_size = min(batch_size, len(rows))
+        steps = self.epochs and self.epochs * (len(rows) // batch_size)
         fitted, _ = train_one(
             recipe,
             images,
@@ -307,7 +308,7 @@ class ImageOutlierDetector(_Outliers):
             classes,
             rows,
             aside,
-            steps=epochs * (len(rows) // batch_size),
+            steps=training_steps(self.method, len(rows), batch_size, steps),
             batch_size=batch_size,
             hparams=self.hparams,
             seed=self.seed,
@@ -316,12 +317,11 @@ class ImageOutlierDetector(_Outliers):
         self._decide(fitted, X)
         return self
 
-    def _training(self) -> tuple[int, int]:
-        """Epochs and batch size; options of training are refused where nothing is trained."""
-        epochs = EPOCHS if self.epochs is None else self.epochs
+    def _batch_size(self) -> int:
+        """Images a step, at most; options of training are refused where nothing is trained."""
         batch_size = BATCH_SIZE if self.batch_size is None else self.batch_size
-        if epochs < 1 or batch_size < 1:
-            raise ValueError(f"epochs={epochs}, batch_size={batch_size}: must be at least 1 each")
+        if batch_size < 1 or (self.epochs is not None and self.epochs < 1):
+            raise ValueError(f"epochs={self.epochs}, batch_size={batch_size}: must be at least 1 each")
         if not methods.entry(self.method).trains:
             for name in ("epochs", "batch_size", "hparams"):
                 if value := getattr(self, name):
@@ -329,7 +329,7 @@ class ImageOutlierDetector(_Outliers):
                         f"{name}={value!r} does nothing with method {self.method!r}, which trains nothing: leave it "
                         "out, or take a method that trains, as 'deep_svdd' or 'autoencoder'"
                     )
-        return epochs, batch_size
+        return batch_size
 
     def _model_options(self, shape: tuple[int, ...]) -> Mapping[str, Any]:
         """Those given; without any, of HOG for large images those that `python -m adjax train` takes."""

@@ -7,7 +7,7 @@ import re
 import numpy as np
 import pytest
 
-from adjax import surface
+from adjax import pipeline, surface
 from adjax.auto import fit, plan
 from adjax.auto.plan import UserChoices
 from adjax.data import DataError
@@ -167,4 +167,4 @@ def test_one_coloured_picture_makes_the_detector_see_colours(published):
     ],
 )
 def test_the_length_of_a_training_follows_the_number_of_images(method, images, asked, steps):
-    assert plan.steps(method, images, 64, asked) == steps
+    assert pipeline.training_steps(method, images, 64, asked) == steps

@@ -307,6 +307,24 @@ def test_a_deep_one_class_method_in_five_lines(svdd, tmp_path):
     np.testing.assert_allclose(-export.load(tmp_path).score(images), svdd.score_samples(NEW), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("method", "epochs", "steps"),
+    [("centerloss", None, 500), ("autoencoder", None, 2000), ("autoencoder", 3, 3 * 12), ("random", None, 0)],
+)
+def test_how_long_it_trains_unless_told(monkeypatch, method, epochs, steps):
+    """As the commands do: long enough for few images, and fewer steps of center loss."""
+    asked = []
+
+    def train_one(*_, steps, **__):
+        asked.append(steps)
+        raise InterruptedError
+
+    monkeypatch.setattr(adjax.sklearn, "train_one", train_one)
+    with pytest.raises(InterruptedError):
+        ImageOutlierDetector(method, pixel_max=16, epochs=epochs, held_out=0.0, batch_size=None).fit(X[:400], Y[:400])
+    assert asked == [steps]
+
+
 @pytest.mark.slow
 def test_training_is_what_does_it(svdd):
     """One step is as good as none."""

@@ -10,8 +10,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from adjax import methods
-from adjax.auto import plan
+from adjax import methods, pipeline
 from adjax.methods.centerloss import HPARAMS
 from adjax.models.lenet import LeNet5
 from adjax.pipeline import Recipe
@@ -115,7 +114,7 @@ def test_the_shortest_training_that_is_no_worse_than_before_is_chosen():
 def test_the_least_steps_are_those_that_validation_chose():
     result = json.loads((readme.RESULTS / "centerloss_steps.json").read_text())
     assert result["chosen"] == validate_steps.choose(result["cells"])
-    assert result["chosen"] == config.MIN_STEPS == plan.FEWER["centerloss"][1]
+    assert result["chosen"] == config.MIN_STEPS == pipeline.FEWER["centerloss"][1]
 
 
 def test_steps_are_chosen_by_the_mean_over_the_sets():

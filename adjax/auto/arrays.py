@@ -14,6 +14,7 @@ from adjax.data import words
 from adjax.data.io.upload import Header
 from adjax.data.split import DataError
 from adjax.detector import Detector
+from adjax.pipeline import training_steps
 from adjax.spec import Precision
 
 
@@ -107,7 +108,7 @@ def train_detector(
     outputs = None
     if planned.selects:
         planned, outputs = select.refined(planned, images[parts.train], index[parts.train], classes, seed)
-    length = plan.steps(planned.method, len(parts.train), planned.batch_size, steps)
+    length = training_steps(planned.method, len(parts.train), planned.batch_size, steps)
     trained = fit.fit(
         planned,
         images,

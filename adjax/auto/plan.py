@@ -86,9 +86,6 @@ TILED = ("patchcore", "subspace", "patchwise")
 """Scorers of patches that know no positions, so that tiles are alike to them."""
 REMEMBERED = 256, 10_000
 """Least and most images that nearest neighbours are looked for among."""
-EPOCHS, MIN_STEPS, MAX_STEPS = 20, 2000, 20_000
-FEWER = {"centerloss": (5, 500)}
-"""Epochs and least steps of methods that learn in fewer, by `experiments.validate` and `experiments.validate_steps`."""
 FROZEN = tuple(name for name in METHODS if not entry(name).trains)
 WITHOUT_WEIGHTS = ("hog",)
 """Models that compute features as they are."""
@@ -309,24 +306,6 @@ def _tiled(
         selects=asked.scorer is None,
         **_settings(method, model, scorer, side, found, len(headers), tiled=True),
     )
-
-
-def steps(method: str, images: int, batch_size: int, asked: int | None = None) -> int:
-    """Chooses the number of training steps: 20 epochs, but at least 2,000 steps and at most 20,000; or as `FEWER` says.
-
-    Args:
-      method: its name.
-      images: trained on, ≥ 1.
-      batch_size: images per step.
-      asked: the user's number; None: choose.
-
-    Returns:
-      Optimiser steps; 0 if nothing is trained.
-    """
-    if method in FROZEN:
-        return 0
-    epochs, least = FEWER.get(method, (EPOCHS, MIN_STEPS))
-    return asked or min(max(epochs * max(images // batch_size, 1), least), MAX_STEPS)
 
 
 def check_steps(planned: TrainingPlan, asked: UserChoices, steps: int | None) -> None:

@@ -24,6 +24,7 @@ from adjax.data.copies import copied
 from adjax.data.io import depth, framing, gather, masks, pixels, reading, scratch, upload
 from adjax.data.io.scratch import Images
 from adjax.data.split import DataError
+from adjax.pipeline import training_steps
 from adjax.progress import ImageProgress
 
 
@@ -121,7 +122,7 @@ def _run(
     if earlier is not None:
         planned = earlier.applied(planned, found, parts, images, labels, rows)
         console.print(f"  {planned.why[-1]}")
-    steps = plan.steps(planned.method, len(parts.train), planned.batch_size, chosen.steps) if earlier is None else 0
+    steps = training_steps(planned.method, len(parts.train), planned.batch_size, chosen.steps) if earlier is None else 0
     with ImageProgress(console, steps * planned.batch_size, "training") as progress:
 
         def report(step: int, metrics: dict[str, np.ndarray]) -> None:
