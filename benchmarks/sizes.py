@@ -19,7 +19,7 @@ import jax
 import numpy as np
 
 import adjax
-from adjax import surface
+from adjax import process, surface
 from adjax.features import batch_size_for
 from adjax.predict.batch import predict_batch
 from experiments.rundir import environment, write_json
@@ -75,6 +75,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15, help="of all sizes (default: 15)")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "sizes.json")
     args = parser.parse_args()
+    process.prepare()  # as the commands do: without, large temporaries are cleared page by page each time
     found = {scorer: measure(scorer, args.rounds) for scorer in SCORERS}
     write_json(args.out, {"environment": environment("benchmarks.sizes"), "scorers": found})
     for scorer, of in found.items():
