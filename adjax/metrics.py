@@ -28,7 +28,7 @@ from typing import Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, ArrayLike, Bool, Float, Int
+from jaxtyping import Array, ArrayLike, Bool, Float, Int, Shaped
 
 Scalar = Float[Array, ""]
 Scores = Float[ArrayLike, " n"]
@@ -37,7 +37,7 @@ Mask = Bool[ArrayLike, " n"] | None
 
 
 class Interval(NamedTuple):
-    """An estimate between its confidence limits; all float32 scalars."""
+    """An estimate between its confidence limits; all float32, of one shape."""
 
     value: Array
     low: Array
@@ -298,7 +298,7 @@ def auroc_interval(scores: Scores, labels: Labels, mask: Mask = None, *, level: 
 def bootstrap(
     metric: Callable[..., Array],
     key: Array,
-    scores: Scores | Labels,
+    scores: Shaped[ArrayLike, "n ..."],
     labels: Labels,
     mask: Mask = None,
     *,

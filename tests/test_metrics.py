@@ -315,10 +315,15 @@ def test_several_figures_of_the_same_draws():
     def both(scores, labels):
         return jnp.stack([metrics.auroc(scores, labels), metrics.aupr(scores, labels)])
 
-    draw = partial(metrics.bootstrap, key=jax.random.key(0), scores=scores, labels=labels, resamples=30, at_once=7)
+    key = jax.random.key(0)
+    draw = partial(metrics.bootstrap, key=key, scores=scores, labels=labels, resamples=30, at_once=7)
     apart = zip(draw(metrics.auroc), draw(metrics.aupr), strict=True)
     for found, each in zip(draw(both), apart, strict=True):
         np.testing.assert_allclose(found, each, rtol=1e-6)
+    twice = metrics.bootstrap(
+        lambda x, y: metrics.auroc(x[:, 1], y), key, np.stack([labels, scores], 1), labels, resamples=30
+    )
+    np.testing.assert_array_equal(twice, draw(metrics.auroc, at_once=1))
 
 
 @pytest.mark.slow
