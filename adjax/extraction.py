@@ -17,6 +17,7 @@ from adjax.augment import Normalise
 from adjax.data.io.scratch import Images
 from adjax.models._backbone import CHANNELS
 from adjax.models.weight_maps import MODELS as WEIGHTED
+from adjax.scorers.layers import listed
 from adjax.spec import FunctionSpec, Spec, params_of, resolve
 from adjax.types import Outputs, PyTree, Scorer
 
@@ -107,12 +108,23 @@ def shapes(spec: Spec, channels: int | None = None) -> Outputs:
 
 
 def with_layers(spec: Spec) -> Spec:
-    """The spec with the names and widths of all of the network's layers, if its scorer is `layers` and none is named;
-    by shapes alone."""
-    if spec.scorer not in scorers.OF_LAYERS or "names" in dict(spec.scorer_options):
+    """The spec with the names and widths of the network's layers, if its scorer is `layers`: of those named, or of all;
+    by shapes alone.
+
+    Raises:
+      ValueError: a name that the network has not.
+    """
+    if spec.scorer not in scorers.OF_LAYERS:
         return spec
-    all_of_them = scorers.needed(spec.scorer, scorers.SCORERS[spec.scorer], shapes(spec)) or {}
-    return dataclasses.replace(spec, scorer_options=tuple({**all_of_them, **dict(spec.scorer_options)}.items()))
+    given, said = dict(spec.scorer_options), shapes(spec)
+    if "names" in given:
+        names = listed(given["names"])
+        if unknown := [name for name in names if name not in said]:
+            raise ValueError(f"scorer {spec.scorer!r}, names {', '.join(unknown)}: the network gives {', '.join(said)}")
+        given = {"dims": tuple(said[name].shape[-1] for name in names), **given, "names": names}
+    else:
+        given = {**(scorers.needed(spec.scorer, scorers.SCORERS[spec.scorer], said) or {}), **given}
+    return dataclasses.replace(spec, scorer_options=tuple(given.items()))
 
 
 def check_scorer(spec: Spec) -> None:

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from adjax.surface import named
+
 
 class Members(NamedTuple):
     """A table of independent runs, one per row.
@@ -40,7 +42,7 @@ def members(hparams: dict[str, Any], seeds: Any, rows: Sequence[np.ndarray], lab
 
     Raises:
       ValueError: columns of different lengths; a member without rows, or with rows and labels of different lengths;
-        rows or labels that are not integers ≥ 0.
+        rows or labels that are not integers ≥ 0; hyper-parameters that are not finite, negative, or rates of 0.
     """
     seeds = np.atleast_1d(np.asarray(seeds, np.int32))
     values = {name: np.atleast_1d(np.asarray(value, np.float32)) for name, value in hparams.items()}
@@ -50,6 +52,12 @@ def members(hparams: dict[str, Any], seeds: Any, rows: Sequence[np.ndarray], lab
             raise ValueError(f"a table of {len(seeds)} members needs as many {name}, not {len(column)}")
     if not len(seeds):
         raise ValueError("seeds are empty: give at least one")
+    for name, value in values.items():
+        rate = name.endswith("learning_rate")
+        if not np.all(np.isfinite(value) & ((value > 0) if rate else (value >= 0))):
+            which = ", ".join(f"{x:g}" for x in np.unique(value))
+            least = "above 0" if rate else "at least 0"
+            raise ValueError(f"{named('hparams', f'{name}={which}')}: must be finite and {least}")
     for m, pair in enumerate(zip(rows, labels, strict=True)):
         for name, column in zip(("rows", "labels"), map(np.asarray, pair), strict=True):
             if column.ndim != 1 or not len(column):

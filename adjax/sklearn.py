@@ -14,7 +14,7 @@ import dataclasses
 import math
 import warnings
 from collections.abc import Mapping
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any, Literal
 
 import jax.numpy as jnp
@@ -276,8 +276,10 @@ class ImageOutlierDetector(_Outliers):
             floats in 0 … 1 where `pixel_max` is 255; a method that learns from labels, without them.
         """
         self._check_contamination()
-        if not 0 <= self.held_out < 1:
-            raise ValueError(f"held_out={self.held_out}: must be a share in [0, 1)")
+        if not (isinstance(self.held_out, Real) and 0 <= self.held_out < 1):
+            raise ValueError(f"held_out={self.held_out!r}: must be a share in [0, 1)")
+        if not (isinstance(self.seed, Integral) and 0 <= self.seed < 2**31):
+            raise ValueError(f"seed={self.seed!r}: must be a whole number in [0, 2³¹)")
         batch_size = self._batch_size()
         images = self._images(X, reset=True)
         shape = images.shape[1:]
@@ -320,8 +322,9 @@ class ImageOutlierDetector(_Outliers):
     def _batch_size(self) -> int:
         """Images a step, at most; options of training are refused where nothing is trained."""
         batch_size = BATCH_SIZE if self.batch_size is None else self.batch_size
-        if batch_size < 1 or (self.epochs is not None and self.epochs < 1):
-            raise ValueError(f"epochs={self.epochs}, batch_size={batch_size}: must be at least 1 each")
+        for name, value in (("epochs", self.epochs), ("batch_size", batch_size)):
+            if value is not None and not (isinstance(value, Integral) and value >= 1):
+                raise ValueError(f"{name}={value!r}: must be a whole number, at least 1")
         if not methods.entry(self.method).trains:
             for name in ("epochs", "batch_size", "hparams"):
                 if value := getattr(self, name):
@@ -401,4 +404,6 @@ def _column(y: Any, n: int) -> np.ndarray:
     y = np.asarray(y)
     if y.shape != (n,):
         raise ValueError(f"y of shape {y.shape}: must be [{n}], one for each row of X")
+    if missing := sum(value is None or value != value for value in y.tolist()):
+        raise ValueError(f"y has no label for {missing} of {n} rows: give each its class, or leave these rows out")
     return y

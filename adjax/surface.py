@@ -103,9 +103,9 @@ def leave(code: int) -> NoReturn:
     """
     if all(thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
         atexit._run_exitfuncs()
-        with suppress(OSError):
-            sys.stdout.flush()
-            sys.stderr.flush()
+        with suppress(OSError, ValueError):
+            for stream in filter(None, (sys.stdout, sys.stderr)):  # none, where it was closed from the start
+                stream.flush()
             os._exit(code)
     sys.exit(code)
 

@@ -215,6 +215,9 @@ class Config:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise ValueError(f"--{name.replace('_', '-')} {value}: must be between {low:,} and {high:,}")
+        if self.quantile == 0 or (self.quantile == 1 and self.threshold == "conformal"):
+            given = f"--quantile {self.quantile:g} with --threshold {self.threshold}"
+            raise ValueError(f"{given}: must be above 0 (below 1 if conformal)")
         for name in DIFFERENT:
             _different(f"--{name}", getattr(self, name))
         for name in PAIRS:

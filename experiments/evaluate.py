@@ -17,7 +17,7 @@ from adjax import detector as detectors
 from adjax.augment import Normalise
 from adjax.data.protocols import Benchmark, Trial
 from adjax.detector import Detector, Spec, read_by
-from adjax.extraction import shapes
+from adjax.extraction import shapes, traced
 from adjax.scorers._logits import answer
 from adjax.spec import resolve
 from adjax.types import Outputs, PyTree
@@ -29,6 +29,9 @@ OF_FEATURES = {
     PAPER: ("mahalanobis_perclass", (("shrinkage", 0.0),)),
 }
 """What center loss shapes, scored alone; the last is its paper's scorer, each class's plain covariance."""
+
+LOGITS = "classifier", "ood_head"
+"""Methods whose own score is the logit of an anomaly."""
 
 BATCH = 4096
 """Images whose outputs are scored at a time."""
@@ -111,6 +114,33 @@ def check(rule: Rule, benchmark: Benchmark, classes: int) -> None:
         raise ValueError("--threshold best_f1 needs labelled anomalies to validate on: choose conformal")
 
 
+def check_scorer(rule: Rule, spec: Spec, benchmark: Benchmark) -> None:
+    """Refuses, before anything is trained, a scorer that can't be fitted, or have such a threshold.
+
+    Args:
+      rule, spec, benchmark: what is asked for, and the images.
+
+    Raises:
+      ValueError: a logit of a scorer that gives none; the deviation of several distances per image; too few images.
+    """
+    classes = len(spec.classes)
+    images = min(int((trial.labels < max(classes, 1)).sum()) for trial in benchmark.trials)
+    if (fewest := resolve(spec).scorer.fewest) > images:
+        raise ValueError(
+            f"scorer {spec.scorer!r}: {fewest} components take at least as many normal images, and there are {images}"
+        )
+    if rule.name in ("logit", "half") and not (spec.scorer == "score" and spec.method in LOGITS):
+        raise ValueError(
+            f"--threshold {rule.name} is of a network's own probability, and scorer {spec.scorer!r} of method "
+            f"{spec.method!r} gives none: choose quantile or conformal, or method {' or '.join(LOGITS)} with its scorer"
+        )
+    if rule.name == "mean_sigma" and (count := traced(spec).distances.shape[1]) > 1:
+        raise ValueError(
+            f"--threshold mean_sigma needs one distance per image, and scorer {spec.scorer!r} gives {count}, one for "
+            f"each of the {classes} classes: choose quantile or conformal"
+        )
+
+
 def judge(
     spec: Spec,
     params: PyTree,
@@ -153,7 +183,8 @@ def judge(
         if name in optional and (why := _too_large({k: said[k] for k in reads[one]}, parts[one].pools, count))
     }
     for name in passed_over:
-        del reads[specs.pop(name)]
+        if (one := specs.pop(name)) != spec:
+            del reads[one]
     also = frozenset().union(*reads.values())
     means = also.difference(*(names for one, names in reads.items() if not parts[one].pools))
 

@@ -13,6 +13,7 @@ import jax
 from rich.console import Console
 
 from adjax import extraction, process, surface
+from adjax.data.datasets.table import read_table
 from adjax.features import batch_size_for
 from adjax.report import write as write_report
 from experiments import evaluate, figures, hosts, judging, members, record, report, study, tensorboard, views
@@ -46,13 +47,16 @@ def run(config: Config, console: Console) -> int:
     directory = config.directory()
     if config.tensorboard:
         tensorboard.check()
+    if config.score_table is not None:
+        read_table(config.score_table)  # before hours of training
     given = study.images(config)
     config, notes = given.config, [given.note]
 
     # What is trained, on whose images; the table of members: every setting of the hyper-parameters with every trial.
     recipe, shape = members.recipe(config), given.train.images.shape[1:]
     loaded = study.load(given, recipe.supervision(shape))
-    evaluate.check(evaluate.Rule(config.threshold, config.quantile), loaded.benchmark, len(loaded.classes))
+    rule = evaluate.Rule(config.threshold, config.quantile)
+    evaluate.check(rule, loaded.benchmark, len(loaded.classes))
     built = recipe.build(shape, loaded.classes)
     settings = config.settings(dict(built.method.hparams))
     table = members.members(config, settings, loaded.benchmark.trials)
@@ -62,6 +66,7 @@ def run(config: Config, console: Console) -> int:
     if built.weights is not None and built.weights.params is None:
         notes.append("RANDOM WEIGHTS: this network was not pre-trained")
     extraction.check_scorer(built.spec)
+    evaluate.check_scorer(rule, built.spec, loaded.benchmark)
     others = judging.others(config, built)
     note = "; ".join(filter(None, notes))
     announce(console, config, loaded, table, settings, steps if built.method.step else 0, note)

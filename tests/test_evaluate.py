@@ -59,6 +59,16 @@ def test_what_would_not_fit_into_memory_is_passed_over_unless_asked_for(judge, m
     assert list(judge(pooled, pooled).scorers) == ["layers"]
 
 
+@pytest.mark.slow
+def test_the_own_scorer_is_never_passed_over(judge, monkeypatch):
+    """Though it is among those that nobody asked for by name, and takes too much."""
+    monkeypatch.setattr(evaluate, "HELD_GIB", 0)
+    own = {"max_softmax": ("max_softmax", ())}
+    judged = judge(own, own)
+    assert list(judged.passed_over) == ["max_softmax"]
+    assert len(judged.scores) == 100
+
+
 def test_only_normal_images_calibrate(judge):
     """Those that were held out are the first to be validated on; anomalies may follow."""
     judged = judge({}, ())

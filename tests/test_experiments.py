@@ -325,6 +325,8 @@ def test_named_data_set_is_never_replaced(monkeypatch, tmp_path, capsys):
         (["--shrinkage", "1.5"], "--shrinkage 1.5: must be between 0 and 1"),
         (["--lam", "-1"], "--lam -1"),
         (["--learning-rate", "nan"], "--learning-rate nan"),
+        (["--quantile", "0"], "--quantile 0 with --threshold quantile: must be above 0"),
+        (["--quantile", "1", "--threshold", "conformal"], "must be above 0 (below 1 if conformal)"),
         (["--batchsize", "3"], "--batch-size"),  # the typo hint
         (["--method", "centerlos"], "centerloss"),
     ],
@@ -349,6 +351,20 @@ def test_mistakes_on_the_command_line_are_explained(options, said, monkeypatch, 
         (["--threshold", "conformal", "--quantile", "0.995"], "takes 199 held-out images"),
         (["--threshold", "conformal", "--quantile", "0.9995"], "normal images are too few for it, give more"),
         (["--threshold", "best_f1"], "--threshold best_f1 needs labelled anomalies"),
+        (["--threshold", "logit"], "--threshold logit is of a network's own probability, and scorer 'layers_partial'"),
+        (["--threshold", "half", "--method", "classifier", "--scorer", "energy"], "and scorer 'energy' of method"),
+        (["--threshold", "logit", "--method", "deep_svdd"], "scorer 'score' of method 'deep_svdd' gives none"),
+        (
+            ["--threshold", "mean_sigma", "--scorer", "mahalanobis"],
+            "scorer 'mahalanobis' gives 9, one for each of the 9",
+        ),
+        (
+            ["--scorer", "gmm", "--scorer-options", "components=5000"],
+            "scorer 'gmm': 5000 components take at least as many",
+        ),
+        (["--hparams", "learning_rate=-1"], "--hparams learning_rate=-1: must be finite and above 0"),
+        (["--hparams", "weight_decay=0,-5"], "--hparams weight_decay=-5, 0: must be finite and at least 0"),
+        (["--score-table", "nowhere.csv"], "cannot read nowhere.csv"),
     ],
 )
 def test_a_threshold_that_the_images_cannot_give_is_refused_before_training(options, message, monkeypatch, capsys):
@@ -371,6 +387,10 @@ def test_a_threshold_that_the_images_cannot_give_is_refused_before_training(opti
         (
             ["--scorer", "knn", "--scorer-options", "kk=3"],
             "--scorer-options kk: scorer 'knn' has no option 'kk'; it has k",
+        ),
+        (
+            ["--scorer", "layers", "--scorer-options", "names=features,pool3"],
+            "scorer 'layers', names pool3: the network gives features, hidden, logits, pool1, pool2",
         ),
         (["--scorer-options", "k=3"], "--scorer-options k: scorer 'mahalanobis' has no option 'k'; it has covariance"),
         (

@@ -8,7 +8,7 @@ from adjax import _fitting, augment, data, features
 from adjax import detector as detectors
 from adjax.data.io.scratch import Scratch, StoredImages
 from adjax.data.protocols import Benchmark, Trial
-from adjax.extraction import extract, pooled_by
+from adjax.extraction import extract, pooled_by, with_layers
 from adjax.spec import FunctionSpec, Spec, resolve
 from experiments import evaluate
 
@@ -59,6 +59,20 @@ def test_whose_means_will_do():
     assert pooled_by(LAYERS) == {"features", "pool1"}
     assert pooled_by(spec("mahalanobis")) == pooled_by(spec(PLACES[0], **dict(PLACES[1]))) == frozenset()
     assert pooled_by(FunctionSpec(None, "layers", (8,), ("0",))) == frozenset()
+
+
+@pytest.mark.parametrize(
+    ("given", "names", "dims"),
+    [
+        ({"names": "features,pool1"}, ("features", "pool1"), (84, 6)),
+        ({"names": ("pool1",)}, ("pool1",), (6,)),
+        ({"names": ("pool1",), "dims": (7,)}, ("pool1",), (7,)),
+        ({}, ("features", "hidden", "logits", "pool1", "pool2"), (84, 120, 10, 6, 16)),
+    ],
+)
+def test_layers_named_in_a_string_have_the_widths_that_they_have(given, names, dims):
+    found = dict(with_layers(spec("layers", **given)).scorer_options)
+    assert (found["names"], found["dims"]) == (names, dims)
 
 
 def test_layers_are_fitted_to_means_as_to_maps(params, kept):

@@ -422,7 +422,24 @@ WRONG = {
     "another size": ({"image_shape": (9, 9, 1)}, ZEROS, None, r"must be \[N, 9, 9, 1\]"),
     "rows that are no square": ({}, ZEROS[:, :60], None, r"X of shape \(\d+, 60\)"),
     "all held out": ({"held_out": 1.0}, ZEROS, None, r"held_out=1\.0: must be a share in \[0, 1\)"),
-    "no epochs": ({"epochs": 0}, ZEROS, None, "epochs=0"),
+    "a share in words": ({"held_out": "0.2"}, ZEROS, None, "held_out='0.2': must be a share"),
+    "no epochs": ({"epochs": 0}, ZEROS, None, "epochs=0: must be a whole number, at least 1"),
+    "half an epoch": ({"epochs": 1.5}, ZEROS, None, "epochs=1.5: must be a whole number"),
+    "no images a step": ({"batch_size": 0}, ZEROS, None, "batch_size=0: must be a whole number, at least 1"),
+    "no seed": ({"seed": None}, ZEROS, None, "seed=None: must be a whole number"),
+    "a seed below zero": ({"seed": -1}, ZEROS, None, "seed=-1: must be a whole number in"),
+    "a rate below zero": (
+        {"hparams": {"learning_rate": -1}},
+        ZEROS,
+        None,
+        "learning_rate=-1: must be finite and above 0",
+    ),
+    "labels that are missing": (
+        {"method": "centerloss"},
+        ZEROS,
+        np.where(np.arange(len(ZEROS)) < 3, np.nan, np.arange(len(ZEROS)) % 2),
+        "y has no label for 3 of",
+    ),
     "another hyper-parameter": ({"hparams": {"speed": 1}}, ZEROS, None, "the method takes"),
 }
 

@@ -381,6 +381,14 @@ def test_muon_moves_each_hidden_matrix_along_its_singular_directions_alike():
     assert min(found.values()) >= 1
 
 
+def test_muon_takes_convolutions_whatever_the_number_of_classes():
+    """LeNet's first has six channels."""
+    net = models.make("lenet5", (28, 28, 1), 6)
+    state = jax.eval_shape(muon(net, 20, classes=6).init, jax.eval_shape(net.init, jax.random.key(0)))
+    moments = jax.tree.leaves(state.inner_states["matrix"])
+    assert sorted(x.shape for x in moments if x.ndim > 1) == [(5, 5, 1, 6), (5, 5, 6, 16), (120, 84), (400, 120)]
+
+
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [

@@ -58,6 +58,13 @@ surface.leave(3)
 """
 
 
+@pytest.mark.parametrize("closed", ["sys.stdout.close()", "sys.stdout = None"])
+def test_an_end_without_anywhere_to_print(closed):
+    code = f"import sys; from adjax import surface; {closed}; surface.leave(3)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (3, "")
+
+
 @pytest.mark.parametrize(
     ("given", "printed"), [((), "printed registered"), (("thread",), "printed awaited registered freed")]
 )

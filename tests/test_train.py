@@ -286,6 +286,8 @@ ONE = ([np.arange(3)], [np.zeros(3, int)])
         ({"lam": [0, 1]}, [0], *ONE, "a table of 1 members needs as many lam, not 2"),
         ({}, [0, 1], *ONE, "a table of 2 members needs as many rows, not 1"),
         ({}, [0], ONE[0], [], "a table of 1 members needs as many labels, not 0"),
+        ({"learning_rate": [0]}, [0], *ONE, "hparams learning_rate=0: must be finite and above 0"),
+        ({"lam": [np.inf]}, [0], *ONE, "hparams lam=inf: must be finite and at least 0"),
         ({}, [], [], [], "seeds are empty: give at least one"),
         (
             {},

@@ -63,7 +63,8 @@ def muon(network: Network, steps: int, warmup_steps: int = 200, *, classes: int)
 
     Args:
       network, steps, warmup_steps: as of `adamw`.
-      classes: width of the layer of logits, which is left to AdamW, as its authors do.
+      classes: width of the layer of logits, which is left to AdamW, as its authors do; a dense layer before it that is
+        as wide is, too.
 
     Returns:
       An `Optimizer`; a learning rate that suits AdamW is too low.
@@ -73,7 +74,7 @@ def muon(network: Network, steps: int, warmup_steps: int = 200, *, classes: int)
     """
 
     def kind(w: jax.Array) -> str:
-        return "matrix" if w.ndim in (2, 4) and w.shape[-1] != classes else "other"
+        return "matrix" if w.ndim == 4 or (w.ndim == 2 and w.shape[-1] != classes) else "other"
 
     matrix = optax.chain(contrib.scale_by_muon(weight_dimension_numbers=_axes), optax.stateless(_alike))
     descent = optax.partition({"matrix": matrix, "other": optax.scale_by_adam()}, partial(jax.tree.map, kind))

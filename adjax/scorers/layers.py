@@ -50,8 +50,13 @@ class State(NamedTuple):
     deviation: jax.Array
 
 
+def listed(names: str | Sequence[str]) -> tuple[str, ...]:
+    """Names of outputs, as a string separated by commas, or several."""
+    return tuple(names.split(",") if isinstance(names, str) else names)
+
+
 def layers(
-    names: Sequence[str] = ("features",),
+    names: str | Sequence[str] = ("features",),
     scorer: str | Callable[..., Scorer] = "mahalanobis",
     weights: Sequence[float] | None = None,
     dims: Sequence[int] | None = None,
@@ -61,7 +66,8 @@ def layers(
     """One scorer for each of several outputs.
 
     Args:
-      names: outputs to score, float [N, D_l], or [N, h, w, D_l], of which the mean over all places is taken.
+      names: outputs to score, float [N, D_l], or [N, h, w, D_l], of which the mean over all places is taken; as a
+        string separated by commas.
       scorer: factory of each layer's scorer, or its name in `SCORERS`; it takes an option `feature`.
       weights: w_l; all 1, if None.
       dims: D_l; None: as many as `features` has.
@@ -76,7 +82,7 @@ def layers(
     Raises:
       ValueError: no names, or not as many weights or dims.
     """
-    names = tuple(names)
+    names = listed(names)
     if not names or any(len(x) != len(names) for x in (weights, dims) if x is not None):
         raise ValueError(f"layers {names}, weights {weights}, dims {dims}: must be as many, at least 1")
     if isinstance(scorer, str):
