@@ -12,7 +12,7 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -223,7 +223,7 @@ def fit(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, batch
     Returns:
       The scorer's state: `finalize` of the statistics that `gather` returns.
     """
-    return scorer.finalize(gather(scorer, outputs, labels, classes, batch_size))
+    return jax.jit(scorer.finalize)(gather(scorer, outputs, labels, classes, batch_size))
 
 
 def gather(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, batch_size: int | None = None) -> PyTree:
@@ -266,10 +266,16 @@ def gather(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, ba
         x = jnp.pad(x, [(0, chunks * size - n)] + [(0, 0)] * (x.ndim - 1))
         return x.reshape(chunks, size, *x.shape[1:])
 
-    def body(stats: PyTree, chunk: tuple) -> tuple[PyTree, None]:
-        return scorer.update(stats, *chunk), None
-
     parts = (jax.tree.map(chunked, dict(outputs)), chunked(labels), chunked(jnp.ones(n, bool)))
     with naming(outputs):
-        stats, _ = lax.scan(body, scorer.start(outputs, classes), parts)
-    return stats
+        return _loop(scorer.update)(scorer.start(outputs, classes), parts)
+
+
+@lru_cache(maxsize=32)  # few, since what a scorer closes over is kept with it
+def _loop(update: Callable[..., PyTree]) -> Callable[[PyTree, tuple], PyTree]:
+    """A scorer's update, chunk by chunk, as one function, so that fits of the same shapes are compiled once."""
+
+    def body(stats: PyTree, chunk: tuple) -> tuple[PyTree, None]:
+        return update(stats, *chunk), None
+
+    return jax.jit(lambda stats, chunks: lax.scan(body, stats, chunks)[0])
