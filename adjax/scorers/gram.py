@@ -152,7 +152,7 @@ def gram(
         return jnp.stack([part.sum(-1) for part in jnp.split(each, ends, -1)])
 
     def _flat(outputs: Outputs) -> dict[str, jax.Array]:
-        return {name: outputs[name].reshape(outputs[name].shape[0], -1) for name in names}
+        return {name: lax.collapse(outputs[name], 1) for name in names}
 
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         own = place_of_highest(read(outputs, least=2))
@@ -166,7 +166,7 @@ def gram(
 
 def _roots(x: jax.Array, powers: Sequence[int]) -> list[jax.Array]:
     """G of each power, float32[N, C], of features [N, C] or [N, h, w, C]."""
-    x = x.reshape(x.shape[0], -1, x.shape[-1])
+    x = lax.collapse(x, 1, -1)
     channel = lax.stop_gradient(jnp.abs(x).max(1, keepdims=True))  # G is the same whatever x is divided by
     largest = channel.max(-1, keepdims=True)
     by_channel, by_largest = (x / jnp.where(size > 0, size, 1) for size in (channel, largest))
