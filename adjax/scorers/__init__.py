@@ -20,7 +20,7 @@ from jax import lax
 
 from adjax import factories
 from adjax.scorers._blocks import blocked
-from adjax.scorers._given import check_labels, naming
+from adjax.scorers._given import check_labels, check_outputs, check_sizes, naming, narrowed
 from adjax.scorers._suite import OF_LAYERS, feeds, needed, suite
 from adjax.scorers.adascale import adascale, perturbed_trivially
 from adjax.scorers.ash import ash
@@ -222,6 +222,9 @@ def fit(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, batch
 
     Returns:
       The scorer's state: `finalize` of the statistics that `gather` returns.
+
+    Raises:
+      ValueError: as of `gather`.
     """
     return jax.jit(scorer.finalize)(gather(scorer, outputs, labels, classes, batch_size))
 
@@ -241,10 +244,12 @@ def gather(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, ba
       The scorer's statistics.
 
     Raises:
-      ValueError: no rows, arrays that differ in how many they have, labels that are no integers, or an output missing
-        that the scorer takes.
+      ValueError: no rows, arrays that differ in how many they have, outputs that are no arrays, labels that are no
+        integers [N], an output missing that the scorer takes, or classes or batch_size < 1.
     """
+    check_outputs(outputs)
     check_labels(labels)
+    check_sizes(classes, batch_size)
     n = len(labels)
     if n < 1:
         raise ValueError("no image to fit a scorer to: give at least 1")
@@ -252,13 +257,13 @@ def gather(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, ba
         if len(x) != n:
             raise ValueError(f"{name} of {len(x)} images and labels of {n}: must be as many")
     if batch_size is None:
-        each = max(x.size // n for x in outputs.values()) * 4
+        each = max((x.size // n for x in outputs.values()), default=0) * 4
         batch_size = max(_CHUNK_BYTES // max(each, 1), _LEAST_CHUNK)
-    chunks = -(-n // batch_size)
+    labels, chunks = jnp.asarray(narrowed(labels, classes)), -(-n // batch_size)
     if chunks == 1:  # a loop of one pass would take up to twice as long on a CPU
         update = jax.jit(scorer.update)
         with naming(outputs):
-            return update(scorer.start(outputs, classes), dict(outputs), jnp.asarray(labels), jnp.ones(n, bool))
+            return update(scorer.start(outputs, classes), dict(outputs), labels, jnp.ones(n, bool))
     size = -(-n // chunks)
 
     def chunked(x: jax.Array) -> jax.Array:
