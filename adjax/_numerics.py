@@ -90,7 +90,7 @@ def top_mean(maps: jax.Array, share: float) -> jax.Array:
     Returns:
       float[N]; NaN for a map with a NaN.
     """
-    flat = maps.reshape(maps.shape[0], -1)
+    flat = lax.collapse(maps, 1)
     count = max(round(share * flat.shape[1]), 1)
     found = flat.max(1) if count == 1 else lax.top_k(flat, count)[0].mean(1)
     return jnp.where(jnp.isnan(flat).any(1), jnp.nan, found)

@@ -35,6 +35,7 @@ def conformal(scores: Float[ArrayLike, " n"], alpha: float) -> Float[Array, ""]:
     References:
       Vovk, Gammerman & Shafer 2005; Bates et al. 2023, "Testing for outliers with conformal p-values".
     """
+    check_number("alpha", alpha, "false positive rate")
     scores = jnp.asarray(scores, jnp.float32)
     n = scores.shape[0]
     if not 0 < alpha < 1:
@@ -43,6 +44,21 @@ def conformal(scores: Float[ArrayLike, " n"], alpha: float) -> Float[Array, ""]:
         raise ValueError(f"n={n} normal images can't guarantee alpha={alpha}: {least} are needed (n >= 1/alpha - 1)")
     flagged = math.floor((n + 1) * alpha * (1 + 1e-12))
     return jnp.sort(jnp.where(jnp.isnan(scores), jnp.inf, scores))[n - flagged]
+
+
+def check_number(name: str, value: Any, what: str) -> None:
+    """Refuses None, and text that was never read as a number.
+
+    Args:
+      name: of the argument.
+      value: of it.
+      what: it is, in words.
+
+    Raises:
+      ValueError: it is no number.
+    """
+    if value is None or isinstance(value, str | bytes):
+        raise ValueError(f"{name}={value!r}: the {what} must be a number between 0 and 1")
 
 
 def needed(alpha: float) -> int:
@@ -89,7 +105,8 @@ def threshold_interval(scores: Float[ArrayLike, " n"], alpha: float, confidence:
     """
     from scipy.stats import binom, chi2  # when called: they take a quarter of a second
 
-    for name, value in (("alpha", alpha), ("confidence", confidence)):
+    for name, value, what in (("alpha", alpha, "false positive rate"), ("confidence", confidence, "confidence")):
+        check_number(name, value, what)
         if not 0 < value < 1:
             raise ValueError(f"{name}={value}: must lie between 0 and 1")
     scores = jnp.asarray(scores, jnp.float32)

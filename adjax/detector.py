@@ -24,6 +24,7 @@ from jax.typing import ArrayLike
 from adjax import crossfit, features, thresholds
 from adjax._fitting import check_enough, fit_outputs, fit_streamed, no_distance, sigma_level
 from adjax.augment import Normalise
+from adjax.conformal import check_number
 from adjax.data.io import preprocessing, reading
 from adjax.data.io.preprocessing import Preprocessing
 from adjax.data.io.scratch import Images, StoredImages, held
@@ -193,7 +194,12 @@ class Detector:
 
     def with_quantile(self, level: float = 0.975) -> Detector:
         """The same detector with each class's threshold at that quantile of its own training distances, as in the
-        center-loss paper; of its out-of-fold ones in cross-fitting."""
+        center-loss paper; of its out-of-fold ones in cross-fitting.
+
+        Raises:
+          ValueError: level outside of (0, 1].
+        """
+        check_number("level", level, "quantile level")
         if not 0 < level <= 1:
             raise ValueError(f"quantile level {level} must lie in (0, 1]")
         return dataclasses.replace(self, threshold=jnp.asarray(level, jnp.float32))
@@ -207,8 +213,7 @@ class Detector:
           ValueError: alpha outside of (0, 1), or too few held-out normal images to promise it; says how many
             it takes.
         """
-        if alpha is None or isinstance(alpha, str | bytes):
-            raise ValueError(f"alpha={alpha!r}: the false positive rate must be a number between 0 and 1")
+        check_number("alpha", alpha, "false positive rate")
         return dataclasses.replace(self, threshold=thresholds.conformal(self.calibration_scores, alpha))
 
     def save(self, directory: str | os.PathLike) -> None:

@@ -27,6 +27,7 @@ from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, ArrayLike, Bool, Float, Int, Shaped
 
@@ -90,6 +91,16 @@ def _rank(scores: Scores, labels: Labels, mask: Mask) -> _Ranks:
     return _Ranks(*member, *below, *upto, *total)
 
 
+def _check_level(level: float) -> None:
+    """Refuses a coverage that is none, such as 95.
+
+    Raises:
+      ValueError: with it.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level={level}: must lie in (0, 1), such as 0.95")
+
+
 def _mean(values: Array, where: Array, count: Array) -> Scalar:
     """Mean of whole numbers in [0, 2^32), exact but for rounding: four limbs, each summed as integers."""
     values = jnp.where(where, values, 0).astype(jnp.uint32)
@@ -151,7 +162,6 @@ def aupr(scores: Scores, labels: Labels, mask: Mask = None) -> Scalar:
     return _defined(_mean(precision * 2.0**30, r.anomalous, r.anomalies) / 2.0**30, r)
 
 
-@partial(jax.jit, static_argnames="positive")
 def fpr_at_tpr(
     scores: Scores,
     labels: Labels,
@@ -180,11 +190,18 @@ def fpr_at_tpr(
       positive: the class whose recall is fixed.
 
     Returns:
-      float32 in [0, 1]; NaN if either class is absent.
+      float32 in [0, 1]; NaN if either class is absent, or for a traced `tpr` out of range.
 
     Raises:
-      ValueError: another `positive`.
+      ValueError: another `positive`, or `tpr` out of range.
     """
+    if not isinstance(tpr, jax.core.Tracer) and not 0 < np.asarray(tpr) <= 1:
+        raise ValueError(f"tpr={tpr}: must lie in (0, 1], such as 0.95")
+    return _fpr_at_tpr(scores, labels, mask, tpr, positive)
+
+
+@partial(jax.jit, static_argnames="positive")
+def _fpr_at_tpr(scores: Scores, labels: Labels, mask: Mask, tpr: float | Scalar, positive: str) -> Scalar:
     r = _rank(scores, labels, mask)
     if positive == "normal":
         right, positives, wrong, negatives = r.normal_upto, r.normals, r.anomalous_upto, r.anomalies
@@ -197,7 +214,8 @@ def fpr_at_tpr(
     part = jnp.round(tpr * 10_000).astype(jnp.int32)
     needed = positives // 10_000 * part - (-(positives % 10_000) * part) // 10_000
     wrong = jnp.min(jnp.where(right >= needed, wrong, negatives))
-    return _defined(wrong.astype(jnp.float32) / negatives.astype(jnp.float32), r)
+    share = wrong.astype(jnp.float32) / negatives.astype(jnp.float32)
+    return _defined(jnp.where((tpr > 0) & (tpr <= 1), share, jnp.nan), r)
 
 
 def accuracy(pred: Labels, labels: Labels, mask: Mask = None) -> Scalar:
@@ -278,9 +296,13 @@ def auroc_interval(scores: Scores, labels: Labels, mask: Mask = None, *, level: 
     Returns:
       `Interval(value, low, high)`; NaN limits where a class has fewer than two images.
 
+    Raises:
+      ValueError: level out of range.
+
     References:
       DeLong, DeLong & Clarke-Pearson 1988; Sun & Xu 2014 (the mid-rank form).
     """
+    _check_level(level)
     r = _rank(scores, labels, mask)
     value = _auroc(r)
     m, n = r.anomalies.astype(jnp.float32), r.normals.astype(jnp.float32)
@@ -316,12 +338,19 @@ def bootstrap(
       labels: int or bool [n]; resampling is within equal labels, so both classes stay present.
       mask: bool[n], False for padding.
       level: coverage, in (0, 1).
-      resamples: number of draws.
-      at_once: draws held in memory at a time; 1 is flat memory, more is faster on accelerators.
+      resamples: number of draws, ≥ 1.
+      at_once: draws held in memory at a time, ≥ 1; 1 is flat memory, more is faster on accelerators.
 
     Returns:
       `Interval(value, low, high)`, the value being that of the data themselves; each of the shape of `metric`.
+
+    Raises:
+      ValueError: level, resamples or at_once out of range.
     """
+    _check_level(level)
+    for name, count in (("resamples", resamples), ("at_once", at_once)):
+        if count < 1:
+            raise ValueError(f"{name}={count}: must be at least 1")
     data = tuple(jnp.asarray(x) for x in (scores, labels, mask) if x is not None)
     strata = data[1].astype(jnp.int32)
     if mask is not None:

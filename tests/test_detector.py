@@ -156,6 +156,9 @@ def test_a_conformal_threshold_that_would_promise_too_much_is_refused(digits):
     for alpha in (0, 1, -1, float("nan"), "0.1", None):
         with pytest.raises(ValueError, match="alpha"):
             digits.trained.with_false_positive_rate(alpha)
+    for level in (None, ".9"):
+        with pytest.raises(ValueError, match=f"level={level!r}: the quantile level must be a number"):
+            digits.trained.with_quantile(level)
 
 
 def test_p_values_count_held_out_images_at_least_as_anomalous(digits):

@@ -226,6 +226,30 @@ def test_fpr_refuses_a_convention_that_is_none():
         metrics.fpr_at_tpr(np.arange(2.0), np.arange(2), positive="ood")  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("tpr", [95.0, 0.0, -0.1, np.nan])
+def test_a_tpr_that_is_no_share_is_refused_or_where_it_is_traced_nan(tpr):
+    rows = np.arange(4, dtype=np.float32), np.array([0, 1, 0, 1])
+    with pytest.raises(ValueError, match=rf"tpr={tpr}: must lie in \(0, 1\]"):
+        metrics.fpr_at_tpr(*rows, tpr=tpr)
+    with pytest.raises(ValueError, match="tpr="):
+        metrics.fpr_at_tpr(*rows, tpr=jnp.float32(tpr))
+    traced = jax.jit(lambda tpr: metrics.fpr_at_tpr(*rows, tpr=tpr))
+    assert np.isnan(traced(tpr))
+    assert traced(1.0) == 0.5
+
+
+def test_levels_and_counts_that_are_none_are_refused():
+    rows, key = (np.arange(4, dtype=np.float32), np.array([0, 1, 0, 1])), jax.random.key(0)
+    for level in (95.0, 0.0, 1.0, np.nan):
+        with pytest.raises(ValueError, match=rf"level={level}: must lie in \(0, 1\)"):
+            metrics.auroc_interval(*rows, level=level)
+        with pytest.raises(ValueError, match=rf"level={level}: must lie in \(0, 1\)"):
+            metrics.bootstrap(metrics.auroc, key, *rows, level=level)
+    for name in ("resamples", "at_once"):
+        with pytest.raises(ValueError, match=f"{name}=0: must be at least 1"):
+            metrics.bootstrap(metrics.auroc, key, *rows, **{name: 0})
+
+
 def test_tpr_needs_no_image_too_many():
     for n in range(20, 500, 20):
         scores, labels, mask = np.arange(1000), np.tile([0, 1], 500), np.arange(1000) < 2 * n

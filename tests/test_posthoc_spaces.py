@@ -178,6 +178,15 @@ def test_the_expected_deviation_is_that_of_images_held_out(part):
     np.testing.assert_allclose(found, truth, rtol=1e-3, atol=1e-4 * truth.max())
 
 
+def test_the_same_images_are_held_out_whatever_the_chunks_and_the_compiler():
+    """G of an image has other last bits in each program."""
+    rng = np.random.default_rng(0)
+    x, z = (rng.normal(size=(1000, width)).astype(np.float32) for width in (16, K))
+    scorer, labels = scorers.make("gram", capacity=20), np.arange(1000, dtype=np.int32) % K
+    whole, parts = (scorers.fit(scorer, {"features": x, "logits": z}, labels, K, size) for size in (None, 250))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), whole, parts)
+
+
 def test_gram_matrices_of_maps_and_of_several_layers():
     rng = np.random.default_rng(3)
     known, query = (np.maximum(rng.normal(size=(n, 3, 2, 5)), 0).astype(np.float32) for n in (N, 40))

@@ -148,6 +148,14 @@ def test_an_image_alone_has_the_score_that_it_has_among_others(name):
     np.testing.assert_allclose(alone, all_at_once[:1], rtol=1e-5, atol=1e-5)
 
 
+@each_scorer
+def test_no_images_have_no_scores(name):
+    tool, (x, y) = tools(name), images()
+    scores, distances = jax.eval_shape(tool.both, jax.eval_shape(tool.fit, x, y), jax.eval_shape(outputs, x[:0]))
+    assert scores.shape == (0,)
+    assert distances.shape[0] == 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", THOROUGH)
 def test_a_plain_fit_is_a_jitted_one(name):

@@ -79,7 +79,7 @@ def test_a_stream_of_nothing_or_of_unlike_lengths_is_refused():
             scorers.fit_stream(scorers.make("center"), given, D, K)
     with pytest.raises(ValueError, match="features of 9 images and labels of 8"):
         scorers.fit_stream(scorers.make("center"), [({"features": X[:9]}, Y[:8])], D, K)
-    with pytest.raises(ValueError, match="batch size 0"):
+    with pytest.raises(ValueError, match="batch_size=0"):
         scorers.fit_stream(scorers.make("center"), batches(), D, K, batch_size=0)
 
 
@@ -93,6 +93,7 @@ def test_a_stream_of_nothing_or_of_unlike_lengths_is_refused():
         ("center", ({"features": X}, None), "labels are None: must be int[N]"),
         ("center", ({"features": X}, Y.astype(np.float32)), "labels are float32: must be int[N]"),
         ("center", ({"features": X}, ["cat"] * N), "labels are <U3: must be int[N]"),
+        ("center", ({"features": X}, Y[:, None]), "labels [700, 1]: must be [N]"),
     ],
 )
 def test_what_is_missing_from_a_fit_is_named(name, batch, said):
@@ -181,6 +182,41 @@ def test_eight_devices_are_one():
     """Sums, samples and places, over eight devices inside of `jax.shard_map`, against one device's fit."""
     names = ["center", "kl_matching", "knn", "layers", "mahalanobis", "padim"]
     assert fitted_by_eight(*names) == names
+
+
+@pytest.mark.parametrize(
+    ("outputs", "labels", "sizes", "said"),
+    [
+        ({"features": X}, Y, (K, 0), "batch_size=0: must be at least 1"),
+        ({"features": X}, Y, (K, -1), "batch_size=-1: must be at least 1"),
+        ({"features": X}, Y, (0, 7), "classes=0: must be at least 1"),
+        ({"features": X}, Y[:, None], (K, 7), "labels [700, 1]: must be [N]"),
+        ({"features": X.tolist()}, Y, (K, None), "outputs['features'] is list: must be an array [N, ...]"),
+        (X, Y, (K, None), "outputs are ndarray: must be named arrays"),
+        ({}, Y, (K, None), "this scorer takes an output 'features', and there are none"),
+    ],
+)
+def test_what_can_not_be_fitted_is_said(outputs, labels, sizes, said):
+    scorer = scorers.make("mahalanobis")
+    with pytest.raises(ValueError, match=re.escape(said)):
+        scorers.fit(scorer, outputs, labels, *sizes)
+    if sizes[1] is not None and isinstance(outputs, dict):
+        with pytest.raises(ValueError, match=re.escape(said)):
+            scorers.statistics(scorer, [(outputs, labels)], D, *sizes)
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.int64, np.uint64])
+def test_labels_of_any_integers_that_are_no_class_count_for_nothing(dtype):
+    """In int32, 2^32 would be class 0."""
+    scorer, odd, kept = scorers.make("mahalanobis"), Y.astype(dtype), np.arange(N) % 5 > 0
+    odd[~kept] = min(2**32, np.iinfo(dtype).max)
+    whole = scorers.fit(scorer, {"features": X[kept]}, Y[kept], K)
+    one, many = (scorers.fit(scorer, {"features": X}, odd, K, size) for size in (None, 100))
+    streamed = scorers.fit_stream(scorer, [({"features": X}, odd)], D, K)
+    traced = jax.jit(lambda y: scorers.fit(scorer, {"features": X}, y, K))(np.where(kept, Y, 99).astype(np.int8))
+    for state in (one, many, streamed, traced):
+        both = (scorer.score(x, {"features": X}) for x in (state, whole))
+        np.testing.assert_allclose(*both, rtol=1e-3)
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """Thresholds against NumPy quantiles, the paper's rule, brute force and simulated guarantees."""
 
+import inspect
 import math
 from fractions import Fraction
 from statistics import NormalDist
@@ -308,6 +309,13 @@ def test_conformal_is_the_smallest_that_may_be(alpha):
 def test_conformal_refuses_a_rate_that_is_none(alpha):
     with pytest.raises(ValueError, match="alpha"):
         conformal(np.zeros(100, np.float32), alpha)
+
+
+@pytest.mark.parametrize("alpha", ["0.05", None])
+def test_a_rate_that_is_no_number_is_refused_where_no_beartype_does(alpha):
+    for function in map(inspect.unwrap, (conformal, t.threshold_interval)):
+        with pytest.raises(ValueError, match=f"alpha={alpha!r}: the false positive rate must be a number"):
+            function(np.zeros(100, np.float32), alpha)
 
 
 def test_conformal_keeps_its_promise_where_a_quantile_does_not():

@@ -1,10 +1,14 @@
-"""A network is constructed and traced once in a process, whatever asks for it."""
+"""A network is constructed and traced once in a process, whatever asks for it, and a scorer's fit."""
+
+import gc
+import weakref
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from adjax import localise, methods, models
+from adjax import localise, methods, models, scorers
 from adjax.extraction import extractor, shapes
 from adjax.features import batch_size_for
 from adjax.models.lenet import LeNet5
@@ -64,6 +68,34 @@ def test_shapes_of_parameters_are_those_of_their_draws(method):
     assert jax.tree.map(lambda x: (x.shape, x.dtype), params_of(spec)) == jax.tree.map(
         lambda x: (x.shape, x.dtype), expected
     )
+
+
+@pytest.mark.parametrize("batch_size", [None, 7])
+def test_fits_of_one_scorer_to_the_same_shapes_are_traced_once_and_keep_no_data(batch_size):
+    scorer, calls = scorers.make("center"), []
+
+    def update(stats, *rows):
+        calls.append("update")
+        return scorer.update(stats, *rows)
+
+    def finalize(stats):
+        calls.append("finalize")
+        return scorer.finalize(stats)
+
+    counting, rows = scorer._replace(update=update, finalize=finalize), np.ones((20, 3), np.float32)
+
+    def fit(labels, x):
+        return scorers.fit(counting, {"features": x}, labels, 1, batch_size)
+
+    for form, labels in (fit, np.zeros(20, np.int32)), (jax.vmap(fit, (0, None)), np.zeros((2, 20), np.int32)):
+        form(labels, rows)
+        calls.clear()
+        alive = weakref.ref(given := jnp.asarray(rows))
+        form(labels, given)
+        assert not calls
+        del given
+        gc.collect()
+        assert alive() is None
 
 
 def test_another_module_by_the_name_or_another_option_is_another_network(monkeypatch):

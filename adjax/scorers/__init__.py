@@ -12,7 +12,7 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from jax import lax
 
 from adjax import factories
 from adjax.scorers._blocks import blocked
-from adjax.scorers._given import check_labels, naming
+from adjax.scorers._given import check_labels, check_outputs, check_sizes, naming, narrowed
 from adjax.scorers._suite import OF_LAYERS, feeds, needed, suite
 from adjax.scorers.adascale import adascale, perturbed_trivially
 from adjax.scorers.ash import ash
@@ -222,8 +222,11 @@ def fit(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, batch
 
     Returns:
       The scorer's state: `finalize` of the statistics that `gather` returns.
+
+    Raises:
+      ValueError: as of `gather`.
     """
-    return scorer.finalize(gather(scorer, outputs, labels, classes, batch_size))
+    return jax.jit(scorer.finalize)(gather(scorer, outputs, labels, classes, batch_size))
 
 
 def gather(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, batch_size: int | None = None) -> PyTree:
@@ -241,10 +244,12 @@ def gather(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, ba
       The scorer's statistics.
 
     Raises:
-      ValueError: no rows, arrays that differ in how many they have, labels that are no integers, or an output missing
-        that the scorer takes.
+      ValueError: no rows, arrays that differ in how many they have, outputs that are no arrays, labels that are no
+        integers [N], an output missing that the scorer takes, or classes or batch_size < 1.
     """
+    check_outputs(outputs)
     check_labels(labels)
+    check_sizes(classes, batch_size)
     n = len(labels)
     if n < 1:
         raise ValueError("no image to fit a scorer to: give at least 1")
@@ -252,13 +257,13 @@ def gather(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, ba
         if len(x) != n:
             raise ValueError(f"{name} of {len(x)} images and labels of {n}: must be as many")
     if batch_size is None:
-        each = max(x.size // n for x in outputs.values()) * 4
+        each = max((x.size // n for x in outputs.values()), default=0) * 4
         batch_size = max(_CHUNK_BYTES // max(each, 1), _LEAST_CHUNK)
-    chunks = -(-n // batch_size)
+    labels, chunks = jnp.asarray(narrowed(labels, classes)), -(-n // batch_size)
     if chunks == 1:  # a loop of one pass would take up to twice as long on a CPU
         update = jax.jit(scorer.update)
         with naming(outputs):
-            return update(scorer.start(outputs, classes), dict(outputs), jnp.asarray(labels), jnp.ones(n, bool))
+            return update(scorer.start(outputs, classes), dict(outputs), labels, jnp.ones(n, bool))
     size = -(-n // chunks)
 
     def chunked(x: jax.Array) -> jax.Array:
@@ -266,10 +271,16 @@ def gather(scorer: Scorer, outputs: Outputs, labels: jax.Array, classes: int, ba
         x = jnp.pad(x, [(0, chunks * size - n)] + [(0, 0)] * (x.ndim - 1))
         return x.reshape(chunks, size, *x.shape[1:])
 
-    def body(stats: PyTree, chunk: tuple) -> tuple[PyTree, None]:
-        return scorer.update(stats, *chunk), None
-
     parts = (jax.tree.map(chunked, dict(outputs)), chunked(labels), chunked(jnp.ones(n, bool)))
     with naming(outputs):
-        stats, _ = lax.scan(body, scorer.start(outputs, classes), parts)
-    return stats
+        return _loop(scorer.update)(scorer.start(outputs, classes), parts)
+
+
+@lru_cache(maxsize=32)  # few, since what a scorer closes over is kept with it
+def _loop(update: Callable[..., PyTree]) -> Callable[[PyTree, tuple], PyTree]:
+    """A scorer's update, chunk by chunk, as one function, so that fits of the same shapes are compiled once."""
+
+    def body(stats: PyTree, chunk: tuple) -> tuple[PyTree, None]:
+        return update(stats, *chunk), None
+
+    return jax.jit(lambda stats, chunks: lax.scan(body, stats, chunks)[0])

@@ -1,9 +1,9 @@
 """A bounded sample of rows that is the same whatever the order, the chunking or the merging.
 
-Each row has a hash of its own bytes, and the `capacity` rows with the lowest hashes are kept ("bottom-k", Cohen &
-Kaplan, 2007). The lowest of a union are among the lowest of its parts, so samples merge exactly; and a hash knows
-nothing of what a row means, so they are a random sample, without replacement, of the different rows. Equal rows have
-equal hashes: they are kept or left out together.
+Each row has a hash of its own bytes, or of those that it was computed from, and the `capacity` rows with the lowest
+hashes are kept ("bottom-k", Cohen & Kaplan, 2007). The lowest of a union are among the lowest of its parts, so samples
+merge exactly; and a hash knows nothing of what a row means, so they are a random sample, without replacement, of the
+different rows. Equal rows have equal hashes: they are kept or left out together.
 """
 
 from __future__ import annotations
@@ -52,7 +52,12 @@ def init(capacity: int, dim: int, classes: int) -> Sample:
 
 
 def update(
-    sample: Sample, x: jax.Array, labels: jax.Array, mask: jax.Array, sources: jax.Array | None = None
+    sample: Sample,
+    x: jax.Array,
+    labels: jax.Array,
+    mask: jax.Array,
+    sources: jax.Array | None = None,
+    known_by: jax.Array | None = None,
 ) -> Sample:
     """Adds rows; those not finite or beyond 1e15 are ignored.
 
@@ -62,6 +67,8 @@ def update(
       labels: int[N], 0 … K−1; other rows are ignored.
       mask: bool[N], rows that count.
       sources: uint32[N], what each came from, not 0.
+      known_by: float[N, E], what the rows were computed from, and are hashed by: each compiled program may round them
+        otherwise. None: the rows themselves.
 
     Returns:
       The `Sample` of all rows so far.
@@ -70,7 +77,7 @@ def update(
     classes = sample.counts.size
     keep = mask & (labels >= 0) & (labels < classes) & (jnp.abs(x) <= _LIMIT).all(-1)
     x = jnp.where(keep[:, None] & (x != 0), x, 0)  # −0 is 0
-    hashes = jnp.where(keep[:, None], _hash(x), jnp.uint32(_LAST))
+    hashes = jnp.where(keep[:, None], _hash(x if known_by is None else known_by), jnp.uint32(_LAST))
     counts = jnp.where(keep[:, None], jax.nn.one_hot(labels, classes, dtype=jnp.float32), 0).sum(0)
     sources = jnp.zeros(len(x), jnp.uint32) if sources is None else sources
     return merge(sample, Sample(x, hashes, counts, jnp.where(keep, sources, 0)))
@@ -119,7 +126,7 @@ def source_of(x: jax.Array) -> jax.Array:
     Returns:
       uint32[N], not 0.
     """
-    return jnp.maximum(_hash(x.astype(jnp.float32).reshape(x.shape[0], -1))[:, 0], 1)
+    return jnp.maximum(_hash(lax.collapse(x, 1))[:, 0], 1)
 
 
 def holds(sample: Sample, x: jax.Array) -> jax.Array:
@@ -132,8 +139,7 @@ def holds(sample: Sample, x: jax.Array) -> jax.Array:
     Returns:
       bool[N].
     """
-    x = x.astype(jnp.float32)
-    hashes, highest = _hash(jnp.where(x != 0, x, 0)), sample.hashes[-1]
+    hashes, highest = _hash(x), sample.hashes[-1]
     return (hashes[:, 0] < highest[0]) | ((hashes[:, 0] == highest[0]) & (hashes[:, 1] <= highest[1]))
 
 
@@ -147,13 +153,13 @@ def drawn(x: jax.Array, share: float) -> jax.Array:
     Returns:
       bool[N].
     """
-    x = x.astype(jnp.float32)
-    return _hash(jnp.where(x != 0, x, 0))[:, 0] < jnp.uint32(int(share * 2**32))
+    return _hash(x)[:, 0] < jnp.uint32(int(share * 2**32))
 
 
 def _hash(x: jax.Array) -> jax.Array:
-    """float32[N, D] -> uint32[N, 2], from the bits of all D and their places."""
-    bits = lax.bitcast_convert_type(x, jnp.uint32)
+    """float[N, D] -> uint32[N, 2], from the bits of all D in float32 and their places; −0 is 0."""
+    x = x.astype(jnp.float32)
+    bits = lax.bitcast_convert_type(jnp.where(x != 0, x, 0), jnp.uint32)
     place = jnp.arange(x.shape[1], dtype=jnp.uint32)[None] + 1
     words = [_mixed(_mixed(bits ^ (place * jnp.uint32(s))).sum(-1, dtype=jnp.uint32) ^ jnp.uint32(s)) for s in _SALTS]
     return jnp.stack(words, -1)

@@ -115,7 +115,7 @@ def _first(near: jax.Array) -> jax.Array:
     A CPU compares strips lane by lane, and looks for a place in the highest of them and in what lies there in each
     strip; `argmax` and `top_k` of the whole go number by number.
     """
-    strips = near.reshape(len(near), _STRIPS, -1)
+    strips = near.reshape(len(near), _STRIPS, near.shape[1] // _STRIPS)
     best = strips.max(1).argmax(-1)
     strip = jnp.take_along_axis(strips, best[:, None, None], 2)[:, :, 0].argmax(-1)
     return (strip * strips.shape[2] + best).astype(jnp.int32)

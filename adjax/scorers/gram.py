@@ -6,8 +6,8 @@
 with m and M the smallest and the largest G of training images of the same class, for each layer l, power p and channel
 i. Sastry & Oore, "Detecting out-of-distribution examples with Gram matrices" (ICML 2020). As in the authors' code, rows
 of the matrix are summed, roots keep their sign, and 1e−6 is added to m and M where they divide. E[δ_l] is the mean over
-training images that m and M were not found from: a tenth of them, chosen by their own bytes
-(`adjax.scorers._reservoir`), so that the fit is one pass.
+training images that m and M were not found from: a tenth of them, chosen by the bytes of these outputs
+(`adjax.scorers._reservoir`), so that the fit is one pass. G itself has other last bits in another chunk's program.
 
 The sum over j is taken first: nothing of the size of the matrix is made. Channels are divided by their largest value
 before f^p f^p, which is f^20, is taken.
@@ -115,17 +115,17 @@ def gram(
         if z.shape[-1] != classes:
             raise ValueError(f"{z.shape[-1]} logits for {classes} classes: Gram needs one for each")
         keep = mask & (labels >= 0) & (labels < classes)
-        for x in _flat(outputs).values():
-            keep = keep & (jnp.abs(x) <= LIMIT).all(-1)
+        given = jnp.concatenate(list(_flat(outputs).values()), -1, dtype=jnp.float32)
+        keep = keep & (jnp.abs(given) <= LIMIT).all(-1)
         own = place_of_highest(z) if by == "predicted" else labels
         rows = jnp.concatenate([*layers(outputs), own[:, None]], -1, dtype=jnp.float32)
         rows = jnp.where(keep[:, None], rows, 0)
-        aside = _reservoir.drawn(rows, held_out)
+        aside = _reservoir.drawn(given, held_out)
         group = jnp.where(keep & ~aside, own, classes)  # the last one is thrown away
         least = jax.ops.segment_min(rows[:, :-1], group, classes + 1)[:-1]
         most = jax.ops.segment_max(rows[:, :-1], group, classes + 1)[:-1]
         count = jax.nn.one_hot(group, classes, dtype=jnp.float32).sum(0)
-        one = _reservoir.update(stats.held_out, rows, own, keep & aside)
+        one = _reservoir.update(stats.held_out, rows, own, keep & aside, known_by=given)
         return Stats(stats.counts + count, jnp.minimum(stats.least, least), jnp.maximum(stats.most, most), one)
 
     def merge(a: Stats, b: Stats) -> Stats:
@@ -152,7 +152,7 @@ def gram(
         return jnp.stack([part.sum(-1) for part in jnp.split(each, ends, -1)])
 
     def _flat(outputs: Outputs) -> dict[str, jax.Array]:
-        return {name: outputs[name].reshape(outputs[name].shape[0], -1) for name in names}
+        return {name: lax.collapse(outputs[name], 1) for name in names}
 
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         own = place_of_highest(read(outputs, least=2))
@@ -166,7 +166,7 @@ def gram(
 
 def _roots(x: jax.Array, powers: Sequence[int]) -> list[jax.Array]:
     """G of each power, float32[N, C], of features [N, C] or [N, h, w, C]."""
-    x = x.reshape(x.shape[0], -1, x.shape[-1])
+    x = lax.collapse(x, 1, -1)
     channel = lax.stop_gradient(jnp.abs(x).max(1, keepdims=True))  # G is the same whatever x is divided by
     largest = channel.max(-1, keepdims=True)
     by_channel, by_largest = (x / jnp.where(size > 0, size, 1) for size in (channel, largest))

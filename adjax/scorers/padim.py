@@ -10,12 +10,14 @@ has its own Gaussians, see `adjax.scorers._layered`; the paper has one of all la
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float
 
 from adjax._numerics import averaged, check_top, highest, top_mean
@@ -148,7 +150,7 @@ def padim(
 
     def maps(state: State, outputs: Outputs) -> Float[Array, "N ..."]:
         x = outputs[feature]
-        found = padim_maps(state, x if grid is None else x.reshape(x.shape[0], *grid, -1))
+        found = padim_maps(state, x if grid is None else _on_grid(x, grid))
         return averaged(found) if smooth else found
 
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
@@ -156,8 +158,8 @@ def padim(
 
     def unseen_maps(stats: Stats, state: State, outputs: Outputs, labels: jax.Array) -> jax.Array:
         x = outputs[feature]
-        x = (x if grid is None else x.reshape(x.shape[0], *grid, -1)).astype(jnp.float32)
-        one, flat = jnp.zeros_like(labels), x.reshape(x.shape[0], -1, x.shape[-1])
+        x = (x if grid is None else _on_grid(x, grid)).astype(jnp.float32)
+        one, flat = jnp.zeros_like(labels), lax.collapse(x, 1, -1)
         chosen = _chosen(flat, state.channels, state.places.origin.shape[-1])
 
         def place(stats: Sums, state: One, x: jax.Array) -> jax.Array:
@@ -184,10 +186,15 @@ def padim_maps(state: State, patches: jax.Array) -> jax.Array:
       float32[N, h, w], in standard deviations.
     """
     inner = mahalanobis("tied", feature="places")
-    x = patches.astype(jnp.float32).reshape(patches.shape[0], -1, patches.shape[-1])
+    x = lax.collapse(patches.astype(jnp.float32), 1, -1)
     chosen = _chosen(x, state.channels, state.places.origin.shape[-1])
     distance = jax.vmap(lambda place, x: inner.score(place, {"places": x}), (0, 1), 1)(state.places, chosen)
     return _broken(distance, x).reshape(patches.shape[:-1])
+
+
+def _on_grid(x: jax.Array, grid: tuple[int, int]) -> jax.Array:
+    """float[N, ...] -> [N, h, w, C]: rows cut into places of as many channels each."""
+    return x.reshape(x.shape[0], *grid, math.prod(x.shape[1:]) // math.prod(grid))
 
 
 def _broken(distance: jax.Array, x: jax.Array) -> jax.Array:

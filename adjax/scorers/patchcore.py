@@ -162,7 +162,7 @@ def patchcore(
 
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
         x = outputs[feature]
-        shape, x = x.shape[:-1], x.reshape(x.shape[0], -1, x.shape[-1])
+        shape, x = x.shape[:-1], lax.collapse(x, 1, -1)
         distance, place = _nearest(state, x)
         distance = smoothed(distance.reshape(shape)).reshape(distance.shape)
         oddest = distance.argmax(-1)
@@ -211,7 +211,7 @@ def patchcore_maps(state: State, patches: jax.Array) -> jax.Array:
     Returns:
       float32[N, h, w], ≥ 0; +inf if the memory is empty.
     """
-    distance, _ = _nearest(state, patches.reshape(patches.shape[0], -1, patches.shape[-1]))
+    distance, _ = _nearest(state, lax.collapse(patches, 1, -1))
     return jnp.where(state.known.any() | jnp.isnan(distance), distance, jnp.inf).reshape(patches.shape[:-1])
 
 

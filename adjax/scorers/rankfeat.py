@@ -82,7 +82,7 @@ def rankfeat(
                 f"{places} of shape {x.shape}: RankFeat needs at least two places, of {outputs[feature].shape[-1]} "
                 "channels as features have: [N, h, w, C]"
             )
-        removed = jnp.matmul(dominant(x.reshape(x.shape[0], -1, x.shape[-1])), state.kernel, precision=EXACT)
+        removed = jnp.matmul(dominant(lax.collapse(x, 1, -1)), state.kernel, precision=EXACT)
         z = read(outputs) - jnp.clip(removed, -LIMIT, LIMIT)
         value = jnp.where(state.present, energy(z, temperature), jnp.inf)
         return guarded(value, outputs, feature, "logits")

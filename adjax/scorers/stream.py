@@ -11,7 +11,7 @@ import numpy as np
 from jax import lax
 from jax.typing import ArrayLike
 
-from adjax.scorers._given import naming, pair
+from adjax.scorers._given import check_sizes, naming, narrowed, pair
 from adjax.types import Outputs, PyTree, Scorer
 
 
@@ -33,7 +33,7 @@ def fit_stream(
 
     Raises:
       ValueError: no rows at all, a batch that is no such pair or lacks an output that the scorer takes, arrays of a
-        batch that differ in how many rows they have, labels that are no integers, or batch_size < 1.
+        batch that differ in how many rows they have, labels that are no integers [N], or classes or batch_size < 1.
     """
     stats = statistics(scorer, batches, dim, classes, batch_size)
     if stats is None:
@@ -55,12 +55,12 @@ def statistics(
     Raises:
       ValueError: as of `fit_stream`, but for no rows.
     """
-    if batch_size < 1:
-        raise ValueError(f"batch size {batch_size}: must be at least 1")
+    check_sizes(classes, batch_size)
     update, stats = jax.jit(scorer.update, donate_argnums=0), None
     for outputs, labels, mask in _rebatched(batches, batch_size):
         with naming(outputs):
-            stats = update(scorer.init(dim, classes) if stats is None else stats, outputs, labels, mask)
+            before = scorer.init(dim, classes) if stats is None else stats
+            stats = update(before, outputs, narrowed(labels, classes), mask)
     return stats
 
 
