@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import NoReturn
 
@@ -58,6 +58,8 @@ def named(option: str, value: object) -> str:
 
 
 DEBUG = "--debug"
+UNREAD = 141
+"""Exit code of a process that SIGPIPE ends."""
 
 
 def run(command: Callable[[list[str]], int], arguments: list[str]) -> int:
@@ -68,7 +70,7 @@ def run(command: Callable[[list[str]], int], arguments: list[str]) -> int:
       arguments: of the command line, `--debug` anywhere among them.
 
     Returns:
-      The exit code of the command; 1 after an error, 130 after Ctrl-C.
+      The exit code of the command; 1 after an error, 130 after Ctrl-C, 141 where who read what it printed has left.
     """
     rest = [argument for argument in arguments if argument != DEBUG]
     try:
@@ -76,6 +78,8 @@ def run(command: Callable[[list[str]], int], arguments: list[str]) -> int:
             return command(rest)
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # who read what was printed has left, as `head` does when it has enough: no error
+        return UNREAD
     except Exception as error:
         if len(rest) < len(arguments):
             raise
@@ -103,10 +107,14 @@ def leave(code: int) -> NoReturn:
     """
     if all(thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
         atexit._run_exitfuncs()
-        with suppress(OSError, ValueError):
+        try:
             for stream in filter(None, (sys.stdout, sys.stderr)):  # none, where it was closed from the start
                 stream.flush()
             os._exit(code)
+        except BrokenPipeError:
+            os._exit(UNREAD)
+        except (OSError, ValueError):  # the ordinary way tells
+            pass
     sys.exit(code)
 
 

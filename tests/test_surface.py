@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +57,22 @@ if "thread" in sys.argv:
 print("printed")
 surface.leave(3)
 """
+
+
+@pytest.mark.parametrize("unbuffered", [[], ["-u"]])
+def test_a_reader_that_has_enough_is_no_error(unbuffered):
+    """As `adjax --help | head -1`: at once, or when what was held back is written."""
+    code = (
+        "import time; from adjax import surface; time.sleep(0.5); "
+        "surface.leave(surface.run(lambda _: print('line\\n' * 9) or 0, []))"
+    )
+    command = [sys.executable, *unbuffered, "-c", code]
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, **pipes, text=True, cwd=ROOT, env=env) as process:
+        process.stdout.close()
+        said = process.stderr.read()
+    assert (process.returncode, said) == (141, "")
 
 
 @pytest.mark.parametrize("closed", ["sys.stdout.close()", "sys.stdout = None"])
