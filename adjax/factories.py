@@ -119,5 +119,5 @@ def _parameters(factory: Callable[..., Any]) -> list[inspect.Parameter]:
     """Of a function, a class or a partial call of one; a Flax module's own signature says nothing."""
     of = factory.func if isinstance(factory, partial) else factory
     if isinstance(of, type):
-        return list(inspect.signature(of.__init__).parameters.values())[1:]  # type: ignore[misc]
+        return list(inspect.signature(of.__init__).parameters.values())[1:]  # type: ignore[misc]  # of a class, not of one of its objects
     return list(inspect.signature(factory).parameters.values())

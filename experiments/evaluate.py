@@ -14,6 +14,7 @@ import numpy as np
 
 from adjax import baselines, features, metrics, scorers, thresholds
 from adjax import detector as detectors
+from adjax._fitting import check_enough
 from adjax.augment import Normalise
 from adjax.data.protocols import Benchmark, Trial
 from adjax.detector import Detector, Spec, read_by
@@ -124,11 +125,8 @@ def check_scorer(rule: Rule, spec: Spec, benchmark: Benchmark) -> None:
       ValueError: a logit of a scorer that gives none; the deviation of several distances per image; too few images.
     """
     classes = len(spec.classes)
-    images = min(int((trial.labels < max(classes, 1)).sum()) for trial in benchmark.trials)
-    if (fewest := resolve(spec).scorer.fewest) > images:
-        raise ValueError(
-            f"scorer {spec.scorer!r}: {fewest} components take at least as many normal images, and there are {images}"
-        )
+    rows = min((trial.rows[trial.labels < max(classes, 1)] for trial in benchmark.trials), key=len)
+    check_enough(spec.names[-1], resolve(spec).scorer.fewest, benchmark.train.images[rows], None)
     if rule.name in ("logit", "half") and not (spec.scorer == "score" and spec.method in LOGITS):
         raise ValueError(
             f"--threshold {rule.name} is of a network's own probability, and scorer {spec.scorer!r} of method "
@@ -225,8 +223,10 @@ def judge(
 
 
 def _scores(detector: Detector, outputs: Outputs) -> np.ndarray:
-    """Scores a few thousand images at a time, so that one program does for any number."""
-    found = [score_outputs(detector, part)[:real] for part, real in features.outputs_in_batches(outputs, BATCH)]
+    """Scores a few thousand images at a time, so that one program does for any number; fewer as they are, since their
+    outputs may be large."""
+    size = max(min(len(next(iter(outputs.values()))), BATCH), 1)
+    found = [score_outputs(detector, part)[:real] for part, real in features.outputs_in_batches(outputs, size)]
     return np.concatenate([np.zeros(0, np.float32), *map(np.asarray, found)])
 
 

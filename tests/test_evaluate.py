@@ -69,6 +69,22 @@ def test_the_own_scorer_is_never_passed_over(judge, monkeypatch):
     assert len(judged.scores) == 100
 
 
+def test_few_images_are_scored_as_they_are_and_many_by_batches(judge, monkeypatch):
+    """Outputs of a few large pictures, filled up to thousands, would not fit into memory."""
+    sizes, real = [], evaluate.score_outputs
+
+    def score_outputs(detector, outputs):
+        sizes.append({len(x) for x in outputs.values()})
+        return real(detector, outputs)
+
+    monkeypatch.setattr(evaluate, "score_outputs", score_outputs)
+    whole = judge({}, ()).scores
+    assert sizes == [{100}, {100}]
+    monkeypatch.setattr(evaluate, "BATCH", 30)
+    np.testing.assert_allclose(judge({}, ()).scores, whole, atol=1e-5)
+    assert sizes[2:] == [{30}] * 8
+
+
 def test_only_normal_images_calibrate(judge):
     """Those that were held out are the first to be validated on; anomalies may follow."""
     judged = judge({}, ())

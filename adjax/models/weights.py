@@ -283,7 +283,7 @@ def _read_safetensors(file: Path) -> tuple[dict[str, np.ndarray], dict[str, str]
         if (size := file.stat().st_size) > MAX_FILE_BYTES:
             raise WeightsError(f"{file} has {size:,} bytes, more than {MAX_FILE_BYTES:,}")
         with safe_open(file, framework="np") as opened:
-            return {name: opened.get_tensor(name) for name in opened.keys()}, opened.metadata() or {}  # noqa: SIM118
+            return {name: opened.get_tensor(name) for name in opened.keys()}, opened.metadata() or {}  # noqa: SIM118 (no dict)
     except (SafetensorError, OSError, TypeError, KeyError) as error:
         raise WeightsError(f"cannot read {file}: {error}") from error
 
