@@ -92,7 +92,7 @@ def test_rows_are_those_of_one_process(ray, place, local, tmp_path, workers):
     assert (tmp_path / "s.csv").read_bytes() == local
     lines = [line for line in said.splitlines() if not line.startswith("scoring")]  # which a slow machine prints
     assert len(lines) == 4, said  # the detector, what was found, what came of it, the table: nothing of Ray's
-    assert not ray.processes()
+    wait_for(lambda: not ray.processes())  # its workers end a moment after the command
 
 
 @on_cluster
@@ -136,7 +136,7 @@ def test_ctrl_c_leaves_a_valid_table_and_no_process(ray, place, local, tmp_path)
     said = process.communicate(timeout=60)[0]
     assert process.returncode == 130, said
     assert "the same command continues" in said
-    assert not ray.processes()
+    wait_for(lambda: not ray.processes())
     table = out.read_bytes()
     assert local.startswith(table)
     assert len(table) < len(local)
