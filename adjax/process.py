@@ -108,5 +108,5 @@ def keep_compilations(directory: Path | None = None) -> Path | None:
     except OSError:  # no home that can be written to: then without
         return None
     jax.config.update("jax_compilation_cache_dir", str(directory))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     return directory
