@@ -158,8 +158,9 @@ def training(
         return Compiled(functions.epoch_order, (table, ints()))
     state = jax.eval_shape(functions.init, table)
     weights = {name: x for name, x in state.members.items() if name not in ("optimizer", "hparams")}
-    order = jax.eval_shape(functions.epoch_order, table, ints())
-    pictures = shape(images, math.prod(setting.shape), dtype=jnp.uint8)
+    order = train.ordered(jax.eval_shape(functions.epoch_order, table, ints()), mesh)
+    rows = train.in_rows(mesh, everywhere, 2)
+    pictures = jax.ShapeDtypeStruct((images, math.prod(setting.shape)), jnp.uint8, sharding=rows)
     read = min(members * STEPS * batch_size / images, 1), min(STEPS * batch_size / images, 1)  # shares of both
     return Compiled(
         functions.run,

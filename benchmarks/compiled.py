@@ -62,7 +62,7 @@ def compiled(program: Compiled, chip: Any, chosen: Chip) -> dict[str, Any]:
     shares = program.shares if program.shares and len(several) > 1 else PartitionSpec()
     placed = jax.tree.map(lambda s: NamedSharding(mesh, s), shares, is_leaf=lambda s: isinstance(s, PartitionSpec))
     arguments = jax.tree.map(
-        lambda at, xs: jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at), xs),
+        lambda at, xs: jax.tree.map(lambda x: x if x.sharding else x.update(sharding=at), xs),
         placed,
         program.arguments,
     )

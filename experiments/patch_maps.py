@@ -3,14 +3,15 @@
 Pictures and synthetic defects as of `experiments.made_defects`, from other draws: 80 normal pictures to fit to, 40
 more and 96 with a defect of 1 % of the area to score; and the 40 changed as a whole: darker, lighter, out of focus. The
 network's outputs are extracted once for all variants, and what is fused is made alike by the 40 normal pictures. By
-these figures `adjax.auto.plan.PATCHES` and `adjax.auto.select.LOCAL` were chosen, and by trials on grass and gravel of
-the same draws the weight and the units of `overall`: they are not blind.
+these figures `adjax.auto.plan.PATCHES` and `adjax.auto.select.LOCAL` were chosen, and the weight and the units of
+`overall`: they are not blind.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from scipy import ndimage
 from adjax import localise, pixel_metrics, process, scorers, surface
 from adjax._numerics import top_mean
 from adjax.auto.plan import BACKBONE, LAYERS, PATCHES
-from adjax.auto.select import OVERALL, Found, auroc, fused
+from adjax.auto.select import OVERALL, WEIGHTS, Found, auroc, fused
 from adjax.data.defects import defects
 from adjax.extraction import extract
 from adjax.features import outputs_in_batches
@@ -61,6 +62,13 @@ VARIANTS: dict[str, tuple[str, Mapping[str, Any]]] = {
     ),
 }
 """Name -> scorer and options; the first of each scorer is what `adjax train` compares."""
+UNITS: dict[str, Mapping[str, Any]] = {
+    "overall": OVERALL,
+    "overall by its covariance": {**OVERALL, "shrinkage": 0.1},
+    "overall, Euclidean": {**OVERALL, "shrinkage": None},
+}
+WEIGHED = (WEIGHTS["overall"], 0.5, 1.0)
+"""Weights of `overall` beside places."""
 
 
 def outputs_of(images: np.ndarray, trained: int) -> Outputs:
@@ -97,9 +105,9 @@ def cell(name: str, seed: int) -> Iterator[dict[str, Any]]:
     odd, masks, _ = defects(base, SHARE, seed=seed + 500)
     outputs = outputs_of(np.concatenate([trained, normal, odd, changed(normal)]), TRAINED)
     learned, shown = ({k: x[rows] for k, x in outputs.items()} for rows in (slice(TRAINED), slice(TRAINED, None)))
-    places = np.concatenate([np.zeros((NORMAL, *masks.shape[1:]), bool), masks])[:, ::2, ::2]
+    known = np.concatenate([np.zeros((NORMAL, *masks.shape[1:]), bool), masks])[:, ::2, ::2]
     found, values = {}, {}
-    for variant, (scorer, options) in {**VARIANTS, "overall": ("patchcore", OVERALL)}.items():
+    for variant, (scorer, options) in {**VARIANTS, **{name: ("patchcore", own) for name, own in UNITS.items()}}.items():
         maps = maps_of(scorer, options, learned, shown)
         scores = np.asarray(top_mean(jnp.asarray(maps), options.get("top", 0.0)))
         values[variant] = dict(zip(KINDS, np.split(scores, [NORMAL, NORMAL + DEFECTS]), strict=True))
@@ -107,11 +115,14 @@ def cell(name: str, seed: int) -> Iterator[dict[str, Any]]:
         found[variant] = {"auroc": one.defects, "auroc, as a whole": one.foreign}, one
         if maps.ndim == 3:
             large = np.asarray(localise.enlarged(jnp.asarray(maps[: NORMAL + DEFECTS]), masks.shape[1:]))[:, ::2, ::2]
-            found[variant][0]["aupro"] = float(pixel_metrics.aupro(large, places))
-    for variant in ("patchcore", "patchcore, centred"):
-        one = fused([found[variant][1], found["overall"][1]], values)
-        figures = {**found[variant][0], "auroc": one.defects, "auroc, as a whole": one.foreign}
-        found[one.name] = figures, one
+            found[variant][0]["aupro"] = float(pixel_metrics.aupro(large, known))
+    for places, whole, weight in (
+        ("patchcore", "overall", WEIGHED[0]),
+        *product(("patchcore, centred",), UNITS, WEIGHED),
+    ):
+        one = fused([found[places][1], found[whole][1]], values, {whole: weight})
+        told = one.name if weight == WEIGHED[0] else f"{one.name}, of weight {weight:g}"
+        found[told] = {**found[places][0], "auroc": one.defects, "auroc, as a whole": one.foreign}, one
     for variant, (figures, _) in found.items():
         yield {"texture": name, "seed": seed, "variant": variant, **figures}
 

@@ -9,7 +9,7 @@ import pytest
 
 from adjax import _numerics, nn, scorers, thresholds
 from adjax.nn._one_channel import one_channel
-from adjax.nn._pool import _pairs, _windows
+from adjax.nn._pool import _pairs, _windows, _windows_of_sums
 from adjax.scorers.mahalanobis import _scattered, _selected, _squares
 from adjax.scorers.patchcore import _gathered, _multiplied
 
@@ -150,3 +150,18 @@ def test_pooling_by_windows_is_that_by_pairs():
         np.testing.assert_array_equal(y, expected)
         np.testing.assert_array_equal(pull(1 + jnp.exp(y)), expected_pull(1 + jnp.exp(y)))
     assert np.isnan(_windows(x.at[0, 0, 0, 0].set(jnp.nan))[0, 0, 0, 0])
+
+
+def test_a_bias_added_after_pooling_is_one_added_before():
+    """To the bit, though sums are rounded: of numbers that are 0.1 to 10 apart from a bias near 1e6."""
+    x = jnp.asarray(np.random.default_rng(0).normal(0, 10, (4, 7, 5, 3)), jnp.float32)
+    bias = jnp.asarray([1e6, -3.0, 0.1], jnp.float32)
+    expected, expected_pull = jax.vjp(lambda x, b: _pairs(x + b), x, bias)
+    for form in (_windows_of_sums, nn.max_pool_2x2):
+        y, pull = jax.vjp(form, x, bias)
+        np.testing.assert_array_equal(y, expected)
+        back = jnp.asarray(np.random.default_rng(1).integers(-4, 5, y.shape), jnp.float32)
+        (ours, for_bias), (theirs, expected_bias) = pull(back), expected_pull(back)
+        np.testing.assert_array_equal(for_bias, expected_bias)
+        np.testing.assert_array_equal(ours[..., 1:], theirs[..., 1:])  # of channel 0, sums are equal where x is not
+        np.testing.assert_array_equal(ours.sum((1, 2)), theirs.sum((1, 2)))

@@ -156,6 +156,8 @@ def test_every_program_compiles_for_a_tpu(name, tmp_path):
     assert target == "v5e"
     assert rows[name]["peak_bytes"] < chips.CHIPS["v5e"].gib * 2**30
     assert rows[name]["collectives"] == 0
+    if name == "LeNet + center loss, batch 128":
+        assert rows[name]["all_bytes"] < 60_000 * 28 * 28  # images are not copied: 148 MB of columns
     if "quantile" in name:
         assert rows[name]["memory_bytes"] < 2 * rows[name]["floor_bytes"]
     assert name in (tmp_path / "c.md").read_text()

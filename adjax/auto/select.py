@@ -61,7 +61,7 @@ MARGIN = 0.02
 WEIGHTS = {POOLED: 1.5, "overall": 0.25}
 """Of deviations in a fusion, 1 for others. Those of the highest of many places reach further up in normal pictures than
 those of the pooled feature, and it would go unheard; a picture that is too dark lies so far out that a quarter will do,
-and normal ones are left to the places."""
+and normal ones are left to the places (`experiments.patch_maps`)."""
 LEADING = 4.0
 """Of the pooled feature's deviations where it is named first: places are heard if they are far out alone."""
 
@@ -207,22 +207,27 @@ def _part(name: str, plan: TrainingPlan, n: int) -> tuple[str, Mapping[str, Any]
     return name, nearest(n) if name == POOLED else plan.scorer_options
 
 
-def fused(each: list[Found], values: Mapping[str, Mapping[str, np.ndarray]]) -> Found:
+def fused(
+    each: list[Found],
+    values: Mapping[str, Mapping[str, np.ndarray]],
+    weights: Mapping[str, float] = WEIGHTS,
+) -> Found:
     """Fuses candidates, made alike by their scores of normal pictures.
 
     Args:
-      each: the candidates, with weights by `WEIGHTS` and `LEADING`.
+      each: the candidates.
       values: scores by the name of a candidate and by what is scored: "normal", "defects", "foreign".
+      weights: of deviations by the name of a candidate, 1 for others; `LEADING` of the pooled one where it comes first.
 
     Returns:
       The fusion as a candidate.
     """
     normal = [values[one.name]["normal"] for one in each]
-    weights = [WEIGHTS.get(one.name, 1) for one in each]
+    factors = [weights.get(one.name, 1) for one in each]
     if each[0].name == POOLED:
-        weights[0] = LEADING
+        factors[0] = LEADING
     offsets = [float(x.mean()) for x in normal]
-    scales = [max(float(x.std()), 1e-6) / weight for x, weight in zip(normal, weights, strict=True)]
+    scales = [max(float(x.std()), 1e-6) / factor for x, factor in zip(normal, factors, strict=True)]
     alike = [
         {k: (v - m) / d for k, v in values[one.name].items()} for one, m, d in zip(each, offsets, scales, strict=True)
     ]

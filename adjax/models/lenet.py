@@ -49,8 +49,8 @@ class LeNet5(nnx.Module):
 
     def __call__(self, images: jax.Array) -> dict[str, jax.Array]:
         """`pool1`, `pool2` [N, h, w, c], `hidden` [N, 120], `features` [N, 84] (≥ 0), `logits` [N, K]."""
-        pool1 = nnx.relu(nn.max_pool_2x2(self.conv1(images)))  # after pooling a quarter is left, with the same values
-        pool2 = nnx.relu(nn.max_pool_2x2(self.conv2(pool1)))
+        pool1 = _pooled(self.conv1, images)
+        pool2 = _pooled(self.conv2, pool1)
         hidden = nnx.relu(self.hidden1(pool2.reshape(pool2.shape[0], -1)))
         features = nnx.relu(self.hidden2(hidden))
         return {
@@ -60,3 +60,11 @@ class LeNet5(nnx.Module):
             "features": features,
             "logits": self.head(features),
         }
+
+
+def _pooled(conv: nnx.Conv, x: jax.Array) -> jax.Array:
+    """relu(max-pool(conv(x))): ReLU after pooling, where a quarter is left, with the same values."""
+    assert isinstance(conv.padding, str)
+    assert conv.bias is not None
+    y = nn.conv_general_dilated(x, conv.kernel[...], (1, 1), conv.padding, dimension_numbers=nn.NHWC)
+    return nnx.relu(nn.max_pool_2x2(y, conv.bias[...]))

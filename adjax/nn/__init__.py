@@ -20,6 +20,7 @@ lowering (`jax.lax.platform_dependent`), never by asking which device is there: 
 all platforms.
 """
 
+from adjax.nn._conv import NHWC as NHWC
 from adjax.nn._conv import conv_general_dilated as conv_general_dilated
 from adjax.nn._lowerings import depthwise as depthwise
 from adjax.nn._lowerings import tiled as tiled
