@@ -10,7 +10,7 @@ these figures `adjax.auto.plan.PATCHES` and `adjax.auto.select.LOCAL` were chose
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from scipy import ndimage
 from adjax import localise, pixel_metrics, process, scorers, surface
 from adjax._numerics import top_mean
 from adjax.auto.plan import BACKBONE, LAYERS, PATCHES
-from adjax.auto.select import OVERALL, WEIGHTS, Found, auroc, fused
+from adjax.auto.select import OVERALL, WEIGHTS, Found, auroc, fused, told
 from adjax.data.defects import defects
 from adjax.extraction import extract
 from adjax.features import outputs_in_batches
@@ -67,8 +67,12 @@ UNITS: dict[str, Mapping[str, Any]] = {
     "overall by its covariance": {**OVERALL, "shrinkage": 0.1},
     "overall, Euclidean": {**OVERALL, "shrinkage": None},
 }
-WEIGHED = (WEIGHTS["overall"], 0.5, 1.0)
-"""Weights of `overall` beside places."""
+PLACES = "patchcore", "patchcore, centred"
+FUSED = {
+    told([places, whole]) + ("" if weight == WEIGHTS["overall"] else f", of weight {weight:g}"): (places, whole, weight)
+    for places, whole, weight in product(PLACES, UNITS, (WEIGHTS["overall"], 0.5, 1.0))
+}
+"""Name -> what is fused, and the weight of the second."""
 
 
 def outputs_of(images: np.ndarray, trained: int) -> Outputs:
@@ -98,16 +102,19 @@ def changed(images: np.ndarray) -> np.ndarray:
     return np.concatenate([*shades, ndimage.gaussian_filter(images, (0, BLUR_PX, BLUR_PX, 0))]).astype(np.uint8)
 
 
-def cell(name: str, seed: int) -> Iterator[dict[str, Any]]:
-    """One texture, one seed: a row for each variant, alone and with `overall`."""
+def cell(name: str, seed: int, done: Collection[str]) -> Iterator[dict[str, Any]]:
+    """One texture, one seed: a row for each variant that isn't done, alone and with `overall`."""
     rng = np.random.default_rng([seed, TEXTURES.index(name), 77])
     trained, normal, base = (parts(name, n, rng) for n in (TRAINED, NORMAL, DEFECTS))
     odd, masks, _ = defects(base, SHARE, seed=seed + 500)
     outputs = outputs_of(np.concatenate([trained, normal, odd, changed(normal)]), TRAINED)
     learned, shown = ({k: x[rows] for k, x in outputs.items()} for rows in (slice(TRAINED), slice(TRAINED, None)))
     known = np.concatenate([np.zeros((NORMAL, *masks.shape[1:]), bool), masks])[:, ::2, ::2]
+    asked = {**VARIANTS, **{name: ("patchcore", own) for name, own in UNITS.items()}}
     found, values = {}, {}
-    for variant, (scorer, options) in {**VARIANTS, **{name: ("patchcore", own) for name, own in UNITS.items()}}.items():
+    for variant, (scorer, options) in asked.items():
+        if variant in done and variant not in (*UNITS, *PLACES):
+            continue
         maps = maps_of(scorer, options, learned, shown)
         scores = np.asarray(top_mean(jnp.asarray(maps), options.get("top", 0.0)))
         values[variant] = dict(zip(KINDS, np.split(scores, [NORMAL, NORMAL + DEFECTS]), strict=True))
@@ -116,15 +123,12 @@ def cell(name: str, seed: int) -> Iterator[dict[str, Any]]:
         if maps.ndim == 3:
             large = np.asarray(localise.enlarged(jnp.asarray(maps[: NORMAL + DEFECTS]), masks.shape[1:]))[:, ::2, ::2]
             found[variant][0]["aupro"] = float(pixel_metrics.aupro(large, known))
-    for places, whole, weight in (
-        ("patchcore", "overall", WEIGHED[0]),
-        *product(("patchcore, centred",), UNITS, WEIGHED),
-    ):
+    for name_of_both, (places, whole, weight) in FUSED.items():
         one = fused([found[places][1], found[whole][1]], values, {whole: weight})
-        told = one.name if weight == WEIGHED[0] else f"{one.name}, of weight {weight:g}"
-        found[told] = {**found[places][0], "auroc": one.defects, "auroc, as a whole": one.foreign}, one
+        found[name_of_both] = {**found[places][0], "auroc": one.defects, "auroc, as a whole": one.foreign}, one
     for variant, (figures, _) in found.items():
-        yield {"texture": name, "seed": seed, "variant": variant, **figures}
+        if variant not in done:
+            yield {"texture": name, "seed": seed, "variant": variant, **figures}
 
 
 def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -140,7 +144,7 @@ def summary(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def main() -> None:
-    """Evaluates what the file lacks; writes after each cell."""
+    """Evaluates the variants that the file lacks; writes after each texture and seed."""
     parser = argparse.ArgumentParser(prog="python -m experiments.patch_maps", description=__doc__)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--textures", nargs="+", choices=TEXTURES, default=list(TEXTURES), metavar="NAME")
@@ -150,9 +154,10 @@ def main() -> None:
     rows, where = earlier_rows(args.out), environment("experiments.patch_maps")
     for seed in range(args.seeds):
         for name in args.textures:
-            if any(row["texture"] == name and row["seed"] == seed for row in rows):
+            done = {row["variant"] for row in rows if (row["texture"], row["seed"]) == (name, seed)}
+            if done >= {*VARIANTS, *UNITS, *FUSED}:
                 continue
-            own = [{**row, "made": dated(where)} for row in cell(name, seed)]
+            own = [{**row, "made": dated(where)} for row in cell(name, seed, done)]
             rows += own
             print(f"{name}, seed {seed}: " + ", ".join(f"{r['variant']} {r['auroc']:.3f}" for r in own), flush=True)
             write_json(args.out, {"environment": where, "rows": rows, "summary": summary(rows)})
