@@ -69,6 +69,10 @@ class Checkpoints:
         finally:
             self._orbax.close()
 
+    def any(self) -> bool:
+        """Whether there is a checkpoint to go on from, whole or not."""
+        return bool(self._orbax.checkpoints or self._aside)
+
     def save(self, step: int, state: PyTree) -> None:
         """Writes the state after `step` steps; returns when it is on the disk. An existing step is left as it is.
 

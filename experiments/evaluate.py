@@ -193,7 +193,8 @@ def judge(
     outputs["test"] = extract(benchmark.test.images[trial.test])
 
     def judged(one: Spec) -> tuple[Detector, dict[str, float], np.ndarray]:
-        sigma = 3.0 if rule.name == "mean_sigma" else None
+        deviates = rule.name == "mean_sigma" and (one is spec or traced(one).distances.shape[1] == 1)
+        sigma = 3.0 if deviates else None  # of several distances the quantile stays
         own = {k: {name: x for name, x in v.items() if name in reads[one]} for k, v in outputs.items()}
         fitted = detectors.fit(
             one, params, normalise, images, labels, quantile=rule.quantile, sigma=sigma, outputs=own["train"]

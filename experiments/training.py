@@ -109,7 +109,7 @@ def run(
             nonlocal steps_per_epoch
             steps_per_epoch = program.steps_per_epoch
             console.print(f"compiled in {program.compile_s:.1f} s", highlight=False)
-            return Best.ended_at(directory / "best")
+            return Best.ended_at(directory / "best") if checkpoints.any() else None
 
         def resumed(step: int) -> None:
             nonlocal done, log, curves, train_s, best

@@ -133,3 +133,11 @@ def test_logits_that_are_no_numbers_are_no_answer():
     outputs = {"logits": np.array([[np.nan, 0], [1, 0], [0, 1], [np.nan, np.nan]], np.float32)}
     got = evaluate.classification(outputs, np.array([0, 0, 1, 0]), np.zeros(4, int), 2)
     assert got["accuracy"] == 0.5
+
+
+def test_the_deviation_is_the_threshold_of_scorers_with_one_distance(judge):
+    """Of several distances there is none: those scorers, which are reported beside, keep the quantile."""
+    others = {"tied": ("mahalanobis", ()), "energy": ("energy", ())}
+    quantiles, deviations = (judge(others, (), evaluate.Rule(name, 0.975)) for name in ("quantile", "mean_sigma"))
+    same = {name: quantiles.scorers[name] == deviations.scorers[name] for name in others}
+    assert same == {"tied": True, "energy": False}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -212,6 +213,19 @@ def test_a_run_that_stopped_early_stays_as_it_is(first_run, monkeypatch):
     assert after["members"] == before["members"]
     assert after["early_stopping"] == before["early_stopping"]
     assert max(before["early_stopping"]["validation_auroc"]) > 0.9
+
+
+@pytest.mark.slow
+def test_a_run_whose_checkpoints_were_deleted_does_not_end_where_it_did(first_run, tmp_path, monkeypatch):
+    finished, program = first_run
+    monkeypatch.setattr(train, "compile_program", lambda *_, **__: program)
+    again = shutil.copytree(finished, tmp_path / "again")
+    shutil.rmtree(again / "checkpoints")
+    record = json.loads((again / "best" / "best.json").read_text())
+    (again / "best" / "best.json").write_text(json.dumps({**record, "ended_at": 1}))
+    assert run.main([*QUICK, "--out", str(again)]) == 0
+    kept = [json.loads((folder / "results.json").read_text())["early_stopping"] for folder in (finished, again)]
+    assert kept[0] == kept[1]
 
 
 def test_patience_without_labelled_anomalies_is_refused(tmp_path, capsys):

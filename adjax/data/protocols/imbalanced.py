@@ -107,7 +107,8 @@ def folds(
     """Builds the set of `imbalanced`, cross-validated: each trial tests on one fold and trains on the others.
 
     Each class is spread over the folds as evenly as it goes. Results on the official test images are another
-    benchmark, `imbalanced`: they are no further fold, and must not enter the mean over folds.
+    benchmark, `imbalanced`: they are no further fold, and must not enter the mean over folds. Pixels are normalised by
+    mean and deviation of the whole set, those of the fold that is tested too: two numbers a channel.
 
     Args:
       train, test, classes, seeds, supervision, validation, normal, counts: as in `imbalanced`; `test` is not
