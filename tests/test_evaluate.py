@@ -135,9 +135,14 @@ def test_logits_that_are_no_numbers_are_no_answer():
     assert got["accuracy"] == 0.5
 
 
-def test_the_deviation_is_the_threshold_of_scorers_with_one_distance(judge):
+def test_the_deviation_is_the_threshold_of_scorers_with_one_distance(monkeypatch, judge):
     """Of several distances there is none: those scorers, which are reported beside, keep the quantile."""
-    others = {"tied": ("mahalanobis", ()), "energy": ("energy", ())}
-    quantiles, deviations = (judge(others, (), evaluate.Rule(name, 0.975)) for name in ("quantile", "mean_sigma"))
-    same = {name: quantiles.scorers[name] == deviations.scorers[name] for name in others}
-    assert same == {"tied": True, "energy": False}
+    sigmas, real = {}, evaluate.detectors.fit
+
+    def fit(spec, *given, sigma, **named):
+        sigmas[spec.scorer] = sigma
+        return real(spec, *given, sigma=sigma, **named)
+
+    monkeypatch.setattr(evaluate.detectors, "fit", fit)
+    judge({"tied": ("mahalanobis", ()), "energy": ("energy", ())}, (), evaluate.Rule("mean_sigma", 0.975))
+    assert sigmas == {"max_softmax": 3.0, "mahalanobis": None, "energy": 3.0}
