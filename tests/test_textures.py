@@ -23,7 +23,7 @@ def package(path, count):
     with zipfile.ZipFile(path, "w") as packed:
         for i in range(count):
             packed.writestr(f"textures/t{i:02}/a_smooth.jpg", jpeg(256, 0, i))
-            packed.writestr(f"textures/t{i:02}/b_small.jpg", jpeg(128, 30, i))
+            packed.writestr(f"textures/t{i:02}/b_small.jpg", jpeg(128, 90, i))
             packed.writestr(f"textures/t{i:02}/c_seen.jpg", jpeg(256, 30, i))
             packed.writestr(f"textures/t{i:02}/d_second.jpg", jpeg(256, 60, i))
         packed.writestr("textures/t00/deeper/e.jpg", b"no picture")
