@@ -413,6 +413,20 @@ def test_a_band_of_few_is_extrapolated_and_holds_the_quantile(law, n, alpha):
     assert all(x.max() <= high < np.inf for x, (_, high) in zip(draws, bands, strict=True))
 
 
+def test_a_quantile_exceeds_an_extrapolated_band_as_rarely_as_promised():
+    """In 2.5 % of all draws at most, where the tail is the exponential that it is extrapolated by."""
+    draws = np.random.default_rng(0).exponential(size=(2_000, 10)).astype(np.float32)
+    high = jax.jit(jax.vmap(lambda s: t.threshold_interval(s, 0.05)))(draws).high
+    assert 0.005 < np.mean(-math.log(0.05) > high) <= 0.025
+
+
+def test_a_band_is_extrapolated_from_the_upper_half_alone():
+    scores = np.sort(np.random.default_rng(0).exponential(size=20)).astype(np.float32)
+    high = t.threshold_interval(scores, 0.05).high
+    assert t.threshold_interval(np.where(np.arange(20) < 9, -100, scores).astype(np.float32), 0.05).high == high
+    assert t.threshold_interval(np.where(np.arange(20) < 10, -100, scores).astype(np.float32), 0.05).high > high
+
+
 def test_a_score_far_beyond_all_normals_is_certain():
     """Of 20 held-out pictures, as `adjax train` holds out: not every flagged picture is uncertain."""
     scores = np.random.default_rng(0).random(20).astype(np.float32)
