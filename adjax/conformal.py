@@ -1,6 +1,8 @@
 """Conformal thresholds and p-values: what n normal images promise of the false positive rate, whatever the detector.
 
-A NaN counts as +inf: the promise is for every image.
+A NaN counts as +inf among the calibration scores, and of the images to come it is always flagged. So the promise is
+for every image, whatever its score, as long as NaN are rare: of n calibration images and a new one, the new one is
+flagged with probability at most alpha, or at most the share of NaN among these n + 1 where that is more.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ _FEWEST = 10
 def conformal(scores: Float[ArrayLike, " n"], alpha: float) -> Float[Array, ""]:
     """Conformal threshold: a new normal image is flagged with probability at most alpha, whatever n.
 
+    Unless more than that share of images score NaN, see above: the threshold is +inf then, and NaN alone are flagged.
     The ⌈(n+1)(1−α)⌉-th smallest score of n normal images that were not trained on. Where a plain quantile of 100 images
     gives 1.9 % false positives for 1 % asked, this gives 1 %.
 
@@ -30,20 +33,32 @@ def conformal(scores: Float[ArrayLike, " n"], alpha: float) -> Float[Array, ""]:
       float32 scalar.
 
     Raises:
-      ValueError: alpha outside of (0, 1), or too few images, n < 1/α − 1.
+      ValueError: scores that are not [n]; alpha outside of (0, 1), or too few images, n < 1/α − 1.
 
     References:
       Vovk, Gammerman & Shafer 2005; Bates et al. 2023, "Testing for outliers with conformal p-values".
     """
     check_number("alpha", alpha, "false positive rate")
-    scores = jnp.asarray(scores, jnp.float32)
+    scores = _checked(scores)
     n = scores.shape[0]
     if not 0 < alpha < 1:
         raise ValueError(f"alpha={alpha}: the false positive rate must lie between 0 and 1")
     if n < (least := needed(alpha)):
         raise ValueError(f"n={n} normal images can't guarantee alpha={alpha}: {least} are needed (n >= 1/alpha - 1)")
     flagged = math.floor((n + 1) * alpha * (1 + 1e-12))
-    return jnp.sort(jnp.where(jnp.isnan(scores), jnp.inf, scores))[n - flagged]
+    return jnp.sort(scores)[n - flagged]
+
+
+def _checked(scores: ArrayLike) -> Float[Array, " n"]:
+    """Calibration scores, float32[n], in which a NaN is +inf.
+
+    Raises:
+      ValueError: another shape.
+    """
+    scores = jnp.asarray(scores, jnp.float32)
+    if scores.ndim != 1:
+        raise ValueError(f"calibration scores {list(scores.shape)}: must be [n], one for each image; flatten them")
+    return jnp.where(jnp.isnan(scores), jnp.inf, scores)
 
 
 def check_number(name: str, value: Any, what: str) -> None:
@@ -93,10 +108,11 @@ def threshold_interval(scores: Float[ArrayLike, " n"], alpha: float, confidence:
       confidence: probability that the true quantile lies within, static, in (0, 1).
 
     Returns:
-      A `ThresholdInterval`. low is -inf where n is too small to tell, and high is +inf below 10 scores.
+      A `ThresholdInterval`. low is -inf where n is too small to tell, and high is +inf where it is and is below 10, too
+      few to extrapolate from; as they may be where scores are infinite or NaN.
 
     Raises:
-      ValueError: alpha or confidence outside of (0, 1).
+      ValueError: scores that are not [n]; alpha or confidence outside of (0, 1).
 
     References:
       Thompson, "On confidence ranges for the median and other expectation distributions" (1936); David & Nagaraja,
@@ -109,10 +125,9 @@ def threshold_interval(scores: Float[ArrayLike, " n"], alpha: float, confidence:
         check_number(name, value, what)
         if not 0 < value < 1:
             raise ValueError(f"{name}={value}: must lie between 0 and 1")
-    scores = jnp.asarray(scores, jnp.float32)
+    scores = _checked(scores)
     n = scores.shape[0]
-    ordered = jnp.sort(jnp.where(jnp.isnan(scores), jnp.inf, scores))
-    ordered = jnp.concatenate([jnp.array([-jnp.inf], jnp.float32), ordered, jnp.array([jnp.inf], jnp.float32)])
+    ordered = jnp.concatenate([jnp.array([-jnp.inf], jnp.float32), jnp.sort(scores), jnp.array([jnp.inf], jnp.float32)])
     # B of n scores lie below the quantile: it is at least the r-th smallest where B >= r, at most the s-th where B < s.
     tail = (1 - confidence) / 2
     r = int(binom.ppf(tail, n, 1 - alpha)) if n else 0
@@ -137,9 +152,13 @@ def p_value(calibration_scores_sorted: Float[ArrayLike, " n"], scores: Float[Arr
 
     Returns:
       float32 [m] in [1/(n+1), 1]; a NaN score has the smallest, NaN calibration scores (sorted last) count as
-      +inf.
+      +inf. A new normal image has p ≤ α with probability at most α, for every α that is no less than the share of NaN
+      among all n + 1.
+
+    Raises:
+      ValueError: calibration scores that are not [n].
     """
-    normal, scores = (jnp.asarray(x, jnp.float32) for x in (calibration_scores_sorted, scores))
+    normal, scores = _checked(calibration_scores_sorted), jnp.asarray(scores, jnp.float32)
     n = normal.shape[0]
-    below = jnp.searchsorted(jnp.where(jnp.isnan(normal), jnp.inf, normal), scores)  # a NaN is above all
+    below = jnp.searchsorted(normal, scores)  # a NaN is above all
     return (1 + n - below).astype(jnp.float32) / (n + 1)

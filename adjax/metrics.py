@@ -79,9 +79,8 @@ def _rank(scores: Scores, labels: Labels, mask: Mask) -> _Ranks:
         group = jnp.where(jnp.asarray(mask), group, 2)
     if not scores.size:
         scores, group = jnp.zeros(1), jnp.full(1, 2)
-    scores = jnp.where(jnp.isnan(scores), jnp.inf, scores)
-    scores, group = lax.sort((scores, group), num_keys=1, is_stable=False)
-    step, end = scores[1:] != scores[:-1], jnp.ones(1, bool)
+    keys, group = lax.sort((_ordered(scores), group), num_keys=1, is_stable=False)
+    step, end = keys[1:] != keys[:-1], jnp.ones(1, bool)
     first, last = jnp.concatenate([end, step])[None], jnp.concatenate([step, end])[None]
     member = jnp.stack([group == 0, group == 1])
     upto = jnp.cumsum(member.astype(jnp.int32), axis=1)
@@ -89,6 +88,13 @@ def _rank(scores: Scores, labels: Labels, mask: Mask) -> _Ranks:
     below = lax.cummax(jnp.where(first, upto - member.astype(jnp.int32), 0), axis=1)
     upto = lax.cummin(jnp.where(last, upto, total[:, None]), axis=1, reverse=True)
     return _Ranks(*member, *below, *upto, *total)
+
+
+def _ordered(scores: Array) -> Array:
+    """int32 keys in the order of float32 scores, whose bits they are: XLA compares subnormal floats as zeros."""
+    bits = lax.bitcast_convert_type(jnp.where(jnp.isnan(scores), jnp.inf, scores), jnp.int32)
+    least = jnp.iinfo(jnp.int32).min
+    return jnp.where(bits < 0, least - bits, bits)  # a negative score has its size in all bits but the first; −0 is 0
 
 
 def _check_level(level: float) -> None:

@@ -9,7 +9,8 @@ bit. Calibration is a table of quantiles (`Calibration`) rather than the trainin
 class whatever the size of the training set.
 
 Everywhere: higher = more anomalous, and a NaN is never normal (`is_anomalous`). Training values that are not
-finite are left out of a calibration; only `conformal` counts a NaN, as +inf: it promises for every image.
+finite are left out of a calibration; only `conformal` counts a NaN, as +inf: its promise is for every image
+(see `adjax.conformal` for what holds where more images than alpha score NaN).
 
 Example:
   >>> normal = jnp.linspace(0, 1, 99)

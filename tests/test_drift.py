@@ -42,8 +42,9 @@ def test_a_shift_is_found_and_its_side_told():
     assert higher.calibration == np.sum(before < threshold)
 
 
-def test_the_chance_that_one_is_above_another_is_counted():
-    before, today = np.arange(40.0), np.arange(40.0) + 10.5
+@pytest.mark.parametrize("number", [40, 60])
+def test_the_chance_that_one_is_above_another_is_counted(number):
+    before, today = np.arange(40.0), np.arange(number) + 10.5
     found = drift.compare(before, today, 1000.0)
     assert found.above == pytest.approx(np.mean(today[:, None] > before))
     assert drift.compare(before, before, 1000.0).above == pytest.approx(0.5)
@@ -64,7 +65,8 @@ def test_a_stream_is_tested_window_by_window():
     assert monitor.latest is None
     monitor.add(np.full(1000, np.nan))
     monitor.add(np.full(1000, threshold + 1))
-    assert monitor.tests == 0, "what is flagged is not compared"
+    monitor.add(np.full(1000, threshold))
+    assert monitor.tests == 0, "what is flagged is not compared, nor a score that set the threshold"
     monitor.add(rng.gamma(2, 1, 300))
     assert (monitor.tests, monitor.alarms, monitor.latest.n) == (2, 0, 200)
     monitor.add(rng.gamma(2, 1, 900) * 2.5)

@@ -311,14 +311,17 @@ def test_a_share_of_one_judges_all():
     assert abs(half["latent"] - whole["latent"]) > 1e-7
 
 
-def test_a_mean_is_over_the_images_that_a_discriminator_sees():
-    """Two of the three normal ones, where half of a batch of 4 is seen."""
+@pytest.mark.parametrize(
+    ("options", "seen"), [({}, 2), pytest.param({"share": 0.01}, 1, marks=pytest.mark.slow)], ids=["half", "least"]
+)
+def test_a_mean_is_over_the_images_that_a_discriminator_sees(options, seen):
+    """Two of the three normal ones, where half of a batch of 4 is seen; and at least one."""
     state, b = start(), batch((0, 0, 0, 1))
     x, y = looked_up()(state, b["images"])[1]
     says, weights = jax.jit(judge().apply), state["discriminators"]["normal"]
-    real, fake = (np.float64(says(weights, images)["logits"])[:2] for images in (x, y))
+    real, fake = (np.float64(says(weights, images)["logits"])[:seen] for images in (x, y))
     one, zero = ADVERSARIAL["least_squares"]
-    metrics = step(state, b)[1]
+    metrics = step(state, b, **options)[1]
     np.testing.assert_allclose(metrics["discriminator_normal"], one(real) + zero(fake), rtol=1e-3)
     np.testing.assert_allclose(metrics["adversarial"], one(fake), rtol=1e-3)
 

@@ -79,6 +79,7 @@ def test_rows_of_no_weight_count_for_nothing():
     half = {name: batch[name][:128] for name in ("images", "labels")}
     batch["weight"] = np.repeat(np.float32([2, 0]), 128)
     ours, of_half = (jax.jit(partial(gradients, network()))(weights, centers, b) for b in (batch, half))
+    assert ours.metrics.pop("weight") == 1
     for a, b in zip(jax.tree.leaves(ours[:2]), jax.tree.leaves(of_half[:2]), strict=True):
         np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6 * np.abs(b).max())
 

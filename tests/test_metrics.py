@@ -186,6 +186,11 @@ def test_vmap_changes_nothing():
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a[i], b, atol=1e-7), together, alone)  # noqa: B023
 
 
+def test_scores_below_the_least_normal_float_are_no_ties():
+    scores, labels = np.float32([3e-40, -0.0, -2e-45, 0, 2e-40, 1e-45]), np.array([1, 1, 0, 0, 0, 1])
+    assert_equal(measure(scores, labels), reference(1e40 * scores.astype(float), labels))
+
+
 def test_nan_is_the_most_anomalous_score():
     scores, labels = sample("ties", N)
     broken, infinite = scores.copy(), scores.copy()

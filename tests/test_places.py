@@ -300,6 +300,13 @@ def test_boxes_are_px_of_the_picture_highest_first():
     assert regions.told(regions.boxes(places, 1.0, (40, 120), SPEC)) == "60,20,40,20,5; 0,0,20,10,2"
 
 
+def test_the_peak_of_a_ring_is_not_that_of_the_spot_within():
+    places = np.full((5, 6), 2, np.float32)
+    places[1:4, 1:4] = 0
+    places[2, 2] = 5
+    assert regions.boxes(places, 1.0, (50, 60), SPEC) == [(20, 20, 10, 10, 5.0), (0, 0, 60, 50, 2.0)]
+
+
 def test_what_is_flagged_as_a_whole_is_boxed_and_outlined_as_a_whole(tmp_path):
     places = np.zeros((4, 6), np.float32)
     places[1, 1], places[1, 2], places[3, 5] = 0.8, 0.6, 0.3

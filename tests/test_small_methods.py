@@ -293,6 +293,26 @@ def test_deep_svdds_center_is_the_untrained_networks_mean_and_then_frozen():
     assert_slope(loss, float64(start["params"]["network"]), gradient)
 
 
+def test_running_statistics_move_while_deep_svdds_center_is_found():
+    class Normed(nnx.Module):
+        def __init__(self, rngs):
+            self.norm = nnx.BatchNorm(144, momentum=0.9, rngs=rngs)
+            self.encode = nnx.Linear(144, 6, rngs=rngs)
+
+        def __call__(self, images):
+            return {"features": self.encode(self.norm(images.reshape(len(images), -1)))}
+
+    made = METHODS["deep_svdd"](models.network(Normed), SIDE, steps=100, gamma=1.0, blur_px=0.0)
+    start = state_of(made)
+    before = start["params"]["network"]
+    state, _ = jax.jit(made.step)(start, {"images": IMAGES, "labels": LABELS}, jax.random.key(0))
+    after = state["params"]["network"]
+    expected = 0.9 * before["norm"]["mean"] + 0.1 * X.reshape(16, -1).mean(0)
+    np.testing.assert_allclose(after["norm"]["mean"], expected, rtol=1e-5, atol=1e-7)
+    jax.tree.map(np.testing.assert_array_equal, after["encode"], before["encode"])
+    np.testing.assert_array_equal(after["norm"]["scale"], before["norm"]["scale"])
+
+
 def test_what_deep_svdd_looks_at_is_the_blurred_root():
     plain, root = (method("deep_svdd", gamma=g, blur_px=b) for g, b in ((1.0, 0.0), (0.5, 1.0)))
     params = state_of(plain)["params"]

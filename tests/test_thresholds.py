@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 from fractions import Fraction
 from statistics import NormalDist
 
@@ -318,6 +319,28 @@ def test_a_rate_that_is_no_number_is_refused_where_no_beartype_does(alpha):
             function(np.zeros(100, np.float32), alpha)
 
 
+@pytest.mark.parametrize("shape", [(100, 1), (1, 100), ()])
+def test_calibration_scores_of_another_shape_are_refused_where_no_beartype_does(shape):
+    """While it is traced, too: scores [n, 1] would not be sorted."""
+    limit, interval, p = map(inspect.unwrap, (t.conformal, t.threshold_interval, t.p_value))
+    for function in (lambda s: limit(s, 0.05), lambda s: interval(s, 0.05), lambda s: p(s, jnp.ones(3))):
+        with pytest.raises(ValueError, match=re.escape(f"calibration scores {list(shape)}: must be [n]")):
+            jax.eval_shape(function, jnp.zeros(shape))
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3])
+def test_a_new_image_is_flagged_as_rarely_as_promised_or_as_nan_are_found(share):
+    """Each of 100 images is the new one in turn: at most 10 of them are flagged, or all NaN where these are more."""
+    scores = np.random.default_rng(0).random(100).astype(np.float32)
+    scores[: round(100 * share)] = np.nan
+    known = np.stack([np.delete(scores, i) for i in range(100)])
+    limits = jax.jit(jax.vmap(lambda s: t.conformal(s, 0.1)))(known)
+    p = jax.jit(jax.vmap(lambda s, x: t.p_value(jnp.sort(s), x[None])[0]))(known, scores)
+    flagged = np.asarray(t.is_anomalous(scores, limits))
+    assert flagged.sum() == round(100 * max(0.1, share))
+    np.testing.assert_array_equal(flagged, p <= 0.1)
+
+
 def test_conformal_keeps_its_promise_where_a_quantile_does_not():
     scores = np.random.default_rng(0).exponential(size=(8_000, 101)).astype(np.float32)
     past, new = scores[:, :100], scores[:, 100]
@@ -390,6 +413,20 @@ def test_a_band_of_few_is_extrapolated_and_holds_the_quantile(law, n, alpha):
     assert all(x.max() <= high < np.inf for x, (_, high) in zip(draws, bands, strict=True))
 
 
+def test_a_quantile_exceeds_an_extrapolated_band_as_rarely_as_promised():
+    """In 2.5 % of all draws at most, where the tail is the exponential that it is extrapolated by."""
+    draws = np.random.default_rng(0).exponential(size=(2_000, 10)).astype(np.float32)
+    high = jax.jit(jax.vmap(lambda s: t.threshold_interval(s, 0.05)))(draws).high
+    assert 0.005 < np.mean(-math.log(0.05) > high) <= 0.025
+
+
+def test_a_band_is_extrapolated_from_the_upper_half_alone():
+    scores = np.sort(np.random.default_rng(0).exponential(size=20)).astype(np.float32)
+    high = t.threshold_interval(scores, 0.05).high
+    assert t.threshold_interval(np.where(np.arange(20) < 9, -100, scores).astype(np.float32), 0.05).high == high
+    assert t.threshold_interval(np.where(np.arange(20) < 10, -100, scores).astype(np.float32), 0.05).high > high
+
+
 def test_a_score_far_beyond_all_normals_is_certain():
     """Of 20 held-out pictures, as `adjax train` holds out: not every flagged picture is uncertain."""
     scores = np.random.default_rng(0).random(20).astype(np.float32)
@@ -404,6 +441,7 @@ def test_a_band_of_too_few_is_open():
     low, high = t.threshold_interval(jnp.arange(9.0), 0.01)
     assert low == 7
     assert high == np.inf
+    assert t.threshold_interval(jnp.arange(9.0), 0.5).high == 7, "nine tell where a median lies"
     low, high = t.threshold_interval(jnp.zeros(0), 0.01)
     assert (low, high) == (-np.inf, np.inf)
     assert t.threshold_interval(jnp.array([jnp.nan] * 50), 0.5).low == np.inf

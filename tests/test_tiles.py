@@ -80,6 +80,15 @@ def test_tiles_give_the_scores_of_the_whole_picture(detector, size):
         np.testing.assert_allclose(found.places, wanted, atol=0.02)
 
 
+def test_a_tile_fades_in_over_the_second_eighth_of_its_side():
+    """Two tiles of 64 px that overlap by half: cells of 1 px, 0 in the first tile and 1 in the second."""
+    maps = np.stack([np.zeros((64, 64), np.float32), np.ones((64, 64), np.float32)])
+    inside = np.arange(32) + 0.5  # px of the overlap, from where the second begins
+    second, first = (np.clip(x / 8 - 1, 0, 1) for x in (inside, inside[::-1]))
+    wanted = np.concatenate([np.zeros(32), second / (first + second), np.ones(32)])
+    np.testing.assert_allclose(tiles.blend(maps, (64, 96), (64, 64)), np.tile(wanted, (64, 1)), atol=1e-6)
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 def test_a_cell_that_is_not_finite_spoils_no_others(value):
     """Cells of 4 px, in the second of three tiles across and down."""

@@ -35,6 +35,19 @@ def psum_if_mapped(tree: PyTree, axis_name: str | None) -> PyTree:
     return lax.psum(tree, axis_name) if shared(axis_name) else tree
 
 
+def gather_if_mapped(tree: PyTree, axis_name: str | None) -> PyTree:
+    """Lays the rows of all devices side by side, in the order of the devices.
+
+    Args:
+      tree: arrays [B, ...], of this device.
+      axis_name: of the axis; None: one device, and the tree is returned as it is.
+
+    Returns:
+      A tree like `tree`, of arrays [devices · B, ...].
+    """
+    return lax.all_gather(tree, axis_name, tiled=True) if shared(axis_name) else tree
+
+
 def shared(axis_name: str | None) -> bool:
     """Whether there are others on the axis; with a single device XLA would still copy all that it adds up."""
     return axis_name is not None and lax.axis_size(axis_name) > 1

@@ -120,8 +120,8 @@ def center_loss_gradients(
       axis_name: over which the batch is spread.
 
     Returns:
-      The gradient, with metrics `loss`, `cross_entropy`, `center_loss` and `accuracy`; what is kept is `features`
-      [B, D].
+      The gradient, with metrics `loss`, `cross_entropy`, `center_loss` and `accuracy`, and, where rows have one, the
+      mean `weight`; what is kept is `features` [B, D].
     """
 
     def loss(outputs, rows):
@@ -143,9 +143,9 @@ def center_loss_gradients(
         return found
     # Divided by afterwards: so devices add up weights and gradients at once.
     metrics = dict(found.metrics)
-    weight = jnp.maximum(metrics.pop("weight"), _LEAST)
-    of, metrics = jax.tree.map(lambda x: x / weight, (found.of, metrics))
-    return found._replace(of=of, metrics=metrics)
+    weight = metrics.pop("weight")
+    of, metrics = jax.tree.map(lambda x: x / jnp.maximum(weight, _LEAST), (found.of, metrics))
+    return found._replace(of=of, metrics={**metrics, "weight": weight})
 
 
 def moved_centers(

@@ -22,6 +22,7 @@ image of its kind.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import jax
@@ -66,7 +67,9 @@ def gan(
       adversarial: "least_squares" or "cross_entropy".
       share: the share of a batch that each discriminator sees, and the second pass of the encoder, in (0, 1]. They want
         images of one label only: at ½ they see the half of the batch where theirs come first, so that batches with as
-        many of each cost half of what a share of 1 costs, and lose the few that are too many.
+        many of each cost half of what a share of 1 costs, and lose the few that are too many. It is rounded up to whole
+        images. Devices that share a batch take the share of theirs each: which images are lost, and so the step,
+        depends on how labels lie over devices, but at a share of 1.
       width, norm, compute: of the discriminators, see `adjax.models._discriminator`.
 
     Hyper-parameters (arrays, per member): the weights above and `learning_rate` > 0, its peak.
@@ -107,7 +110,7 @@ def gan(
         w, weights, discriminators = state["hparams"], state["params"]["network"], state["discriminators"]
         order = jnp.argsort(batch["labels"])  # normal images first
         x, labels = enlarged(batch["images"])[order], batch["labels"][order]
-        rows = -(-int(share * 2 * len(x)) // 2)
+        rows = math.ceil(share * len(x))
         own = {"normal": slice(0, rows), "anomaly": slice(len(x) - rows, len(x))}
         masks = {"normal": labels == 0, "anomaly": labels > 0}
         counts = {

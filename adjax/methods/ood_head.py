@@ -20,6 +20,7 @@ from flax import nnx
 from jax import lax
 
 from adjax import models
+from adjax.methods import _collective
 from adjax.methods._gradient import gradient
 from adjax.methods._optimizer import adamw
 from adjax.methods.centerloss import center_loss_gradients, moved_centers
@@ -40,7 +41,10 @@ def ood_head(
     """Trains `network` on the in-distribution rows of each batch, then the head on all rows, both by AdamW.
 
     Each stage has a learning rate of its own, with a warm-up and a cosine decay to zero. The body's count of its steps
-    says which stage it is. An OOD image never reaches the body's training, not even its batch statistics.
+    says which stage it is. An OOD image never reaches the body's training, not even its batch statistics, whichever
+    devices of the batch hold it: where rows meet in the body, the devices' rows are laid side by side for it. A batch
+    of OOD images alone leaves the body's weights and running statistics as they are; it counts as a step, and Adam's
+    moments see a gradient of zero.
 
     Args:
       network: the body; gives `features` [N, D] and `logits` [N, classes].
@@ -96,12 +100,15 @@ def ood_head(
 
     def train_body(state, batch, key, axis_name):
         params, hparams = state["params"], state["hparams"]
-        images, labels, counts = in_distribution(batch["images"], batch["labels"], classes)
+        rows = batch["images"], batch["labels"]
+        images, labels, counts = in_distribution(*rows, classes, None if network.rowwise else axis_name)
         known = {"images": images, "labels": jnp.where(counts > 0, labels, 0), "weight": counts}
         found = center_loss_gradients(
             network, params["network"], params["centers"], hparams["lam"], known, key, axis_name
         )
-        weights, moments = body_optimizer.update(found.of, state["optimizer"]["body"], found.weights, hparams)
+        moved, moments = body_optimizer.update(found.of, state["optimizer"]["body"], found.weights, hparams)
+        some = found.metrics["weight"] > 0
+        weights = jax.tree.map(lambda new, old: jnp.where(some, new, old), moved, params["network"])
         counted = jnp.where(counts > 0, labels, classes)
         centers = moved_centers(params["centers"], found.kept, counted, center_rate, axis_name)
         state = {
@@ -169,20 +176,24 @@ class Head(nnx.Module):
         return {"logit": self.out(hidden)[:, 0]}
 
 
-def in_distribution(images: jax.Array, labels: jax.Array, classes: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+def in_distribution(
+    images: jax.Array, labels: jax.Array, classes: int, axis_name: str | None = None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """A batch of in-distribution images alone, of the same size: where an OOD image was, another one stands again.
 
     Args:
       images: [B, H, W, C].
       labels: int32[B], `classes` or more for OOD.
       classes: how many belong.
+      axis_name: of the devices whose rows make one batch, of which each gets its part; None: of these rows alone.
 
     Returns:
       (images, labels, counts float32[B]): the in-distribution rows first, in their order, counting 1; then the same
       ones again, counting 0, to keep shapes and batch statistics. If no row belongs, all are OOD and count 0.
     """
+    own = jnp.arange(len(labels)) + (0 if axis_name is None else lax.axis_index(axis_name) * len(labels))
+    images, labels = _collective.gather_if_mapped((images, labels), axis_name)
     belongs = labels < classes
     number = belongs.sum()
-    place = jnp.arange(len(labels))
-    rows = jnp.argsort(~belongs)[place % jnp.maximum(number, 1)]
-    return images[rows], labels[rows], (place < number).astype(jnp.float32)
+    rows = jnp.argsort(~belongs)[own % jnp.maximum(number, 1)]
+    return images[rows], labels[rows], (own < number).astype(jnp.float32)

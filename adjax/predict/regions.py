@@ -58,11 +58,12 @@ def boxes(
     labels, _ = ndimage.label(scores > limit, np.ones((3, 3)))
     top, left, height, width = seen_part(*size, spec.image_shape, spec.frame)
     each = []
-    for rows, columns in ndimage.find_objects(labels):
+    for number, (rows, columns) in enumerate(ndimage.find_objects(labels), 1):
         y0, y1 = (_within(top + height * y / places.shape[0], size[0]) for y in (rows.start, rows.stop))
         x0, x1 = (_within(left + width * x / places.shape[1], size[1]) for x in (columns.start, columns.stop))
         y0, x0 = min(y0, size[0] - 1), min(x0, size[1] - 1)  # a region of the bars alone has its place at the edge
-        peak = float(scores[rows, columns].max()) if score is None or np.isfinite(limit) else score
+        own = scores[rows, columns][labels[rows, columns] == number]  # another region may lie within the box
+        peak = float(own.max()) if score is None or np.isfinite(limit) else score
         each.append(Box(x0, y0, max(x1 - x0, 1), max(y1 - y0, 1), peak))
     return sorted(each, key=lambda box: -box.peak)[:MOST_BOXES]
 
