@@ -40,6 +40,15 @@ def test_pictures_of_one_product_are_not_copies_of_one_another(sd, n):
     assert len(np.unique(found)) == n
 
 
+@pytest.mark.parametrize("others", [1, 40])
+def test_nor_are_they_where_something_else_lies_among_them(others):
+    """Which is so far away that every picture of the product is near every other."""
+    product = np.repeat(PICTURES[:1] // 2 + 64, 20, 0)
+    product[:, 20:28, 20:44] = RNG.integers(64, 192, (20, 8, 24, 1))  # a serial number
+    found = near_copies(np.concatenate([product, np.zeros((1, 64, 64, 1), np.uint8), PICTURES[1:others]]))
+    assert len(np.unique(found)) == len(found)
+
+
 def test_frames_of_one_scene_are_copies_and_scenes_are_not():
     frames = np.repeat(PICTURES[:12] // 2, 5, 0) + RNG.integers(0, 3, (60, 64, 64, 1)).astype(np.uint8)
     np.testing.assert_array_equal(near_copies(frames), np.repeat(np.arange(12) * 5, 5))

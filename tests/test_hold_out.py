@@ -57,6 +57,14 @@ def test_a_frozen_network_is_cross_fitted_where_too_few_can_be_held_out(n, alpha
         np.testing.assert_array_equal(parts.train, fit.hold_out(np.zeros(n, int), alpha, seed=0).train)
 
 
+@pytest.mark.parametrize(("n", "rate"), [(19, "5.00%"), (38, "2.56%"), (39, "5.00%"), (58, "3.39%"), (98, "4.04%")])
+def test_a_cross_fitted_rate_is_what_so_many_images_can_give(n, rate):
+    """The ⌊0.05 (n + 1)⌋ highest of n scores are flagged."""
+    promised = fit.hold_out(np.zeros(n, int), 0.05, seed=0, frozen=True).promise(0.05)
+    assert promised.startswith(f"about {rate} of normal images")
+    assert "5.00% was asked for" in promised
+
+
 def test_a_share_that_was_asked_for_is_held_out_of_few_images_too():
     labels = np.zeros(50, int)
     parts = fit.hold_out(labels, 0.05, seed=0, share=0.3, frozen=True)

@@ -73,10 +73,11 @@ class Parts(NamedTuple):
         """What the threshold says of fresh normal images, for people; `alpha`: the rate that it was set for."""
         least = 1 / (self.calibrating + 1)
         if self.crossed:
+            rate = math.floor(alpha / least * (1 + 1e-12)) * least
             return (
-                f"about {alpha:.2%} of normal images like these will be flagged, on average (cross-fitted: each of the "
+                f"about {rate:.2%} of normal images like these will be flagged, on average (cross-fitted: each of the "
                 f"{self.calibrating:,} different images scored by a fit without it; no bound, as held-out ones give; "
-                f"they could promise {least:.2%})"
+                f"{alpha:.2%} was asked for, and the rate is a multiple of {least:.2%})"
             )
         return (
             f"at most {alpha:.2%} of normal images like these will be flagged, on average (conformal, "

@@ -57,7 +57,7 @@ def tell_figures(console: Console, judged: fit.Evaluation, which: str) -> None:
     Args:
       console: to print to.
       judged: the figures.
-      which: what the normal images are: "normal test images", "held-out normal images".
+      which: what the normal images are: "normal test images", "held-out normal images, which also set …".
     """
     value, low, high = judged.auroc
     console.print(

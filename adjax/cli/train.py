@@ -221,8 +221,8 @@ def _judge(
     judged = fit.evaluate(detector, normal, anomalous, known, images[train])
     tested = () if normal is None or not found.test_normal else normal
     judged = judged._replace(copied=copied(tested, images), contradicted=copied(anomalous, chain(images, tested)))
-    apart = "cross-fitted normal images" if normal is None else "held-out normal images"
-    which = "normal test images" if found.test_normal else apart
+    apart = "cross-fitted" if normal is None else "held-out"
+    which = "normal test images" if found.test_normal else f"{apart} normal images, which also set the threshold"
     tell_figures(console, judged, which)
     if judged.baselines:
         each = ", ".join(f"{name} {auroc:.4f}" for name, auroc in judged.baselines.items())

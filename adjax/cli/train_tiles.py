@@ -120,8 +120,9 @@ def _judge(
     judged = judged._replace(
         copied=copied_files(beside, found.files), contradicted=copied_files(odd, [*found.files, *beside])
     )
-    own = "cross-fitted normal images" if crossed else "held-out normal images"
-    tell_figures(console, judged, "normal test images" if beside else own)
+    apart = "cross-fitted" if crossed else "held-out"
+    which = "normal test images" if beside else f"{apart} normal images, which also set the threshold"
+    tell_figures(console, judged, which)
     files: list[Path | None] = [*beside, *[None] * (len(levels) - len(beside)), *odd]
     scores = np.concatenate([levels, anomalous])
     look = page.tiled_of(detector, files)
