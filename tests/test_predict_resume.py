@@ -44,6 +44,39 @@ def test_a_restart_scores_only_what_is_new(saved, folder, tmp_path, monkeypatch)
     assert len(seen) == len(table(out)) == 21
 
 
+@pytest.mark.parametrize("put_there", ["written", "moved"])
+def test_a_file_that_has_changed_is_scored_again_and_one_that_failed_is_tried_again(
+    saved, folder, tmp_path, capsys, put_there
+):
+    out, changed, broken = tmp_path / "s.jsonl", folder / "a" / "00.png", folder / "b" / "01.png"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[:40])
+    assert run(saved, folder, "--out", out, "--no-report") == 0
+    first = {row["path"]: row for row in table(out)}
+    assert first["b/01.png"]["status"] == "error"
+    journal = (tmp_path / "s.jsonl.journal").read_bytes()
+    assert run(saved, folder, "--out", out, "--no-report") == 0
+    assert "1 that could not be read before are tried again" in capsys.readouterr().out
+    assert (tmp_path / "s.jsonl.journal").read_bytes() == journal  # it failed as before
+    time.sleep(0.02)  # a tick of the file system's clock
+    other = save(tmp_path / "other.png", np.full((8, 8), 250, np.uint8))
+    if put_there == "written":
+        changed.write_bytes(other.read_bytes())
+    else:
+        os.utime(other, (1, 1))
+        other.replace(changed)
+    broken.write_bytes(whole)
+    assert run(saved, folder, "--out", out, "--no-report") == 0
+    said = capsys.readouterr().out
+    assert "18 of them done before; 1 that could not be read before are tried again; 1 have changed since" in said
+    fresh = tmp_path / "fresh.jsonl"
+    assert run(saved, folder, "--out", fresh, "--no-report") == 0
+    assert sorted(table(out), key=lambda row: row["path"]) == sorted(table(fresh), key=lambda row: row["path"])
+    assert run(saved, folder, "--out", out, "--no-report") == 0  # and is read again as it was written
+    assert "20 of them done before\n" in capsys.readouterr().out
+    assert len(table(out)) == 20
+
+
 @pytest.mark.parametrize("suffix", ["csv", *(pytest.param(s, marks=pytest.mark.slow) for s in ("jsonl", "parquet"))])
 def test_ctrl_c_leaves_a_valid_table_and_a_restart_finishes_it(saved, folder, tmp_path, monkeypatch, suffix):
     whole = tmp_path / f"whole.{suffix}"

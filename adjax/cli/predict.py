@@ -7,7 +7,7 @@ import os
 import shlex
 import shutil
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -84,8 +84,10 @@ def _predict(chosen: argparse.Namespace, arguments: list[str], console: Console,
         ) as journal,
         StopSignal() as stop,
     ):
-        todo = [name for name in found.names if name not in journal.done]
-        console.print(f"{detector}\n{_told(found, len(found.names) - len(todo))}")
+        anew = _changed(source, found.names, journal)
+        todo = [name for name in found.names if name not in journal.done or name in anew]
+        retried = sum(name in journal.failed for name in todo)
+        console.print(f"{detector}\n{_told(found, len(found.names) - len(todo), retried, len(anew))}")
         made = " and ".join(["maps"] * bool(chosen.maps) + ["copies"] * bool(chosen.copy_flagged))
         if made and len(todo) < len(found.names):
             console.print(f"{made} are made of what is scored now; of all by --fresh")
@@ -115,11 +117,7 @@ def _predict(chosen: argparse.Namespace, arguments: list[str], console: Console,
                 if stop.received is not None:
                     break
             rate = progress.rate()
-        journal.append(
-            Prediction(name, "error", f"can't be listed: {why}")
-            for name, why in found.unlisted.items()
-            if name not in journal.done
-        )
+        journal.append(Prediction(name, "error", f"can't be listed: {why}") for name, why in found.unlisted.items())
         writers.write(chosen.out, journal.rows(), shared)
         if stop.received is not None:
             _tell_unmade(console, unmade)
@@ -203,11 +201,22 @@ def _check_found(source: Source, found: walk.Found) -> None:
         )
 
 
-def _told(found: walk.Found, before: int) -> str:
-    """How many files there are, and what was skipped."""
+def _changed(source: Source, names: Sequence[str], journal: ResumeLog) -> set[str]:
+    """Files that are done but have changed since: of a folder; other sources are known by their names alone."""
+    if not isinstance(source, Folder):
+        return set()
+    return {name for name in names if name in journal.done and source.changed(name, journal.written)}
+
+
+def _told(found: walk.Found, before: int, retried: int, changed: int) -> str:
+    """How many files there are, what was skipped, and what is done again."""
     parts = [f"{len(found.names):,} picture files"]
     if before:
         parts.append(f"{before:,} of them done before")
+    if retried:
+        parts.append(f"{retried:,} that could not be read before are tried again")
+    if changed:
+        parts.append(f"{changed:,} have changed since and are scored again")
     if found.passed_over:
         kinds = ", ".join(f"{why} {count:,}" for why, count in found.passed_over.most_common())
         parts.append(f"skipped: {kinds}")

@@ -11,6 +11,7 @@ from functools import partial
 
 import jax
 from flax import nnx
+from flax.nnx.nn.dtypes import promote_dtype
 
 from adjax import nn
 
@@ -66,5 +67,6 @@ def _pooled(conv: nnx.Conv, x: jax.Array) -> jax.Array:
     """relu(max-pool(conv(x))): ReLU after pooling, where a quarter is left, with the same values."""
     assert isinstance(conv.padding, str)
     assert conv.bias is not None
-    y = nn.conv_general_dilated(x, conv.kernel[...], (1, 1), conv.padding, dimension_numbers=nn.NHWC)
-    return nnx.relu(nn.max_pool_2x2(y, conv.bias[...]))
+    x, kernel, bias = promote_dtype((x, conv.kernel[...], conv.bias[...]))
+    y = nn.conv_general_dilated(x, kernel, (1, 1), conv.padding, dimension_numbers=nn.NHWC)
+    return nnx.relu(nn.max_pool_2x2(y, bias))

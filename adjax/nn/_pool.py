@@ -22,6 +22,7 @@ def max_pool_2x2(x: jax.Array, bias: jax.Array | None = None) -> jax.Array:
     """
     if bias is None:
         return lax.platform_dependent(x, tpu=_windows, default=_pairs)
+    bias = bias[None, None, None]
     return lax.platform_dependent(x, bias, tpu=_windows_of_sums, default=lambda x, b: _pairs(x + b))
 
 

@@ -2,12 +2,14 @@
 
 Its first line says what the rows belong to (detector, threshold, folder), and where the detector was. A process that is
 killed leaves at worst a last line cut short, which is dropped. Paths are JSON with Python's surrogates for bytes that
-are no UTF-8, so they come back byte for byte.
+are no UTF-8, so they come back byte for byte. A file may have several lines, the last of which counts: one that could
+not be read is tried again, and one that has changed is scored again.
 """
 
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -43,7 +45,14 @@ def head(path: Path) -> dict[str, Any]:
 
 
 class ResumeLog:
-    """A journal that is open for appending, by this process alone. A context manager."""
+    """A journal that is open for appending, by this process alone. A context manager.
+
+    Attributes:
+      path: of the file.
+      done: names of the files that were read and scored.
+      failed: rows of those that could not be, by name.
+      written: when the journal was written to last before it was opened, in seconds of the epoch; 0: it is new.
+    """
 
     def __init__(
         self,
@@ -63,8 +72,10 @@ class ResumeLog:
         Raises:
           DataError: it belongs to other facts, is damaged before its end, or another process writes it.
         """
-        self.path, self.done = path, set[str]()
+        self.path, self.done, self.failed = path, set[str](), dict[str, Prediction]()
+        self._again = set[str]()
         path.parent.mkdir(parents=True, exist_ok=True)
+        self.written = path.stat().st_mtime if path.exists() else 0.0
         self._file = open(path, "a+b")  # noqa: SIM115 (closed by __exit__)
         try:
             self._lock()
@@ -82,17 +93,39 @@ class ResumeLog:
         self._file.close()
 
     def append(self, rows: Iterable[Prediction]) -> None:
-        """Writes rows and hands them to the operating system."""
-        lines = [json.dumps(row, separators=(",", ":")) + "\n" for row in rows]
+        """Writes rows and hands them to the operating system; of files that fail as they did before, nothing."""
+        new = [row for row in rows if self.failed.get(row.path) != row]
+        for row in new:
+            self._count(row)
+        lines = [json.dumps(row, separators=(",", ":")) + "\n" for row in new]
         self._file.write("".join(lines).encode())
         self._file.flush()
 
     def rows(self) -> Iterator[Prediction]:
-        """All rows so far, in order."""
+        """The row of each file so far, in the order in which they were written."""
+        left = Counter(row.path for row in self._lines() if row.path in self._again) if self._again else Counter[str]()
+        for row in self._lines():
+            if row.path in left:
+                left[row.path] -= 1
+                if left[row.path]:
+                    continue
+            yield row
+
+    def _lines(self) -> Iterator[Prediction]:
         with open(self.path, "rb") as file:
             next(file)
             for line in file:
                 yield Prediction(*json.loads(line))
+
+    def _count(self, row: Prediction) -> None:
+        if row.path in self.done or row.path in self.failed:
+            self._again.add(row.path)
+        self.done.discard(row.path)
+        self.failed.pop(row.path, None)
+        if row.status == "error":
+            self.failed[row.path] = row
+        else:
+            self.done.add(row.path)
 
     def _whole(self, facts: Mapping[str, str | float | None], notes: Mapping[str, str | None]) -> int:
         """Reads what is there; the length of it that is whole."""
@@ -106,7 +139,7 @@ class ResumeLog:
             try:
                 value = json.loads(line)
                 if number > 1:
-                    self.done.add(Prediction(*value).path)
+                    self._count(Prediction(*value))
             except (ValueError, TypeError) as error:
                 raise DataError(f"{self.path} is damaged in line {number}: start again by --fresh") from error
             if number == 1 and (not isinstance(value, dict) or {**value, _NOTES: None} != {**head, _NOTES: None}):

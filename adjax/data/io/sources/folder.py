@@ -72,6 +72,14 @@ class Folder:
             file.seek(start)
             return file.read(end - start)
 
+    def changed(self, name: str, since: float) -> bool:
+        """Whether a file was written, or put there, after a time in seconds of the epoch."""
+        try:
+            found = (self.root / name).stat()
+        except OSError:  # who opens it will tell
+            return False
+        return max(found.st_mtime, found.st_ctime) > since
+
     def holds(self, path: Path) -> bool:
         """Whether a file in that folder might be one of these."""
         try:
