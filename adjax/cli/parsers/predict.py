@@ -40,8 +40,8 @@ report.html, beside the table, shows the same to a person: it opens from disk, a
 another threshold would flag, and which.
 
 A file that can't be read is a row that says why. Ctrl-C leaves a valid table of what is done; the same command goes on
-from there, and later scores only files that are new (SCORES.journal remembers). What becomes of transparent, CMYK,
-16-bit and turned pictures: docs/layouts.md.
+from there, and later scores only files that are new or, of a folder, have changed, and tries again those that could
+not be read (SCORES.journal remembers). What becomes of transparent, CMYK, 16-bit and turned pictures: docs/layouts.md.
 """
 
 
