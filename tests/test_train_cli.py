@@ -207,6 +207,29 @@ def test_a_hundred_pictures_make_a_detector(tmp_path, capsys):
     assert run(root, "--out", tmp_path / "other", *QUICK) == 1
 
 
+@pytest.mark.parametrize(("scorer", "named"), [("mahalanobis", True), ("ocsvm", False)])
+def test_where_the_nearest_class_is_not_known_train_says_so(tmp_path, capsys, scorer, named):
+    for name, turned in (("cat", False), ("dog", True)):
+        fill(tmp_path / "set" / name, 50, turned)
+    out, table = tmp_path / "out", tmp_path / "s.csv"
+    assert run(tmp_path / "set", "--out", out, *QUICK, "--scorer", scorer) == 0
+    told = f"scorer {scorer} measures one distance, not one to each of the 2 classes"
+    assert (told in " ".join(capsys.readouterr().out.split())) is not named
+    assert any(why.startswith(told) for why in json.loads((out / record.NAME).read_text())["why"]) is not named
+    assert __main__.main(["predict", str(out), str(tmp_path / "set"), "--out", str(table)]) == 0
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    right = sum(row["nearest_class"] == row["path"].partition("/")[0] for row in rows)
+    assert right > 90 if named else not any(row["nearest_class"] for row in rows)
+
+
+def test_classes_that_a_network_is_trained_to_tell_are_named():
+    recipe = plan.TrainingPlan("centerloss", "lenet5", "knn", (8, 8, 1))
+    assert plan.told_of_classes(recipe, ("a", "b")) is None
+    frozen = dataclasses.replace(recipe, method="gmm")
+    assert "nearest_class empty" in plan.told_of_classes(frozen, ("a", "b"))
+    assert plan.told_of_classes(frozen, ("a",)) is None
+
+
 def test_test_pictures_that_are_copies_are_told(tmp_path, capsys):
     """Learned from and tested on, they flatter; as anomalies they contradict."""
     root, out = tmp_path / "set", tmp_path / "out"

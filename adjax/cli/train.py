@@ -122,6 +122,9 @@ def _run(
     if earlier is not None:
         planned = earlier.applied(planned, found, parts, images, labels, rows)
         console.print(f"  {planned.why[-1]}")
+    if unnamed := plan.told_of_classes(planned, found.classes):
+        planned = dataclasses.replace(planned, why=(*planned.why, unnamed))
+        console.print(f"  {unnamed}")
     steps = training_steps(planned.method, len(parts.train), planned.batch_size, chosen.steps) if earlier is None else 0
     with ImageProgress(console, steps * planned.batch_size, "training") as progress:
 
