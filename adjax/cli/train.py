@@ -86,6 +86,8 @@ def _run(
     planned = dataclasses.replace(planned, **reads)
     if earlier is None:
         plan.check_steps(planned, asked, chosen.steps)
+    elif warning := earlier.told_of_tests(found):
+        console.print(warning, style="bold red")
     console.print(f"trains {planned.name}")
     for line in planned.why:
         console.print(f"  {line}")
