@@ -230,6 +230,28 @@ def test_classes_that_a_network_is_trained_to_tell_are_named():
     assert plan.told_of_classes(frozen, ("a",)) is None
 
 
+def test_the_detector_of_another_folder_of_that_name_is_not_replaced_unasked(tmp_path, monkeypatch, capsys):
+    """The same folder may be trained on again, by whatever path; `--out` says that the other is to go."""
+
+    def is_of() -> str:
+        return json.loads((tmp_path / "runs" / "photos" / record.NAME).read_text())["options"]["folder"]
+
+    for seed, name in enumerate(("a", "b")):
+        fill(tmp_path / name / "photos", 50, seed=seed)
+    monkeypatch.chdir(tmp_path)
+    for same in ("a/photos", tmp_path / "a" / "photos", "b/../a/photos"):
+        assert run(same, *QUICK) == 0
+    assert run("b/photos", *QUICK) == 1
+    told = f"runs/photos is a detector of {tmp_path}/a/photos, and this is one of {tmp_path}/b/photos"
+    assert f"{told}: name another place by --out DIR, or --out runs/photos to replace it" in capsys.readouterr().err
+    assert is_of() == "b/../a/photos"
+    assert run("b/photos", *QUICK, "--out", "runs/photos") == 0
+    assert f"{told}: it is replaced" in " ".join(capsys.readouterr().out.split())
+    assert is_of() == "b/photos"
+    (tmp_path / "runs" / "photos" / record.NAME).unlink()  # nothing says whose it is
+    assert run("a/photos", *QUICK) == 0
+
+
 def test_test_pictures_that_are_copies_are_told(tmp_path, capsys):
     """Learned from and tested on, they flatter; as anomalies they contradict."""
     root, out = tmp_path / "set", tmp_path / "out"

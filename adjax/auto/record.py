@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -56,6 +57,22 @@ class Training(NamedTuple):
     def sha256(self) -> str:
         """SHA-256 of the pixels and labels that were read."""
         return data.digest(data.Split(self.images, self.labels))
+
+
+def folder_of(directory: Path) -> Path | None:
+    """Reads which folder a detector was trained on.
+
+    Args:
+      directory: of the detector.
+
+    Returns:
+      The folder, absolute and without links; None: none was trained there, or train.json doesn't say.
+    """
+    try:
+        kept = json.loads((directory / NAME).read_text(encoding="utf-8"))
+        return (Path(kept["directory"]) / kept["options"]["folder"]).resolve()
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
 
 
 def evaluated_on(found: Layout) -> dict[str, dict[str, str]]:

@@ -53,8 +53,20 @@ def run(console: Console, chosen: argparse.Namespace, earlier: Earlier | None = 
     found = scan_folder.chosen_by(chosen)
     out = chosen.out or Path("runs") / (chosen.folder.resolve().name or "detector")
     serialization.FORMAT.check_target(out)
+    _check_replaced(console, chosen, out)
     with scratch.Scratch(chosen.scratch or out.parent, console.print) as room:
         return _run(console, chosen, found, out, room, earlier)
+
+
+def _check_replaced(console: Console, chosen: argparse.Namespace, out: Path) -> None:
+    """Refuses to replace the detector of another folder, unless it was named; then it is said."""
+    before, now = record.folder_of(out), chosen.folder.resolve()
+    if before in (None, now):
+        return
+    of_another = f"{out} is a detector of {upload.line(str(before))}, and this is one of {upload.line(str(now))}"
+    if chosen.out is None:
+        raise DataError(f"{of_another}: name another place by --out DIR, or --out {out} to replace it")
+    console.print(f"{of_another}: it is replaced", style="bold red")
 
 
 def _run(
