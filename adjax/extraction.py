@@ -107,16 +107,36 @@ def shapes(spec: Spec, channels: int | None = None) -> Outputs:
     return _shapes(_without_scorer(spec), _channels(spec, channels))
 
 
-def with_layers(spec: Spec) -> Spec:
+def known(spec: Spec, head_drawn: bool = False) -> Outputs:
+    """Shapes of the outputs that a scorer may be chosen by.
+
+    Args:
+      spec: names the network.
+      head_drawn: whether the network's head is as it was drawn: its logits know nothing, and are left out.
+
+    Returns:
+      Shapes by name, as of `shapes`.
+    """
+    return {name: x for name, x in shapes(spec).items() if not (head_drawn and name == "logits")}
+
+
+def with_layers(spec: Spec, head_drawn: bool = False) -> Spec:
     """The spec with the names and widths of the network's layers, if its scorer is `layers`: of those named, or of all;
     by shapes alone.
+
+    Args:
+      spec: names the network and its scorer.
+      head_drawn: as of `known`.
+
+    Returns:
+      The spec.
 
     Raises:
       ValueError: a name that the network has not.
     """
     if spec.scorer not in scorers.OF_LAYERS:
         return spec
-    given, said = dict(spec.scorer_options), shapes(spec)
+    given, said = dict(spec.scorer_options), known(spec, head_drawn)
     if "names" in given:
         names = listed(given["names"])
         if unknown := [name for name in names if name not in said]:
@@ -127,19 +147,27 @@ def with_layers(spec: Spec) -> Spec:
     return dataclasses.replace(spec, scorer_options=tuple(given.items()))
 
 
-def check_scorer(spec: Spec) -> None:
+def check_scorer(spec: Spec, head_drawn: bool = False) -> None:
     """Refuses a scorer that the network can't feed, by shapes alone: before anything is trained.
+
+    Args:
+      spec: names the network and its scorer.
+      head_drawn: as of `known`; whatever reads the logits is refused then.
 
     Raises:
       ValueError: which scorers it can feed.
     """
     try:
-        traced(spec)
+        fed = not ("logits" in traced(spec).reads and head_drawn)
     except (KeyError, ValueError):
+        fed = False
+    if not fed:
+        said = known(spec, head_drawn)
+        drawn = " (its logits are of a head that is drawn at random and never trained)" if said != shapes(spec) else ""
         raise ValueError(
             f"scorer {spec.scorer!r} can't be fed by method {spec.method!r} with model {spec.model!r}, which gives "
-            f"{', '.join(shapes(spec))}; these can: {', '.join(_fed(_without_scorer(spec)))}"
-        ) from None
+            f"{', '.join(said)}{drawn}; these can: {', '.join(_fed(_without_scorer(spec), head_drawn))}"
+        )
 
 
 def _without_scorer(spec: Spec) -> Spec:
@@ -155,8 +183,8 @@ def _shapes(spec: Spec, channels: int) -> Outputs:
 
 
 @functools.lru_cache
-def _fed(spec: Spec) -> tuple[str, ...]:
-    return tuple(scorers.suite(scorers.SCORERS, shapes(spec), len(spec.classes)))
+def _fed(spec: Spec, head_drawn: bool) -> tuple[str, ...]:
+    return tuple(scorers.suite(scorers.SCORERS, known(spec, head_drawn), len(spec.classes)))
 
 
 class _Asked(dict):

@@ -146,7 +146,8 @@ class Recipe:
             **reading.of(self),
             precision=self.precision,
         )
-        return Built(with_layers(spec), method, found)
+        head_drawn = method.step is None and name in models.OWN and not weights.gives_head(network, found)
+        return Built(with_layers(spec, head_drawn), method, found, head_drawn)
 
 
 class Built(NamedTuple):
@@ -156,11 +157,14 @@ class Built(NamedTuple):
       spec: of the detectors to come.
       method: to train.
       weights: that the network starts from, if they were trained elsewhere.
+      head_drawn: whether the network's logits are of a head that was drawn and is never trained. A model that someone
+        registered may have its own: that can't be told.
     """
 
     spec: Spec
     method: Method
     weights: Weights | None
+    head_drawn: bool = False
 
     def normalise(self, images: Images) -> Normalise:
         """The normalisation of the weights; without any, the one that the method takes for training images uint8[N, H,
@@ -364,7 +368,7 @@ def train_one(
       ValueError: a scorer that the network can't feed; what `Recipe.build` refuses.
     """
     built = recipe.build(images.shape[1:], classes, steps=max(steps, 1))
-    check_scorer(built.spec)
+    check_scorer(built.spec, built.head_drawn)
     normalise, trained_steps = built.normalise(images[rows]), 0
     if params is None:
         table, size = built.members([rows], [labels[rows]], [seed], hparams), min(batch_size, len(rows))

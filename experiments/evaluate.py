@@ -18,7 +18,7 @@ from adjax._fitting import check_enough
 from adjax.augment import Normalise
 from adjax.data.protocols import Benchmark, Trial
 from adjax.detector import Detector, Spec, read_by
-from adjax.extraction import shapes, traced
+from adjax.extraction import known, shapes, traced
 from adjax.scorers._logits import answer
 from adjax.spec import resolve
 from adjax.types import Outputs, PyTree
@@ -241,13 +241,23 @@ def _too_large(said: Outputs, pooled: bool, count: int) -> str | None:
     return f"{what} of {count:,} images would take {gib:.1f} GiB, more than {HELD_GIB}: ask for it by name"
 
 
-def further(spec: Spec, names: tuple[str, ...]) -> dict[str, tuple[str, tuple[tuple[str, Any], ...]]]:
+def further(
+    spec: Spec, names: tuple[str, ...], head_drawn: bool = False
+) -> dict[str, tuple[str, tuple[tuple[str, Any], ...]]]:
     """`others` for `judge`: these scorers, or with "all" every one that the network's outputs can feed.
+
+    Args:
+      spec: names the network.
+      names: of the scorers.
+      head_drawn: as of `adjax.extraction.known`.
+
+    Returns:
+      Name -> (name, options).
 
     Raises:
       ValueError: a scorer that they can't feed.
     """
-    fed = scorers.suite(scorers.SCORERS, shapes(spec), len(spec.classes))
+    fed = scorers.suite(scorers.SCORERS, known(spec, head_drawn), len(spec.classes))
     if "all" in names:
         names = tuple(fed)
     for name in names:

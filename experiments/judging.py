@@ -100,7 +100,7 @@ def others(config: Config, built: Built) -> Others:
     if not config.scorers:
         return Others(of_features, frozenset())
     named = tuple(name for name in config.scorers if name != evaluate.ODIN)
-    found = evaluate.further(built.spec, named)
+    found = evaluate.further(built.spec, named, built.head_drawn)
     return Others({**of_features, **found}, frozenset(found) - frozenset(named))
 
 
@@ -195,7 +195,7 @@ def _judge(run: Setting, params: PyTree, m: int, others: Others = NONE) -> evalu
 
 
 def _tells_classes(run: Setting, judged: evaluate.Judged) -> bool:
-    return "logits" in judged.outputs and len(run.built.spec.classes) > 1
+    return "logits" in judged.outputs and len(run.built.spec.classes) > 1 and not run.built.head_drawn
 
 
 def _odin(run: Setting, m: int) -> dict[str, float]:

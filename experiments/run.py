@@ -65,7 +65,7 @@ def run(config: Config, console: Console) -> int:
     normalise = built.normalise(loaded.benchmark.train.images)
     if built.weights is not None and built.weights.params is None:
         notes.append("RANDOM WEIGHTS: this network was not pre-trained")
-    extraction.check_scorer(built.spec)
+    extraction.check_scorer(built.spec, built.head_drawn)
     evaluate.check_scorer(rule, built.spec, loaded.benchmark)
     others = judging.others(config, built)
     note = "; ".join(filter(None, notes))

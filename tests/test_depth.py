@@ -241,3 +241,59 @@ def test_doctor_fits_the_rule_to_what_is_learned_from(tmp_path, kind):
     assert examined.depths.fitted() == (12 if kind == "masks" else depth.WHOLE)
     odd = [one.path for one in examined.findings if one.kind == "odd depth"]
     assert odd == ([] if kind == "masks" else ["train/c.tif"])
+
+
+GREY = np.random.default_rng(0).integers(40, 200, (600, 600), np.uint8)
+
+
+def shown(kind: str) -> Image.Image:
+    """Grey, as RGB; with `patch` an orange corner of its lightness."""
+    pixels = np.repeat(GREY[..., None], 3, axis=2)
+    if "patch" in kind:
+        pixels[:90, :90] = (200, 100, 0)
+    return Image.fromarray(pixels)
+
+
+@pytest.mark.parametrize("kind", ["grey", "grey patch"])
+@pytest.mark.parametrize(
+    ("mode", "suffix"), [("RGB", "png"), ("RGB", "jpg"), ("P", "png"), ("RGBA", "png"), ("CMYK", "tif")]
+)
+def test_colours_that_grey_pixels_lose_are_seen(tmp_path, mode, suffix, kind):
+    """By the pixels: many grey pictures are saved as RGB."""
+    path = tmp_path / f"a.{suffix}"
+    shown(kind).convert(mode).save(path)
+    picture = upload.read(path, (32, 32, 1), "whole")
+    assert picture.header.channels == 3
+    assert picture.coloured == ("patch" in kind)
+    assert not upload.read(path, (32, 32, 3), "whole").coloured  # nothing goes lost
+
+
+def test_a_picture_of_one_row_has_colours_too(tmp_path):
+    Image.fromarray(np.full((1, 3000, 3), (200, 100, 0), np.uint8)).save(tmp_path / "a.png")
+    Image.fromarray(GREY).save(tmp_path / "b.png")
+    assert upload.read(tmp_path / "a.png", (8, 8, 1)).coloured
+    assert not upload.read(tmp_path / "b.png", (8, 8, 1)).coloured
+
+
+def test_how_many_are_in_colour_is_told():
+    depths = Depths()
+    for mode, coloured in (("L", False), ("RGB", False), ("RGB", True), ("P", True)):
+        depths.add(None, mode, coloured)
+    told = depths.told(depths.record())
+    assert "2 of 4 pictures are in colour, and the detector was trained on grey ones: only their lightness" in told
+    assert told.endswith("train on colour pictures")
+
+
+@pytest.mark.parametrize(("patched", "warned"), [(2, True), (0, False)])
+def test_predict_by_a_detector_of_grey_pictures_says_which_are_in_colour(tmp_path, capsys, patched, warned):
+    fill(tmp_path / "grey", 50, None)
+    (tmp_path / "new").mkdir()
+    for i in range(3):
+        shown("grey patch" if i < patched else "grey").save(tmp_path / "new" / f"{i}.png")
+    out, quick = str(tmp_path / "out"), ["--method", "hog_ocsvm", "--side-px", "8"]
+    assert __main__.main(["train", str(tmp_path / "grey"), "--out", out, *quick]) == 0
+    capsys.readouterr()
+    assert __main__.main(["predict", out, str(tmp_path / "new"), "--out", str(tmp_path / "s.csv")]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert ("WARNING: 2 of 3 pictures are in colour, and the detector was trained on grey ones" in said) == warned
+    assert (tmp_path / "s.csv").read_text().count(",ok,") == 3

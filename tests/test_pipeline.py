@@ -17,6 +17,7 @@ import adjax
 from adjax import methods, models, pipeline, surface
 from adjax.auto import plan
 from adjax.data import DataError
+from adjax.extraction import check_scorer
 from adjax.models import weights
 from adjax.pipeline import Recipe, member
 
@@ -86,6 +87,34 @@ def test_members_have_their_hyper_parameters():
     assert table.hparams["learning_rate"].tolist() == [0.5] * 3
     assert set(table.hparams) == set(built.method.hparams)
     assert table.seed.tolist() == [7, 8, 9]
+
+
+def test_scorers_of_a_head_that_is_drawn_and_never_trained_are_refused():
+    """Scored by random weights, photographs would be normal. Weights that bring a head of these classes know them."""
+    shape, fed = (8, 8, 1), []
+    for scorer in ("ash", "max_softmax", "energy", "vim"):
+        built = Recipe("gmm", "lenet5", scorer).build(shape, NAMES)
+        with pytest.raises(ValueError, match=r"can't be fed .* a head that is drawn at random .*; these can: ") as told:
+            check_scorer(built.spec, built.head_drawn)
+        fed.append(str(told.value).split("these can: ")[1])
+        assert not Recipe("centerloss", "lenet5", scorer).build(shape, NAMES).head_drawn  # it will be trained
+    assert len(set(fed)) == 1
+    others = set(fed[0].split(", "))
+    assert {"knn", "layers", "mahalanobis"} <= others
+    assert not others & {"ash", "dice", "energy", "max_logit", "max_softmax", "nnguide", "react", "vim"}
+    built = Recipe("gmm", "lenet5", "layers").build(shape, NAMES)
+    check_scorer(built.spec, built.head_drawn)
+    assert "logits" not in dict(built.spec.scorer_options)["names"]
+    images, labels = digits()
+    with pytest.raises(ValueError, match="drawn at random"):
+        pipeline.train_one(
+            Recipe("gmm", "lenet5", "energy"), images, labels, NAMES, np.arange(50), np.arange(9), steps=1, batch_size=8
+        )
+    network = models.make("squeezenet", (32, 32, 3), 4)
+    published = weights.resolve("random", "squeezenet")._replace(params=network.init(jax.random.key(0)))
+    for classes, known in (("abcd", True), ("abc", False)):
+        built = Recipe("gmm", "squeezenet", "energy", weights=published).build((32, 32, 3), classes)
+        assert built.head_drawn is not known
 
 
 @pytest.mark.slow

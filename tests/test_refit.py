@@ -55,6 +55,31 @@ def test_it_is_the_detector_that_train_makes_bit_for_bit(pictures, tmp_path, mon
         assert command("refit", new, "--scorer", "cosine", "--out", tmp_path / "third") == 0
 
 
+def test_other_test_pictures_are_told_and_not_refused(pictures, tmp_path, monkeypatch, capsys):
+    """By names and bytes; also of pictures that were named by another path. An older run says nothing."""
+
+    def says() -> str:
+        assert command("refit", run, "--scorer", "knn") == 0
+        return " ".join(capsys.readouterr().out.split())
+
+    root, run, told = tmp_path / "pictures", tmp_path / "run", "the figures are of other test pictures than those of"
+    shutil.copytree(pictures, root)
+    odd = root / "anomalous"
+    monkeypatch.chdir(tmp_path)
+    assert command("train", root.name, "--out", run, *FROZEN) == 0
+    monkeypatch.chdir(tmp_path.parent)
+    assert told not in says()
+    shutil.copy(odd / "0.png", odd / "new.png")
+    shutil.copy(odd / "0.png", odd / "newer.png")
+    (odd / "1.png").unlink()
+    shutil.copy(odd / "3.png", odd / "4.png")
+    assert f"{told} {run}: 2 added, 1 gone, 1 changed" in says()
+    kept = json.loads((run / record.NAME).read_text())
+    del kept["evaluated_on"]
+    (run / record.NAME).write_text(json.dumps(kept))
+    assert told not in says()
+
+
 def test_other_pictures_or_a_run_of_something_else_are_refused(pictures, tmp_path, capsys):
     def says(*arguments) -> str:
         assert command("refit", *arguments) == 1

@@ -207,6 +207,51 @@ def test_a_hundred_pictures_make_a_detector(tmp_path, capsys):
     assert run(root, "--out", tmp_path / "other", *QUICK) == 1
 
 
+@pytest.mark.parametrize(("scorer", "named"), [("mahalanobis", True), ("ocsvm", False)])
+def test_where_the_nearest_class_is_not_known_train_says_so(tmp_path, capsys, scorer, named):
+    for name, turned in (("cat", False), ("dog", True)):
+        fill(tmp_path / "set" / name, 50, turned)
+    out, table = tmp_path / "out", tmp_path / "s.csv"
+    assert run(tmp_path / "set", "--out", out, *QUICK, "--scorer", scorer) == 0
+    told = f"scorer {scorer} measures one distance, not one to each of the 2 classes"
+    assert (told in " ".join(capsys.readouterr().out.split())) is not named
+    assert any(why.startswith(told) for why in json.loads((out / record.NAME).read_text())["why"]) is not named
+    assert __main__.main(["predict", str(out), str(tmp_path / "set"), "--out", str(table)]) == 0
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    right = sum(row["nearest_class"] == row["path"].partition("/")[0] for row in rows)
+    assert right > 90 if named else not any(row["nearest_class"] for row in rows)
+
+
+def test_classes_that_a_network_is_trained_to_tell_are_named():
+    recipe = plan.TrainingPlan("centerloss", "lenet5", "knn", (8, 8, 1))
+    assert plan.told_of_classes(recipe, ("a", "b")) is None
+    frozen = dataclasses.replace(recipe, method="gmm")
+    assert "nearest_class empty" in plan.told_of_classes(frozen, ("a", "b"))
+    assert plan.told_of_classes(frozen, ("a",)) is None
+
+
+def test_the_detector_of_another_folder_of_that_name_is_not_replaced_unasked(tmp_path, monkeypatch, capsys):
+    """The same folder may be trained on again, by whatever path; `--out` says that the other is to go."""
+
+    def is_of() -> str:
+        return json.loads((tmp_path / "runs" / "photos" / record.NAME).read_text())["options"]["folder"]
+
+    for seed, name in enumerate(("a", "b")):
+        fill(tmp_path / name / "photos", 50, seed=seed)
+    monkeypatch.chdir(tmp_path)
+    for same in ("a/photos", tmp_path / "a" / "photos", "b/../a/photos"):
+        assert run(same, *QUICK) == 0
+    assert run("b/photos", *QUICK) == 1
+    told = f"runs/photos is a detector of {tmp_path}/a/photos, and this is one of {tmp_path}/b/photos"
+    assert f"{told}: name another place by --out DIR, or --out runs/photos to replace it" in capsys.readouterr().err
+    assert is_of() == "b/../a/photos"
+    assert run("b/photos", *QUICK, "--out", "runs/photos") == 0
+    assert f"{told}: it is replaced" in " ".join(capsys.readouterr().out.split())
+    assert is_of() == "b/photos"
+    (tmp_path / "runs" / "photos" / record.NAME).unlink()  # nothing says whose it is
+    assert run("a/photos", *QUICK) == 0
+
+
 def test_test_pictures_that_are_copies_are_told(tmp_path, capsys):
     """Learned from and tested on, they flatter; as anomalies they contradict."""
     root, out = tmp_path / "set", tmp_path / "out"

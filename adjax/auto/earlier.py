@@ -87,6 +87,31 @@ class Earlier(NamedTuple):
         why = f"the network of {self.directory} (manifest {sha256[:16]}…) as it is; only the scorer is fitted again"
         return replace(planned, why=(*planned.why, why))
 
+    def told_of_tests(self, found: Layout) -> str | None:
+        """A line for people where this run was evaluated on other pictures than those of now.
+
+        Args:
+          found: the files of now.
+
+        Returns:
+          The line, or None: they are the same, or the run is of a version that didn't write them down.
+        """
+        if (kept := self.record.get("evaluated_on")) is None:
+            return None
+        base = Path(self.record["directory"])
+        then = {(kind, str(base / path)): sha256 for kind, files in kept.items() for path, sha256 in files.items()}
+        now = {
+            (kind, path): sha256 for kind, files in record.evaluated_on(found).items() for path, sha256 in files.items()
+        }
+        added, gone = (len(a.keys() - b.keys()) for a, b in ((now, then), (then, now)))
+        changed = sum(now[one] != then[one] for one in now.keys() & then.keys())
+        if not added + gone + changed:
+            return None
+        return (
+            f"WARNING: the figures are of other test pictures than those of {self.directory}: {added:,} added, "
+            f"{gone:,} gone, {changed:,} changed; to compare the two, train again, or put the pictures back"
+        )
+
 
 def read(directory: Path) -> Earlier:
     """Reads a run.

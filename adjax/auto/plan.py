@@ -27,6 +27,7 @@ from adjax.data.io import reading
 from adjax.data.io.pixels import Frame
 from adjax.data.io.upload import Header
 from adjax.data.split import DataError
+from adjax.extraction import check_scorer, shapes, traced
 from adjax.methods import entry
 from adjax.models import weights
 from adjax.models.hog import coarse
@@ -378,6 +379,32 @@ def nearest(n: int) -> dict[str, int]:
     """
     least, most = REMEMBERED
     return {"k": max(n // 1000, 1), "capacity": min(max(1 << (n - 1).bit_length(), least), most)}
+
+
+def told_of_classes(planned: TrainingPlan, classes: Sequence[str]) -> str | None:
+    """Says where a detector of several classes will not say which of them is nearest, by shapes alone.
+
+    Args:
+      planned: with the scorer that is fitted.
+      classes: names of the classes of normal images.
+
+    Returns:
+      A sentence for `TrainingPlan.why`, or None: it will, or there is one class.
+
+    Raises:
+      ValueError: a scorer that the network can't feed.
+    """
+    if len(classes) < 2:
+        return None
+    built = planned.recipe.build(planned.shape, classes)
+    check_scorer(built.spec, built.head_drawn)
+    logits = None if built.method.step is None else shapes(built.spec).get("logits")
+    if len(classes) in (traced(built.spec).distances.shape[1], logits is not None and logits.shape[-1]):
+        return None
+    return (
+        f"scorer {built.spec.scorer} measures one distance, not one to each of the {len(classes)} classes: all have "
+        f"one threshold, and predict leaves nearest_class empty (--scorer mahalanobis names the nearest)"
+    )
 
 
 def _frozen_scorer(method: str, classes: int, found: weights.Weights | None) -> str | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
+import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +17,7 @@ from adjax import atomic, data, distribution
 from adjax.auto.fit import Evaluation, Fitted, Parts
 from adjax.auto.plan import TrainingPlan
 from adjax.auto.scan_folder import Layout
-from adjax.data.io import upload
+from adjax.data.io import gather, upload
 from adjax.data.io.scratch import Images
 from adjax.manifest import to_json
 from adjax.report import Table, card
@@ -57,6 +59,47 @@ class Training(NamedTuple):
         return data.digest(data.Split(self.images, self.labels))
 
 
+def folder_of(directory: Path) -> Path | None:
+    """Reads which folder a detector was trained on.
+
+    Args:
+      directory: of the detector.
+
+    Returns:
+      The folder, absolute and without links; None: none was trained there, or train.json doesn't say.
+    """
+    try:
+        kept = json.loads((directory / NAME).read_text(encoding="utf-8"))
+        return (Path(kept["directory"]) / kept["options"]["folder"]).resolve()
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def evaluated_on(found: Layout) -> dict[str, dict[str, str]]:
+    """Digests what a detector is evaluated on, but for held-out normal pictures.
+
+    Args:
+      found: the files.
+
+    Returns:
+      "normal" and "anomalous" → path → SHA-256 (hex) of the file's bytes; "" for one that can't be read.
+    """
+    kinds = {"normal": found.test_normal, "anomalous": found.test_anomalous}
+    return {
+        kind: {upload.text(str(file)): sha256 for file, sha256 in zip(files, gather.each(_sha256, files), strict=True)}
+        for kind, files in kinds.items()
+        if files
+    }
+
+
+def _sha256(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except OSError:
+        return ""
+
+
 def write(training: Training, directory: Path) -> None:
     """Writes both files into a detector's directory.
 
@@ -93,6 +136,7 @@ def _record(training: Training) -> dict[str, Any]:
         "held_out": names(training.parts.held_out),
         "trained_on": names(training.parts.train),
         "copies": training.parts.copies,
+        "evaluated_on": evaluated_on(found),
         "passed_over": dict(found.passed_over),
         "unreadable": {upload.text(str(path)): why for path, why in training.unreadable.items()},
     }

@@ -92,7 +92,7 @@ def sample(
         except DataError as error:
             return upload.reason(error)
         if depths is not None:
-            depths.add(picture.peak, picture.header.mode)
+            depths.add(picture.peak, picture.header.mode, picture.coloured)
         all_tiles = list(tiles.cut(picture.pixels, shape))
         chosen = np.random.default_rng((seed, row)).permutation(len(all_tiles))[: wanted[row]]
         own = np.empty((len(chosen), *shape), np.uint8)

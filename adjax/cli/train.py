@@ -53,8 +53,20 @@ def run(console: Console, chosen: argparse.Namespace, earlier: Earlier | None = 
     found = scan_folder.chosen_by(chosen)
     out = chosen.out or Path("runs") / (chosen.folder.resolve().name or "detector")
     serialization.FORMAT.check_target(out)
+    _check_replaced(console, chosen, out)
     with scratch.Scratch(chosen.scratch or out.parent, console.print) as room:
         return _run(console, chosen, found, out, room, earlier)
+
+
+def _check_replaced(console: Console, chosen: argparse.Namespace, out: Path) -> None:
+    """Refuses to replace the detector of another folder, unless it was named; then it is said."""
+    before, now = record.folder_of(out), chosen.folder.resolve()
+    if before in (None, now):
+        return
+    of_another = f"{out} is a detector of {upload.line(str(before))}, and this is one of {upload.line(str(now))}"
+    if chosen.out is None:
+        raise DataError(f"{of_another}: name another place by --out DIR, or --out {out} to replace it")
+    console.print(f"{of_another}: it is replaced", style="bold red")
 
 
 def _run(
@@ -86,6 +98,8 @@ def _run(
     planned = dataclasses.replace(planned, **reads)
     if earlier is None:
         plan.check_steps(planned, asked, chosen.steps)
+    elif warning := earlier.told_of_tests(found):
+        console.print(warning, style="bold red")
     console.print(f"trains {planned.name}")
     for line in planned.why:
         console.print(f"  {line}")
@@ -122,6 +136,9 @@ def _run(
     if earlier is not None:
         planned = earlier.applied(planned, found, parts, images, labels, rows)
         console.print(f"  {planned.why[-1]}")
+    if unnamed := plan.told_of_classes(planned, found.classes):
+        planned = dataclasses.replace(planned, why=(*planned.why, unnamed))
+        console.print(f"  {unnamed}")
     steps = training_steps(planned.method, len(parts.train), planned.batch_size, chosen.steps) if earlier is None else 0
     with ImageProgress(console, steps * planned.batch_size, "training") as progress:
 

@@ -142,8 +142,8 @@ def rows(
                     yield []
                     continue
                 if depths is not None:
-                    for peak, mode in scored.depths:
-                        depths.add(peak, mode)
+                    for counted in scored.depths:
+                        depths.add(*counted)
                 if maps is not None and (failed := scored.unmade + write_maps(scored.maps, maps)):
                     if unmade is None:
                         raise DataError(f"a map can't be made: {failed[0]}")

@@ -63,13 +63,13 @@ class Scored(NamedTuple):
 
     Attributes:
       rows: in the order of the names.
-      depths: (peak, mode) of each picture, see `adjax.data.io.depth.Depths`.
+      depths: (peak, mode, coloured) of each picture, see `adjax.data.io.depth.Depths`.
       maps: path relative to the folder of maps → bytes.
       unmade: as of `stream.rows`.
     """
 
     rows: list[Prediction]
-    depths: list[tuple[int | None, str]]
+    depths: list[tuple[int | None, str, bool]]
     maps: dict[str, bytes]
     unmade: list[str]
 
@@ -151,7 +151,7 @@ class Worker:
             maps = {
                 path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
             }
-        return Scored(rows, list(zip(depths.peaks, depths.modes, strict=True)), maps, unmade)
+        return Scored(rows, list(zip(depths.peaks, depths.modes, depths.coloured, strict=True)), maps, unmade)
 
 
 def contents(directory: Path) -> dict[str, bytes]:

@@ -57,8 +57,10 @@ MODELS: dict[str, Callable[..., nnx.Module]] = {
     "wide_resnet50_2": partial(ResNet, plan=WIDE_RESNET50_2),
 }
 """Name -> module class, constructed as `(image_shape, classes, *, rngs, **options)`."""
+OWN = frozenset(MODELS)
+"""Those of this package, without what is registered later."""
 
-__all__ = ["MODELS", "Network", "make", "network", "pretrained", "weights"]
+__all__ = ["MODELS", "OWN", "Network", "make", "network", "pretrained", "weights"]
 
 
 def make(

@@ -271,6 +271,21 @@ def pretrained(network: Network, weights: Weights) -> Network:
     return network._replace(init=init)
 
 
+def gives_head(network: Network, weights: Weights | None) -> bool:
+    """Tells whether nothing of a network's head is drawn: it has none, or the weights have one of as many classes.
+
+    Args:
+      network: as of `pretrained`.
+      weights: as of `pretrained`; None: all is drawn.
+
+    Returns:
+      True if so.
+    """
+    given = by_path(weights.params) if weights is not None and weights.params is not None else {}
+    head = {name: x.shape for name, x in by_path(network.shapes).items() if _in_head(name)}
+    return all(name in given and given[name].shape == shape for name, shape in head.items())
+
+
 @partial(jax.jit, static_argnames="shapes", inline=True)
 def _head(key: jax.Array, shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> dict[str, jax.Array]:
     """The head as nnx.Linear draws it; a network's `init` would trace and compile draws of all that is given."""

@@ -113,7 +113,7 @@ def rows(
         pictures = {slot: p for slot, p in enumerate(decoded) if isinstance(p, upload.Picture)}
         if depths is not None:
             for picture in pictures.values():
-                depths.add(picture.peak, picture.header.mode)
+                depths.add(picture.peak, picture.header.mode, picture.coloured)
         headers = [p.header if isinstance(p, upload.Picture) else p for p in decoded]
         if tiled:
             started = batch, headers, predict_tiled(state, pictures[0].pixels, interval) if pictures else {}

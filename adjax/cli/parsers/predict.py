@@ -25,9 +25,10 @@ SOURCE is one of
   'data/*.parquet'               rows of Parquet files: the column of bytes, or 'data/*.parquet#COLUMN'
 
 One row per picture: path, status (ok, error), error, width, height, mode, score (higher = more anomalous), p_value
-(share of normal images at least as anomalous), decision (normal, anomalous), nearest_class, probability (of being
-anomalous, by the network itself; empty for one that gives none), uncertain (so near to the threshold that other held-
-out images might have decided otherwise), unseen (share of the picture's area that the detector does not look at),
+(share of normal images at least as anomalous), decision (normal, anomalous), nearest_class (of several classes of
+normal pictures; empty where the scorer has one distance for all of them, as train says), probability (of being
+anomalous, by the network itself; empty for one that gives none), uncertain (so near to the threshold that other
+held-out images might have decided otherwise), unseen (share of the picture's area that the detector does not look at),
 boxes (where it is anomalous: left,top,width,height in px and the score, one box a region; the whole picture where it
 is as a whole, no place of it above the threshold; of detectors with places), threshold, detector (SHA-256 of its
 manifest).

@@ -14,7 +14,8 @@ examples:
 
 The network stays as RUN trained it, and another scorer is fitted to its features: the detector, its report, card and
 record are those that `train` would write with this scorer and all other options of RUN, without the training. The
-pictures are read again from where they were, and refused if one of them has changed. RUN itself is left alone.
+pictures that RUN learned from or kept aside are read again from where they were, and refused if one of them has
+changed. If test pictures have, it says how many: its figures are then of others than RUN's. RUN itself is left alone.
 
 Another rate or threshold takes no fit: see `python -m adjax threshold`, and predict --false-positive-rate.
 """

@@ -39,7 +39,13 @@ def parser() -> argparse.ArgumentParser:
     options = new_parser("train", "Make a detector of a folder of normal images.", EPILOG)
     add = options.add_argument
     add("folder", type=Path, metavar="FOLDER", help="of normal pictures")
-    add("--out", type=Path, metavar="DIR", help="the detector (default: runs/NAME OF THE FOLDER)")
+    add(
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="the detector; one that is there is replaced (default: runs/NAME OF THE FOLDER, where that of another "
+        "folder is not)",
+    )
     add("--labels", type=Path, metavar="CSV", help="a table, file,label, instead of subfolders")
     add(
         "--normal",

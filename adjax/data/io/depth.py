@@ -3,6 +3,7 @@
 Nothing in such a file says that its white is 4095, and a dark picture looks the same, so nothing is guessed of one
 picture. `adjax train` fits a rule to all of a folder: white is 2^d − 1 of the least even d, 8 to 16, that holds every
 value. The detector keeps d (`adjax.spec.Spec.depth`), and refuses pictures with values above, or of other kinds.
+Colours that a detector of grey pictures can't see are counted beside.
 """
 
 from __future__ import annotations
@@ -23,21 +24,24 @@ class Depths:
     Attributes:
       peaks: of each picture, see `upload.Picture`.
       modes: of each, see `upload.Header`.
+      coloured: of each, see `upload.Picture`.
     """
 
     def __init__(self) -> None:
         self.peaks: list[int | None] = []
         self.modes: list[str] = []
+        self.coloured: list[bool] = []
 
-    def add(self, peak: int | None, mode: str) -> None:
+    def add(self, peak: int | None, mode: str, coloured: bool = False) -> None:
         """Counts a picture.
 
         Args:
-          peak: see `upload.Picture`.
+          peak, coloured: see `upload.Picture`.
           mode: see `upload.Header`.
         """
         self.peaks.append(peak)
         self.modes.append(mode)
+        self.coloured.append(coloured)
 
     def fitted(self) -> int:
         """Bits that all pictures use, if all are 16-bit grey: 8, 10, 12 or 14; else 16."""
@@ -83,6 +87,12 @@ class Depths:
             said.append(
                 f"the detector was trained on pictures of {_range(trained)}, and these are mostly of {_range(found)}: "
                 "it scores them by that; give both the same range"
+            )
+        if coloured := sum(self.coloured):
+            said.append(
+                f"{coloured:,} of {found['pictures']:,} pictures are in colour, and the detector was trained on grey "
+                "ones: only their lightness was scored, and a wrong colour of the same lightness is not seen; train on "
+                "colour pictures"
             )
         return f"WARNING: {'; '.join(said)}" if said else None
 

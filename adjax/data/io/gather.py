@@ -141,7 +141,7 @@ def _decoded(
         picture = upload.read(file, shape, frame, strict, **reads)
         write(found, row, picture.pixels)
         if depths is not None:
-            depths.add(picture.peak, picture.header.mode)
+            depths.add(picture.peak, picture.header.mode, picture.coloured)
 
     said = _each(fill, files, strict, range(len(files)))
     errors = {file: why for file, why in zip(files, said, strict=True) if why is not None}

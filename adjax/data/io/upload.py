@@ -23,6 +23,7 @@
 | the same with `--page N` | page N of every file, from 1; a file with fewer is refused |
 | a pyramid: one page, and smaller copies of it | the page |
 | more than 16,777,216 pixels | a JPEG is decoded at ½, ¼ or ⅛ of its size; others are refused, but for tiles |
+| colour, for a detector that learned from grey files alone | its lightness; `predict` says of how many |
 | cut short, damaged, empty, no picture, of another kind | refused |
 
 With `strict`, as published sets are read, only 8-bit grey, RGB and palettes are taken, opaque and of one frame: nothing
@@ -51,6 +52,10 @@ from adjax.data.io.pixels import Frame, decode_small, orientation, pixels, seen_
 from adjax.data.split import DataError
 
 LONGEST_REASON = 300  # characters
+LEAST_CHROMA = 8
+"""Of 128: pictures that stay below are grey, whatever their files say; scans and JPEG are a little tinted."""
+CELLS = 256
+"""In a row and in a column, of whose means colours are looked for."""
 _PLAIN = ("1", "L", "P", "RGB", "YCbCr", "CMYK")
 _ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 _DEEP = ("I;16", "I;16L", "I;16B", "I;16N")
@@ -84,11 +89,13 @@ class Picture(NamedTuple):
       pixels: uint8 [H, W, C], as asked for; of its own size for tiles.
       header: of the file.
       peak: the largest value in the file, its upper 8 of 16 bits; None: the file has another depth.
+      coloured: whether its colours, not only its file, went lost in grey pixels.
     """
 
     pixels: np.ndarray
     header: Header
     peak: int | None = None
+    coloured: bool = False
 
 
 def look(
@@ -154,7 +161,8 @@ def read(
             raise DataError(f"mode {header.mode} with {own} bits a channel, but grey of {depth} bits is expected")
         flat = _flat(image, header, strict, depth)
         peak = _peak(flat, tiff.white_is_zero(image)) >> (16 - depth) if own == 16 and limits is None else None
-        return Picture(pixels(flat, channels, turned, height, width, frame), header, peak)
+        coloured = channels < header.channels and _coloured(flat)
+        return Picture(pixels(flat, channels, turned, height, width, frame), header, peak, coloured)
 
 
 def reason(error: Exception) -> str:
@@ -243,6 +251,14 @@ def _peak(image: Any, negative: bool) -> int:
     found = image.getextrema()
     bands = found[:3] if isinstance(found[0], tuple) else [found]
     return max(255 - low if negative else high for low, high in bands)
+
+
+def _coloured(image: Any) -> bool:
+    """Whether an 8-bit image of several channels shows colours: many grey ones are saved as RGB."""
+    if image.mode == "P":  # numbers, of which there are no means
+        image = image.convert("RGB")
+    small = image.reduce(tuple(max(side // CELLS, 1) for side in image.size))
+    return any(max(128 - low, high - 128) > LEAST_CHROMA for low, high in small.convert("YCbCr").getextrema()[1:])
 
 
 @contextmanager
