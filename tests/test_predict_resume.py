@@ -56,7 +56,7 @@ def test_a_file_that_has_changed_is_scored_again_and_one_that_failed_is_tried_ag
     assert first["b/01.png"]["status"] == "error"
     journal = (tmp_path / "s.jsonl.journal").read_bytes()
     assert run(saved, folder, "--out", out, "--no-report") == 0
-    assert "1 that could not be read before are tried again" in capsys.readouterr().out
+    assert "tried again, as they could not be read before: 1" in capsys.readouterr().out
     assert (tmp_path / "s.jsonl.journal").read_bytes() == journal  # it failed as before
     time.sleep(0.02)  # a tick of the file system's clock
     other = save(tmp_path / "other.png", np.full((8, 8), 250, np.uint8))
@@ -68,7 +68,9 @@ def test_a_file_that_has_changed_is_scored_again_and_one_that_failed_is_tried_ag
     broken.write_bytes(whole)
     assert run(saved, folder, "--out", out, "--no-report") == 0
     said = capsys.readouterr().out
-    assert "18 of them done before; 1 that could not be read before are tried again; 1 have changed since" in said
+    assert (
+        "18 of them done before; tried again, as they could not be read before: 1; scored again, as they have" in said
+    )
     fresh = tmp_path / "fresh.jsonl"
     assert run(saved, folder, "--out", fresh, "--no-report") == 0
     assert sorted(table(out), key=lambda row: row["path"]) == sorted(table(fresh), key=lambda row: row["path"])

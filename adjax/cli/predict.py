@@ -214,9 +214,9 @@ def _told(found: walk.Found, before: int, retried: int, changed: int) -> str:
     if before:
         parts.append(f"{before:,} of them done before")
     if retried:
-        parts.append(f"{retried:,} that could not be read before are tried again")
+        parts.append(f"tried again, as they could not be read before: {retried:,}")
     if changed:
-        parts.append(f"{changed:,} have changed since and are scored again")
+        parts.append(f"scored again, as they have changed since: {changed:,}")
     if found.passed_over:
         kinds = ", ".join(f"{why} {count:,}" for why, count in found.passed_over.most_common())
         parts.append(f"skipped: {kinds}")
