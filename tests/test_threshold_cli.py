@@ -63,6 +63,14 @@ def test_the_table_is_that_of_predict_with_this_rate_byte_for_byte(scored, tmp_p
     assert out.read_bytes() == (scored / f"other{suffix}").read_bytes()
 
 
+def test_a_table_that_excel_saved_with_a_byte_order_mark_is_read(scored, tmp_path):
+    marked, out = tmp_path / "own.csv", tmp_path / "new.csv"
+    marked.write_bytes(b"\xef\xbb\xbf" + (scored / "own.csv").read_bytes())
+    where = ("--detector", scored / "detector", "--out", out)
+    assert command("threshold", marked, "--false-positive-rate", 0.2, *where) == 0
+    assert out.read_bytes() == (scored / "other.csv").read_bytes()
+
+
 def test_boxes_are_those_of_predict_too_where_asked(tmp_path, capsys):
     images = np.random.default_rng(0).integers(90, 130, (60, *SHAPE), np.uint8)
     spec = Spec("gmm", "lenet5", "patchwise", SHAPE, ("normal",), {"feature": "pool1"}, frame="whole")
