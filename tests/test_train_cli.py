@@ -143,6 +143,33 @@ def test_a_record_is_replaced_as_a_whole(tmp_path, monkeypatch):
 # --- end to end ---
 
 
+VISA = "Data/Images/Normal", "Data/Images/Anomaly", "Data/Masks/Anomaly"
+BTAD = "train/ok", "test/ko", "ground_truth/ko"
+
+
+@pytest.mark.parametrize(
+    ("folders", "normal", "marked", "options", "told"),
+    [
+        (VISA, 25, 2, (), "no figures of where by 3 masks: all normal pictures were learned from; put others into"),
+        (BTAD, 25, 2, ("test/ok",), "where, by 3 masks, 1 of them empty as the network sees them: pixel AUROC"),
+        (BTAD, 25, 0, ("test/ok",), "no figures of where by 3 masks: they mark nothing, as the network sees them"),
+        (BTAD, 100, 3, QUICK, "no figures of where by 3 masks: scorer ocsvm has no places in the unit of its score"),
+        ((*BTAD[:2], "masks/other"), 100, 0, QUICK, "no figures of where: no mask that can be read is named like an"),
+    ],
+)
+def test_masks_give_figures_of_where_or_the_reason_why_not(tmp_path, capsys, folders, normal, marked, options, told):
+    chosen = ("--model", "squeezenet", "--weights", "random", "--scorer", "padim", "--side-px", 32)
+    if options == ("test/ok",):
+        fill(tmp_path / "test/ok", 3, seed=2)
+        options = ()
+    fill(tmp_path / folders[0], normal)
+    fill(tmp_path / folders[1], 3, turned=True, seed=1)
+    for i in range(3):
+        save(tmp_path / folders[2] / f"{i:03}.png", np.full((8, 8), 255 * (i < marked)))
+    assert run(tmp_path, "--out", tmp_path / "out", *(options or chosen)) == 0
+    assert told in " ".join(capsys.readouterr().out.split())
+
+
 def test_a_hundred_pictures_make_a_detector(tmp_path, capsys):
     root = tmp_path / "stripes"
     fill(root / "normal", 100)

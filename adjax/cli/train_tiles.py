@@ -122,6 +122,8 @@ def _judge(
     )
     own = "cross-fitted normal images" if crossed else "held-out normal images"
     tell_figures(console, judged, "normal test images" if beside else own)
+    if found.passed_over["masks"]:
+        console.print("no figures of where by masks: pictures in tiles are compared as a whole alone")
     files: list[Path | None] = [*beside, *[None] * (len(levels) - len(beside)), *odd]
     scores = np.concatenate([levels, anomalous])
     look = page.tiled_of(detector, files)
