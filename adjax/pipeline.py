@@ -92,12 +92,14 @@ class Recipe:
         """Refuses names and options of a scorer that are known to be wrong before a network is.
 
         Raises:
-          ValueError: an unknown method, model or scorer, or an option that the scorer doesn't have.
+          ValueError: an unknown method, model or scorer, or an option that the scorer doesn't have; on a command line,
+            a scorer that `adjax.auto` alone can choose.
         """
         methods.entry(self.method)
         if self.model is not None:
             factories.look_up("model", models.MODELS, self.model)
         if self.scorer is not None:
+            _check_found(self.scorer, self.scorer_options)
             scorers.make(self.scorer, **self.scorer_options)
 
     def build(self, image_shape: tuple[int, int, int], classes: Sequence[str], *, steps: int = 1) -> Built:
@@ -148,6 +150,22 @@ class Recipe:
             precision=self.precision,
         )
         return Built(with_layers(spec), method, found)
+
+
+def _check_found(scorer: str, options: Mapping[str, Any]) -> None:
+    """Refuses a scorer whose options are found by `adjax.auto.select`, where somebody named it on a command line.
+
+    Raises:
+      ValueError: what to do.
+    """
+    found = "names", "offsets", "scales"
+    told = words(
+        f"scorer {scorer!r} needs the options {', '.join(found)}; train finds them and chooses it by itself where no "
+        "--scorer is named, and no command line can give them",
+        "",
+    )
+    if scorer == "fused" and told and not all(isinstance(options.get(name), tuple) for name in found):
+        raise ValueError(told)
 
 
 def _check_network(

@@ -19,11 +19,12 @@ import pytest
 from PIL import Image
 
 import adjax
-from adjax import __main__, metrics
+from adjax import __main__, metrics, surface
 from adjax.auto import fit, page, plan, record, scan_folder
 from adjax.cli import train
 from adjax.data import DataError
 from adjax.data.io import gather
+from adjax.pipeline import Recipe
 from adjax.report import card
 
 QUICK = ("--method", "hog_ocsvm", "--side-px", "8")
@@ -333,6 +334,15 @@ def test_steps_of_what_trains_no_network_are_refused(tmp_path, capsys):
     )
     assert "or name another --method (centerloss, autoencoder, deep_svdd)" in told
     assert not (tmp_path / "d").exists()
+
+
+def test_what_train_chooses_by_itself_alone_can_not_be_named(tmp_path, capsys):
+    fill(tmp_path / "few", 25)
+    told = "scorer 'fused' needs the options names, offsets, scales; train finds them and chooses it by itself where no"
+    assert run(tmp_path / "few", "--out", tmp_path / "d", *QUICK, "--scorer", "fused") == 1
+    assert told in " ".join(capsys.readouterr().err.split())
+    with surface.command_line(), pytest.raises(ValueError, match=told):
+        Recipe("gmm", scorer="fused", scorer_options={"names": "knn,gmm", "offsets": "0,0", "scales": "1,1"})
 
 
 def test_too_few_or_too_broken_is_refused(tmp_path, capsys):
