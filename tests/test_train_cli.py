@@ -36,6 +36,7 @@ pytestmark = pytest.mark.usefixtures("process_as_it_was")
 def save(path, pixels):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.asarray(pixels, np.uint8)).save(path)
+    return path
 
 
 def stripes(rng, turned=False):
@@ -120,6 +121,34 @@ def test_a_table_of_labels(tmp_path):
     assert names(found.test_anomalous, tmp_path) == ["test/8.png"]
     table.write_text("file,label\n" + "\n".join(f"{i},{'xyz'[i % 3]}" for i in range(6)))
     assert scan_folder.of_table(table).classes == ("x", "y", "z")
+
+
+def test_a_table_that_lies_elsewhere_names_pictures_of_the_folder(tmp_path):
+    folder, elsewhere = tmp_path / "photos", tmp_path / "tables"
+    for name in ("a.png", "sub/b.png", "sub/c.png", "d.png"):
+        save(folder / name, np.zeros((4, 4)))
+    outside = save(tmp_path / "secret.png", np.zeros((4, 4)))
+    elsewhere.mkdir()
+    table = elsewhere / "labels.csv"
+    table.write_text(f"file,label\na.png,0\nsub/b.png,0\n{folder / 'sub/c.png'},1\n")
+    found = scan_folder.of_table(table, root=folder)
+    assert names(found.files, folder) == ["a.png", "sub/b.png"]
+    assert names(found.test_anomalous, folder) == ["sub/c.png"]
+    assert found.passed_over == {"pictures that no line of the table names": 1}
+    save(elsewhere / "a.png", np.zeros((4, 4)))  # beside the table goes first
+    assert names(scan_folder.of_table(table, root=folder).files, tmp_path) == ["photos/sub/b.png", "tables/a.png"]
+    (elsewhere / "test.csv").write_text("file,label\nd,0\n")
+    assert names(scan_folder.of_table(table, root=folder).test_normal, folder) == ["d.png"]
+    (folder / "link.png").symlink_to(outside)
+    for name in (outside, folder / "link.png", "link.png", "../secret.png"):
+        table.write_text(f"file,label\nsub/b.png,0\n{name},1\n")
+        with pytest.raises(DataError, match=r"line 3: .*(isn't a path inside .*tables or .*photos|leads out of)"):
+            scan_folder.of_table(table, root=folder)
+    table.write_text("file,label\nsub/b.png,0\nnone.png,1\n")
+    with pytest.raises(DataError, match=r"no file 'none\.png' in .*tables, .*photos; put it there"):
+        scan_folder.of_table(table, root=folder)
+    with pytest.raises(DataError, match=r"nowhere is not a folder: name that of the pictures which .*labels\.csv"):
+        scan_folder.of_table(table, root=tmp_path / "nowhere")
 
 
 def test_nothing_to_learn_from_is_said(tmp_path):
