@@ -187,12 +187,26 @@ def _fed(spec: Spec, head_drawn: bool) -> tuple[str, ...]:
     return tuple(scorers.suite(scorers.SCORERS, known(spec, head_drawn), len(spec.classes)))
 
 
-class _Asked(dict):
-    """Outputs that tell `names` which of them were asked for."""
+class _Names(set):
+    """Names, hashed as the one object that it is: static data of a pytree."""
 
-    def __init__(self, outputs: Outputs, names: set[str]) -> None:
+    __hash__ = object.__hash__  # type: ignore[assignment]  # of a set it is None
+
+
+@jax.tree_util.register_pytree_node_class
+class _Asked(dict):
+    """Outputs that tell `names` which of them were asked for; a pytree, so that blocks of them tell it, too."""
+
+    def __init__(self, outputs: Outputs, names: _Names) -> None:
         super().__init__(outputs)
         self.names = names
+
+    def tree_flatten(self) -> tuple[tuple[Any, ...], tuple[tuple[str, ...], _Names]]:
+        return tuple(self.values()), (tuple(self), self.names)
+
+    @classmethod
+    def tree_unflatten(cls, static: tuple[tuple[str, ...], _Names], arrays: tuple[Any, ...]) -> _Asked:
+        return cls(dict(zip(static[0], arrays, strict=True)), static[1])
 
     def __getitem__(self, name: str) -> jax.Array:
         if name not in self:
@@ -256,7 +270,7 @@ def traced_on(scorer: Scorer, outputs: Outputs, classes: int) -> Traced:
     Raises:
       ValueError: an output that the network does not give.
     """
-    names: set[str] = set()
+    names = _Names()
 
     def ask(outputs: Outputs) -> tuple[PyTree, jax.Array]:
         asked, n = _Asked(outputs, names), len(next(iter(outputs.values())))

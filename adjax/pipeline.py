@@ -92,12 +92,14 @@ class Recipe:
         """Refuses names and options of a scorer that are known to be wrong before a network is.
 
         Raises:
-          ValueError: an unknown method, model or scorer, or an option that the scorer doesn't have.
+          ValueError: an unknown method, model or scorer, or an option that the scorer doesn't have; on a command line,
+            a scorer that `adjax.auto` alone can choose.
         """
         methods.entry(self.method)
         if self.model is not None:
             factories.look_up("model", models.MODELS, self.model)
         if self.scorer is not None:
+            _check_found(self.scorer, self.scorer_options)
             scorers.make(self.scorer, **self.scorer_options)
 
     def build(self, image_shape: tuple[int, int, int], classes: Sequence[str], *, steps: int = 1) -> Built:
@@ -113,7 +115,7 @@ class Recipe:
 
         Raises:
           ValueError: an unknown name or option, a shape that is none of an image, no classes, or a network that can't
-            take such images.
+            take such images, or be trained by the method.
           WeightsError: weights that are not to be found, or are not this model's.
         """
         if len(image_shape) != 3 or min(image_shape) < 1:
@@ -129,6 +131,7 @@ class Recipe:
         network = models.make(name, image_shape, len(classes), **options)
         if found is not None:
             network = models.pretrained(network, found)
+        _check_network(self.method, name, network, image_shape, len(classes))
         of = network, image_shape, len(classes)
         method = factories.make("method", methods.METHODS, self.method, *of, options=self.method_options, steps=steps)
         if self.scorer is None:
@@ -148,6 +151,55 @@ class Recipe:
         )
         head_drawn = method.step is None and name in models.OWN and not weights.gives_head(network, found)
         return Built(with_layers(spec, head_drawn), method, found, head_drawn)
+
+
+def _check_found(scorer: str, options: Mapping[str, Any]) -> None:
+    """Refuses a scorer whose options are found by `adjax.auto.select`, where somebody named it on a command line.
+
+    Raises:
+      ValueError: what to do.
+    """
+    found = "names", "offsets", "scales"
+    told = words(
+        f"scorer {scorer!r} needs the options {', '.join(found)}; train finds them and chooses it by itself where no "
+        "--scorer is named, and no command line can give them",
+        "",
+    )
+    if scorer == "fused" and told and not all(isinstance(options.get(name), tuple) for name in found):
+        raise ValueError(told)
+
+
+def _check_network(
+    method: str, model: str, network: models.Network, image_shape: tuple[int, int, int], classes: int
+) -> None:
+    """Refuses a network that a method can't train, by shapes alone.
+
+    Raises:
+      ValueError: what it lacks, and the models that don't.
+    """
+    if why := _lacks(method, network, image_shape):
+        able = [name for name in models.MODELS if _trains(method, name, image_shape, classes)]
+        these = ", ".join(able) or "none, by images of this size"
+        raise ValueError(f"method {method!r} can't train model {model!r}, which {why}; these can be: {these}")
+
+
+def _lacks(method: str, network: models.Network, image_shape: tuple[int, int, int]) -> str:
+    """What keeps a method from training a network, for people; "": nothing."""
+    reads = methods.entry(method).reads
+    if not reads:
+        return ""
+    said = jax.eval_shape(network.apply, network.shapes, jax.ShapeDtypeStruct((1, *image_shape), np.float32))
+    if missing := [name for name in reads if name not in said]:
+        return f"gives {', '.join(said)} and no {' and '.join(missing)}"
+    return "" if any(jax.tree.leaves(network.trainable)) else "has no parameters to train"
+
+
+def _trains(method: str, model: str, image_shape: tuple[int, int, int], classes: int) -> bool:
+    """Whether a method can train a model, as it is without options, on such images."""
+    try:
+        return not _lacks(method, models.make(model, image_shape, classes), image_shape)
+    except ValueError:  # it can't take them
+        return False
 
 
 class Built(NamedTuple):

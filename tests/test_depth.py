@@ -64,6 +64,20 @@ def test_pictures_of_8_bits_and_of_a_whole_16_are_as_they_should_be(tmp_path):
     assert [d.record()["sixteen"] for d in (whole, shallow)] == [2, 0]
 
 
+def test_print_has_the_bits_of_its_file_and_black_is_an_ink_too(tmp_path):
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    (tmp_path / "a").mkdir()
+    for name in ("0.jpg", "1.tif"):
+        Image.fromarray(grey).convert("CMYK").save(tmp_path / "a" / name)
+    shallow = seen(tmp_path / "a")
+    assert shallow.record()["sixteen"] == 0
+    assert shallow.told() is None
+    inks = np.zeros((16, 16, 4), np.uint16)
+    inks[..., 3] = 257 * grey.astype(np.uint16)
+    tifffile.imwrite(tmp_path / "black.tif", inks, photometric="separated")
+    assert upload.read(tmp_path / "black.tif", (16, 16, 3)).peak == 255
+
+
 def test_the_peak_is_that_of_the_whole_picture(tmp_path):
     """Not of the middle that the detector sees, nor of what resizing leaves of a bright point."""
     samples = np.zeros((8, 64), np.uint16)

@@ -8,7 +8,8 @@ from adjax import _fitting, augment, data, features
 from adjax import detector as detectors
 from adjax.data.io.scratch import Scratch, StoredImages
 from adjax.data.protocols import Benchmark, Trial
-from adjax.extraction import extract, pooled_by, with_layers
+from adjax.extraction import extract, pooled_by, read_by, traced, with_layers
+from adjax.pipeline import Recipe
 from adjax.spec import FunctionSpec, Spec, resolve
 from experiments import evaluate
 
@@ -73,6 +74,15 @@ def test_whose_means_will_do():
 def test_layers_named_in_a_string_have_the_widths_that_they_have(given, names, dims):
     found = dict(with_layers(spec("layers", **given)).scorer_options)
     assert (found["names"], found["dims"]) == (names, dims)
+
+
+def test_what_scoring_alone_reads_is_kept():
+    """RankFeat is fitted to features and logits, and scores maps as well; scored in blocks it must be asked, too."""
+    of = Recipe("gmm", "resnet18", "rankfeat", weights="random").build((64, 64, 3), ("normal",)).spec
+    assert traced(of).reads == {"features", "logits", "patches"}
+    said = {"features": (2, 4), "logits": (2, 1), "patches": (2, 2, 2, 4)}
+    outputs = {name: jax.ShapeDtypeStruct((5000, *shape[1:]), np.float32) for name, shape in said.items()}
+    assert read_by(resolve(of).scorer, {**outputs, "more": outputs["patches"]}, 1) == set(said)
 
 
 def test_layers_are_fitted_to_means_as_to_maps(params, kept):

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from training import digits
 
 import adjax
-from adjax import methods, models, pipeline, surface
+from adjax import extraction, methods, models, pipeline, surface
 from adjax.auto import plan
 from adjax.data import DataError
 from adjax.extraction import check_scorer
@@ -55,6 +55,48 @@ def test_a_plain_function_in_the_registry_is_asked(monkeypatch):
         Recipe("mine").build((8, 8, 1), ("normal",))
     with pytest.raises(ValueError, match="no method 'magic'; there are"):
         Recipe("magic").build((8, 8, 1), ("normal",))
+
+
+@pytest.mark.parametrize(
+    ("method", "model", "why", "able"),
+    [
+        ("autoencoder", "lenet5", "gives features, hidden, logits, pool1, pool2 and no reconstruction", True),
+        ("autoencoder", "hog", "gives features and no reconstruction", True),
+        ("centerloss", "conv_autoencoder", "gives features, pool1, pool2, reconstruction and no logits", False),
+        ("classifier", "hog", "gives features and no logits", False),
+        ("gan", "cnn", "gives features, hidden, logits, pool1, pool2 and no reconstruction and latent", False),
+        ("deep_svdd", "hog", "has no parameters to train", True),
+    ],
+)
+def test_a_network_that_a_method_can_not_train_is_refused_with_those_that_it_can(method, model, why, able):
+    with pytest.raises(ValueError, match=f"method {method!r} can't train model {model!r}, which {why}") as error:
+        Recipe(method, model).build((32, 32, 1), ("a", "b"))
+    named = str(error.value).rpartition("; these can be: ")[2].split(", ")
+    assert methods.entry(method).model in named
+    assert model not in named
+    assert ("deep_autoencoder" in named) == able
+
+
+@pytest.mark.parametrize("method", sorted(methods.METHODS))
+def test_what_a_method_reads_is_what_its_entry_says(method):
+    entry, asked = methods.entry(method), extraction._Names()
+    plain = models.make(entry.model, (32, 32, 1), 2)
+
+    def train(*given):
+        said, moved = plain.train(*given)
+        return extraction._Asked(said, asked), moved
+
+    network = plain._replace(apply=lambda *given: extraction._Asked(plain.apply(*given), asked), train=train)
+    made = entry(network, (32, 32, 1), 2, steps=2)
+
+    def run(key):
+        state = made.init(key, {name: jax.numpy.float32(value) for name, value in made.hparams.items()})
+        batch = {"images": jax.numpy.zeros((4, 32, 32, 1)), "labels": jax.numpy.array([0, 1, 0, 1])}
+        stepped = None if made.step is None else made.step(state, batch, key)
+        return stepped, dict(made.outputs(state["params"], batch["images"]))
+
+    jax.eval_shape(run, jax.random.key(0))
+    assert set(entry.reads) == (asked if entry.trains else set())
 
 
 @pytest.mark.slow

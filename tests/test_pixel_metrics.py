@@ -1,5 +1,7 @@
 """Pixel metrics against plain NumPy and scikit-learn, threshold by threshold; masks found by their layouts."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -98,12 +100,15 @@ def test_what_is_not_defined_is_nan_and_what_does_not_fit_is_refused():
         ("test/crack/000.png", None),
     ],
 )
-def test_masks_are_found_by_their_layout(tmp_path, picture, mask):
+def test_masks_are_found_by_their_layout(tmp_path, monkeypatch, picture, mask):
+    """A table's pictures have absolute paths, and the folder may have none."""
     for name in filter(None, (picture, mask, "ground_truth/other/000_mask.png")):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     found = masks.find(tmp_path / picture, tmp_path)
     assert found == (None if mask is None else tmp_path / mask)
+    monkeypatch.chdir(tmp_path)
+    assert masks.find(tmp_path / picture, Path()) == found
 
 
 def test_a_mask_that_can_not_be_read_is_told_and_the_others_count(tmp_path):

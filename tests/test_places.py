@@ -275,10 +275,13 @@ def test_masks_tell_how_well_maps_show_where(placed):
     odd, masks = images[:4].copy(), np.zeros((4, 16, 24), bool)
     odd[:, 4:8, 8:12], masks[:, 4:8, 8:12] = 255, True
     judged = fit.evaluate(detector, images[40:], odd, {0: masks[0], 2: masks[2]})
-    assert judged.pixels.masks == 2
+    assert (judged.pixels.masks, judged.pixels.empty) == (2, 0)
     assert judged.pixels.auroc > 0.9
     assert judged.pixels.aupro > 0.9
     assert judged.pixels.aupro_small > 0.5
+    empty = np.zeros_like(masks[0])
+    assert fit.evaluate(detector, images[40:], odd, {0: masks[0], 1: empty}).pixels[::4] == (2, 1)
+    assert fit.evaluate(detector, images[40:], odd, {1: empty}).pixels is None
     assert fit.evaluate(detector, images[40:], odd).pixels is None
     flat = adjax.detector_from(network, {}, "mahalanobis", images[:40], held_out=images[40:])
     assert fit.evaluate(flat, images[40:], odd, {0: masks[0]}).pixels is None

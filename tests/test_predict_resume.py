@@ -142,6 +142,15 @@ def test_other_peoples_files_are_not_overwritten(saved, folder, tmp_path, capsys
         ResumeLog(tmp_path / "two.journal", {})
 
 
+def test_a_folder_is_no_table_and_nothing_is_scored_for_it(saved, folder, tmp_path, capsys):
+    out = tmp_path / "s.csv"
+    out.mkdir()
+    for options in ((), ("--fresh",)):
+        assert run(saved, folder, "--out", out, *options) == 1
+        assert f"{out} is a folder: name a file" in " ".join(capsys.readouterr().err.split())
+    assert not out.with_name("s.csv.journal").exists()
+
+
 @pytest.mark.slow
 def test_a_hundred_thousand_files_in_flat_memory(saved, tmp_path):
     """Hard links to a few pictures; stopped by Ctrl-C, gone on with, at a steady rate."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import os
 import shutil
 
 import jax.numpy as jnp
@@ -63,6 +64,14 @@ def test_the_table_is_that_of_predict_with_this_rate_byte_for_byte(scored, tmp_p
     assert out.read_bytes() == (scored / f"other{suffix}").read_bytes()
 
 
+def test_a_table_that_excel_saved_with_a_byte_order_mark_is_read(scored, tmp_path):
+    marked, out = tmp_path / "own.csv", tmp_path / "new.csv"
+    marked.write_bytes(b"\xef\xbb\xbf" + (scored / "own.csv").read_bytes())
+    where = ("--detector", scored / "detector", "--out", out)
+    assert command("threshold", marked, "--false-positive-rate", 0.2, *where) == 0
+    assert out.read_bytes() == (scored / "other.csv").read_bytes()
+
+
 def test_boxes_are_those_of_predict_too_where_asked(tmp_path, capsys):
     images = np.random.default_rng(0).integers(90, 130, (60, *SHAPE), np.uint8)
     spec = Spec("gmm", "lenet5", "patchwise", SHAPE, ("normal",), {"feature": "pool1"}, frame="whole")
@@ -92,6 +101,26 @@ def test_boxes_are_those_of_predict_too_where_asked(tmp_path, capsys):
     capsys.readouterr()
     assert command("threshold", one, *rate, "--out", new, "--overwrite", "--boxes") == 0
     assert f"{lost} of {lost} flagged pictures can't be read any more, and get no boxes" in capsys.readouterr().out
+
+
+def test_pictures_whose_names_are_no_utf_8_get_their_boxes(tmp_path, capsys):
+    images = np.random.default_rng(0).integers(90, 130, (60, *SHAPE), np.uint8)
+    spec = Spec("gmm", "lenet5", "patchwise", SHAPE, ("normal",), {"feature": "pool1"}, frame="whole")
+    made = untrained.detector(spec, images[:40], np.zeros(40, np.int32), images[40:])
+    made.save(tmp_path / "detector")
+    folder, one, new = tmp_path / "photos", tmp_path / "one.csv", tmp_path / "new.csv"
+    folder.mkdir()
+    for name in (b"bad\xff.png", b"plain.png", rb"literal\xff.png"):
+        with open(os.path.join(os.fsencode(folder), name), "wb") as file:
+            Image.fromarray(255 - images[0, ..., 0]).save(file, "PNG")
+    assert command("predict", tmp_path / "detector", folder, "--out", one, "--no-report") == 0
+    with open(tmp_path / "one.csv.journal", "ab") as file:
+        file.write(b'["cut short by a k')
+    assert command("threshold", one, "--threshold", 0, "--out", new, "--boxes") == 0
+    boxes = {row.path: row.boxes for row in readers.Table(new).rows()}
+    assert set(boxes) == {r"bad\xff.png", "plain.png", r"literal\xff.png"}
+    assert all(boxes.values())
+    assert "can't be read" not in capsys.readouterr().out
 
 
 def test_a_threshold_of_ones_own_flags_what_is_above_it(scored, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import itertools
 from types import SimpleNamespace
 
@@ -202,15 +203,18 @@ def test_figures_are_of_pictures_that_can_be_read(tmp_path, monkeypatch):
             files=[tmp_path / "learned", tmp_path / "also"],
             test_normal=[tmp_path / name for name in normal],
             test_anomalous=[tmp_path / name for name in anomalous],
+            passed_over={"masks": 1},
         )
-        return train_tiles._judge(Console(quiet=True), detector, layout, None, False, None, None)
+        return train_tiles._judge(console, detector, layout, None, False, None, None)
 
+    console = Console(record=True, file=io.StringIO(), width=200)
     monkeypatch.setattr(tiled, "scores", scores)
     monkeypatch.setattr(train_tiles, "write_page", lambda *_: None)
     detector = SimpleNamespace(threshold=2.0, calibration_scores=np.array([0.0, 1.0], np.float32))
     found = judge(["1", "3", "bad"], ["4", "5", "bad"])
     assert (found.normal, found.anomalous, found.flagged, found.false_alarms) == (2, 2, 1.0, 0.5)
     assert (found.copied, found.contradicted) == (1, 1)
+    assert "no figures of where by masks: pictures in tiles" in console.export_text()
     found = judge([], ["1", "4", "bad"])
     assert (found.normal, found.anomalous, found.flagged) == (2, 2, 0.5)
     assert (found.copied, found.contradicted) == (0, 0)

@@ -19,11 +19,12 @@ import pytest
 from PIL import Image
 
 import adjax
-from adjax import __main__, metrics
+from adjax import __main__, metrics, surface
 from adjax.auto import fit, page, plan, record, scan_folder
 from adjax.cli import train
 from adjax.data import DataError
 from adjax.data.io import gather
+from adjax.pipeline import Recipe
 from adjax.report import card
 
 QUICK = ("--method", "hog_ocsvm", "--side-px", "8")
@@ -35,6 +36,7 @@ pytestmark = pytest.mark.usefixtures("process_as_it_was")
 def save(path, pixels):
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.asarray(pixels, np.uint8)).save(path)
+    return path
 
 
 def stripes(rng, turned=False):
@@ -121,6 +123,34 @@ def test_a_table_of_labels(tmp_path):
     assert scan_folder.of_table(table).classes == ("x", "y", "z")
 
 
+def test_a_table_that_lies_elsewhere_names_pictures_of_the_folder(tmp_path):
+    folder, elsewhere = tmp_path / "photos", tmp_path / "tables"
+    for name in ("a.png", "sub/b.png", "sub/c.png", "d.png"):
+        save(folder / name, np.zeros((4, 4)))
+    outside = save(tmp_path / "secret.png", np.zeros((4, 4)))
+    elsewhere.mkdir()
+    table = elsewhere / "labels.csv"
+    table.write_text(f"file,label\na.png,0\nsub/b.png,0\n{folder / 'sub/c.png'},1\n")
+    found = scan_folder.of_table(table, root=folder)
+    assert names(found.files, folder) == ["a.png", "sub/b.png"]
+    assert names(found.test_anomalous, folder) == ["sub/c.png"]
+    assert found.passed_over == {"pictures that no line of the table names": 1}
+    save(elsewhere / "a.png", np.zeros((4, 4)))  # beside the table goes first
+    assert names(scan_folder.of_table(table, root=folder).files, tmp_path) == ["photos/sub/b.png", "tables/a.png"]
+    (elsewhere / "test.csv").write_text("file,label\nd,0\n")
+    assert names(scan_folder.of_table(table, root=folder).test_normal, folder) == ["d.png"]
+    (folder / "link.png").symlink_to(outside)
+    for name in (outside, folder / "link.png", "link.png", "../secret.png"):
+        table.write_text(f"file,label\nsub/b.png,0\n{name},1\n")
+        with pytest.raises(DataError, match=r"line 3: .*(isn't a path inside .*tables or .*photos|leads out of)"):
+            scan_folder.of_table(table, root=folder)
+    table.write_text("file,label\nsub/b.png,0\nnone.png,1\n")
+    with pytest.raises(DataError, match=r"no file 'none\.png' in .*tables, .*photos; put it there"):
+        scan_folder.of_table(table, root=folder)
+    with pytest.raises(DataError, match=r"nowhere is not a folder: name that of the pictures which .*labels\.csv"):
+        scan_folder.of_table(table, root=tmp_path / "nowhere")
+
+
 def test_nothing_to_learn_from_is_said(tmp_path):
     with pytest.raises(DataError, match="is not a folder"):
         scan_folder.of_folder(tmp_path / "nowhere")
@@ -141,6 +171,33 @@ def test_a_record_is_replaced_as_a_whole(tmp_path, monkeypatch):
 
 
 # --- end to end ---
+
+
+VISA = "Data/Images/Normal", "Data/Images/Anomaly", "Data/Masks/Anomaly"
+BTAD = "train/ok", "test/ko", "ground_truth/ko"
+
+
+@pytest.mark.parametrize(
+    ("folders", "normal", "marked", "options", "told"),
+    [
+        (VISA, 25, 2, (), "no figures of where by 3 masks: all normal pictures were learned from; put others into"),
+        (BTAD, 25, 2, ("test/ok",), "where, by 3 masks, 1 of them empty as the network sees them: pixel AUROC"),
+        (BTAD, 25, 0, ("test/ok",), "no figures of where by 3 masks: they mark nothing, as the network sees them"),
+        (BTAD, 100, 3, QUICK, "no figures of where by 3 masks: scorer ocsvm has no places in the unit of its score"),
+        ((*BTAD[:2], "masks/other"), 100, 0, QUICK, "no figures of where: no mask that can be read is named like an"),
+    ],
+)
+def test_masks_give_figures_of_where_or_the_reason_why_not(tmp_path, capsys, folders, normal, marked, options, told):
+    chosen = ("--model", "squeezenet", "--weights", "random", "--scorer", "padim", "--side-px", 32)
+    if options == ("test/ok",):
+        fill(tmp_path / "test/ok", 3, seed=2)
+        options = ()
+    fill(tmp_path / folders[0], normal)
+    fill(tmp_path / folders[1], 3, turned=True, seed=1)
+    for i in range(3):
+        save(tmp_path / folders[2] / f"{i:03}.png", np.full((8, 8), 255 * (i < marked)))
+    assert run(tmp_path, "--out", tmp_path / "out", *(options or chosen)) == 0
+    assert told in " ".join(capsys.readouterr().out.split())
 
 
 def test_a_hundred_pictures_make_a_detector(tmp_path, capsys):
@@ -351,6 +408,15 @@ def test_steps_of_what_trains_no_network_are_refused(tmp_path, capsys):
     )
     assert "or name another --method (centerloss, autoencoder, deep_svdd)" in told
     assert not (tmp_path / "d").exists()
+
+
+def test_what_train_chooses_by_itself_alone_can_not_be_named(tmp_path, capsys):
+    fill(tmp_path / "few", 25)
+    told = "scorer 'fused' needs the options names, offsets, scales; train finds them and chooses it by itself where no"
+    assert run(tmp_path / "few", "--out", tmp_path / "d", *QUICK, "--scorer", "fused") == 1
+    assert told in " ".join(capsys.readouterr().err.split())
+    with surface.command_line(), pytest.raises(ValueError, match=told):
+        Recipe("gmm", scorer="fused", scorer_options={"names": "knn,gmm", "offsets": "0,0", "scales": "1,1"})
 
 
 def test_too_few_or_too_broken_is_refused(tmp_path, capsys):

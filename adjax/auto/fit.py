@@ -266,12 +266,14 @@ class Pixels(NamedTuple):
       masks: how many.
       auroc: of pixels.
       aupro, aupro_small: per-region overlap to a false-positive rate of 0.3, and of 0.05.
+      empty: how many of the masks mark nothing of what the network sees.
     """
 
     masks: int
     auroc: float
     aupro: float
     aupro_small: float
+    empty: int = 0
 
 
 class Evaluation(NamedTuple):
@@ -282,7 +284,8 @@ class Evaluation(NamedTuple):
       aupr, fpr95: see `adjax.metrics`.
       flagged: share of the anomalies above the threshold; false_alarms: of the normal images.
       normal, anomalous: how many.
-      pixels: of the maps, where masks are known and the scorer has places; None elsewhere.
+      pixels: of the maps, where masks mark something, the scorer has places and normal images are at hand; None
+        elsewhere.
       baselines: AUROC of each of `adjax.baselines`, on the same images; empty where no normal ones are at hand.
       copied: how many of the normal images are exact copies of some that were learned from, or calibrate.
       contradicted: how many of the anomalies are exact copies of normal images.
@@ -346,7 +349,7 @@ def evaluate(
         float(detector.threshold),
         np.asarray(levels),
         np.asarray(detector.score(anomalous)),
-        None if normal is None or not masks else _pixels(detector, normal, anomalous, masks),
+        _pixels(detector, normal, anomalous, masks or {}),
         {} if normal is None or train is None else baselines.aurocs(normal, anomalous, train),
     )
 
@@ -385,10 +388,12 @@ def of_scores(
     )
 
 
-def _pixels(detector: Detector, normal: Images, anomalous: Images, masks: Mapping[int, np.ndarray]) -> Pixels | None:
-    if localise.kind(detector) != "score":
+def _pixels(
+    detector: Detector, normal: Images | None, anomalous: Images, masks: Mapping[int, np.ndarray]
+) -> Pixels | None:
+    rows, marked = sorted(masks), sum(bool(mask.any()) for mask in masks.values())
+    if normal is None or not marked or localise.kind(detector) != "score":
         return None
-    rows = sorted(masks)
     size = (len(normal) + len(rows)) * math.prod(normal.shape[1:3])
     step = math.ceil((size / pixel_metrics.MOST_PIXELS) ** 0.5)  # of many pictures every second, third, … pixel
     found = [
@@ -398,5 +403,5 @@ def _pixels(detector: Detector, normal: Images, anomalous: Images, masks: Mappin
     ]
     maps, truth = np.concatenate(found), np.stack([masks[row][::step, ::step] for row in rows])
     truth = np.concatenate([np.zeros((len(normal), *truth.shape[1:]), bool), truth])
-    aupro = (float(pixel_metrics.aupro(maps, truth, limit)) for limit in (0.3, 0.05))
-    return Pixels(len(rows), float(pixel_metrics.pixel_auroc(maps, truth)), *aupro)
+    aupro, small = (float(pixel_metrics.aupro(maps, truth, limit)) for limit in (0.3, 0.05))
+    return Pixels(len(rows), float(pixel_metrics.pixel_auroc(maps, truth)), aupro, small, len(rows) - marked)

@@ -111,22 +111,25 @@ def of_table(
       path: of the table; one beside it whose name begins with "test" is evaluated on, if it has labels.
       given: what the user says of the labels; a sequence: the normal ones.
       one_class: ignore classes of normal pictures.
-      root: folder whose pictures are counted as skipped if no line names them; None: none are looked for.
+      root: folder of the pictures, where they don't lie beside the table; those that no line names are counted as
+        skipped. None: all lie beside the table, and none are counted.
 
     Returns:
       The `Layout`.
 
     Raises:
-      DataError: as `read_table` and `labels.understand`; no labels.
+      DataError: as `read_table` and `labels.understand`; no labels; no such folder.
     """
     given = given if isinstance(given, FolderNames) else FolderNames(tuple(given))
-    table = read_table(path)
+    if root is not None and not root.is_dir():
+        raise DataError(f"{root} is not a folder: name that of the pictures which {path} lists")
+    table = read_table(path, folder=root)
     passed_over: Counter[str] = Counter()
     passed_over["rows of validation"] += len(table.part(words.VALIDATION).names)
     named = table.files
     table, test = table.training(path), table.part(words.TEST)
     if not test.files and (beside := test_beside(path)) is not None:
-        test = read_table(beside)
+        test = read_table(beside, folder=root)
     if table.labels is None:
         raise table.unlabelled(path)
     known = table.labels + (test.labels or [] if given.normal or given.anomalous else [])
@@ -145,7 +148,7 @@ def of_table(
                 anomalous,
             )
     passed_over["in neither --normal nor --anomalous"] += left_out
-    if root is not None and root.is_dir():
+    if root is not None:
         passed_over += _unnamed(root, {*named, *test.files})
     names = [understood.classes[label] for _, label in learned]
     classes = tuple(name for name in dict.fromkeys(understood.classes.values()) if name in set(names))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import json
 import shlex
 from contextlib import closing
 from pathlib import Path
@@ -69,7 +70,8 @@ def main(arguments: list[str]) -> int:
         pictures = sources.of(beside["folder"])
     if chosen.boxes:
         again = decide.flagged(decider.parts(readers.parts(source)))
-        decider = Decider(sha256, threshold, interval, draws, _boxes(console, detector, pictures, again))
+        names = _names(resume_log.path_beside(source), again)
+        decider = Decider(sha256, threshold, interval, draws, _boxes(console, detector, pictures, names))
     writers.write_parts(out, decider.parts(readers.parts(source)))
     counts = decider.counts
     console.print(
@@ -108,13 +110,25 @@ def _directory(chosen: argparse.Namespace, beside: dict[str, Any]) -> Path:
     return directory
 
 
+def _names(journal: Path, shown: list[str]) -> list[str]:
+    """Names of pictures as their source has them: a table escapes bytes that are no UTF-8, and its journal has them."""
+    escaped = {name for name in shown if r"\x" in name}
+    if not escaped:
+        return shown
+    with open(journal, "rb") as file:
+        next(file)
+        paths = (json.loads(line)[0] for line in file if line.endswith(b"\n"))  # the last may be cut short by a kill
+        own = {text: path for path in paths if (text := upload.text(path)) in escaped}
+    return [own.get(name, name) for name in shown]
+
+
 def _boxes(console: Console, detector: Detector, source: Source, names: list[str]) -> dict[str, str | None]:
-    """Boxes of pictures, at the threshold of the detector; None for one that has none, or can't be read any more."""
+    """Boxes at the threshold of the detector, by a picture's name in the table; None: it has none, or can't be read."""
     work = stream.rows(detector, source, names, batch_size=features.batch_size_for(detector.spec.seen_shape))
     found, lost = dict[str, str | None](), list[str]()
     with ImageProgress(console, len(names), "boxes") as progress, closing(work):
         for rows in work:
-            found |= {row.path: row.boxes for row in rows}
+            found |= {upload.text(row.path): row.boxes for row in rows}
             lost += [f"{upload.line(row.path)}: {row.error}" for row in rows if row.error is not None]
             progress.advance(len(rows))
     if lost:

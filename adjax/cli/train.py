@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from adjax.data.copies import copied
 from adjax.data.io import depth, framing, gather, masks, pixels, reading, scratch, upload
 from adjax.data.io.scratch import Images
 from adjax.data.split import DataError
+from adjax.detector import Detector
 from adjax.pipeline import training_steps
 from adjax.progress import ImageProgress
 
@@ -246,12 +247,8 @@ def _judge(
         console.print(f"trivial scores of the same pictures (adjax.baselines): {each}")
     if judged.beaten_by:
         console.print(f"{judged.beaten_by} alone does better than this detector", style="bold red")
-    if judged.pixels is not None:
-        places = judged.pixels
-        console.print(
-            f"where, by {places.masks:,} masks: pixel AUROC {places.auroc:.4f}, AUPRO {places.aupro:.4f} (to a "
-            f"false-positive rate of 0.3), {places.aupro_small:.4f} (to 0.05)"
-        )
+    if known or found.passed_over["masks"]:
+        console.print(_told_of_places(judged.pixels, known, detector))
     unshown = [None] * (judged.normal - len(beside))
     files: list[Path | None] = [*beside, *unshown, *(found.test_anomalous[i] for i in odd)]
     levels = detector.calibration_scores if normal is None else detector.score(normal)
@@ -260,3 +257,22 @@ def _judge(
     own = not found.test_normal
     write_page(console, detector, judged, scores, files, look, planned, chosen, out, own, aside is None)
     return judged
+
+
+def _told_of_places(places: fit.Pixels | None, known: Mapping[int, np.ndarray], detector: Detector) -> str:
+    """How well maps show where, by masks of anomalies; or why nothing tells."""
+    if places is not None:
+        empty = f", {places.empty:,} of them empty as the network sees them" if places.empty else ""
+        return (
+            f"where, by {places.masks:,} masks{empty}: pixel AUROC {places.auroc:.4f}, AUPRO {places.aupro:.4f} (to a "
+            f"false-positive rate of 0.3), {places.aupro_small:.4f} (to 0.05)"
+        )
+    if not known:
+        return "no figures of where: no mask that can be read is named like an anomaly, see docs/layouts.md"
+    if localise.kind(detector) != "score":
+        why = f"scorer {detector.spec.names[-1]} has no places in the unit of its score, as padim and patchcore have"
+    elif not any(mask.any() for mask in known.values()):
+        why = "they mark nothing, as the network sees them"
+    else:
+        why = "all normal pictures were learned from; put others into test/good/, to be compared with"
+    return f"no figures of where by {len(known):,} masks: {why}"

@@ -123,6 +123,8 @@ def _judge(
     apart = "cross-fitted" if crossed else "held-out"
     which = "normal test images" if beside else f"{apart} normal images, which also set the threshold"
     tell_figures(console, judged, which)
+    if found.passed_over["masks"]:
+        console.print("no figures of where by masks: pictures in tiles are compared as a whole alone")
     files: list[Path | None] = [*beside, *[None] * (len(levels) - len(beside)), *odd]
     scores = np.concatenate([levels, anomalous])
     look = page.tiled_of(detector, files)

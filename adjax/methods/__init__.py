@@ -24,14 +24,16 @@ from adjax.methods.regressor import regressor
 from adjax.types import Method
 
 METHODS: dict[str, Callable[..., Method]] = {
-    "autoencoder": MethodEntry(autoencoder, "normal", "unit", "conv_autoencoder"),
-    "centerloss": MethodEntry(centerloss, "classes", "standard", "lenet5", scorer="layers_partial"),
-    "classifier": MethodEntry(classifier, "anomalies", "standard", "cnn"),
-    "deep_svdd": MethodEntry(deep_svdd, "normal", "unit", "svdd_lenet"),
-    "gan": MethodEntry(gan, "anomalies", "signed", "unet"),
-    "ood_head": MethodEntry(ood_head, "classes and anomalies", "standard", "lenet5"),
+    "autoencoder": MethodEntry(autoencoder, "normal", "unit", "conv_autoencoder", reads=("reconstruction",)),
+    "centerloss": MethodEntry(
+        centerloss, "classes", "standard", "lenet5", scorer="layers_partial", reads=("features", "logits")
+    ),
+    "classifier": MethodEntry(classifier, "anomalies", "standard", "cnn", reads=("logits",)),
+    "deep_svdd": MethodEntry(deep_svdd, "normal", "unit", "svdd_lenet", reads=("features",)),
+    "gan": MethodEntry(gan, "anomalies", "signed", "unet", reads=("features", "reconstruction", "latent")),
+    "ood_head": MethodEntry(ood_head, "classes and anomalies", "standard", "lenet5", reads=("features", "logits")),
     "random": MethodEntry(random, "normal", "unit", "lenet5", trains=False),
-    "regressor": MethodEntry(regressor, "anomalies", "standard", "cnn"),
+    "regressor": MethodEntry(regressor, "anomalies", "standard", "cnn", reads=("logits",)),
     "gmm": MethodEntry(partial(feature_extractor, scorer="gmm"), "normal", "unit", "hog", scorer="gmm", trains=False),
     "hog_ocsvm": MethodEntry(
         partial(feature_extractor, scorer="ocsvm"), "normal", "unit", "hog", scorer="ocsvm", trains=False

@@ -19,6 +19,7 @@ class MethodEntry:
       model: name in `adjax.models.MODELS` of the network that it takes if none is named; None: one must be named.
       scorer: name in `adjax.scorers.SCORERS` of the scorer that it takes if none is named.
       trains: whether it has a step; without one, options of training have no effect.
+      reads: outputs that a network must give to be trained by it; (): not known, any network is taken.
     """
 
     factory: Callable[..., Method]
@@ -27,6 +28,7 @@ class MethodEntry:
     model: str | None = None
     scorer: str = "score"
     trains: bool = True
+    reads: tuple[str, ...] = ()
 
     def __call__(self, *args, **options) -> Method:
         """As the factory."""

@@ -97,7 +97,7 @@ def numbers(cells: list[Any]) -> list[float | None]:
 
 
 def _csv(path: Path) -> Iterator[Part]:
-    with open(path, encoding="utf-8", newline="") as file:
+    with open(path, encoding="utf-8-sig", newline="") as file:  # Excel begins with a mark
         reader = csv.reader(file, strict=True)
         _check_names(next(reader, []))
         while taken := list(islice(reader, _LINES)):

@@ -46,10 +46,12 @@ def check(path: Path) -> None:
     """Refuses what can't be written, before any work is done.
 
     Raises:
-      DataError: another extension than .csv, .jsonl or .parquet; no pyarrow for Parquet.
+      DataError: another extension than .csv, .jsonl or .parquet; a folder; no pyarrow for Parquet.
     """
     if path.suffix.lower() not in WRITERS:
         raise DataError(f"{path}: a table is written as {', '.join(WRITERS)}: name it so")
+    if path.is_dir():
+        raise DataError(f"{path} is a folder: name a file, as {path / f'scores{path.suffix}'}")
     if path.suffix.lower() == ".parquet":
         import_arrow(_OTHERWISE)
 

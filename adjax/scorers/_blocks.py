@@ -109,7 +109,8 @@ def in_blocks(
     @wraps(function)
     def wrapped(state: PyTree, outputs: Outputs) -> jax.Array:
         state = prepared(state)
-        return by_blocks(lambda rows: function(state, rows), dict(outputs), most)
+        rows = outputs if isinstance(outputs, dict) else dict(outputs)
+        return by_blocks(lambda rows: function(state, rows), rows, most)
 
     wrapped.in_blocks = True  # type: ignore[attr-defined]
     return wrapped

@@ -11,12 +11,13 @@ without labels, as competitions hand them out, is read by `read_unlabelled` and 
 `adjax.data.io.probabilities.write_probabilities`.
 
 A column `split` that says train, test or validation in each row parts one table. A file's extension may be left
-out. Files stay inside the table's folder: absolute paths, "..", and links that lead elsewhere are refused.
+out. Files stay inside the table's folder, or FOLDER of `train FOLDER --labels TABLE`, which is looked into last: "..",
+and absolute paths and links that lead elsewhere, are refused.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import numpy as np
@@ -115,23 +116,27 @@ def read_unlabelled(
     return table.names, images
 
 
-def read_table(path: Path, file: str | int | None = None, label: str | int | None = None) -> Table:
+def read_table(
+    path: Path, file: str | int | None = None, label: str | int | None = None, folder: Path | None = None
+) -> Table:
     """Reads a table and finds its files, opening none of them.
 
     Args:
       path: of the table.
       file, label: names or numbers of the two columns; None: found by their names.
+      folder: where files lie that are not found beside the table; None: all lie there.
 
     Returns:
       The `Table`.
 
     Raises:
       DataError: not UTF-8 or no CSV; a row with another number of cells, without a file, or with one outside
-        the folder or named before; the row is named as an editor counts lines.
+        these folders or named before; the row is named as an editor counts lines.
     """
     lines, table = cells.read(path, file, label)
-    roots = [path.parent / path.stem, path.parent / "images", path.parent]
-    inside = path.parent.resolve()
+    others = [] if folder is None else [folder]
+    roots = [path.parent / path.stem, path.parent / "images", path.parent, *others]
+    inside = {root: root.resolve() for root in (path.parent, *others)}
     before: dict[Path, int] = {}
     for line, name in zip(lines, table.names, strict=True):
         found = _locate(path, line, name, roots, inside)
@@ -202,25 +207,28 @@ def _numbered(table: Table, classes: tuple[str, ...]) -> tuple[list[Path], np.nd
     return table.files, np.array([number[label] for label in table.labels or ()], np.int32)
 
 
-def _locate(path: Path, line: int, name: str, roots: Sequence[Path], inside: Path) -> Path:
-    """The file of a row, inside the table's folder.
+def _locate(path: Path, line: int, name: str, roots: Sequence[Path], inside: Mapping[Path, Path]) -> Path:
+    """The file of a row, inside the table's folder or another: as they are named → with links followed.
 
     Raises:
       DataError: no such file, or one outside.
     """
-    where = f"{path}, line {line}"
+    where, these = f"{path}, line {line}", " or ".join(map(str, inside))
     parts = PureWindowsPath(name).parts  # both kinds of slash part
-    if not name or "\0" in name or PureWindowsPath(name).anchor or PurePosixPath(name).is_absolute() or ".." in parts:
-        raise DataError(f"{where}: {name!r} isn't a path inside {path.parent}: write it relative to that, without '..'")
-    for root in roots:
+    absolute = bool(PureWindowsPath(name).anchor) or PurePosixPath(name).is_absolute()
+
+    def lies_inside(file: Path) -> bool:
+        return any(file.is_relative_to(folder) for folder in inside.values())
+
+    if not name or "\0" in name or ".." in parts or (absolute and not lies_inside(Path(name).resolve())):
+        raise DataError(f"{where}: {name!r} isn't a path inside {these}: write it relative to that, without '..'")
+    for stem in [Path(name)] if absolute else [root.joinpath(*parts) for root in roots]:
         for ending in ENDINGS:
-            candidate = root.joinpath(*parts[:-1], parts[-1] + ending)
+            candidate = Path(f"{stem}{ending}")
             if candidate.is_file():
                 found = candidate.resolve()
-                if not found.is_relative_to(inside):
-                    raise DataError(
-                        f"{where}: {name!r} is a link that leads out of {path.parent}: put the file itself there"
-                    )
+                if not lies_inside(found):
+                    raise DataError(f"{where}: {name!r} is a link that leads out of {these}: put the file itself there")
                 return found
     raise DataError(
         f"{where}: no file {name!r} in {', '.join(map(str, roots))}; put it there. If the line is a header, call its "

@@ -31,8 +31,9 @@ def find(picture: Path, root: Path) -> Path | None:
       root: folders of masks are looked for here and between here and the picture.
 
     Returns:
-      The path; None: there is no mask.
+      The path, links followed; None: there is no mask.
     """
+    picture, root = picture.resolve(), root.resolve()
     for folder in picture.parents:
         if not folder.is_relative_to(root):
             return None

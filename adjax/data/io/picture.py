@@ -126,4 +126,4 @@ def bits(image: Any) -> int:
     if image.format == "PPM":  # Pillow's decoder is told the mode of its bytes, or that and the header's maximum
         told = image.tile[0][3]
         return (16 if "16" in told else 8) if isinstance(told, str) else told[-1].bit_length()
-    return 8 if image.mode in CHANNELS else 16
+    return 16 if image.mode.startswith("I") else 8

@@ -249,7 +249,8 @@ def _flat(image: Any, header: Header, strict: bool, white_bits: int) -> Any:
 
 def _peak(image: Any, negative: bool) -> int:
     found = image.getextrema()
-    bands = found[:3] if isinstance(found[0], tuple) else [found]
+    colours = found if image.mode == "CMYK" else found[:3]  # black is an ink, alpha no colour
+    bands = colours if isinstance(found[0], tuple) else [found]
     return max(255 - low if negative else high for low, high in bands)
 
 
