@@ -29,8 +29,8 @@ CAP, GAP, NOISE = 4.0, 4.0, 0.25
 """Grey levels that near copies differ by at most; how many times further the next picture is; and what difference is
 taken for nothing."""
 MOST = 8
-"""Near copies that a picture may have. Of 50 parts in a fixture, with serial numbers, each was within 0.3 to 1.1 grey
-levels of most others; one black picture beside them made 49 of them copies of the first."""
+"""Near copies that a picture may have. 50 parts in a fixture, with serial numbers, were within 0.3 to 1.1 grey levels
+of most others; one black picture beside them made 49 of them copies of the first."""
 MOST_PICTURES = 10_000
 """Of more pictures only exact copies are looked for: all are compared with all."""
 _BLOCK = 1024

@@ -73,7 +73,15 @@ class Folder:
             return file.read(end - start)
 
     def changed(self, name: str, since: float) -> bool:
-        """Whether a file was written, or put there, after a time in seconds of the epoch."""
+        """Tells whether a file was written, or put there, after a time.
+
+        Args:
+          name: of the file.
+          since: the time, in seconds of the epoch.
+
+        Returns:
+          True if so; False of a file that can't be asked.
+        """
         try:
             found = (self.root / name).stat()
         except OSError:  # who opens it will tell
