@@ -108,9 +108,7 @@ def row(name: str, model: str, folder: Path, args: argparse.Namespace, peer: lis
     for number in range(args.rounds + 1):  # the first compiles, and isn't counted
         command = [sys.executable, "-m", "benchmarks.patch_models", str(folder), str(out), "--model", model]
         ours.append(
-            one_run(
-                command, out, JAX_COMPILATION_CACHE_DIR=str(cache), JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0"
-            )
+            one_run(command, out, JAX_COMPILATION_CACHE_DIR=str(cache), JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0")
         )
         if number and model != CHOSEN:
             side = [str(x) for x in ours[0]["figures"]["shape"]]
@@ -172,15 +170,16 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="run again what the file has")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "anomalib.json")
     args = parser.parse_args()
-    rows = [] if args.again else earlier_rows(args.out)
-    done = {(r["model"], r["set"]) for r in rows}
+    rows = earlier_rows(args.out)
+    done = set() if args.again else {(r["model"], r["set"]) for r in rows}
     with tempfile.TemporaryDirectory() as work:
         peer, where = timm_weights(Path(work) / "weights.safetensors"), environment("benchmarks.anomalib")
         for number, (model, name) in enumerate(itertools.product(args.models, args.sets)):
             if (model, name) not in done and (args.share is not None or needs(name) is None):
                 folder, cache = Path(work) / str(number) / "set", Path(work) / str(number) / "cache"
                 SETS[name](folder, args.share)
-                rows.append(found := {**row(name, model, folder, args, peer, cache), "made": dated(where)})
+                found = {**row(name, model, folder, args, peer, cache), "made": dated(where)}
+                rows = [r for r in rows if (r["model"], r["set"]) != (model, name)] + [found]
                 rows.sort(key=lambda row: (MODELS.index(row["model"]), list(SETS).index(row["set"])))
                 print(f"{name}, {model}: {json.dumps({k: v for k, v in found.items() if k != 'set'})}", flush=True)
                 write_json(args.out, {"what": __doc__, "environment": where, "rows": rows})

@@ -142,14 +142,15 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "selection.json")
     args = parser.parse_args()
     process.prepare()
-    rows, where = [] if args.again else earlier_rows(args.out), environment("benchmarks.selection")
+    rows, where = earlier_rows(args.out), environment("benchmarks.selection")
+    done = set() if args.again else {row["set"] for row in rows}
     with tempfile.TemporaryDirectory() as work:
         for number, name in enumerate(args.sets):
-            have = any(row["set"] == name for row in rows)
-            if not have and (args.share is not None or needs(name) is None):
+            if name not in done and (args.share is not None or needs(name) is None):
                 folder = Path(work) / str(number)
                 FOLDERS[name](folder, args.share)
-                rows += [{**row, "made": dated(where)} for row in rows_of(name, folder, args.seeds)]
+                found = [{**row, "made": dated(where)} for row in rows_of(name, folder, args.seeds)]
+                rows = [row for row in rows if row["set"] != name] + found
                 rows.sort(key=lambda row: list(FOLDERS).index(row["set"]))
                 write_json(args.out, {"what": __doc__, "environment": where, "rows": rows})
                 args.out.with_suffix(".md").write_text(markdown(rows, where))

@@ -107,17 +107,19 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="train again what the file has")
     args = parser.parse_args()
     process.prepare()
-    rows, where = [] if args.again else earlier_rows(args.out), environment("experiments.made_defects")
+    rows, where = earlier_rows(args.out), environment("experiments.made_defects")
+    done = set() if args.again else {(row["texture"], row["seed"]) for row in rows}
     for seed in range(args.seeds):
         for name in args.textures:
-            if any(row["texture"] == name and row["seed"] == seed for row in rows):
+            if (name, seed) in done:
                 continue
-            rows += [{**row, "made": dated(where)} for row in cell(name, seed)]
-            for row in rows[-len(SHARES) :]:
+            found = [{**row, "made": dated(where)} for row in cell(name, seed)]
+            rows = [row for row in rows if (row["texture"], row["seed"]) != (name, seed)] + found
+            for row in found:
                 places = f", AUPRO {row['aupro']:.3f}" if "aupro" in row else ""
                 plain = ", ".join(f"{which} {row[f'auroc, {which}']:.3f}" for which in BASELINES)
-                found = f"{row['scorer']}, AUROC {row['auroc, adjax']:.3f} ({plain}){places}"
-                print(f"{name}, seed {seed}, {row['share']:.1%}: {found}", flush=True)
+                told = f"{row['scorer']}, AUROC {row['auroc, adjax']:.3f} ({plain}){places}"
+                print(f"{name}, seed {seed}, {row['share']:.1%}: {told}", flush=True)
             write_json(args.out, {"environment": where, "rows": rows, "summary": summary(rows)})
 
 

@@ -1,10 +1,14 @@
 """Folders of pictures that benchmarks write, and the table of what is chosen for them."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
 
+from adjax.baselines import BASELINES
 from benchmarks import picture_sets, selection
+from experiments import made_defects
 
 
 def drawn(path, size=(40, 30), colour=(200, 0, 0, 128)):
@@ -65,3 +69,20 @@ def test_the_table_tells_what_was_seen_from_what_was_not():
         text.index("| brick |") < text.index("run once, when the rule was fixed") < text.index("| drawings: office |")
     )
     assert not set(selection.SEEN) & set(selection.HELD_OUT)
+
+
+def test_running_one_texture_again_leaves_the_rows_of_the_others(tmp_path, monkeypatch):
+    out, runs = tmp_path / "rows.json", []
+
+    def cell(name, seed):
+        runs.append(name)
+        figures = {f"auroc, {which}": 0.5 for which in ("adjax", *BASELINES)}
+        return [{"texture": name, "seed": seed, "share": 0.01, "scorer": "", "run": len(runs), **figures}]
+
+    monkeypatch.setattr(made_defects, "cell", cell)
+    monkeypatch.setattr(made_defects, "SHARES", (0.01,))
+    for more in (["brick", "grass"], ["brick"], ["grass", "--again"]):
+        monkeypatch.setattr("sys.argv", ["made_defects", "--seeds", "1", "--out", str(out), "--textures", *more])
+        made_defects.main()
+    assert runs == ["brick", "grass", "grass"]
+    assert [(row["texture"], row["run"]) for row in json.loads(out.read_text())["rows"]] == [("brick", 1), ("grass", 3)]
