@@ -187,10 +187,11 @@ def _fed(spec: Spec, head_drawn: bool) -> tuple[str, ...]:
     return tuple(scorers.suite(scorers.SCORERS, known(spec, head_drawn), len(spec.classes)))
 
 
-class _Names(set):
-    """Names, hashed as the one object that it is: static data of a pytree."""
+class _Names:
+    """Names so far; equal to itself alone, so that it can be static data of a pytree."""
 
-    __hash__ = object.__hash__  # type: ignore[assignment]  # of a set it is None
+    def __init__(self) -> None:
+        self.asked = set[str]()
 
 
 @jax.tree_util.register_pytree_node_class
@@ -213,7 +214,7 @@ class _Asked(dict):
             raise ValueError(
                 f"the scorer reads {name!r}, and the network gives {', '.join(self)}: choose another scorer"
             )
-        self.names.add(name)
+        self.names.asked.add(name)
         return super().__getitem__(name)
 
 
@@ -279,7 +280,7 @@ def traced_on(scorer: Scorer, outputs: Outputs, classes: int) -> Traced:
         return state, scorer.distances(state, asked)
 
     state, distances = jax.eval_shape(ask, dict(outputs))
-    return Traced(frozenset(names), state, distances)
+    return Traced(frozenset(names.asked), state, distances)
 
 
 def read_by(scorer: Scorer, outputs: Outputs, classes: int) -> set[str]:
