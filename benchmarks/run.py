@@ -1,7 +1,7 @@
 """Times adjax beside its peers: `python -m benchmarks.run [--quick] [--only NAME …]`. Run it on a machine at rest.
 
 Peers are the extra `bench`; what a peer is missing for is skipped, and said. Writes JSON lines, a Markdown table and a
-plot of the ratios.
+plot of the ratios. With `--only`, the rows of the others stay as they were, each with what it was measured on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from rich.console import Console
 
-from adjax import process, surface
+from adjax import atomic, process, surface
 from benchmarks import decoding, extraction, protocol, scoring, sweep, training
 from benchmarks.harness import Timing, matmul_peak
 from experiments.rundir import environment
@@ -49,28 +49,29 @@ def main() -> None:
     console, pairs = Console(), args.pairs or (3 if args.quick else 11)
     where = {**environment("benchmarks.run"), "matmul_gflops": matmul_peak(), "peers": versions()}
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    lines: list[dict[str, Any]] = []
-    with args.out.open("w") as out:
-        for name in chosen:
-            try:
-                timing = BENCHMARKS[name](pairs, args.quick)
-            except ModuleNotFoundError as error:
-                console.print(f"{name}: skipped, {error}: pip install -e '.\\[bench]'", style="yellow")
-                continue
-            lines.append(timing.json())
-            out.write(json.dumps({**timing.json(), "environment": where}, ensure_ascii=False) + "\n")
-            out.flush()
-            console.print(
-                f"{timing.name}: {timing.ratio:.2f} × {timing.peer} ({timing.ours_ms:.2f} ms)", highlight=False
-            )
-    args.out.with_suffix(".md").write_text(markdown(lines, where))
-    if lines:
-        plot(lines, args.out.with_suffix(".png"))
+    earlier = args.out.read_text().splitlines() if args.out.exists() else []
+    lines = {line["benchmark"]: line for line in map(json.loads, earlier) if line["benchmark"] not in chosen}
+    for name in chosen:
+        try:
+            timing = BENCHMARKS[name](pairs, args.quick)
+        except ModuleNotFoundError as error:
+            console.print(f"{name}: skipped, {error}: pip install -e '.\\[bench]'", style="yellow")
+            continue
+        lines[name] = {"benchmark": name, **timing.json(), "environment": where}
+        console.print(f"{timing.name}: {timing.ratio:.2f} × {timing.peer} ({timing.ours_ms:.2f} ms)", highlight=False)
+        write(args.out, [lines[name] for name in BENCHMARKS if name in lines])
     print(args.out)
 
 
-def markdown(lines: list[dict[str, Any]], where: dict[str, Any]) -> str:
-    """The table of all timings, and under it what they were made on."""
+def write(path: Path, lines: list[dict[str, Any]]) -> None:
+    """Writes the lines, their table and their plot."""
+    atomic.write(path, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+    path.with_suffix(".md").write_text(markdown(lines))
+    plot(lines, path.with_suffix(".png"))
+
+
+def markdown(lines: list[dict[str, Any]]) -> str:
+    """The table of all timings, and under it what they were made on, a line for each command that made some."""
     rows = [
         "| work | peer | ours, ms | peer, ms | ratio | min–max | n | images/s | GFLOP/s | of the matmul peak | MiB "
         "| compile s | source |",
@@ -91,18 +92,27 @@ def markdown(lines: list[dict[str, Any]], where: dict[str, Any]) -> str:
             t["reference"] or "",
         ]
         rows.append("| " + " | ".join([t["name"], t["peer"], *numbers]) + " |")
-    versions = {**where["versions"], **where["peers"]}
-    named = ", ".join(f"{k} {v}" for k, v in versions.items())
     rows += [
         "",
         "Ratio: the peer's time / ours, median of n pairs timed in turn in one process; above 1 adjax is faster. "
         "Ours has LAPACK on one thread, as adjax's commands set it, and the peer on all. ms of one step or call. "
         "Compile time is apart. float32 unless it says otherwise.",
+    ]
+    made = [_made(line["environment"]) for line in lines]
+    for each in dict.fromkeys(made):
+        own = [line["benchmark"] for line, one in zip(lines, made, strict=True) if one == each]
+        rows.append(each if len(own) == len(lines) else f"{each} Its rows: {', '.join(own)}.")
+    return "\n".join(rows) + "\n"
+
+
+def _made(where: dict[str, Any]) -> str:
+    """What a row was made on, for people."""
+    named = ", ".join(f"{k} {v}" for k, v in {**where["versions"], **where["peers"]}.items())
+    return (
         f"`{where['command']}`, {where['date']}, {where['cores']} cores of {where['cpu']} "
         f"({where['devices']['platform']}), matmul peak {where['matmul_gflops']:.0f} GFLOP/s, "
-        f"Python {where['python']}, {named}.",
-    ]
-    return "\n".join(rows) + "\n"
+        f"Python {where['python']}, {named}."
+    )
 
 
 def plot(lines: list[dict[str, Any]], path: Path) -> None:

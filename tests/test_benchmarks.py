@@ -46,3 +46,20 @@ def test_command_writes_a_line_a_benchmark(tmp_path, monkeypatch, name):
     assert line["ours_ms"] > 0
     assert "tied" not in out.read_text()
     assert line["environment"]["versions"]["jax"]
+    assert line["benchmark"] == name
+
+
+def test_what_is_not_run_again_keeps_its_row_and_what_it_was_measured_on(tmp_path, monkeypatch):
+    out = tmp_path / "lines.jsonl"
+    for name in ("zero", "one"):
+        monkeypatch.setitem(run.BENCHMARKS, name, sums)
+    for peak, argv in ((100.0, ["--only", "zero", "one"]), (200.0, ["--only", "zero"])):
+        monkeypatch.setattr(run, "matmul_peak", lambda peak=peak: peak)
+        monkeypatch.setattr("sys.argv", ["run", "--quick", *argv, "--out", str(out)])
+        run.main()
+    lines = [json.loads(text) for text in out.read_text().splitlines()]
+    assert {line["benchmark"]: line["environment"]["matmul_gflops"] for line in lines} == {"zero": 200, "one": 100}
+    said = out.with_suffix(".md").read_text()
+    assert said.count("rows summed") == 2
+    assert "200 GFLOP/s" in said
+    assert said.endswith("Its rows: one.\n")
