@@ -16,13 +16,14 @@ from typing import Any
 from rich.console import Console
 
 from adjax import atomic, process, surface
-from benchmarks import decoding, extraction, protocol, scoring, sweep, training
+from benchmarks import decoding, extraction, optimizer, protocol, scoring, sweep, training
 from benchmarks.harness import Timing, matmul_peak
 from experiments.rundir import environment
 
 RESULTS = Path(__file__).parent / "results"
 BENCHMARKS: dict[str, Callable[[int, bool], Timing]] = {
     **training.BENCHMARKS,
+    **optimizer.BENCHMARKS,
     **extraction.BENCHMARKS,
     **decoding.BENCHMARKS,
     **scoring.BENCHMARKS,

@@ -114,9 +114,9 @@ EFFICIENTNET = Setting("centerloss", "efficientnet_b0", (128, 128, 3), weights="
 
 
 def gan(compute: str | None) -> Setting:
-    """The GAN at the sides that it enlarges 28 px to, with the norm of its preset."""
+    """The GAN at the sides that it enlarges 28 px to, with the norm of its preset and its paper's optimiser."""
     options = {"norm": "batch", "compute": compute}
-    return Setting("gan", "unet", (32, 32, 1), method_options=options, model_options=options)
+    return Setting("gan", "unet", (32, 32, 1), method_options={**options, "optimizer": "adam"}, model_options=options)
 
 
 def against_eager(

@@ -123,7 +123,7 @@ def test_presets_and_committed_commands_are_taken():
 def test_a_named_option_is_not_hidden_by_a_default():
     """A preset's --hparams and --scorer-options had won over the option that the command line names."""
     chosen = parse("--preset gan_fashion_mnist --learning-rate 0.01".split())
-    assert "learning_rate=0.001" in presets.PRESETS["gan_fashion_mnist"]["hparams"]
+    assert "learning_rate=0.002" in presets.PRESETS["gan_fashion_mnist"]["hparams"]
     assert chosen.hparams == presets.PRESETS["gan_fashion_mnist"]["hparams"][1:]
     assert {row["learning_rate"] for row in chosen.settings({"learning_rate": 1.0, "w_abc": 0, "w_adversarial": 0,
                                                              "w_anomaly_adversarial": 0})} == {0.01}  # fmt: skip

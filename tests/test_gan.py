@@ -53,7 +53,7 @@ def judge():
 
 @lru_cache
 def method(generator, **options):
-    return gan(network(generator), SHAPE, steps=STEPS, **{"width": 2, "norm": "group", **options})
+    return gan(network(generator), SHAPE, steps=STEPS, **{"width": 2, "norm": "group", "optimizer": "adam", **options})
 
 
 @lru_cache
@@ -73,10 +73,10 @@ def drawn(like, seed):
 
 
 @lru_cache
-def start(generator="mirror"):
+def start(generator="mirror", **options):
     """An initial state with the default weights of the losses; `weighed` chooses others."""
     hparams = {k: np.float32(v) for k, v in HPARAMS.items()}
-    like = jax.eval_shape(method(generator).init, jax.random.key(0), hparams)
+    like = jax.eval_shape(method(generator, **options).init, jax.random.key(0), hparams)
     state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), like)
     judges = {kind: drawn(judge, i) for i, (kind, judge) in enumerate(like["discriminators"].items())}
     return {**state, "params": drawn(like["params"], 2), "discriminators": judges, "hparams": hparams}
@@ -355,6 +355,28 @@ def test_devices_that_share_a_batch_find_its_gradients():
         close(after["optimizer"][part].mu, alone["optimizer"][part].mu)
 
 
+def test_muon_moves_kernels_of_the_generator_alike_and_all_else_as_adam_does():
+    names = "muon", "adam"
+    state, _ = starts = [start("u-net", optimizer=name) for name in names]
+    with_muon, with_adam = (
+        step(one, batch(), "u-net", optimizer=name) for one, name in zip(starts, names, strict=True)
+    )
+    close(with_muon[1], with_adam[1])
+    (muon, adam), kernels = (each["discriminators"] for each, _ in (with_muon, with_adam)), 0
+    close(muon, adam)
+    rate = HPARAMS["learning_rate"]
+    before, muon, adam = (each["params"]["network"] for each in (state, with_muon[0], with_adam[0]))
+    for w, moved, plain in zip(*map(jax.tree.leaves, (before, muon, adam)), strict=True):
+        if w.ndim < 4:
+            np.testing.assert_allclose(moved, plain, rtol=1e-5)
+            continue
+        values = np.linalg.svd(np.asarray(w - moved).reshape(-1, w.shape[-1]), compute_uv=False)
+        size = 0.2 * rate * max(np.prod(w.shape[:-1]), w.shape[-1]) ** 0.5
+        assert values.max() < 1.3 * size
+        kernels += values.min() > 0.6 * size
+    assert kernels >= 6  # of eight: a gradient may leave a direction out
+
+
 def test_normal_images_come_to_score_lower():
     state = weighed(start(), reconstruction=1.0, abc=0.5)
     state["hparams"]["learning_rate"] = np.float32(0.02)
@@ -381,6 +403,7 @@ def test_normal_images_come_to_score_lower():
         ({"adversarial": "hinge"}, "'hinge': must be one of least_squares, cross_entropy"),
         ({"norm": "layer"}, "'layer': must be one of instance"),
         ({"width": 0}, "width 0"),
+        ({"optimizer": "adamw"}, "optimizer 'adamw': choose muon or adam"),
     ],
 )
 def test_the_gan_refuses_by_value_and_limit(options, message):

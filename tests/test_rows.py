@@ -102,6 +102,18 @@ def test_the_ceiling_of_a_small_set_takes_smaller_batches(monkeypatch, tmp_path)
     assert config.of_preset("classifier_fashion_mnist").batch_size == 128
 
 
+def test_the_ceiling_is_of_the_first_seed(monkeypatch, tmp_path):
+    chosen = replace(config.of_preset("gan_random_sampling"), dataset="digits", normal=(3, 5), seeds=2, seed=4)
+    given, fitted = study.images(chosen), []
+    monkeypatch.setattr(judging, "fit", lambda *args: fitted.append(args))
+    loaded = study.load(given, "anomalies")
+    ceiling = judging.train_ceiling(chosen, Console(quiet=True), loaded, tmp_path)
+    assert [(t.seed, t.name["class"]) for t in loaded.benchmark.trials] == [(4, "3"), (4, "5"), (5, "3"), (5, "5")]
+    assert ceiling.trials == loaded.benchmark.trials[:2]
+    ((plain, *_, of, table, _),) = fitted
+    assert (plain.seeds, len(table.seed), of.benchmark.trials) == (1, 2, ceiling.trials)
+
+
 def test_clusters_reach_the_draw_of_anomalies():
     chosen = replace(config.of_preset("gan_random_sampling"), dataset="digits", normal=(3,), seeds=1)
     drawn = [study.load(study.images(replace(chosen, clusters=k)), "anomalies").benchmark.trials[0] for k in (1, 3)]

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from optax import contrib
 from training import SHAPE
 
 from adjax import models
@@ -18,6 +19,7 @@ from adjax.losses.blur import blur
 from adjax.losses.ssim import ssim
 from adjax.methods import METHODS
 from adjax.methods._contrast import contrast_normalised
+from adjax.methods._muon import muon_or_adam
 from adjax.methods._optimizer import adamw, muon
 from adjax.methods.classifier import class_weights
 from adjax.methods.regressor import r2
@@ -399,6 +401,23 @@ def test_muon_moves_each_hidden_matrix_along_its_singular_directions_alike():
         assert values.max() < 1.3
         found["hidden"] += 1
     assert min(found.values()) >= 1
+
+
+@pytest.mark.parametrize("shape", [(40, 12), (12, 40), (12, 12), (5, 5, 3, 8), (4, 4, 1, 64)])
+@pytest.mark.parametrize("spread", [0.0, 4.0])  # of the singular values, in powers of ten
+def test_muon_is_optaxs(shape, spread):
+    theirs = contrib.scale_by_muon(
+        weight_dimension_numbers=contrib.MuonDimensionNumbers(tuple(range(len(shape) - 1)), len(shape) - 1)
+    )
+    ours, rng = muon_or_adam(), np.random.default_rng(0)
+    flat = rng.normal(size=(math.prod(shape[:-1]), shape[-1])) * np.logspace(0, -spread, shape[-1])
+    grads = [flat.reshape(shape).astype(np.float32), np.float32(rng.normal(size=shape)), np.zeros(shape, np.float32)]
+    mine, other = ours.init(grads[0]), theirs.init(grads[0])
+    size = 0.2 * max(flat.shape) ** 0.5
+    for grad in grads:
+        (found, mine), (expected, other) = ours.update(grad, mine, grad), theirs.update(grad, other)
+        np.testing.assert_allclose(found, size * expected, atol=2e-5 * size)
+    np.testing.assert_array_equal(ours.update(grads[-1], ours.init(grads[-1]), grads[-1])[0], 0)
 
 
 def test_muon_takes_convolutions_whatever_the_number_of_classes():

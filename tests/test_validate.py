@@ -14,7 +14,7 @@ from adjax import methods, pipeline
 from adjax.methods.centerloss import HPARAMS
 from adjax.models.lenet import LeNet5
 from adjax.pipeline import Recipe
-from experiments import config, readme, validate, validate_steps
+from experiments import config, readme, validate, validate_gan, validate_steps
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +61,9 @@ def test_a_digit_is_left_out_and_never_the_zero(seed, left_out):
     assert [int(part.labels[digits == d][0]) for d in range(10) if d != left_out] == list(range(9))
 
 
-@pytest.mark.parametrize(("module", "name"), [(validate, "'mnist'"), (validate_steps, "dataset")])
+@pytest.mark.parametrize(
+    ("module", "name"), [(validate, "'mnist'"), (validate_steps, "dataset"), (validate_gan, "'fashion_mnist'")]
+)
 def test_validation_loads_no_test_split(module, name):
     loads = [
         node
@@ -120,3 +122,35 @@ def test_the_least_steps_are_those_that_validation_chose():
 def test_steps_are_chosen_by_the_mean_over_the_sets():
     figures = ("a", 250, 0.9), ("b", 250, 0.7), ("a", 500, 0.8), ("b", 500, 0.85)
     assert validate_steps.choose([{"set": s, "steps": n, "auroc": {"mean": x}} for s, n, x in figures]) == 500
+
+
+def test_the_gans_settings_are_those_that_validation_chose():
+    result = json.loads((readme.RESULTS / "gan_validation.json").read_text())
+    chosen = result["chosen"]
+    assert chosen == validate_gan.choose(result["cells"])
+    for name in ("gan_fashion_mnist", "gan_mnist"):
+        preset = config.of_preset(name)
+        assert (preset.epochs, preset.batch_size) == (
+            chosen["epochs"],
+            config.of_preset("gan_fashion_mnist").batch_size,
+        )
+        assert preset.options("model")["width"] == preset.options("method")["width"] == chosen["width"]
+        assert preset.options("method").get("optimizer", "muon") == chosen["optimizer"]
+        assert f"learning_rate={validate_gan.RATES[chosen['optimizer']]:g}" in preset.hparams
+
+
+def test_the_cheapest_gan_that_is_about_the_best_is_chosen():
+    figures = (16, 8, 0.9699), (32, 4, 0.9710), (16, 16, 0.97), (32, 8, 0.9729), (64, 2, 0.972)
+    cells = [{"width": w, "epochs": e, "auroc": {"mean": x}} for w, e, x in figures]
+    assert validate_gan.choose(cells) is cells[1]
+    assert validate_gan.choose(cells[:1] + cells[2:]) is cells[3]  # as much arithmetic as the next, and better
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_the_gan_is_validated_on_images_that_it_was_not_trained_on(seed):
+    labels = np.random.default_rng(0).permutation(np.arange(10).repeat(100))
+    part = validate_gan.parts(labels, seed)
+    assert not set(part.train) & set(part.held)
+    assert (len(part.train), len(part.held)) == (180, 10 + 900 - 90)
+    for rows, odd in ((part.train, part.labels), (part.held, part.truth)):
+        np.testing.assert_array_equal(labels[rows] != validate_gan.CLASS, odd == 1)

@@ -4,28 +4,23 @@ The learning rate's shape is fixed when a method is made; its peak and the weigh
 hyper-parameters, arrays, so that members may differ.
 
 * AdamW: Loshchilov and Hutter, "Decoupled weight decay regularization" (ICLR 2019).
-* Muon: Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024). The momentum of each matrix is
-  brought to singular values near 1, so that directions that few gradients point to are learned as fast as the others.
+* Muon for kernels: Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024), see
+  `adjax.methods._muon`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from optax import contrib
 
 from adjax.methods._descent import apply_updates
+from adjax.methods._muon import count, muon_or_adam
 from adjax.models import Network
 from adjax.types import PyTree
-
-_RMS = 0.2
-"""Of Muon's updates, as of AdamW's: Liu et al., "Muon is scalable for LLM training" (2025), section 2.2."""
 
 
 class Optimizer(NamedTuple):
@@ -72,25 +67,7 @@ def muon(network: Network, steps: int, warmup_steps: int = 200, *, classes: int)
     Raises:
       ValueError: as of `adamw`.
     """
-
-    def kind(w: jax.Array) -> str:
-        return "matrix" if w.ndim == 4 or (w.ndim == 2 and w.shape[-1] != classes) else "other"
-
-    matrix = optax.chain(contrib.scale_by_muon(weight_dimension_numbers=_axes), optax.stateless(_alike))
-    descent = optax.partition({"matrix": matrix, "other": optax.scale_by_adam()}, partial(jax.tree.map, kind))
-    return _scheduled(
-        network, descent, lambda state: state.inner_states["other"].inner_state.count, steps, warmup_steps
-    )
-
-
-def _axes(weights: PyTree) -> PyTree:
-    """A kernel is a matrix from all of its inputs to its channels."""
-    return jax.tree.map(lambda w: contrib.MuonDimensionNumbers(tuple(range(w.ndim - 1)), w.ndim - 1), weights)
-
-
-def _alike(updates: PyTree, weights: PyTree | None) -> PyTree:
-    """Brings matrices with singular values near 1 to the same size an entry, whatever their shape."""
-    return jax.tree.map(lambda w: _RMS * max(math.prod(w.shape[:-1]), w.shape[-1]) ** 0.5 * w, updates)
+    return _scheduled(network, muon_or_adam(classes=classes), count, steps, warmup_steps)
 
 
 def _scheduled(

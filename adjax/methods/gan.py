@@ -36,6 +36,7 @@ from adjax.losses.ssim import ssim
 from adjax.methods import _collective
 from adjax.methods._adam import scale_by_adam, when_all_are_there
 from adjax.methods._descent import apply_updates
+from adjax.methods._muon import count, muon_or_adam
 from adjax.models import Network
 from adjax.models import network as as_network
 from adjax.models._discriminator import Discriminator
@@ -55,8 +56,9 @@ def gan(
     width: int = 64,
     norm: str = "instance",
     compute: str | None = None,
+    optimizer: str = "muon",
 ) -> Method:
-    """Trains `network` as the generator, by Adam with a cosine decay to zero.
+    """Trains `network` as the generator, with a cosine decay to zero.
 
     Args:
       network: gives `reconstruction` in −1..1, `latent` and `features`, see `adjax.models.unet`.
@@ -71,6 +73,7 @@ def gan(
         images. Devices that share a batch take the share of theirs each: which images are lost, and so the step,
         depends on how labels lie over devices, but at a share of 1.
       width, norm, compute: of the discriminators, see `adjax.models._discriminator`.
+      optimizer: of the generator: "muon", or "adam", the paper's; the discriminators have Adam.
 
     Hyper-parameters (arrays, per member): the weights above and `learning_rate` > 0, its peak.
 
@@ -78,7 +81,7 @@ def gan(
       A `Method` whose `score` [N] is the mean absolute error of the reconstruction.
 
     Raises:
-      ValueError: no steps; a share out of range; an unknown loss.
+      ValueError: no steps; a share out of range; an unknown loss or optimiser.
     """
     del classes
     if steps < 1 or warmup_steps < 0:
@@ -87,12 +90,15 @@ def gan(
         raise ValueError(f"share {share} of a batch: must lie in (0, 1]")
     if adversarial not in _TOWARDS:
         raise ValueError(f"adversarial loss {adversarial!r}: must be one of {', '.join(_TOWARDS)}")
+    if optimizer not in ("muon", "adam"):
+        raise ValueError(f"optimizer {optimizer!r}: choose muon or adam")
     towards = _TOWARDS[adversarial]
     sides = jax.eval_shape(enlarged, jnp.zeros((1, *image_shape))).shape[1:3]
     shape = (*sides, image_shape[2])
     discriminator = as_network(lambda rngs: Discriminator(shape, width=width, norm=norm, compute=compute, rngs=rngs))
     schedule = optax.warmup_cosine_decay_schedule(0.0, 1.0, min(warmup_steps, steps // 10), steps)
-    adam = scale_by_adam(b1=0.5)
+    adam = scale_by_adam(_BETA1)
+    descent, done = (muon_or_adam(_BETA1), count) if optimizer == "muon" else (adam, lambda state: state.count)
     window_px = min(11, min(sides) - 1 + min(sides) % 2)
 
     def init(key, hparams):
@@ -102,7 +108,10 @@ def gan(
         return {
             "params": {"network": weights},
             "discriminators": discriminators,
-            "optimizer": {name: adam.init(params) for name, params in {"network": weights, **discriminators}.items()},
+            "optimizer": {
+                "network": descent.init(weights),
+                **{kind: adam.init(params) for kind, params in discriminators.items()},
+            },
             "hparams": {name: jnp.asarray(hparams[name], jnp.float32) for name in HPARAMS},
         }
 
@@ -147,7 +156,7 @@ def gan(
                 "abc": mean(abc(jnp.abs(x - y).mean((1, 2, 3))), "anomaly"),
             }
 
-        rate = w["learning_rate"] * schedule(state["optimizer"]["network"].count)
+        rate = w["learning_rate"] * schedule(done(state["optimizer"]["network"]))
 
         def learned(kind, names, terms_of, *at):
             """The gradients of the terms over images of one kind; zeros if no device has any.
@@ -202,7 +211,7 @@ def gan(
         terms = {**normal_terms, **anomaly_terms}
         metrics = {"loss": sum(w[f"w_{name}"] * term for name, term in terms.items()), **terms}
         grads, metrics = _collective.psum_if_mapped((grads, metrics), axis_name)
-        updates, moments = adam.update(grads, state["optimizer"]["network"])
+        updates, moments = descent.update(grads, state["optimizer"]["network"])
         judges = {"normal": normal, "anomaly": anomaly}
         state = {
             "params": {"network": apply_updates(network, moved, updates, when_all_are_there(grads, rate))},
@@ -240,6 +249,9 @@ HPARAMS = {
 }
 """Defaults: the weights are the paper's. At batches of 64 its adversarial terms were found to slow learning: see the
 presets in `experiments/presets.py`, which weigh ABC more and them less."""
+
+_BETA1 = 0.5
+"""Of Adam's first moment: the paper's."""
 
 _OF_NORMAL_IMAGES = "reconstruction", "patch", "latent", "ssim", "adversarial"
 _OF_ANOMALIES = "anomaly_adversarial", "abc"
