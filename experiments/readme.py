@@ -2,15 +2,16 @@
 
 Everything between `<!-- results: NAME.json -->` and `<!-- end -->` is replaced by a table of
 `experiments/results/NAME.json`, what follows `<!-- overview -->` by one row of each file there is, and what follows
-`<!-- calibration -->`, `<!-- calibration of features -->` and `<!-- made defects -->` by the tables of
-`calibration_mnist.json`, `calibration_features.json` and `made_defects.json`; a test checks that the pages are up to
-date.
+`<!-- calibration -->`, `<!-- calibration of features -->`, `<!-- made defects -->` and `<!-- gan validation -->` by the
+tables of `calibration_mnist.json`, `calibration_features.json`, `made_defects.json` and `gan_validation.json`; a test
+checks that the pages are up to date.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +19,13 @@ from adjax.baselines import BASELINES
 from experiments.calibration_features import LARGEST
 from experiments.console import cells, columns, setting_name, spread
 from experiments.evaluate import PAPER
+from experiments.judging import CEILING
 from experiments.presets import PRESETS
 from experiments.references import SETTINGS, TUNED_ON_TEST
 from experiments.rundir import days, earlier_rows
 
 ROOT = Path(__file__).parents[1]
 RESULTS = Path(__file__).parent / "results"
-_OVERVIEW = re.compile(r"(<!-- overview -->\n).*?(<!-- end -->)", re.DOTALL)
-_CALIBRATION = re.compile(r"(<!-- calibration -->\n).*?(<!-- end -->)", re.DOTALL)
-_FEATURES = re.compile(r"(<!-- calibration of features -->\n).*?(<!-- end -->)", re.DOTALL)
-_DEFECTS = re.compile(r"(<!-- made defects -->\n).*?(<!-- end -->)", re.DOTALL)
 PAGES = (ROOT / "README.md", ROOT / "docs" / "results.md")
 _BLOCK = re.compile(r"(<!-- results: ([\w.]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -70,6 +68,8 @@ def table(results: dict[str, Any], preset: str | None = None) -> str:
     ]
     if len(results["groups"]) > 1:
         sentence.append(f"Rows below the λ values: at λ = {results['kept']['hparams']['lam']:g}.")
+    if CEILING in results["comparisons"] and _over(results).startswith("of the mean"):
+        sentence.append("Classifier and pixel PCA: of the first seed.")
     if preset in TUNED_ON_TEST:
         sentence.append(
             f"Whose settings: {SETTINGS[preset]}. Tuned on the test set? {_capital(TUNED_ON_TEST[preset])}."
@@ -243,18 +243,50 @@ def made_defects() -> str:
     return "\n".join(lines)
 
 
-def render(text: str) -> str:
-    """A page with every results block made again."""
-    text = _OVERVIEW.sub(lambda match: f"{match[1]}{overview()}\n{match[2]}", text)
-    text = _CALIBRATION.sub(lambda match: f"{match[1]}{calibration()}\n{match[2]}", text)
-    text = _FEATURES.sub(lambda match: f"{match[1]}{calibration_of_features()}\n{match[2]}", text)
+def gan_validation() -> str:
+    """How the GAN's settings do on validation data, a row for each optimiser."""
+    found = json.loads((RESULTS / "gan_validation.json").read_text())
+    each = {(cell["optimizer"], cell["width"], cell["epochs"]): cell["auroc"] for cell in found["cells"]}
+    settings = list(dict.fromkeys(key[1:] for key in each))
+    lines = [
+        "| | " + " | ".join(f"width {width}, {epochs} epochs" for width, epochs in settings) + " |",
+        "|---" * (len(settings) + 1) + "|",
+    ]
+    for optimizer in dict.fromkeys(key[0] for key in each):
+        own = [each[optimizer, *setting] for setting in settings]
+        lines.append(f"| {optimizer} | " + " | ".join(f"{x['mean']:.4f} ±{x['sd']:.4f}" for x in own) + " |")
+    where, chosen = found["environment"], found["chosen"]
+    lines += [
+        "",
+        f"AUROC, mean ± standard deviation of n = {chosen['auroc']['n']} seeds. Chosen: {chosen['optimizer']}, width "
+        f"{chosen['width']}, {chosen['epochs']} epochs. `{where['command']}`, {where['date']}, {where['cores']} cores "
+        f"of {where['cpu']}, jax {where['versions']['jax']}.",
+    ]
+    return "\n".join(lines)
 
-    text = _DEFECTS.sub(lambda match: f"{match[1]}{made_defects()}\n{match[2]}", text)
+
+TABLES: dict[str, Callable[[], str]] = {
+    "overview": overview,
+    "calibration": calibration,
+    "calibration of features": calibration_of_features,
+    "made defects": made_defects,
+    "gan validation": gan_validation,
+}
+"""What a comment on a page says -> what is written between it and `<!-- end -->`."""
+
+
+def render(text: str) -> str:
+    """A page with every table made again."""
 
     def block(match: re.Match) -> str:
         results = json.loads((RESULTS / match[2]).read_text())
         return f"{match[1]}{table(results, Path(match[2]).stem)}\n{match[3]}"
 
+    for name, made in TABLES.items():
+        marked = re.compile(rf"(<!-- {name} -->\n).*?(<!-- end -->)", re.DOTALL)
+        if marked.search(text):
+            lines = made()
+            text = marked.sub(lambda match, lines=lines: f"{match[1]}{lines}\n{match[2]}", text)  # type: ignore[misc]
     return _BLOCK.sub(block, text)
 
 
