@@ -97,14 +97,14 @@ GAN = Enrolment(
     {"width": 2, "norm": "batch", "share": 1.0},
     image_shape=(24, 24, 1),
     falls="reconstruction",
-    hparams={"learning_rate": 4e-3},
+    hparams={"learning_rate": 4e-2},
     batch=16,
     steps=30,
 )
 ENROLLED = {name: Enrolment(Small) for name in METHODS} | {
     "autoencoder": Enrolment(Mirror),
     "deep_svdd": Enrolment(Normed, {"center_steps": 2}, sums=3),
-    "gan": GAN._replace(model=Copier, hparams={"learning_rate": 2e-2}, steps=60, sums=9),
+    "gan": GAN._replace(model=Copier, hparams={"learning_rate": 4e-2}, steps=120, sums=9),
     "gan of a u-net": GAN._replace(model="unet", model_options={"width": 8, "norm": "batch"}, sums=19),
     "gmm": Enrolment(Small, trained=False),
     "hog_ocsvm": Enrolment(Small, trained=False),
