@@ -132,7 +132,7 @@ class Config:
             "many epochs. Unset: train to the end and keep that"),
     ] = None  # fmt: skip
     batch_size: Annotated[int, arg(help="images a step and member, over all devices")] = 128
-    learning_rate: Annotated[float | None, arg(help="peak of Adam's learning rate. Unset: the method's own")] = None
+    learning_rate: Annotated[float | None, arg(help="peak of the learning rate. Unset: the method's own")] = None
     weight_decay: Annotated[float | None, arg(help="decoupled weight decay, as in AdamW. Unset: the method's own")] = (
         None
     )

@@ -232,7 +232,7 @@ def train_ceiling(config: Config, console: Console, loaded: Loaded, directory: P
     console.print(f"\n{CEILING}:")
     plain = of_preset("classifier_fashion_mnist")
     same = {name: getattr(config, name) for name in ("dataset", "normal", "seed", "validation", "data_dir")}
-    plain = dataclasses.replace(plain, **same, seeds=1)
+    plain = dataclasses.replace(plain, **same)
     asked, shape = recipe(plain), loaded.benchmark.train.images.shape[1:]
     hparams = dict(asked.build(shape, loaded.classes, steps=10).method.hparams)
     trials = tuple(t for t in loaded.benchmark.trials if t.seed == loaded.benchmark.trials[0].seed)

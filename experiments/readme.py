@@ -69,7 +69,7 @@ def table(results: dict[str, Any], preset: str | None = None) -> str:
     if len(results["groups"]) > 1:
         sentence.append(f"Rows below the λ values: at λ = {results['kept']['hparams']['lam']:g}.")
     if CEILING in results["comparisons"] and _over(results).startswith("of the mean"):
-        sentence.append("Classifier and pixel PCA: of the first seed.")
+        sentence.append("Classifier and pixel PCA: of the first seed, ± over its classes.")
     if preset in TUNED_ON_TEST:
         sentence.append(
             f"Whose settings: {SETTINGS[preset]}. Tuned on the test set? {_capital(TUNED_ON_TEST[preset])}."

@@ -364,6 +364,10 @@ def test_muon_moves_kernels_of_the_generator_alike_and_all_else_as_adam_does():
     close(with_muon[1], with_adam[1])
     (muon, adam), kernels = (each["discriminators"] for each, _ in (with_muon, with_adam)), 0
     close(muon, adam)
+    moments = with_muon[0]["optimizer"]["network"].inner_states["other"].inner_state.mu
+    others = [mu for mu in jax.tree.leaves(with_adam[0]["optimizer"]["network"].mu) if mu.ndim < 4]
+    for mu, expected in zip(jax.tree.leaves(moments), others, strict=True):
+        np.testing.assert_allclose(mu, expected, rtol=1e-3, atol=1e-8)
     rate = HPARAMS["learning_rate"]
     before, muon, adam = (each["params"]["network"] for each in (state, with_muon[0], with_adam[0]))
     for w, moved, plain in zip(*map(jax.tree.leaves, (before, muon, adam)), strict=True):

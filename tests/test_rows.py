@@ -112,6 +112,12 @@ def test_the_ceiling_is_of_the_first_seed(monkeypatch, tmp_path):
     assert ceiling.trials == loaded.benchmark.trials[:2]
     ((plain, *_, of, table, _),) = fitted
     assert (plain.seeds, len(table.seed), of.benchmark.trials) == (1, 2, ceiling.trials)
+    judged = []
+    monkeypatch.setattr(judging, "member", lambda params, m: m)
+    monkeypatch.setattr(evaluate, "judge", lambda *args: judged.append(args) or SimpleNamespace(metrics={"auroc": 1.0}))
+    found = judging._ceiling(ceiling._replace(trained=SimpleNamespace(params=None)), loaded)
+    assert found["auroc"]["n"] == 2
+    assert [(m, trial.seed) for _, m, _, _, trial, *_ in judged] == [(0, 4), (1, 4)]
 
 
 def test_clusters_reach_the_draw_of_anomalies():

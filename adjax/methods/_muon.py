@@ -7,8 +7,10 @@ five Newton–Schulz steps
     X ← X · (a I + b G + c G²)        G = XᵀX
 
 optax has them as they stand. But each step's matrix is a polynomial of the first G, so the five are multiplied first,
-no wider than the narrow side of X, and X by their product at the end: the same values up to rounding, in a fraction of
-the time (`python -m benchmarks.run --only muon`).
+no wider than the narrow side of X, and X by their product at the end, in a fraction of the time
+(`python -m benchmarks.run --only muon`). G has the square of X's condition number: where some singular values are
+thousands of times the others, rounding moves values by up to a hundredth, and elsewhere by 1e-5. The five steps alone
+leave them between 0.7 and 1.2.
 """
 
 from __future__ import annotations
@@ -78,12 +80,13 @@ def orthogonal(x: jax.Array) -> jax.Array:
     """Brings the singular values of a matrix to about 1: to 0.7 to 1.2, but those below a five hundredth of its norm.
 
     Args:
-      x: float32[M, N].
+      x: float[M, N].
 
     Returns:
-      float32[M, N]; zeros of zeros.
+      float32[M, N]; zeros of zeros, NaN of a matrix with a number that is not finite.
     """
     a, b, c = _COEFFICIENTS
+    x = x.astype(jnp.float32)  # of narrower numbers G has no digits left
     x = x / (jnp.linalg.norm(x) + _EPS)
     wide = x.shape[0] < x.shape[1]
     gram = _dot(x, x.T) if wide else _dot(x.T, x)
