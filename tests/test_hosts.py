@@ -208,7 +208,8 @@ def test_another_number_of_processes_goes_on_to_the_same_numbers(tmp_path):
     assert sum(step > resumed for step in steps) >= 12, "it was stopped at its very end"
     for step in steps:
         for name, figures in other[step].items():
-            np.testing.assert_allclose(one[step][name], figures, rtol=1e-3, err_msg=f"{name} after {step} steps")
+            image = 1 / (4 * 64) if name == "accuracy" else 0  # one of the four steps' images may lie between two classes
+            np.testing.assert_allclose(one[step][name], figures, 1e-3, image, err_msg=f"{name} after {step} steps")
 
 
 @pytest.mark.slow
