@@ -33,6 +33,8 @@ RESULTS = Path(__file__).parent / "results" / "posthoc.json"
 ROWS, DIM, CLASSES = 10_000, 512, 100
 _LEAST_S, _MOST_CALLS = 0.1, 100
 """Calls of milliseconds are timed together: one alone waits for threads of the other side that are still awake."""
+_ALIKE = 0.9999
+"""Of rank correlations: below it, one of the two computes something else."""
 
 
 class Entry(NamedTuple):
@@ -187,6 +189,9 @@ def markdown(rows: list[dict[str, Any]], where: dict[str, Any]) -> str:
         slower = ", ".join(found["slower"]) or "none"
         median = f"the median ratio is {found['median']:.1f}"
         lines.append(f"To {part}, of {found['compared']}: {median}; slower than the peer: {slower}.")
+    apart = [row["scorer"] for row in rows if row["rank"] < _ALIKE]
+    if apart:
+        lines.append(f"The peer computes something else, `agreement.md` beside this says what: {', '.join(apart)}.")
     named = ", ".join(f"{k} {v}" for k, v in {**where["versions"], **where["peers"]}.items())
     lines += [
         f"Fitted to {where['rows']:,} images of {where['features']} features and {where['classes']} classes; "

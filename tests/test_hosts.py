@@ -183,8 +183,8 @@ def test_a_process_that_is_killed_ends_the_other_and_the_same_command_goes_on(wh
 
 @pytest.mark.slow
 def test_another_number_of_processes_goes_on_to_the_same_numbers(tmp_path):
-    """Figures of the three epochs after it. Later ones say nothing: of one process, weights that differ by 1e-7 differ in
-    loss by 1e-5 after 48 steps, by 1e-3 after 96, and end anywhere."""
+    """Figures of the three epochs after it. Later ones say nothing: of one process, losses by weights that differ by
+    1e-7 differ by 1e-5 after 48 steps, by 1e-3 after 96, and end anywhere."""
     out = tmp_path / "run"
     processes = both(out, "adjax", "--epochs", "40")
     deadline = time.monotonic() + 120

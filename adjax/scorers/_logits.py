@@ -10,10 +10,11 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from adjax._numerics import at_least, place_of_highest
+from adjax._numerics import at_least, clipped, place_of_highest
 from adjax.scorers._vectors import within
 from adjax.types import Outputs, Scorer
 
+_LARGEST = 3e38
 _SMALL = 1e-30
 """By which numbers of float32 are multiplied before they are added up: 1e8 of the largest are less than the largest."""
 
@@ -39,6 +40,22 @@ def read(outputs: Outputs, least: int = 1) -> jax.Array:
     return within(outputs, "logits")
 
 
+def unclipped(outputs: Outputs, least: int = 1) -> jax.Array:
+    """Reads the logits in float32 as they are, for `energy`, `odds` and `uncertainty`.
+
+    Args:
+      outputs, least: as of `read`.
+
+    Returns:
+      float32[N, K].
+
+    Raises:
+      ValueError: as of `read`.
+    """
+    read(outputs, least)
+    return outputs["logits"].astype(jnp.float32)
+
+
 def answer(z: jax.Array) -> jax.Array:
     """int32[N]: which of the logits [N, K] is the largest, the first of equal ones; −1 where one is NaN."""
     return jnp.where(jnp.isnan(z).any(-1), -1, place_of_highest(z)).astype(jnp.int32)
@@ -48,7 +65,7 @@ class Odds(NamedTuple):
     """Probabilities without their divisor, which keep their digits where one of them is nearly 1.
 
     Attributes:
-      below: float32[N, K], logits less the largest, d.
+      below: float32[N, K], logits less the largest, d; −inf where a logit is.
       others: float32[N], Σ exp d over all classes but the predicted one, the first of equal ones: p = exp d / (1 +
         others).
     """
@@ -57,12 +74,29 @@ class Odds(NamedTuple):
     others: jax.Array
 
 
-def odds(z: jax.Array) -> Odds:
-    """The `Odds` of logits float32[N, K]."""
-    d = z - z.max(-1, keepdims=True)
-    top = d >= 0
-    equal = jnp.where(top, 1.0, 0.0).sum(-1) - 1  # each of which is 1
-    return Odds(d, jnp.where(top, 0, jnp.exp(d)).sum(-1) + equal)
+def odds(z: jax.Array, temperature: float | jax.Array = 1.0) -> Odds:
+    """The `Odds` of logits / `temperature`.
+
+    Args:
+      z: float32[N, K]. Of a row with a NaN `others` is one, else of one with +inf that; of one whose logits are all
+        −inf no class is likelier.
+      temperature: T > 0.
+
+    Returns:
+      The `Odds`; `below` is divided by T, too.
+    """
+    d, top = _below(z)
+    d, rest = d / temperature, z.shape[-1] - 1
+    less = jnp.abs(jnp.minimum(jnp.ceil(-d), 1))  # 0 or 1, which a CPU has sooner than a comparison; and inf for inf
+    others = (jnp.exp(d) * less).sum(-1)
+    others = jnp.where(jnp.isposinf(others), others, others + (rest - less.sum(-1)))
+    return Odds(d, jnp.where(top == -_LARGEST, rest, others))
+
+
+def _below(z: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Logits less the largest, float32[N, K], and the largest, finite, [N], which may miss a NaN."""
+    top = clipped(z.max(-1), _LARGEST)
+    return z - top[:, None], top
 
 
 def log_rest(given: Odds) -> jax.Array:
@@ -86,17 +120,19 @@ def log_rest(given: Odds) -> jax.Array:
     return jnp.where(top, own[:, None], jnp.log(1 + others[:, None] - jnp.where(top, 0, jnp.exp(d))))
 
 
-def uncertainty(z: jax.Array) -> jax.Array:
-    """1 − max_k p_k of logits float32[N, K] -> float32[N].
+def uncertainty(z: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array:
+    """1 − max_k p_k of logits float32[N, K] / `temperature` -> float32[N]; +inf where a logit is.
 
     Taken as the sum of all other probabilities: 1 less a probability near 1 leaves no digits, and many images tie.
     """
-    others = odds(z).others
-    return others / (1 + others)
+    others = odds(z, temperature).others
+    return jnp.where(jnp.isposinf(others), others, others / (1 + others))
 
 
 def energy(z: jax.Array, temperature: float = 1.0) -> jax.Array:
     """Free energy −T log Σ_k exp(z_k / T) (Liu et al., NeurIPS 2020): low where any logit is high.
+
+    A NaN makes it one, else +inf makes it that; and so does −inf for all, where no class is called for.
 
     Args:
       z: float32[N, K], logits.
@@ -105,7 +141,9 @@ def energy(z: jax.Array, temperature: float = 1.0) -> jax.Array:
     Returns:
       float32[N].
     """
-    return -temperature * jax.nn.logsumexp(z / temperature, -1)
+    d, top = _below(z)
+    total = jnp.exp(d / temperature).sum(-1)
+    return jnp.where(jnp.isposinf(total), total, -(top + temperature * jnp.log(total)))
 
 
 def positive(temperature: float) -> None:

@@ -28,6 +28,6 @@ def energy(temperature: float = 1.0) -> Scorer:
     _logits.positive(temperature)
 
     def score(outputs: Outputs) -> Float[Array, " N"]:
-        return _logits.guarded(_logits.energy(_logits.read(outputs), temperature), outputs, "logits")
+        return _logits.energy(_logits.unclipped(outputs), temperature)
 
     return _logits.unfitted(score)

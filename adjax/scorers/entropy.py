@@ -11,8 +11,11 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from adjax.scorers._logits import guarded, odds, read, unfitted
+from adjax.scorers._logits import odds, unclipped, unfitted
 from adjax.types import Outputs, Scorer
+
+_NEVER = -1000.0
+"""A difference of logits whose exponential is 0."""
 
 
 def entropy() -> Scorer:
@@ -23,9 +26,9 @@ def entropy() -> Scorer:
     """
 
     def score(outputs: Outputs) -> Float[Array, " N"]:
-        z = read(outputs, least=2)
-        d, others = odds(z)
-        value = jnp.log1p(others) - (jnp.exp(d) * d).sum(-1) / (1 + others)
-        return guarded(value, outputs, "logits")
+        d, others = odds(unclipped(outputs, least=2))
+        terms = jnp.exp(d) * jnp.maximum(d, _NEVER)  # 0 · −inf would be a NaN
+        value = jnp.log1p(others) - terms.sum(-1) / (1 + others)
+        return jnp.where(jnp.isposinf(others), others, value)
 
     return unfitted(score)

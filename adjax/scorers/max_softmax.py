@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from jaxtyping import Array, Float
 
-from adjax.scorers._logits import guarded, read, uncertainty, unfitted
+from adjax.scorers._logits import uncertainty, unclipped, unfitted
 from adjax.types import Outputs, Scorer
 
 
@@ -22,6 +22,6 @@ def max_softmax() -> Scorer:
     """
 
     def score(outputs: Outputs) -> Float[Array, " N"]:
-        return guarded(uncertainty(read(outputs, least=2)), outputs, "logits")
+        return uncertainty(unclipped(outputs, least=2))
 
     return unfitted(score)

@@ -19,7 +19,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from adjax.scorers import _reservoir
-from adjax.scorers._logits import guarded, read, uncertainty
+from adjax.scorers._logits import uncertainty, unclipped
 from adjax.scorers._reservoir import Sample
 from adjax.types import Outputs, Scorer
 
@@ -76,10 +76,8 @@ def temperature_scaling(capacity: int = 10_000) -> Scorer:
         return State(t[None], known.any(keepdims=True))
 
     def score(state: State, outputs: Outputs) -> Float[Array, " N"]:
-        z = read(outputs, least=2)
-        z = z - z.max(-1, keepdims=True)  # before the product with 1/T, whose rounding exp would see
-        value = uncertainty(z / state.temperature[None])
-        return guarded(jnp.where(state.present, value, jnp.inf), outputs, "logits")
+        value = uncertainty(unclipped(outputs, least=2), state.temperature[0])
+        return jnp.where(state.present | jnp.isnan(value), value, jnp.inf)
 
     return Scorer.single(init, update, _reservoir.merge, finalize, score)
 

@@ -18,6 +18,10 @@ from jaxtyping import Array, Float
 from adjax.scorers import _logits
 from adjax.types import Outputs, Scorer
 
+_LEAST = np.finfo(np.float64).tiny
+_NEVER = -3e38
+"""Added to a logit of a class that is ruled out: −inf would make a NaN of an infinite one."""
+
 
 def weighted_energy(weights: ArrayLike | Sequence[float]) -> Scorer:
     """Weighted energy of `outputs["logits"]`, float [N, K].
@@ -34,13 +38,13 @@ def weighted_energy(weights: ArrayLike | Sequence[float]) -> Scorer:
     w = np.asarray(weights, np.float64)
     if w.ndim != 1 or not np.isfinite(w).all() or not (w > 0).any():
         raise ValueError(f"weights {w.tolist()}: must be finite, one for each logit, and at least one of them positive")
-    with np.errstate(divide="ignore"):
-        logs = np.log(np.maximum(w, 0)).astype(np.float32)
+    logs = np.log(np.maximum(w, _LEAST)).astype(np.float32)
+    logs[w <= 0] = _NEVER
 
     def score(outputs: Outputs) -> Float[Array, " N"]:
-        z = _logits.read(outputs)
+        z = _logits.unclipped(outputs)
         if z.shape[-1] != len(logs):
             raise ValueError(f"{z.shape[-1]} logits and {len(logs)} weights: must be as many")
-        return _logits.guarded(_logits.energy(z + jnp.asarray(logs)[None]), outputs, "logits")
+        return _logits.energy(z + jnp.asarray(logs)[None])
 
     return _logits.unfitted(score)
