@@ -244,6 +244,24 @@ def test_of_many_classes_one_that_is_no_number_counts(name):
     assert np.isfinite(np.delete(score, [3, 4, 5])).all()
 
 
+def test_a_class_without_weight_still_has_to_have_a_number():
+    scorer = scorers.make("weighted_energy", weights=(1.0, 0.0, 2.0))
+    z = np.float32([[1, 50, 2], [1, np.inf, 2], [1, np.nan, 2], [-np.inf, 50, -np.inf]])
+    score = np.asarray(scorer.score({"counts": np.ones(1, np.float32)}, {"logits": z}))
+    np.testing.assert_allclose(score[0], -np.log(np.exp(1) + 2 * np.exp(2)), rtol=1e-6)
+    assert np.isposinf(score[1])
+    assert np.isnan(score[2])
+    assert score[3] > 1e30  # no class that counts is called for
+
+
+def test_fitted_to_no_image_what_is_no_number_stays_it():
+    scorer = scorers.make("temperature_scaling")
+    state = scorers.fit(scorer, {"logits": np.zeros((4, 3), np.float32)}, np.full(4, -1), 3)
+    score = np.asarray(scorer.score(state, {"logits": np.float32([[1, 2, 3], [1, np.nan, 3]])}))
+    assert np.isposinf(score[0])
+    assert np.isnan(score[1])
+
+
 def test_an_impossible_class_has_probability_zero():
     z = np.float32([[1, 2, 3, -np.inf]])
     three = softmax([1.0, 2.0, 3.0])
