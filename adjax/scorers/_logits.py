@@ -78,8 +78,7 @@ def odds(z: jax.Array, temperature: float | jax.Array = 1.0) -> Odds:
     """The `Odds` of logits / `temperature`.
 
     Args:
-      z: float32[N, K]. Of a row with a NaN `others` is one, else of one with +inf that; of one whose logits are all
-        −inf no class is likelier.
+      z: float32[N, K]. NaN makes `others` NaN, else +inf makes it +inf; where all are −inf, no class is likelier.
       temperature: T > 0.
 
     Returns:
@@ -132,7 +131,7 @@ def uncertainty(z: jax.Array, temperature: float | jax.Array = 1.0) -> jax.Array
 def energy(z: jax.Array, temperature: float = 1.0) -> jax.Array:
     """Free energy −T log Σ_k exp(z_k / T) (Liu et al., NeurIPS 2020): low where any logit is high.
 
-    A NaN makes it one, else +inf makes it that; and so does −inf for all, where no class is called for.
+    NaN makes it NaN, else +inf makes it +inf; it is +inf, too, where all are −inf and no class is called for.
 
     Args:
       z: float32[N, K], logits.
