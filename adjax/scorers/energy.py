@@ -20,7 +20,8 @@ def energy(temperature: float = 1.0) -> Scorer:
       temperature: T > 0; the paper finds that 1 does.
 
     Returns:
-      A `Scorer` with nothing to fit. A NaN among the logits is one, +inf scores +inf.
+      A `Scorer` with nothing to fit. A NaN among the logits is one; +inf scores +inf, and so do logits that
+      are all −inf.
 
     Raises:
       ValueError: T not positive.
