@@ -11,10 +11,11 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from adjax._numerics import at_least, clipped, place_of_highest
-from adjax.scorers._vectors import within
+from adjax.scorers._vectors import LIMIT
 from adjax.types import Outputs, Scorer
 
 _LARGEST = 3e38
+"""Nearly the largest of float32: an infinite logit less an infinite one would be NaN."""
 _SMALL = 1e-30
 """By which numbers of float32 are multiplied before they are added up: 1e8 of the largest are less than the largest."""
 
@@ -34,10 +35,7 @@ def read(outputs: Outputs, least: int = 1) -> jax.Array:
     Raises:
       ValueError: K < `least`.
     """
-    classes = outputs["logits"].shape[-1]
-    if classes < least:
-        raise ValueError(f"logits of {classes} class can't be compared: at least {least} classes are needed")
-    return within(outputs, "logits")
+    return clipped(unclipped(outputs, least), LIMIT)
 
 
 def unclipped(outputs: Outputs, least: int = 1) -> jax.Array:
@@ -52,7 +50,9 @@ def unclipped(outputs: Outputs, least: int = 1) -> jax.Array:
     Raises:
       ValueError: as of `read`.
     """
-    read(outputs, least)
+    classes = outputs["logits"].shape[-1]
+    if classes < least:
+        raise ValueError(f"logits of {classes} class can't be compared: at least {least} classes are needed")
     return outputs["logits"].astype(jnp.float32)
 
 
